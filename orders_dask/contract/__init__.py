@@ -1,0 +1,1 @@
+"""What an order is: tables, derived schemas, and what a bad value gets."""

@@ -1,0 +1,74 @@
+"""What a run tells while it goes and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+Outcome = Literal["published", "up to date", "missing", "planned", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How one run date ended.
+
+    Attributes
+    ----------
+    run_date
+        The date of the dump.
+    outcome
+        ``published``, ``up to date`` (nothing changed, nothing done), ``missing`` (no file, in a backfill), ``planned``
+        (a dry run), ``refused`` (the data, see `message`) or ``failed`` (see `message`; only in a backfill).
+    load_id
+        The load in the ledger, if one was begun or stands.
+    files, orders, lines
+        Number of files read, orders loaded and lines loaded.
+    superseded, rejected
+        Number of orders that lost to another version inside the run date, and that were rejected.
+    seconds
+        Wall time.
+    message
+        One sentence for people, where there is something to say.
+    """
+
+    run_date: date
+    outcome: Outcome
+    load_id: int | None = None
+    files: int = 0
+    orders: int = 0
+    lines: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    message: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a step of a run date is.
+
+    Attributes
+    ----------
+    run_date
+        The date of the dump.
+    step
+        ``discover``, ``decode``, ``resolve``, ``load`` or ``publish``; decode stands for decode, normalise and stage,
+        which one task does for each split.
+    done, total
+        Tasks of the step that ended, and all of them.
+    orders
+        Orders that the ended tasks decoded or loaded.
+    """
+
+    run_date: date
+    step: str
+    done: int
+    total: int
+    orders: int = 0
+
+
+Listener = Callable[[Progress], None]
+"""Called on the client with each :class:`Progress`; from several threads where several dates are in flight."""

@@ -1,0 +1,1 @@
+"""Pure Arrow: orders become facts and dimensions, and versions are resolved."""
