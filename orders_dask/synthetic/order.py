@@ -1,0 +1,298 @@
+"""One synthetic order: drawn from its key alone, written as JSON, and what its rows come to.
+
+Everything about an order follows from ``(seed, date, number)``, and from the second of the edit for
+an edited one, so that any order can be made again without any other. Amounts are whole cents until
+they are written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from random import Random
+from typing import NamedTuple
+
+from orders_dask.synthetic import templates
+from orders_dask.synthetic.catalogue import (
+    CUSTOMERS,
+    MARKETS,
+    VARIANTS,
+    Market,
+    address_values,
+    amount_text,
+    customer_member,
+    flag,
+    money_set,
+    variant,
+)
+
+ID_SPACE = 10_000_000
+"""Orders a date can have: ids are date.toordinal() * ID_SPACE + number, 13 digits like Shopify's."""
+
+DAY = 86_400
+
+
+@dataclass
+class Order:
+    """An order as JSON text, and what a loader must find of it.
+
+    Attributes
+    ----------
+    text
+        The JSON, compact.
+    created, version
+        `created_at` and `updated_at` in local seconds, ``date.toordinal() * 86400`` and up. An
+        order's offset never changes, so those of one order compare.
+    currency
+        Of all its amounts.
+    total_price, gross
+        `total_price` and `gross_line_amount` as they are to be stored, None for null.
+    refunded
+        Sum of its refunds' `refunded_amount`.
+    lines, refunds, refund_lines, adjustments
+        Rows it gives.
+    """
+
+    text: str
+    created: int
+    version: int
+    currency: str
+    total_price: Decimal | None
+    gross: Decimal | None
+    refunded: Decimal
+    lines: int
+    refunds: int
+    refund_lines: int
+    adjustments: int
+
+
+class _Line(NamedTuple):
+    id: int
+    price: int
+    quantity: int
+    tax: int
+    weight: int
+    text: str
+
+
+NOTES = ("null", "null", '""', '"Leave it at the \\"red\\" door"', '"Für Zoë 🎁\\nno receipt"')
+REFUND_NOTES = ("null", '"Wrong size"', '"Damaged"', '""')
+REASONS = ('"customer"', '"fraud"', '"inventory"')
+STAFF, LOCATIONS, DEVICES = 24, 6, 18
+# Each of the 100 places is a hundredth of the orders or lines.
+CHANNELS = ("web",) * 80 + ("pos",) * 12 + ("shopify_draft_order",) * 8
+APPS = {"web": 580_111, "pos": 129_785, "shopify_draft_order": 1_354_745}
+LINE_COUNTS = (1,) * 20 + (2,) * 35 + (3,) * 25 + (4,) * 15 + (5,) * 5  # 2.5 on average
+QUANTITIES = (1,) * 82 + (2,) * 12 + (3,) * 4 + (6,) * 2
+
+
+def random_for(*key: object) -> Random:
+    """Return the random numbers that belong to a key, whatever was drawn before."""
+    return Random("/".join(map(str, key)))
+
+
+def order_id(born: date, number: int) -> int:
+    """Return the id of an order; every 16th is past 2^53, where a float can't hold it exactly."""
+    return born.toordinal() * ID_SPACE + number + (2**55 if number % 16 == 15 else 0)
+
+
+def make_order(seed: int, born: date, number: int, edited: int | None = None) -> Order:
+    """Make an order as it is on the day it is born, or after an edit.
+
+    Parameters
+    ----------
+    seed, born, number
+        The key of the order: `number` counts from 0 on the date it is born, below `ID_SPACE`.
+    edited
+        The local second of the edit (see `Order.version`). An edit starts from the order as it was
+        born, and may change a quantity, the note, the status, and add refunds.
+    """
+    draw = random_for(seed, born, number)
+    chance = draw.random
+    market = MARKETS[int(chance() * len(MARKETS))]
+    channel = CHANNELS[int(chance() * 100)]
+    buyer = int(CUSTOMERS * chance() ** 3)  # the cube: a few buy very often, most seldom
+    known = chance() < (0.4 if channel == "pos" else 0.97)
+    basket = [
+        (int(chance() * VARIANTS), QUANTITIES[int(chance() * 100)])
+        for _ in range(LINE_COUNTS[int(chance() * 100)])
+    ]
+    coupon, test, paid = chance() < 0.15, chance() < 0.02, chance() < 0.93
+    cancelled, refunded, fulfilled = chance() < 0.02, chance() < 0.04, chance() < 0.3
+    created = born.toordinal() * DAY + int(chance() * 86_000)
+    version = created + 2 + int(chance() * 300)
+    token = f"{draw.getrandbits(128):032x}"
+    if edited is not None:
+        version = edited
+        draw = random_for(seed, born, number, edited)
+        chance = draw.random
+        basket[0] = basket[0][0], basket[0][1] + int(chance() * 4)
+        cancelled, refunded, fulfilled = chance() < 0.1, chance() < 0.4, chance() < 0.8
+        paid = True
+
+    id_ = order_id(born, number)
+    currency = market.currency
+    created_at, updated_at = _instant(created, market.offset), _instant(version, market.offset)
+    lines = [
+        _line(id_ * 10 + place, chosen, quantity, market, taxed=not test, fulfilled=fulfilled)
+        for place, (chosen, quantity) in enumerate(basket)
+    ]
+    gross, tax = sum(line.price * line.quantity for line in lines), sum(line.tax for line in lines)
+    discount = gross // 10 if coupon else 0
+    shipping = 0 if channel == "pos" else 795
+    total = gross - discount + tax + shipping
+    returned = lines[: 1 + (chance() < 0.3)] if refunded else []
+    staff = 41_000_000 + number % STAFF
+    refunds = [
+        _refund(draw, id_, place, line, market.currency, staff, updated_at)
+        for place, line in enumerate(returned)
+    ]
+    given_back = sum(amount for _, amount, _ in refunds)
+
+    web, pos = channel == "web", channel == "pos"
+    address = address_values(buyer, market)
+    address_text = templates.ADDRESS(**address)
+    email = f"buyer{buyer}@example.com" if known else ""
+    shipping_set = money_set(shipping, currency)
+    text = templates.ORDER(
+        id=id_,
+        app_id=APPS[channel],
+        browser_ip=f'"203.0.113.{number % 250}"' if web else "null",
+        marketing=flag(buyer % 3 > 0),
+        cancel_reason=REASONS[number % 3] if cancelled else "null",
+        cancelled_at=f'"{updated_at}"' if cancelled else "null",
+        cart_token=f'"{token[::-1]}"' if web else "null",
+        checkout_id=id_ + 21_000_000_000_000,
+        token=token,
+        locale=market.locale,
+        closed_at=f'"{updated_at}"' if fulfilled else "null",
+        confirmation_number=token[:9].upper(),
+        contact_email=f'"{email}"' if known else "null",
+        created_at=created_at,
+        updated_at=updated_at,
+        currency=currency,
+        subtotal=amount_text(gross - discount),
+        subtotal_set=money_set(gross - discount, currency),
+        discount=amount_text(discount),
+        discount_codes=f'{{"code":"TENOFF","amount":"{amount_text(discount)}"}}' if coupon else "",
+        gross=amount_text(gross),
+        tax=amount_text(tax),
+        tax_line="" if test else _tax_line(tax, market),
+        total=amount_text(total),
+        total_set=money_set(total, currency),
+        total_usd=amount_text(total if currency == "USD" else total * 5 // 4),
+        current_total=amount_text(total - given_back),
+        outstanding="0.00" if paid else amount_text(total),
+        tip="2.00" if pos and number % 5 == 0 else "0.00",
+        weight=sum(line.weight for line in lines),
+        device_id=number % DEVICES + 1 if pos else "null",
+        location_id=36_000_000 + number % LOCATIONS if pos else "null",
+        user_id="null" if web else staff,
+        email=email,
+        phone=f'"{address["phone"]}"' if number % 4 == 0 else "null",
+        financial_status="partially_refunded" if refunds else "paid" if paid else "pending",
+        fulfillment_status='"fulfilled"' if fulfilled else "null",
+        fulfilment=templates.FULFILMENT(order_id=id_, at=updated_at) if fulfilled else "",
+        landing_site='"/collections/all?utm_source=newsletter"' if web else "null",
+        landing_site_ref='"newsletter"' if web and number % 3 == 0 else "null",
+        referring_site='"https://www.example.com/search"' if web else "null",
+        note=NOTES[int(chance() * len(NOTES))],
+        note_attributes='{"name":"gift_wrap","value":"yes"}' if number % 9 == 0 else "",
+        number=number + 1,
+        order_number=number + 1_001,
+        gateways='"shopify_payments"' + (',"gift_card"' if number % 11 == 0 else ""),
+        source_identifier=f'"{number % LOCATIONS}-{number}"' if pos else "null",
+        reference=f'"{token[:8]}"' if pos else "null",
+        source_name=channel,
+        source_url=f'"https://pos.example.com/{number}"' if pos else "null",
+        tags=("", "gift", "gift, wholesale")[buyer % 3],
+        test=flag(test),
+        address=address_text,
+        customer=customer_member(buyer, market, updated_at, address, address_text) if known else "",
+        shipping_address="null" if pos else f"{{{address_text}}}",
+        shipping_set=shipping_set,
+        shipping_line=templates.SHIPPING_LINE(
+            order_id=id_, amount=amount_text(shipping), set=shipping_set
+        )
+        if shipping
+        else "",
+        lines=",".join(line.text for line in lines),
+        refunds=",".join(refund for refund, _, _ in refunds),
+    )
+    return Order(
+        text=text,
+        created=created,
+        version=version,
+        currency=currency,
+        total_price=Decimal(total).scaleb(-2),
+        gross=Decimal(gross).scaleb(-2),
+        refunded=Decimal(given_back).scaleb(-2),
+        lines=len(lines),
+        refunds=len(refunds),
+        refund_lines=len(refunds),
+        adjustments=sum(adjusted for _, _, adjusted in refunds),
+    )
+
+
+def _instant(local_second: int, offset: str) -> str:
+    day, second = divmod(local_second, DAY)
+    time = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return f"{date.fromordinal(day)}T{time}{offset}"
+
+
+def _line(
+    line_id: int, chosen: int, quantity: int, market: Market, *, taxed: bool, fulfilled: bool
+) -> _Line:
+    price, grams, common = variant(chosen)
+    tax = price * quantity * market.permille // 1_000 if taxed else 0
+    text = templates.LINE(
+        id=line_id,
+        variant=common,
+        quantity=quantity,
+        fulfillable=0 if fulfilled else quantity,
+        fulfillment_status='"fulfilled"' if fulfilled else "null",
+        price_set=money_set(price, market.currency),
+        tax_line=_tax_line(tax, market) if taxed else "",
+    )
+    return _Line(line_id, price, quantity, tax, grams * quantity, text)
+
+
+def _tax_line(cents: int, market: Market) -> str:
+    return templates.TAX_LINE(
+        amount=amount_text(cents), rate=market.permille / 1_000, title=market.tax
+    )
+
+
+def _refund(
+    draw: Random, order: int, place: int, line: _Line, currency: str, staff: int, at: str
+) -> tuple[str, int, bool]:
+    """Refund one unit of a line: JSON, cents given back, whether some were kept as an adjustment.
+
+    One in five follows an attempt that failed, which a loader must not count.
+    """
+    refund_id = order * 10 + place
+    unit_tax = line.tax // line.quantity
+    kept = draw.randrange(100, 400) if draw.random() < 0.3 else 0
+    given_back = line.price + unit_tax - kept
+    statuses = ("failure", "success") if draw.random() < 0.2 else ("success",)
+    shared = {"order_id": order, "refund_id": refund_id, "currency": currency, "at": at}
+    transactions = [
+        templates.TRANSACTION(
+            **shared, number=number, status=status, amount=amount_text(given_back)
+        )
+        for number, status in enumerate(statuses)
+    ]
+    adjustment = templates.ADJUSTMENT(**shared, amount=amount_text(kept)) if kept else ""
+    text = templates.REFUND(
+        **shared,
+        id=refund_id,
+        note=draw.choice(REFUND_NOTES),
+        user_id=staff,
+        adjustment=adjustment,
+        transactions=",".join(transactions),
+        line_id=line.id,
+        subtotal=amount_text(line.price),
+        tax=amount_text(unit_tax),
+    )
+    return text, given_back, kept > 0

@@ -1,0 +1,425 @@
+"""Synthetic dumps: reproducible, of every form, and what they say of themselves is true."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from io import BytesIO
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from orders_dask.contract.arrow import paths
+from orders_dask.errors import SettingsError
+from orders_dask.synthetic import Compression, GeneratedDay, Layout, generate
+from orders_dask.synthetic.defects import DEFECTS, REJECTING
+
+START = date(2025, 10, 7)
+Json = dict[str, Any]
+SUMS = ("total_price", "gross_line_amount", "refunded_amount")
+
+
+def texts(path: str) -> Iterator[str]:
+    """Yield each text file in a file of any form, whatever its name says."""
+    raw = Path(path).read_bytes()
+    if raw[:2] == b"PK":
+        with zipfile.ZipFile(BytesIO(raw)) as archive:
+            members = [archive.read(name) for name in sorted(archive.namelist())]
+    else:
+        members = [gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw]
+    # So that a byte that isn't UTF-8 is still to be seen in what is read.
+    yield from (member.decode(errors="surrogateescape") for member in members)
+
+
+def is_json(text: str) -> bool:
+    """Tell whether a text is JSON; Python by itself takes ``NaN`` for a number."""
+    constants: list[str] = []
+    try:
+        json.loads(text, parse_constant=constants.append)
+    except json.JSONDecodeError:
+        return False
+    return not constants
+
+
+def documents(day: GeneratedDay) -> list[Any]:
+    """Return each record of a run date in document order; text that isn't JSON as its text."""
+    found: list[Any] = []
+    for line in (line for path in day.files for text in texts(path) for line in text.splitlines()):
+        document: Any = json.loads(line) if is_json(line) else line
+        found += document["orders"] if line.startswith('{"orders":[') else [document]
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def integer(value: object) -> int | None:
+    """Read an integer, as the contract repairs it too."""
+    found = re.fullmatch(r" *(-?\d+)(\.0|e0)? *", "" if value is True else str(value))
+    return int(found[1]) if found and int(found[1]) < 2**63 else None
+
+
+def money(value: object) -> Decimal | None:
+    """Read an amount, rounded as the contract rounds it."""
+    if value is True or not re.fullmatch(r"-?\d{1,18}(\.\d+)?", str(value), re.ASCII):
+        return None
+    return Decimal(str(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+
+
+def children(parent: Json, name: str) -> list[Json]:
+    """Return the children that stand: objects with a positive id, the last of each id."""
+    array = parent[name] if isinstance(parent[name], list) else []
+    objects = [child for child in array if isinstance(child, dict)]
+    return list({i: child for child in objects if (i := integer(child["id"])) and i > 0}.values())
+
+
+def version(order: Json) -> datetime:
+    """Read `updated_at`, or `created_at` where that can't be read."""
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:00"
+    readable = re.fullmatch(pattern, str(order["updated_at"]))
+    return datetime.fromisoformat(order["updated_at"] if readable else order["created_at"])
+
+
+def identity(document: Any) -> int | None:
+    """Return the id of an order that is not to be rejected."""
+    if not isinstance(document, dict) or "line_items" not in document:
+        return None
+    found = integer(document.get("id"))
+    gid = document.get("admin_graphql_api_id")
+    return found if found and found > 0 and gid == f"gid://shopify/Order/{found}" else None
+
+
+def independent_reading(day: GeneratedDay) -> dict[str, object]:
+    """Return what the contract makes of a run date, read back with nothing but json and Decimal."""
+    records = documents(day)
+    versions: dict[int, list[Json]] = defaultdict(list)
+    for document in records:
+        if found := identity(document):
+            versions[found].append(document)
+    rows: Counter[str] = Counter()
+    sums: dict[str, dict[str, Decimal]] = {name: defaultdict(Decimal) for name in SUMS}
+    for those in versions.values():
+        # max() gives the first of equals, and the last is to win.
+        order = max(reversed(those), key=version)
+        lines, refunds = children(order, "line_items"), children(order, "refunds")
+        rows["fact_order"] += 1
+        rows["fact_order_line"] += len(lines)
+        rows["fact_refund"] += len(refunds)
+        for refund in refunds:
+            rows["fact_refund_line"] += len(children(refund, "refund_line_items"))
+            rows["fact_refund_adjustment"] += len(children(refund, "order_adjustments"))
+        parts = [(money(line["price"]), integer(line["quantity"])) for line in lines]
+        gross = [price * quantity for price, quantity in parts if price and quantity]
+        payments = [payment for refund in refunds for payment in refund["transactions"]]
+        amounts = {
+            "total_price": money(order["total_price"]),
+            "gross_line_amount": sum(gross) if len(gross) == len(lines) else None,
+            "refunded_amount": sum(
+                Decimal(payment["amount"])
+                for payment in payments
+                if (payment["kind"], payment["status"]) == ("refund", "success")
+            ),
+        }
+        for name, amount in amounts.items():
+            sums[name][order["currency"]] += amount or 0
+    rejected = len(records) - sum(map(len, versions.values()))
+    superseded = len(records) - rejected - len(versions)
+    counts = {"records": len(records), "rejected": rejected, "superseded": superseded}
+    return {**counts, "rows": rows, **sums}
+
+
+def told(day: GeneratedDay) -> dict[str, object]:
+    names = ("records", "rejected", "superseded", "rows", *SUMS)
+    return {name: getattr(day, name) for name in names}
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    def write(name: str, **options: Any) -> dict[str, bytes]:
+        generate(str(tmp_path / name), start=START, orders=60, defects=0.02, **options)
+        return contents(tmp_path / name)
+
+    for compression in get_args(Compression):
+        first = write(f"{compression}-1", compression=compression, seed=7, layout="pages")
+        again = write(f"{compression}-2", compression=compression, seed=7, layout="pages")
+        other = write(f"{compression}-3", compression=compression, seed=8, layout="pages")
+        assert first == again
+        assert first.keys() == other.keys()
+        assert all(first[name] != other[name] for name in first)
+
+
+def test_a_run_date_written_alone_is_as_in_the_whole_dump(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"start": START, "days": 4, "orders": 50, "defects": 0.02}
+    third = START + timedelta(2)
+    whole = generate(str(tmp_path / "whole"), **options)
+    alone = generate(str(tmp_path / "alone"), only=[third], **options)
+    assert [day.run_date for day in alone.days] == [third]
+    assert told(alone.days[0]) == told(whole.days[2])
+    written = contents(tmp_path / "alone")
+    assert len(written) == 1
+    assert written.items() <= contents(tmp_path / "whole").items()
+
+
+@pytest.mark.parametrize("compression", get_args(Compression))
+@pytest.mark.parametrize("layout", get_args(Layout))
+def test_every_form_opens_and_holds_the_same_orders(
+    tmp_path: Path, layout: Layout, compression: Compression
+) -> None:
+    options: dict[str, Any] = {"start": START, "days": 2, "orders": 600, "files_per_day": 2}
+    plain = generate(str(tmp_path / "plain"), **options)
+    other = generate(str(tmp_path / "other"), layout=layout, compression=compression, **options)
+    for expected, day in zip(plain.days, other.days, strict=True):
+        assert len([text for path in day.files for text in texts(path)]) == 2
+        assert len(documents(day)) == day.records
+        assert documents(day) == documents(expected)
+        assert told(day) == told(expected)
+
+
+def test_pages_hold_at_most_250_orders(tmp_path: Path) -> None:
+    dump = generate(str(tmp_path), start=START, days=1, orders=600, duplicates=0, layout="pages")
+    (text,) = texts(dump.days[0].files[0])
+    pages = [json.loads(line)["orders"] for line in text.splitlines()]
+    assert [len(page) for page in pages] == [250, 250, 100]
+
+
+@pytest.mark.parametrize(
+    ("layout", "defects"), [("ndjson", 0.0), ("ndjson", 0.01), ("pages", 0.01)]
+)
+def test_what_is_told_is_what_an_independent_reading_finds(
+    tmp_path: Path, layout: Layout, defects: float
+) -> None:
+    dump = generate(
+        str(tmp_path),
+        start=START,
+        orders=800,
+        layout=layout,
+        files_per_day=3,
+        edited=0.1,
+        duplicates=0.1,
+        defects=defects,
+    )
+    for day in dump.days:
+        assert independent_reading(day) == told(day)
+        assert day.superseded > 0
+        assert day.records == day.rows["fact_order"] + day.superseded + day.rejected
+        assert len(day.total_price) == 4, "all four currencies are expected in 800 orders"
+        assert min(day.rows.values()) > 0, "some table gets no row"
+
+
+def test_a_version_without_a_readable_updated_at_loses_to_its_duplicate(tmp_path: Path) -> None:
+    shares: dict[str, Any] = {"duplicates": 0.6, "defects": {"bad_instant": 0.6}}
+    (day,) = generate(str(tmp_path), start=START, days=1, orders=200, **shares).days
+    assert independent_reading(day) == told(day)
+
+
+def test_an_edited_order_comes_again_on_a_later_day_newer_and_changed(tmp_path: Path) -> None:
+    dump = generate(str(tmp_path), start=START, orders=300, edited=0.2, duplicates=0)
+    first, *later = [{order["id"]: order for order in documents(day)} for day in dump.days]
+    assert [day.edited for day in dump.days] == [0, 60, 60]
+    edited = [(first[i], orders[i]) for orders in later for i in orders if i in first]
+    assert len(edited) > 60
+    for before, after in edited:
+        assert datetime.fromisoformat(before["updated_at"]) < version(after)
+        assert before["created_at"] == after["created_at"]
+        assert [x["id"] for x in before["line_items"]] == [x["id"] for x in after["line_items"]]
+    for key in ("total_price", "fulfillment_status", "financial_status", "cancelled_at"):
+        assert any(before[key] != after[key] for before, after in edited), f"no edit changes {key}"
+
+
+def test_orders_look_like_those_of_a_shop(tmp_path: Path) -> None:
+    (day,) = generate(str(tmp_path), start=START, days=1, orders=2_000).days
+    orders = documents(day)
+    assert 6_000 < Path(day.files[0]).stat().st_size / day.records < 7_000
+    lines = Counter(len(order["line_items"]) for order in orders)
+    assert set(lines) == {1, 2, 3, 4, 5}
+    assert 2.4 < sum(n * count for n, count in lines.items()) / len(orders) < 2.6
+    assert {order["created_at"][:10] for order in orders} == {"2025-10-07"}
+    assert {order["created_at"][19:] for order in orders} == {"-05:00", "-04:00", "+01:00"}
+    assert any(order["id"] > 2**53 for order in orders)
+    for key in ("test", "cancelled_at", "user_id", "location_id", "device_id", "discount_codes"):
+        assert 0 < sum(bool(order[key]) for order in orders) < len(orders), f"{key} never varies"
+    buyers = Counter(order["customer"]["id"] for order in orders if "customer" in order)
+    assert buyers.most_common(1)[0][1] > 5, "no customer recurs"
+    for order in orders:
+        whole = sum(Decimal(order[key]) for key in ("subtotal_price", "total_tax"))
+        shipping = order["total_shipping_price_set"]["shop_money"]["amount"]
+        assert whole + Decimal(shipping) == Decimal(order["total_price"])
+
+
+def paths_given(value: object, path: str = "") -> Iterator[str]:
+    """Yield the path of every scalar but null, as the contract's declaration writes it."""
+    if isinstance(value, dict):
+        for key, member in value.items():
+            yield from paths_given(member, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for element in value:
+            yield from paths_given(element, f"{path}[]")
+    elif value is not None:
+        yield path
+
+
+def test_some_order_gives_each_value_that_the_contract_reads(tmp_path: Path) -> None:
+    (day,) = generate(str(tmp_path), start=START, days=1, orders=1_000).days
+    given = {path for order in documents(day) for path in paths_given(order)}
+    assert dict(paths()).keys() - given == set()
+
+
+def key_twice(text: str) -> bool:
+    found: list[bool] = []
+    json.loads(text, object_pairs_hook=lambda pairs: found.append(len(dict(pairs)) < len(pairs)))
+    return any(found)
+
+
+INTEGERS = ("id", "number", "order_number", "total_weight", "user_id", "checkout_id")
+FLAGS = ("test", "confirmed", "taxes_included", "buyer_accepts_marketing")
+TEXTS = ("note", "phone", "tags", "name", "email")
+
+
+def values(order: Json, keys: tuple[str, ...]) -> list[Any]:
+    """Return what the order and its first line have under these keys."""
+    return [owner[k] for owner in (order, order["line_items"][0]) for k in keys if k in owner]
+
+
+# For each code: is the record, as text, bad in this way?
+BAD: dict[str, Callable[[str], bool]] = {
+    "invalid_json": lambda text: not is_json(text),
+    "not_an_order": lambda text: "line_items" not in text,
+    "bad_order_id": lambda text: not 0 < (integer(json.loads(text).get("id")) or 0) < 2**63,
+    "id_mismatch": lambda text: (
+        not json.loads(text)["admin_graphql_api_id"].endswith(f"/{json.loads(text)['id']}")
+    ),
+    "integer_from_text": lambda text: any(
+        isinstance(value, str | float) and integer(value) is not None
+        for value in values(json.loads(text), (*INTEGERS, "quantity"))
+    ),
+    "bad_integer": lambda text: any(
+        value is not None and integer(value) is None
+        for value in values(json.loads(text), (*INTEGERS, "grams", "variant_id"))
+    ),
+    "money_rounded": lambda text: (
+        Decimal(str(json.loads(text)["total_price"])) != money(json.loads(text)["total_price"])
+    ),
+    "bad_money": lambda text: (
+        None in map(money, values(json.loads(text), ("total_price", "total_tax", "price")))
+    ),
+    "instant_without_offset": lambda text: (
+        datetime.fromisoformat(json.loads(text)["processed_at"]).tzinfo is None
+    ),
+    "bad_instant": lambda text: (
+        not all(
+            re.fullmatch(r"[\d-]{10}T[\d:]{8}[+-]\d\d:00", str(json.loads(text)[key]))
+            for key in ("processed_at", "updated_at")
+        )
+    ),
+    "flag_from_text": lambda text: any(
+        str(value).lower() in ("true", "false", "0", "1") and not isinstance(value, bool)
+        for value in values(json.loads(text), FLAGS)
+    ),
+    "bad_flag": lambda text: any(
+        value in ("yes", "", "1", -1, 2, []) and not isinstance(value, bool)
+        for value in values(json.loads(text), FLAGS)
+    ),
+    "text_from_scalar": lambda text: any(
+        isinstance(value, bool | int | float) for value in values(json.loads(text), TEXTS)
+    ),
+    "bad_text": lambda text: any(
+        isinstance(value, dict | list) for value in values(json.loads(text), TEXTS)
+    ),
+    "bad_unicode": lambda text: bool(re.search(r"\\u0000|\\ud83d|\\uDE00|\udcff", text)),
+    "bad_children": lambda text: any(
+        value is not None and not isinstance(value, kind)
+        for order in [json.loads(text)]
+        for value, kind in [
+            *((order[key], list) for key in ("line_items", "refunds", "discount_codes")),
+            *((order.get(key), dict) for key in ("customer", "shipping_address")),
+            *((code, dict) for code in order["discount_codes"]),
+        ]
+    ),
+    "bad_child_id": lambda text: (
+        not all(
+            isinstance(line, dict) and (integer(line["id"]) or 0) > 0
+            for line in json.loads(text)["line_items"]
+        )
+    ),
+    "duplicate_child": lambda text: (
+        len({line["id"] for line in json.loads(text)["line_items"]})
+        < len(json.loads(text)["line_items"])
+    ),
+    "duplicate_key": key_twice,
+}
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+def test_every_defect_has_a_description_here(layout: Layout) -> None:
+    assert DEFECTS[layout].keys() <= BAD.keys()
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_a_defect_makes_exactly_the_records_asked_for_bad(tmp_path: Path, code: str) -> None:
+    options: dict[str, Any] = {"start": START, "days": 1, "orders": 300}
+    (clean,) = generate(str(tmp_path / "clean"), **options).days
+    (spoilt,) = generate(str(tmp_path / "spoilt"), defects={code: 0.1}, **options).days
+    before, after = (
+        next(texts(day.files[0])).removesuffix("\n").split("\n") for day in (clean, spoilt)
+    )
+    assert len(before) == len(after) == clean.records
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 30
+    assert spoilt.defects == {code: 30}
+    assert not any(map(BAD[code], before)), "a clean record counts as bad"
+    assert [text for text in changed if not BAD[code](text)] == []
+    assert spoilt.rejected == (30 if code in REJECTING else 0)
+
+
+def test_an_unreadable_file_ends_within_one_more_record(tmp_path: Path) -> None:
+    for layout in get_args(Layout):
+        (day,) = generate(
+            str(tmp_path / layout),
+            start=START,
+            days=1,
+            orders=40,
+            files_per_day=4,
+            layout=layout,
+            defects={"unreadable_file": 0.5},
+        ).days
+        files = [text for path in day.files for text in texts(path)]
+        torn = [text for text in files if not text.endswith("\n")]
+        assert len(torn) == day.defects["unreadable_file"] == day.rejected == 2
+        for text in torn:
+            *whole, last = text.splitlines()
+            assert all(map(is_json, whole))
+            assert not is_json(last)
+            assert last.startswith('{"orders":[{' if layout == "pages" else '{"id":')
+
+
+def test_progress_counts_the_records(tmp_path: Path) -> None:
+    steps: list[int] = []
+    (day,) = generate(str(tmp_path), start=START, days=1, orders=700, progress=steps.append).days
+    assert len(steps) > 1
+    assert sum(steps) == day.records
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"defects": {"bad_weather": 0.1}}, "bad_weather"),
+        ({"defects": {"invalid_json": 0.1}, "layout": "pages"}, "invalid_json"),
+        ({"defects": 0.2}, "defect"),
+        ({"edited": 1.5}, "edited"),
+        ({"orders": 0}, "0 orders"),
+        ({"orders": 3, "files_per_day": 4}, "4 files"),
+    ],
+)
+def test_an_argument_out_of_range_is_named_and_nothing_is_written(
+    tmp_path: Path, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SettingsError, match=named):
+        generate(str(tmp_path / "dump"), start=START, **options)
+    assert not (tmp_path / "dump").exists()
