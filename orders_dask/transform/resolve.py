@@ -1,0 +1,109 @@
+"""Which version of an order wins inside a run date, and what follows from it.
+
+The greatest ``(version, file in the sorted listing, position)`` wins; a null version sorts before every other. It
+takes its whole child set with it, and what it says of dimensions. The order of the rows given never matters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema
+from orders_dask.contract.tables import SAID, fact_order, order_version
+from orders_dask.transform.nested import Rows
+
+PART: Final = "part"
+"""Column of the keys given to :func:`losers`: index of the part that an order stands in."""
+
+ORDER_ID: Final = fact_order.c.order_id.name
+VERSION: Final = order_version.c.version.name
+
+
+def losers(keys: pa.Table) -> pa.Table:
+    """Find the orders that another version of the same order replaces.
+
+    Parameters
+    ----------
+    keys
+        A row an order, of any number of parts: :func:`~orders_dask.contract.arrow.key_schema` with :data:`PART` and
+        :data:`~orders_dask.contract.arrow.ORDER_ROW` (int64). Files count as the listing is sorted, positions in the
+        whole file.
+
+    Returns
+    -------
+    pa.Table
+        ``PART`` and ``ORDER_ROW`` of the orders that lose, each once.
+    """
+    ids = np.sort(keys[ORDER_ID].to_numpy())
+    repeated = np.unique(ids[1:][ids[1:] == ids[:-1]])
+    rivals = keys.filter(pc.is_in(keys[ORDER_ID], pa.array(repeated)))
+    order = [ORDER_ID, VERSION, FILE, POSITION]
+    rivals = rivals.take(_ascending(rivals, order))
+    ids = rivals[ORDER_ID].to_numpy()
+    beaten = np.append(ids[1:] == ids[:-1], np.zeros(min(len(ids), 1), bool))
+    return rivals.select([PART, ORDER_ROW]).filter(pa.array(beaten))
+
+
+def keep(table: pa.Table, losers: pa.Array) -> pa.Table:
+    """Give the rows of a staged table whose order did not lose: the order's own and its children's alike.
+
+    Parameters
+    ----------
+    table
+        A staged table of one part.
+    losers
+        :data:`~orders_dask.contract.arrow.ORDER_ROW` of the part's orders that lose (int64).
+    """
+    return table.filter(pc.invert(pc.is_in(table[ORDER_ROW], losers))) if len(losers) else table
+
+
+def said(name: str, rows: pa.Table, orders: pa.Table) -> pa.Table:
+    """Reduce what orders say of a dimension to one row a key.
+
+    A key's row comes whole, nulls included, from the greatest order that carries it, and within that from its last
+    line.
+
+    Parameters
+    ----------
+    name
+        The dimension.
+    rows
+        Its staged rows, as :func:`~orders_dask.transform.normalise.normalise` makes them.
+    orders
+        ``ORDER_ROW``, version, file and position of the orders that stand. Rows of other orders count for nothing.
+
+    Returns
+    -------
+    pa.Table
+        The columns of the dimension's storage table but for ``load_id``, a row a key.
+    """
+    table = next(table for table in SAID if table.name == name)
+    schema = pa.schema([field for field in arrow_schema(table) if field.name != "load_id"])
+    orders = orders.take(_ascending(orders, [VERSION, FILE, POSITION]))
+    rank = pc.index_in(rows[ORDER_ROW], orders[ORDER_ROW])
+    rows = rows.append_column("rank", rank).filter(rank.is_valid())
+    # The greatest rank of a key, then the last row: both in one number, for one pass over the keys.
+    place = rows["rank"].to_numpy().astype(np.int64) * rows.num_rows + np.arange(rows.num_rows)
+    greatest = (
+        rows.append_column("place", pa.array(place))
+        .group_by(table.info["key"], use_threads=False)
+        .aggregate([("place", "max")])["place_max"]
+        .to_numpy()
+    )
+    if not len(greatest):
+        return schema.empty_table()
+    best = rows.take(pa.array(np.sort(greatest % rows.num_rows)))
+    by = orders.take(best["rank"])
+    columns = [by[f.name] if f.name in by.column_names else best[f.name] for f in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _ascending(table: pa.Table, columns: list[str]) -> Rows:
+    """Give the row numbers that sort the table by `columns` of int64 and instants, nulls first."""
+    # No instant of the years 1 to 9999 is the least int64.
+    keys = [table[name].cast(pa.int64()).fill_null(-(2**63)).to_numpy() for name in columns]
+    return np.lexsort(keys[::-1])

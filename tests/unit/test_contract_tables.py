@@ -1,0 +1,213 @@
+"""The declaration has the tables, columns and types that the contract names, each with a comment."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import Table, make_url
+from sqlalchemy.schema import CreateTable
+
+from orders_dask.contract.arrow import (
+    ORDER_ROW,
+    arrow_schema,
+    decoded_schema,
+    paths,
+    raw_schema,
+    staged_schemas,
+    typed_schema,
+)
+from orders_dask.contract.tables import DIMENSIONS, FACTS, METADATA, SAID, attributes
+
+# Fact or dimension, its key beside run date and load, and its columns of each kind, as the contract lists them.
+CONTRACT: dict[str, dict[str, str]] = {
+    "fact_order": {
+        "key": "order_id",
+        "bigint": """order_id customer_id user_id location_id device_id app_id checkout_id order_number number
+            total_weight line_count unit_count discount_code_count refund_count source_file_id source_position""",
+        "timestamp with time zone": "created_at updated_at processed_at closed_at cancelled_at",
+        "date": "created_local_date",
+        "integer": "created_utc_offset_min",
+        "numeric(22, 4)": """total_price subtotal_price total_tax total_discounts total_line_items_price
+            total_price_usd current_total_price total_tip_received total_outstanding total_shipping_price
+            gross_line_amount""",
+        "boolean": "test confirmed taxes_included buyer_accepts_marketing tax_exempt",
+        "text": """name confirmation_number token cart_token checkout_token reference source_identifier currency
+            presentment_currency financial_status fulfillment_status cancel_reason gateway payment_gateway_names
+            processing_method discount_codes source_name source_url referring_site landing_site landing_site_ref note
+            tags email contact_email phone customer_locale browser_ip order_status_url shipping_country_code
+            shipping_province_code shipping_city shipping_zip""",
+    },
+    "fact_order_line": {
+        "key": "order_id line_id",
+        "bigint": "order_id line_id line_number variant_id product_id quantity current_quantity grams",
+        "timestamp with time zone": "created_at",
+        "numeric(22, 4)": "price total_discount line_tax",
+        "boolean": "gift_card taxable requires_shipping",
+        "text": "sku title variant_title vendor fulfillment_status currency",
+    },
+    "fact_refund": {
+        "key": "order_id refund_id",
+        "bigint": "order_id refund_id user_id",
+        "timestamp with time zone": "refunded_at processed_at",
+        "numeric(22, 4)": "refunded_amount",
+        "text": "note currency",
+    },
+    "fact_refund_line": {
+        "key": "order_id refund_id refund_line_id",
+        "bigint": "order_id refund_id refund_line_id line_id quantity",
+        "timestamp with time zone": "refunded_at",
+        "numeric(22, 4)": "subtotal total_tax",
+        "text": "restock_type currency",
+    },
+    "fact_refund_adjustment": {
+        "key": "order_id refund_id adjustment_id",
+        "bigint": "order_id refund_id adjustment_id",
+        "timestamp with time zone": "refunded_at",
+        "numeric(22, 4)": "amount tax_amount",
+        "text": "kind reason currency",
+    },
+    "dim_customer": {
+        "key": "customer_id",
+        "bigint": "customer_id",
+        "timestamp with time zone": "created_at updated_at",
+        "boolean": "verified_email",
+        "text": "email phone currency state tags customer_locale",
+    },
+    "dim_user": {
+        "key": "user_id",
+        "bigint": "user_id",
+        "text": "last_order_email last_order_phone last_order_locale",
+    },
+    "dim_location": {"key": "location_id", "bigint": "location_id"},
+    "dim_device": {"key": "device_id", "bigint": "device_id last_location_id"},
+    "dim_app": {"key": "app_id", "bigint": "app_id", "text": "source_name"},
+    "dim_product_variant": {
+        "key": "product_id variant_id",
+        "bigint": "product_id variant_id",
+        "text": "sku title variant_title vendor",
+    },
+}
+
+ARROW: dict[str, pa.DataType] = {
+    "bigint": pa.int64(),
+    "integer": pa.int32(),
+    "numeric(22, 4)": pa.decimal128(22, 4),
+    "timestamp with time zone": pa.timestamp("us", tz="UTC"),
+    "date": pa.date32(),
+    "boolean": pa.bool_(),
+    "text": pa.string(),
+}
+
+POSTGRESQL = make_url("postgresql+psycopg2://").get_dialect()()
+LOAD = {"run_date", "load_id"}
+SEEN = {"attributes_run_date": "date", "first_seen": "date", "last_seen": "date"}
+BY_NAME: dict[str, Table] = {table.name: table for table in (*FACTS, *DIMENSIONS)}
+names = pytest.mark.parametrize("name", CONTRACT)
+
+
+def columns(name: str) -> dict[str, str]:
+    """The contract's columns of a table, and the kind of each."""
+    listed = CONTRACT[name]
+    return {c: kind for kind in listed if kind != "key" for c in listed[kind].split()}
+
+
+def test_facts_and_dimensions_are_those_of_the_contract() -> None:
+    assert list(BY_NAME) == list(CONTRACT)
+
+
+@names
+def test_columns_and_their_kinds_are_those_of_the_contract(name: str) -> None:
+    table = BY_NAME[name]
+    expected = columns(name)
+    if table in FACTS:
+        expected |= {"run_date": "date", "load_id": "bigint"}
+    else:
+        expected |= SEEN
+    declared = {c.name: c.type.compile(POSTGRESQL).lower() for c in table.c}
+    assert declared == expected
+
+
+@names
+def test_only_keys_and_what_a_run_knows_may_not_be_null(name: str) -> None:
+    table = BY_NAME[name]
+    key = CONTRACT[name]["key"].split()
+    assert list(table.info["key"]) == key
+    led = ["run_date", "load_id", *key] if table in FACTS else key
+    assert [c.name for c in table.primary_key] == led
+    source = {"source_file_id", "source_position"} & set(table.c.keys())
+    seen = set() if table in FACTS else {"first_seen", "last_seen"}
+    assert {c.name for c in table.c if not c.nullable} == {*led, *source, *seen}
+
+
+@names
+def test_arrow_types_are_those_of_the_contracts_types(name: str) -> None:
+    schema = arrow_schema(BY_NAME[name])
+    expected = {c: ARROW[kind] for c, kind in columns(name).items()}
+    assert {c: schema.field(c).type for c in expected} == expected
+    staged = staged_schemas()[name]
+    assert staged.names == [ORDER_ROW, *(c for c in schema.names if c not in LOAD | SEEN.keys())]
+
+
+def test_every_table_and_column_has_a_comment() -> None:
+    bare = [t.fullname for t in METADATA.tables.values() if not t.comment]
+    bare += [
+        f"{t.fullname}.{c.name}" for t in METADATA.tables.values() for c in t.c if not c.comment
+    ]
+    assert not bare
+
+
+def test_tables_stand_in_the_schema_of_their_readers() -> None:
+    found: dict[str, set[str]] = {}
+    for table in METADATA.tables.values():
+        found.setdefault(table.schema or "", set()).add(table.name)
+    facts = {name for name in CONTRACT if name.startswith("fact_")}
+    dimensions = CONTRACT.keys() - facts
+    ledger = {"load_run", "load_file", "load_part", "rejected_record", "data_issue"}
+    assert found.keys() == {"orders_store", "orders", "orders_ops"}
+    assert found["orders"] == dimensions
+    assert found["orders_store"] >= {
+        *facts,
+        *dimensions,
+        "order_version",
+        "order_superseded",
+        "published",
+    }
+    assert found["orders_ops"] >= ledger
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.name)
+def test_facts_are_partitioned_by_run_date(fact: Table) -> None:
+    ddl = str(CreateTable(fact).compile(dialect=POSTGRESQL))
+    assert "PARTITION BY RANGE (run_date)" in ddl
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS, ids=lambda dimension: dimension.name)
+def test_what_a_load_says_of_a_dimension_is_its_key_and_attributes(dimension: Table) -> None:
+    said = next(table for table in SAID if table.name == dimension.name)
+    listed = list(columns(dimension.name))
+    of_order = ["version", "source_file_id", "source_position"]
+    assert sorted(said.c.keys()) == sorted(["load_id", *listed, *of_order])
+    key = CONTRACT[dimension.name]["key"].split()
+    assert {c.name for c in attributes(dimension)} == set(listed) - set(key)
+
+
+def test_every_path_is_of_one_type() -> None:
+    kinds: dict[str, set[str]] = {}
+    for path, kind in paths():
+        kinds.setdefault(path, set()).add(str(kind))
+    assert not {path: kind for path, kind in kinds.items() if len(kind) > 1}
+
+
+def test_raw_typed_and_decoded_orders_have_the_same_fields() -> None:
+    typed = typed_schema().names
+    assert raw_schema().names == typed
+    made = ["created_local_date", "created_utc_offset_min", "source_position"]
+    assert decoded_schema().names == [*typed, *made]
+
+
+def test_amounts_are_read_wide_and_instants_as_text() -> None:
+    raw = raw_schema()
+    assert raw.field("total_price").type == pa.decimal128(38, 20)
+    assert raw.field("created_at").type == pa.string()
+    line = raw.field("line_items").type.value_type
+    assert line.field("price").type == pa.decimal128(38, 20)

@@ -1,0 +1,429 @@
+"""Decoded orders become the contract's flat tables, whatever shape their arrays have in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orders_dask.contract.arrow import (
+    FILE,
+    INSTANT_TYPE,
+    MONEY_TYPE,
+    ORDER_ROW,
+    POSITION,
+    decoded_schema,
+    key_schema,
+    staged_schemas,
+)
+from orders_dask.contract.rules import Issue
+from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_refund
+from orders_dask.transform.normalise import Normalised, normalise
+
+Json = dict[str, Any]
+
+GREATEST = Decimal("999999999999999999.9999")
+NOON = datetime(2017, 11, 4, 12, tzinfo=UTC)
+
+
+def orders(*records: Json) -> pa.Table:
+    """Decoded orders; an id and a position where a record has none, null for all else."""
+    rows = [{"id": n, POSITION: n, **record} for n, record in enumerate(records, 1)]
+    return pa.Table.from_pylist(rows, schema=decoded_schema())
+
+
+def rows(name: str, *records: Json) -> list[Json]:
+    """Rows of a staged table of some orders."""
+    made: list[Json] = normalise(orders(*records), 0, 0).tables[name].to_pylist()
+    return made
+
+
+def column(table: str, name: str, *records: Json) -> list[Any]:
+    return [row[name] for row in rows(table, *records)]
+
+
+# --------------------------------------------------------------------------- any orders
+
+# Few values, so that they often meet, with the greatest ones among them.
+LEAVES: dict[pa.DataType, list[Any]] = {
+    pa.int64(): [1, 2, 3, 0, -5, 2**63 - 1, -(2**63)],
+    pa.int32(): [-300, 0],
+    pa.string(): ["", "USD", "é, 🌲"],
+    pa.bool_(): [True, False],
+    pa.date32(): [date(2017, 11, 4)],
+    MONEY_TYPE: [Decimal("12.34"), Decimal("-0.0001"), Decimal(0), GREATEST, -GREATEST],
+    INSTANT_TYPE: [NOON, NOON + timedelta(microseconds=1)],
+}
+TEXTS = {
+    "kind": ["refund", "refund", "sale"],
+    "status": ["success", "success", "failure"],
+    "currency": ["USD", "USD", "EUR"],
+}
+
+
+def value(draw: Random, kind: pa.DataType, name: str) -> Any:
+    if draw.random() < 0.2:
+        return None
+    if pa.types.is_list(kind):
+        return [element(draw, kind.value_type, name) for _ in range(draw.randrange(4))]
+    if pa.types.is_struct(kind):
+        return {field.name: value(draw, field.type, field.name) for field in kind}
+    return draw.choice(TEXTS.get(name, LEAVES[kind]))
+
+
+def element(draw: Random, kind: pa.DataType, name: str) -> Any:
+    """An element of an array; a child that stands has an id."""
+    drawn = value(draw, kind, name)
+    return drawn | {"id": draw.randrange(9)} if drawn and "id" in drawn else drawn
+
+
+def records(draw: Random, size: int) -> list[Json]:
+    fields = decoded_schema()
+    return [
+        {field.name: value(draw, field.type, field.name) for field in fields}
+        | {"id": draw.randrange(9), POSITION: position}
+        for position in range(size)
+    ]
+
+
+# From a seed, which is dense and quick where some hundred strategies would be sparse and slow.
+RECORDS = st.builds(records, st.randoms(use_true_random=True), st.integers(0, 6))
+
+
+def reached(record: Any, path: str) -> Any:
+    """What stands at a dotted path."""
+    for key in path.split(".") if path else ():
+        record = record and record[key]
+    return record
+
+
+def total(parts: list[Decimal | int | None]) -> Any:
+    return None if None in parts else sum(part for part in parts if part is not None)
+
+
+def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json]]:
+    """The tables, one record at a time, in plain Python."""
+    made: dict[str, list[Json]] = {table.name: [] for table in (*FACTS, *SAID)}
+
+    def read(table: Any, record: Json, order_row: int) -> Json:
+        row = {ORDER_ROW: order_row}
+        for source in (c for c in table.c if c.info["source"]):
+            path, array, rest = source.info["source"].partition("[]")
+            value = reached(record, path)
+            if array and value is not None:
+                parts = [reached(element, rest.removeprefix(".")) for element in value]
+                money = source.name == "line_tax"
+                value = total(parts) if money else ", ".join(p for p in parts if p is not None)
+            row[source.name] = value
+        return row
+
+    def children(record: Json, name: str) -> Iterator[tuple[int, Json]]:
+        for place, child in enumerate(record.get(name) or [], 1):
+            if child is not None:
+                yield place, child
+
+    def add(table: Any, row: Json) -> None:
+        made[table.name].append(row)
+
+    def say(records_at: str, record: Json, order_row: int) -> None:
+        for table in (t for t in SAID if t.info["records"] == records_at):
+            row = read(table, record, order_row)
+            if None not in [row[key] for key in table.info["key"]]:
+                add(table, row)
+
+    _, line_table, refund_table, refund_line_table, adjustment_table = FACTS
+    for order_row, record in enumerate(records, first_row):
+        order = read(fact_order, record, order_row)
+        ids = {"order_id": record["id"], "currency": record.get("currency")}
+        say("", record, order_row)
+        lines = []
+        for place, child in children(record, "line_items"):
+            line = read(line_table, child, order_row) | ids
+            lines.append(line | {"line_number": place, "created_at": order["created_at"]})
+            say("line_items[]", child, order_row)
+        made[line_table.name] += lines
+        refunds = list(children(record, "refunds"))
+        for _, child in refunds:
+            refund = read(refund_table, child, order_row) | ids
+            add(refund_table, refund | {"refunded_amount": refunded(child, ids["currency"])})
+            shared = ids | {k: refund[k] for k in ("refund_id", "refunded_at")}
+            for _, inner in children(child, "refund_line_items"):
+                add(refund_line_table, read(refund_line_table, inner, order_row) | shared)
+            for _, inner in children(child, "order_adjustments"):
+                add(adjustment_table, read(adjustment_table, inner, order_row) | shared)
+        units: list[int | None] = [line["quantity"] for line in lines]
+        prices = [line["price"] for line in lines]
+        gross = [
+            None if None in (unit, price) else unit * price
+            for unit, price in zip(units, prices, strict=True)
+        ]
+        known = record.get("line_items") is not None
+        made_columns = ("created_local_date", "created_utc_offset_min", POSITION)
+        computed = {
+            "line_count": len(lines),
+            "unit_count": total([*units]) if known else None,
+            "gross_line_amount": total(gross) if known else None,
+            "discount_code_count": len(record.get("discount_codes") or []),
+            "refund_count": len(refunds),
+            FILE: file,
+        }
+        add(fact_order, order | {k: record.get(k) for k in made_columns} | computed)
+    return made
+
+
+def refunded(refund: Json, currency: str | None) -> Decimal | None:
+    transactions = refund.get("transactions")
+    if transactions is None:
+        return None
+    given = [
+        t for t in transactions if t and (t.get("kind"), t.get("status")) == ("refund", "success")
+    ]
+    foreign = any(t.get("currency") not in (None, currency) for t in given)
+    amount: Decimal | None = None if foreign else total([t.get("amount") for t in given])
+    return amount
+
+
+LIMITS = {
+    "unit_count": (-(2**63), 2**63 - 1),
+    **dict.fromkeys(("gross_line_amount", "line_tax", "refunded_amount"), (-GREATEST, GREATEST)),
+}
+
+
+def fitted(made: dict[str, list[Json]]) -> dict[str, int]:
+    """Null the sums that don't fit, and count them."""
+    unfit: dict[str, int] = {}
+    for row in (row for table in made.values() for row in table):
+        for name, (least, most) in LIMITS.items():
+            if row.get(name) is not None and not least <= row[name] <= most:
+                row[name] = None
+                unfit[name] = unfit.get(name, 0) + 1
+    return unfit
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(RECORDS, st.integers(0, 3), st.integers(0, 2**40))
+def test_tables_are_those_of_a_model_that_takes_one_record_at_a_time(
+    records: list[Json], file: int, first_row: int
+) -> None:
+    made = normalise(pa.Table.from_pylist(records, schema=decoded_schema()), file, first_row)
+    expected = model(records, file, first_row)
+    unfit = fitted(expected)
+    assert {name: t.schema for name, t in made.tables.items()} == staged_schemas()
+    for name, want in expected.items():
+        assert made.tables[name].to_pylist() == want, name
+    assert {issue.field: issue.count for issue in made.issues} == unfit
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(RECORDS)
+def test_keys_are_a_row_an_order_with_its_version(records: list[Json]) -> None:
+    keys = normalise(pa.Table.from_pylist(records, schema=decoded_schema()), 7, 0).keys
+    assert keys.schema == key_schema()
+    assert keys.to_pylist() == [
+        {
+            "order_id": record["id"],
+            "version": record.get("updated_at") or record.get("created_at"),
+            FILE: 7,
+            POSITION: record[POSITION],
+        }
+        for record in records
+    ]
+
+
+def assert_same(made: Normalised, expected: dict[str, pa.Table]) -> None:
+    for name, table in expected.items():
+        assert made.tables[name].equals(table), name
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(RECORDS, RECORDS)
+def test_concatenated_orders_give_the_concatenated_tables(
+    first: list[Json], second: list[Json]
+) -> None:
+    pieces = [pa.Table.from_pylist(part, schema=decoded_schema()) for part in (first, second)]
+    starts = (5, 5 + len(first))
+    alone = [normalise(p, 0, start).tables for p, start in zip(pieces, starts, strict=True)]
+    expected = {name: pa.concat_tables([a[name] for a in alone]) for name in staged_schemas()}
+    assert_same(normalise(pa.concat_tables(pieces), 0, 5), expected)
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(RECORDS, st.integers(0, 4), st.integers(0, 4))
+def test_a_slice_gives_what_a_fresh_table_gives(records: list[Json], start: int, size: int) -> None:
+    slice_ = pa.Table.from_pylist(records, schema=decoded_schema()).slice(start, size)
+    fresh = pa.Table.from_pylist(records[start : start + size], schema=decoded_schema())
+    assert_same(normalise(slice_, 0, 0), normalise(fresh, 0, 0).tables)
+
+
+def test_no_orders_give_every_table_without_rows() -> None:
+    made = normalise(decoded_schema().empty_table(), 0, 0)
+    assert {name: t.schema for name, t in made.tables.items()} == staged_schemas()
+    assert sum(t.num_rows for t in made.tables.values()) == made.keys.num_rows == 0
+
+
+def test_values_under_a_null_struct_or_list_are_not_seen() -> None:
+    line = {"id": 8, "quantity": 1, "price": Decimal(5), "tax_lines": [{"price": Decimal(1)}]}
+    table = orders(
+        {"customer": {"id": 1}, "line_items": [line]},
+        {"customer": {"id": 2}, "line_items": [line, line]},
+        {"customer": {"id": 3}, "line_items": [line]},
+    )
+    mask = pa.array([False, True, False])
+    customer = table["customer"].combine_chunks()
+    lists = table["line_items"].combine_chunks()
+    hidden = {
+        "customer": pa.StructArray.from_arrays(
+            customer.flatten(), fields=list(customer.type), mask=mask
+        ),
+        "line_items": pa.ListArray.from_arrays(lists.offsets, lists.values, mask=mask),
+    }
+    for name, array in hidden.items():
+        table = table.set_column(
+            table.schema.get_field_index(name), table.schema.field(name), array
+        )
+    made = normalise(table, 0, 0).tables
+    assert made["fact_order"]["customer_id"].to_pylist() == [1, None, 3]
+    assert made["fact_order"]["line_count"].to_pylist() == [1, 0, 1]
+    assert made["fact_order_line"]["order_id"].to_pylist() == [1, 3]
+    assert made["dim_customer"]["customer_id"].to_pylist() == [1, 3]
+
+
+# --------------------------------------------------------------------------- the contract's words
+
+
+@pytest.mark.parametrize(
+    ("names", "joined"),
+    [(["a", None, "b"], "a, b"), ([""], ""), ([None], ""), ([], ""), (None, None)],
+)
+def test_texts_of_an_array_are_joined_without_null_ones(
+    names: list[str | None] | None, joined: str | None
+) -> None:
+    codes = None if names is None else [{"code": name} for name in names]
+    (order,) = rows("fact_order", {"payment_gateway_names": names, "discount_codes": codes})
+    assert (order["payment_gateway_names"], order["discount_codes"]) == (joined, joined)
+    assert order["discount_code_count"] == len(names or [])
+
+
+def test_a_refused_line_is_no_row_but_keeps_its_place() -> None:
+    record = {"line_items": [{"id": 5}, None, {"id": 7}]}
+    assert column("fact_order_line", "line_number", record) == [1, 3]
+    assert column("fact_order", "line_count", record) == [2]
+
+
+@pytest.mark.parametrize(
+    ("prices", "tax"),
+    [
+        ([Decimal("0.1"), Decimal("0.2")], Decimal("0.3")),
+        ([], Decimal(0)),
+        (None, None),
+        ([Decimal(1), None], None),
+    ],
+)
+def test_line_tax_is_the_sum_of_the_tax_lines(
+    prices: list[Decimal | None] | None, tax: Decimal | None
+) -> None:
+    taxes = None if prices is None else [{"price": price} for price in prices]
+    record = {"line_items": [{"id": 5, "tax_lines": taxes}]}
+    assert column("fact_order_line", "line_tax", record) == [tax]
+
+
+def transaction(amount: str | None, currency: str | None = None, **other: str) -> Json:
+    given = None if amount is None else Decimal(amount)
+    return {"kind": "refund", "status": "success", "amount": given, "currency": currency} | other
+
+
+@pytest.mark.parametrize(
+    ("transactions", "amount"),
+    [
+        ([transaction("1.50"), transaction("2", "USD")], Decimal("3.50")),
+        ([transaction("9", status="failure"), transaction("9", kind="Refund")], Decimal(0)),
+        ([transaction(None, status="failure"), transaction("9", "EUR", kind="sale")], Decimal(0)),
+        ([transaction("1"), transaction(None)], None),
+        ([transaction("1"), transaction("1", "EUR")], None),
+        ([], Decimal(0)),
+        (None, None),
+    ],
+)
+def test_refunded_amount_is_the_sum_of_successful_refunds_in_the_orders_currency(
+    transactions: list[Json] | None, amount: Decimal | None
+) -> None:
+    record = {"currency": "USD", "refunds": [{"id": 3, "transactions": transactions}]}
+    assert column(fact_refund.name, "refunded_amount", record) == [amount]
+
+
+def test_a_transaction_that_names_a_currency_is_foreign_to_an_order_without_one() -> None:
+    record = {"refunds": [{"id": 3, "transactions": [transaction("1", "USD")]}]}
+    assert column(fact_refund.name, "refunded_amount", record) == [None]
+
+
+def line(quantity: int | None, price: str | None) -> Json:
+    return {"id": 1, "quantity": quantity, "price": None if price is None else Decimal(price)}
+
+
+@pytest.mark.parametrize(
+    ("lines", "units", "gross"),
+    [
+        ([(2, "1.25"), (-1, "0.0001")], 1, Decimal("2.4999")),
+        ([(2, "1.25"), (1, None)], 3, None),
+        ([(2, "1.25"), (None, "1")], None, None),
+        ([], 0, Decimal(0)),
+        (None, None, None),
+    ],
+)
+def test_units_and_gross_are_sums_over_the_lines(
+    lines: list[tuple[int | None, str | None]] | None, units: int | None, gross: Decimal | None
+) -> None:
+    items = None if lines is None else [line(*parts) for parts in lines]
+    (order,) = rows("fact_order", {"line_items": items})
+    assert (order["unit_count"], order["gross_line_amount"]) == (units, gross)
+
+
+def test_a_sum_that_does_not_fit_is_null_and_counted_under_its_columns_code() -> None:
+    lines = [line(2**63 - 1, str(GREATEST))] * 2
+    made = normalise(orders({}, *[{"line_items": lines}] * 4), 0, 0)
+    order = made.tables["fact_order"]
+    assert order["unit_count"].to_pylist() == order["gross_line_amount"].to_pylist() == [None] * 5
+    units = str(2 * (2**63 - 1))
+    assert made.issues[0] == Issue(
+        "unit_count", "bad_integer", 4, ((2, units), (3, units), (4, units))
+    )
+    assert [(i.field, i.code, i.count) for i in made.issues[1:]] == [
+        ("gross_line_amount", "bad_money", 4)
+    ]
+
+
+def test_greatest_sums_fit() -> None:
+    lines = [
+        {"id": 1, "quantity": 2**63 - 2, "price": Decimal(0)},
+        {"id": 2, "quantity": 1, "price": GREATEST},
+    ]
+    made = normalise(orders({"line_items": lines}), 0, 0)
+    (order,) = made.tables["fact_order"].to_pylist()
+    assert (order["unit_count"], order["gross_line_amount"]) == (2**63 - 1, GREATEST)
+    assert not made.issues
+
+
+def test_a_dimension_has_a_row_for_each_record_with_the_whole_key() -> None:
+    line = {"id": 1, "product_id": 10, "variant_id": 20, "sku": "S"}
+    record = {"user_id": 4, "email": "a@b", "line_items": [line, line | {"variant_id": None}]}
+    made = normalise(orders({}, record), 0, 100).tables
+    assert made["dim_user"].to_pylist() == [
+        {
+            ORDER_ROW: 101,
+            "user_id": 4,
+            "last_order_email": "a@b",
+            "last_order_phone": None,
+            "last_order_locale": None,
+        }
+    ]
+    assert made["dim_product_variant"].select([ORDER_ROW, "variant_id", "sku"]).to_pylist() == [
+        {ORDER_ROW: 101, "variant_id": 20, "sku": "S"}
+    ]
+    assert made["dim_customer"].num_rows == 0
