@@ -14,7 +14,8 @@
         ├── ServiceUnavailable    PostgreSQL, S3 or the cluster can't be reached
         ├── RunDateHeld           another run holds the run date
         ├── LoadWithdrawn         this load was sealed or given up meanwhile
-        └── SourceChanged         a file changed between listing and reading
+        ├── SourceChanged         a file changed between listing and reading
+        └── RunStopped            the caller stopped the run
 
 Each message is one sentence for people: what is wrong, where, and what to do. Each class takes that sentence as its
 only argument, so it survives pickling from a worker to the client.
@@ -87,3 +88,7 @@ class LoadWithdrawn(TransientError):
 
 class SourceChanged(TransientError):
     """A source file changed between its listing and its reading."""
+
+
+class RunStopped(TransientError):
+    """The caller stopped the run; what was published stands."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -72,3 +74,34 @@ class Progress:
 
 Listener = Callable[[Progress], None]
 """Called on the client with each :class:`Progress`; from several threads where several dates are in flight."""
+
+
+@dataclass
+class Clock:
+    """Times the steps of one run date, and tells a listener how far they are."""
+
+    run_date: date
+    listener: Listener
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str, total: int = 1) -> Iterator[Callable[[int], None]]:
+        """Time a step of `total` tasks; what it gives is called with the orders of each task that ends."""
+        began = time.monotonic()
+        done = orders = 0
+
+        def ended(of_task: int) -> None:
+            nonlocal done, orders
+            done, orders = done + 1, orders + of_task
+            self.listener(Progress(self.run_date, name, done, total, orders))
+
+        self.listener(Progress(self.run_date, name, 0, total))
+        yield ended
+        if not done:
+            ended(0)
+        self.seconds[name] = round(time.monotonic() - began, 3)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all steps."""
+        return round(sum(self.seconds.values()), 3)

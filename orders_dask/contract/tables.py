@@ -40,7 +40,7 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 CONTRACT: Final = 1
@@ -305,6 +305,7 @@ FACTS: Final[tuple[Table, ...]] = (
 )
 
 Index("fact_order_order_id", fact_order.c.order_id)
+Index("fact_refund_order_id", fact_refund.c.order_id)
 
 # Which versions of an order there are, and which of the published ones are not current.
 
@@ -485,6 +486,31 @@ LOADED: Final[tuple[Table, ...]] = (*FACTS, order_version, *SAID)
 
 # The ledger.
 
+installed = Table(
+    "installed",
+    METADATA,
+    Column("contract", Integer, primary_key=True, comment="Version of the contract"),
+    Column("leaf", TEXT, nullable=False, comment="What a leaf of the storage holds: month or day"),
+    Column("views", TEXT, nullable=False, comment="Hash of the definitions of the public views"),
+    schema=OPS,
+    comment="What `orders-dask init` made, in one row",
+)
+
+storage_leaf = Table(
+    "storage_leaf",
+    METADATA,
+    Column("first_date", DAY, primary_key=True, comment="First run date that it holds"),
+    Column("end_date", DAY, nullable=False, comment="First run date after it"),
+    Column(
+        "watch",
+        ARRAY(TEXT),
+        comment="Transactions that began before it was attached: they may not see it, so a publish into it "
+        "waits for them; null while nobody has looked",
+    ),
+    schema=OPS,
+    comment="The leaves of the fact storage: a row commits with the leaf in all five tables",
+)
+
 STATUSES: Final = (
     "loading",  # parts may still commit
     "sealed",  # no part can commit any more
@@ -514,7 +540,6 @@ load_run = Table(
     Column("message", TEXT, comment="Why it was refused or failed"),
     Column("seconds", JSONB, comment="Wall seconds of each step"),
     Column("schema_drift", JSONB, comment="Dotted paths of keys that the contract doesn't know"),
-    Column("leaf_watch", JSONB, comment="Transactions that must end before the publish"),
     CheckConstraint("status in ({})".format(", ".join(f"'{s}'" for s in STATUSES)), name="status"),
     Index("load_run_run_date", "run_date"),
     Index(
@@ -548,7 +573,13 @@ load_file = Table(
     Column("bytes", ID, comment="Size of the file as stored"),
     Column("unreadable", FLAG, nullable=False, comment="Not read to its end"),
     *(
-        Column(book_column(fact, entry), COUNT, nullable=False, comment=f"{fact.name}: {entry}")
+        Column(
+            book_column(fact, entry),
+            COUNT,
+            nullable=False,
+            server_default="0",
+            comment=f"{fact.name}: {entry}",
+        )
         for fact in FACTS
         for entry in ENTRIES
     ),
@@ -564,8 +595,12 @@ load_part = Table(
     Column("part", TEXT, primary_key=True, comment="The stage part"),
     Column("loaded_at", INSTANT, nullable=False, server_default=func.now(), comment="When it was"),
     Column("seconds", Float, comment="Wall seconds it took"),
+    Column("rows", JSONB, nullable=False, comment="Rows copied, by table"),
     Column(
-        "books", JSONB, nullable=False, comment="Rows and sums by table and currency, as copied"
+        "superseded",
+        JSONB,
+        nullable=False,
+        comment="What lost to another version, by fact: books (rows, and sums of money by currency), rows by file",
     ),
     schema=OPS,
     comment="The parts that are loaded: the row commits with the part's own rows",

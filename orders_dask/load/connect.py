@@ -1,0 +1,144 @@
+"""Connections to PostgreSQL, and which of its errors may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg2
+from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
+
+from orders_dask.errors import (
+    DatabaseNotReady,
+    OrdersDaskError,
+    ServiceUnavailable,
+    SettingsError,
+)
+from orders_dask.settings import Settings
+
+APPLICATION: Final = "orders_dask"
+"""What ``pg_stat_activity.application_name`` shows of every session."""
+
+_CLIENT: Final[dict[str, Any]] = {
+    "connect_timeout": 10,
+    # A dead server or network is noticed within 75 s, also while nothing is sent and while nothing is acknowledged.
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 15,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 75_000,
+}
+
+# The same from the other side: a run whose host died holds its run date until the server notices.
+# Instants come back in UTC.
+_SERVER: Final = "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_MAY_PASS: Final = (
+    "08",  # the connection broke
+    "40",  # rolled back: serialisation failure, deadlock
+    "53",  # out of connections, memory, locks or disk
+    "55P03",  # a lock was not to be had in time
+    "57",  # cancelled, shut down or crashed
+)
+_NOT_MADE: Final = ("3F000", "42P01")  # no such schema, no such table
+_NOT_ALLOWED: Final = "42501"
+
+
+def engine(settings: Settings) -> Engine:
+    """Make the engine for the database of the settings; nothing is contacted yet.
+
+    Every connection is a session of its own (no pool), READ COMMITTED, in UTC. ``PGSSLMODE``, ``PGSSLROOTCERT`` and
+    what else libpq reads from the environment are honoured. The password is in no URL or repr of the engine.
+
+    Returns
+    -------
+    Engine
+        Its errors are those of this package where :func:`explained` knows one.
+    """
+    address = f"{settings.pgsql_hostname}:{settings.pgsql_port}"
+
+    def connect() -> psycopg2.extensions.connection:
+        try:
+            session: psycopg2.extensions.connection = psycopg2.connect(
+                host=settings.pgsql_hostname,
+                port=settings.pgsql_port,
+                user=settings.pgsql_user,
+                password=settings.pgsql_pass.get_secret_value(),
+                dbname=settings.pgsql_database,
+                application_name=APPLICATION,
+                client_encoding="utf8",
+                options=_SERVER,
+                **_CLIENT,
+            )
+        except psycopg2.OperationalError as error:
+            raise ServiceUnavailable(
+                f"PostgreSQL at {address} gave user {settings.pgsql_user} no connection to database "
+                f"{settings.pgsql_database} ({_reason(error)}): check that the server runs and the _PGSQL_* settings."
+            ) from error
+        return session
+
+    made = create_engine(
+        "postgresql+psycopg2://",
+        creator=connect,
+        poolclass=NullPool,
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,  # errors don't show people's data
+    )
+    event.listen(made, "handle_error", _explain)
+    return made
+
+
+def _reason(error: psycopg2.OperationalError) -> str:
+    """Give what libpq says of the last address it tried: hints and further addresses stand on lines of their own."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    tried = [line.partition(" failed: ")[2] for line in lines if " failed: " in line]
+    return (tried or lines)[-1].removeprefix("FATAL:  ")
+
+
+def _explain(context: ExceptionContext) -> OrdersDaskError | None:
+    """Let SQLAlchemy raise the error of this package in place of the driver's."""
+    error = context.original_exception
+    return explained(error) if isinstance(error, psycopg2.Error) else None
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Do the same for what is done on the driver's own connection."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        known = explained(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def driver_cursor(connection: Connection) -> psycopg2.extensions.cursor:
+    """Give a cursor of the driver's own, in the open transaction of `connection`, for COPY and composed DDL.
+
+    What it raises is the driver's: use it inside :func:`explaining`.
+    """
+    session: Any = connection.connection.driver_connection
+    cursor: psycopg2.extensions.cursor = session.cursor()
+    return cursor
+
+
+def explained(error: psycopg2.Error) -> OrdersDaskError | None:
+    """Say what an error of the driver means to people, transient and terminal apart; None for a fault of ours."""
+    code = error.pgcode
+    reason = (
+        error.diag.message_primary or str(error).strip() or type(error).__name__
+    ).splitlines()[0]
+    # Without a code the error is libpq's or psycopg2's own: the session is gone.
+    lost = code is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if lost or (code and code.startswith(_MAY_PASS)):
+        return ServiceUnavailable(f"PostgreSQL broke off ({reason}): try again.")
+    if code in _NOT_MADE:
+        return DatabaseNotReady(f"PostgreSQL says {reason}: run `orders-dask init`.")
+    if code == _NOT_ALLOWED:
+        return SettingsError(
+            f"PostgreSQL says {reason}: grant it to the user in _PGSQL_USER, or take another user."
+        )
+    return None

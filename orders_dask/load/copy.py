@@ -1,0 +1,168 @@
+"""Arrow tables into PostgreSQL, by binary COPY, a part in one transaction."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from typing import Any, Final
+
+import psycopg2
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg2 import sql
+from sqlalchemy import Engine, Table, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from orders_dask.contract.arrow import arrow_schema
+from orders_dask.contract.tables import LOADED, load_run
+from orders_dask.contract.tables import load_part as parts
+from orders_dask.errors import LoadWithdrawn
+from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.locks import Lock
+from orders_dask.transform.balance import Books
+
+ROWS: Final = 8192
+"""Rows encoded at a time: some 5 MB of orders."""
+
+SEND: Final = 1 << 20
+"""Bytes handed to libpq at a time; psycopg2's default of 8 KiB costs a call for each order."""
+
+
+Superseded = tuple[Books, Mapping[int, int]]
+"""Books of the rows of a fact that lost, and how many of them each file has, by the ledger's id."""
+
+_LOADED: Final = {table.name: table for table in LOADED}
+
+
+def load_part(
+    engine: Engine,
+    load_id: int,
+    run_date: date,
+    part: str,
+    tables: Mapping[str, Iterable[pa.Table]],
+    superseded: Mapping[str, Superseded],
+) -> bool:
+    """Copy a part into the storage tables, once, however often and by however many this is called.
+
+    One transaction: it shares the load's lock, so that the seal waits for it or ends it, checks that the load is still
+    ``loading``, and claims the part in the ledger.
+
+    Parameters
+    ----------
+    part
+        The part's name, unique in the load.
+    tables
+        Rows for each of :data:`~orders_dask.contract.tables.LOADED` by name, as tables of any number of rows that are
+        read one after another; a table that is not named has none. They have the columns of the storage tables, in
+        any order, without ``run_date`` and ``load_id``; others are left out.
+    superseded
+        By fact what the part has beside them that lost to another version; a fact that is not named lost nothing.
+
+    Returns
+    -------
+    bool
+        False where the part was loaded before: nothing is read of `tables`.
+
+    Raises
+    ------
+    LoadWithdrawn
+        The load is not ``loading`` any more.
+    ServiceUnavailable
+        The session broke off; nothing or, if it was the last answer that got lost, everything is loaded.
+    """
+    began = time.monotonic()
+    lost = {name: {"books": b.to_json(), "files": files} for name, (b, files) in superseded.items()}
+    claim = insert(parts).values(load_id=load_id, part=part, rows={}, superseded=lost)
+    this = (parts.c.load_id == load_id, parts.c.part == part)
+    given = {"run_date": run_date, "load_id": load_id}
+    with engine.begin() as connection:
+        connection.execute(select(func.pg_advisory_xact_lock_shared(Lock.LOAD, load_id)))
+        loading = load_run.c.load_id == load_id, load_run.c.status == "loading"
+        if connection.scalar(select(load_run.c.load_id).where(*loading)) is None:
+            raise LoadWithdrawn(f"Load {load_id} takes no more parts: it was sealed or given up.")
+        if not connection.execute(claim.on_conflict_do_nothing()).rowcount:
+            return False
+        # Safe until the seal: its own commit waits for the disk, and so for all that was committed before.
+        connection.execute(select(func.set_config("synchronous_commit", "off", True)))
+        cursor = driver_cursor(connection)
+        with explaining():
+            copied = {
+                name: copy_into(cursor, _LOADED[name], rows, given) for name, rows in tables.items()
+            }
+        seconds = time.monotonic() - began
+        connection.execute(update(parts).where(*this).values(rows=copied, seconds=seconds))
+    return True
+
+
+def copy_into(
+    cursor: psycopg2.extensions.cursor,
+    table: Table,
+    tables: Iterable[pa.Table],
+    given: Mapping[str, Any],
+) -> int:
+    """Copy Arrow tables into a table of the contract or the ledger, one after another, in the open transaction.
+
+    Parameters
+    ----------
+    tables
+        With at least the columns of `table` that are not given, of their Arrow types or types that cast to them.
+    given
+        Values, by name, of the columns that are the same in all rows.
+
+    Returns
+    -------
+    int
+        Number of rows copied.
+    """
+    schema = arrow_schema(table)
+
+    def encoded() -> Iterator[bytes]:
+        encoder = ArrowToPostgresBinaryEncoder(schema)
+        yield encoder.write_header()
+        for rows in tables:
+            columns = {
+                f.name: pa.repeat(given[f.name], rows.num_rows) if f.name in given else rows[f.name]
+                for f in schema
+            }
+            whole = pa.table(columns, schema=schema)
+            for batch in whole.to_batches(max_chunksize=ROWS):
+                yield encoder.write_batch(batch)
+        yield encoder.finish()
+
+    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
+        sql.Identifier(str(table.schema), table.name),
+        sql.SQL(", ").join(sql.Identifier(name) for name in schema.names),
+    )
+    stream = _Stream(encoded())
+    try:
+        cursor.copy_expert(statement, stream, size=SEND)
+    except psycopg2.Error:
+        # What reading raises ends the COPY, and psycopg2 tells of nothing but that.
+        if stream.failure:
+            raise stream.failure from None
+        raise
+    return cursor.rowcount
+
+
+class _Stream(io.RawIOBase):
+    """Some chunks of bytes as a file, none held longer than it takes to read it; an empty chunk is no end."""
+
+    failure: BaseException | None = None
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = filter(None, chunks)
+        self._rest = memoryview(b"")
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` as far as the chunk goes; 0 at the end."""
+        if not self._rest:
+            try:
+                self._rest = memoryview(next(self._chunks, b""))
+            except BaseException as error:
+                self.failure = error
+                raise
+        piece, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)

@@ -1,0 +1,275 @@
+"""The ledger: who works on a run date, what each load is made of, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final, Literal, Protocol
+
+import pyarrow as pa
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from orders_dask.contract.arrow import FILE, POSITION
+from orders_dask.contract.rules import Issue
+from orders_dask.contract.tables import (
+    FACTS,
+    book_column,
+    data_issue,
+    load_file,
+    load_run,
+    rejected_record,
+)
+from orders_dask.errors import LoadWithdrawn, RunDateHeld
+from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.copy import copy_into
+from orders_dask.load.locks import Lock, close_load, within
+
+ACTIVE: Final = ("loading", "sealed", "verified")
+"""Statuses of a load that is being worked on, or was when its run died: one a run date at the most."""
+
+HELD_PATIENCE: Final = 5.0
+"""Seconds to wait for a run date: a run that was killed holds it until the server has ended its last statement."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a run date, for as long as its session lives.
+
+    Attributes
+    ----------
+    connection
+        The session that holds the run date's lock, without an open transaction between calls. All that is written
+        of the run date goes through it, so a run that lost the lock finds out at its next step.
+    run_date
+        The date of the dump.
+    """
+
+    connection: Connection
+    run_date: date
+
+
+@contextmanager
+def hold(engine: Engine, run_date: date) -> Iterator[Lease]:
+    """Hold a run date until the end of the ``with`` block.
+
+    A load of it that a dead run left unfinished is sealed off, so that none of its tasks can commit any more, and
+    ``abandoned``.
+
+    Raises
+    ------
+    RunDateHeld
+        Another run holds it: the message says who.
+    """
+    with engine.connect() as connection:
+        lock = select(func.pg_advisory_lock(Lock.RUN_DATE, run_date.toordinal()))
+        with connection.begin():
+            if not within(connection, HELD_PATIENCE, lock):
+                raise RunDateHeld(_held(connection, run_date))
+        lease = Lease(connection, run_date)
+        with connection.begin():
+            left = connection.scalars(select(load_run.c.load_id).where(_active(run_date))).all()
+        for load_id in left:
+            finish(lease, load_id, "abandoned", "Its run died; a later one sealed it off.")
+        yield lease
+
+
+def _active(run_date: date) -> ColumnElement[bool]:
+    return (load_run.c.run_date == run_date) & load_run.c.status.in_(ACTIVE)
+
+
+def _held(connection: Connection, run_date: date) -> str:
+    holder = connection.execute(
+        select(load_run.c.holder, load_run.c.started_at).where(_active(run_date))
+    ).one_or_none()
+    who = (
+        f"{holder.holder}, since {holder.started_at:%Y-%m-%d %H:%M} UTC"
+        if holder
+        else "another run"
+    )
+    return f"Run date {run_date} is being worked on by {who}: wait for it to end, or end it."
+
+
+def begin(lease: Lease, source: str, fingerprint: str, holder: str) -> int:
+    """Begin a load, ``loading``.
+
+    Parameters
+    ----------
+    source
+        The source URL as configured.
+    fingerprint
+        What tells whether the same would be loaded again.
+    holder
+        Who runs it, for people: user, host and process id.
+
+    Returns
+    -------
+    int
+        Its id, never used again.
+    """
+    row = insert(load_run).values(
+        run_date=lease.run_date,
+        status="loading",
+        source=source,
+        fingerprint=fingerprint,
+        holder=holder,
+    )
+    with lease.connection.begin():
+        return int(lease.connection.execute(row.returning(load_run.c.load_id)).scalar_one())
+
+
+class FileRecord(Protocol):
+    """What the ledger keeps of a file when it was read."""
+
+    @property
+    def name(self) -> str:
+        """Its full name."""
+
+    @property
+    def etag(self) -> str:
+        """Its ETag, or what stands for it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+
+    @property
+    def unreadable(self) -> bool:
+        """It could not be read to its end."""
+
+    @property
+    def read(self) -> Mapping[str, int]:
+        """Number of its records by the name of their fact table, refused ones counted."""
+
+    @property
+    def rejected(self) -> Mapping[str, int]:
+        """Number of those refused, likewise."""
+
+
+def record_files(lease: Lease, load_id: int, files: Sequence[FileRecord]) -> list[int]:
+    """Write down the files of a load; what is loaded of them follows when the load is verified.
+
+    Parameters
+    ----------
+    files
+        In the order of the sorted listing; a name may occur once.
+
+    Returns
+    -------
+    list of int
+        The id of each, growing in the order given.
+    """
+    rows = [
+        {
+            "load_id": load_id,
+            "name": file.name,
+            "etag": file.etag,
+            "bytes": file.size,
+            "unreadable": file.unreadable,
+            **{book_column(fact, "read"): file.read[fact.name] for fact in FACTS},
+            **{book_column(fact, "rejected"): file.rejected[fact.name] for fact in FACTS},
+        }
+        for file in files
+    ]
+    if not rows:
+        return []
+    row = insert(load_file).returning(load_file.c.file_id, sort_by_parameter_order=True)
+    with lease.connection.begin():
+        return list(lease.connection.scalars(row, rows))
+
+
+def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]]) -> None:
+    """Write down what was repaired or nulled.
+
+    Parameters
+    ----------
+    issues
+        A file's id and an issue in it; each field and code once a file.
+    """
+    rows = [
+        {
+            "load_id": load_id,
+            "file_id": file_id,
+            "field": issue.field,
+            "code": issue.code,
+            "values": issue.count,
+            "samples": [list(sample) for sample in issue.samples],
+        }
+        for file_id, issue in issues
+    ]
+    if rows:
+        with lease.connection.begin():
+            lease.connection.execute(insert(data_issue), rows)
+
+
+def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> None:
+    """Write down what was refused.
+
+    Parameters
+    ----------
+    tables
+        Columns ``source_file_id`` (the ledger's id), ``source_position``, ``path``, ``code``, ``message`` and ``raw``;
+        copied one after another, so there may be any number.
+    """
+    names = {FILE: rejected_record.c.file_id.name, POSITION: rejected_record.c.position.name}
+    renamed = (
+        table.rename_columns([names.get(c, c) for c in table.column_names]) for table in tables
+    )
+    with lease.connection.begin(), explaining():
+        copy_into(driver_cursor(lease.connection), rejected_record, renamed, {"load_id": load_id})
+
+
+def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
+    """Write down the dotted paths of keys that the contract doesn't know."""
+    _note(lease, load_id, schema_drift=list(paths))
+
+
+def remember(lease: Lease, load_id: int, *, seconds: Mapping[str, float]) -> None:
+    """Write down the wall seconds of each step."""
+    _note(lease, load_id, seconds=dict(seconds))
+
+
+def _note(lease: Lease, load_id: int, **values: Any) -> None:
+    row = update(load_run).where(load_run.c.load_id == load_id)
+    with lease.connection.begin():
+        lease.connection.execute(row.values(values))
+
+
+def finish(
+    lease: Lease, load_id: int, status: Literal["refused", "failed", "abandoned"], message: str
+) -> None:
+    """End a load that will not be published; one that has ended already stays as it is.
+
+    What was copied of it stays in the storage, where nobody sees it, until it is pruned. None of its tasks can
+    commit any more.
+    """
+    ended = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status.in_(ACTIVE))
+    with lease.connection.begin():
+        close_load(lease.connection, load_id, patience=0.1)
+        lease.connection.execute(
+            ended.values(status=status, message=message, finished_at=func.clock_timestamp())
+        )
+
+
+def advance(connection: Connection, load_id: int, before: str, after: str) -> None:
+    """Move a load from one status to the next, in the open transaction.
+
+    Raises
+    ------
+    LoadWithdrawn
+        It has another status: another run took the run date over.
+    """
+    step = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status == before)
+    if not connection.execute(step.values(status=after)).rowcount:
+        raise LoadWithdrawn(
+            f"Load {load_id} was taken over by another run: see `orders-dask status`."
+        )

@@ -1,0 +1,148 @@
+"""What people and the next run ask the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import CTE, ColumnElement, Engine, extract, func, select
+
+from orders_dask.contract.tables import (
+    book_column,
+    fact_order,
+    fact_order_line,
+    load_file,
+    load_run,
+    rejected_record,
+)
+
+
+@dataclass(frozen=True)
+class LoadStatus:
+    """How a run date stands: its published load, else its latest.
+
+    Attributes
+    ----------
+    run_date, load_id, state
+        The load and its status.
+    fingerprint
+        What tells whether the same would be loaded again.
+    orders, lines
+        Number loaded.
+    superseded, rejected
+        Orders that lost to another version inside the run date, and orders refused.
+    files
+        Number read.
+    seconds
+        Wall time; None while it goes on.
+    started_at, message
+        When it began; why it was refused or failed.
+    """
+
+    run_date: date
+    load_id: int
+    state: str
+    fingerprint: str
+    orders: int
+    lines: int
+    superseded: int
+    rejected: int
+    files: int
+    seconds: float | None
+    started_at: datetime
+    message: str | None
+
+
+def status(engine: Engine) -> list[LoadStatus]:
+    """Give a line for every run date that was ever begun, in order."""
+    first = load_run.c.status == "published"
+    ranked = select(
+        load_run,
+        func.row_number()
+        .over(partition_by=load_run.c.run_date, order_by=(first.desc(), load_run.c.load_id.desc()))
+        .label("place"),
+    ).subquery()
+    return _statuses(engine, select(ranked).where(ranked.c.place == 1).cte())
+
+
+def published_load(engine: Engine, run_date: date) -> LoadStatus | None:
+    """Give the load that readers see for a run date."""
+    seen = (load_run.c.run_date == run_date) & (load_run.c.status == "published")
+    found = _statuses(engine, select(load_run).where(seen).cte())
+    return found[0] if found else None
+
+
+def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
+    def total(fact: Any, entry: str) -> ColumnElement[int]:
+        return func.coalesce(func.sum(load_file.c[book_column(fact, entry)]), 0)
+
+    wall = extract("epoch", loads.c.finished_at - loads.c.started_at)
+    query = (
+        select(
+            loads.c.run_date,
+            loads.c.load_id,
+            loads.c.status,
+            loads.c.fingerprint,
+            total(fact_order, "loaded"),
+            total(fact_order_line, "loaded"),
+            total(fact_order, "superseded"),
+            total(fact_order, "rejected"),
+            func.count(load_file.c.file_id),
+            wall,
+            loads.c.started_at,
+            loads.c.message,
+        )
+        .join_from(loads, load_file, load_file.c.load_id == loads.c.load_id, isouter=True)
+        .group_by(*loads.c)
+        .order_by(loads.c.run_date)
+    )
+    with engine.connect() as connection:
+        return [LoadStatus(*row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class RejectedRecord:
+    """A record that was refused, and where it stands."""
+
+    run_date: date
+    file: str
+    position: int
+    path: str
+    code: str
+    message: str
+    raw: str | None
+
+
+def rejects(
+    engine: Engine, run_date: date | None = None, code: str | None = None
+) -> Iterator[RejectedRecord]:
+    """Give what was refused by the latest load of each run date that got as far as its files, whatever became of it.
+
+    Parameters
+    ----------
+    run_date, code
+        Only those of this run date, only those with this code; all by default.
+    """
+    latest = (
+        select(func.max(load_run.c.load_id))
+        .where(select(load_file).where(load_file.c.load_id == load_run.c.load_id).exists())
+        .group_by(load_run.c.run_date)
+    )
+    r = rejected_record.c
+    query = (
+        select(load_run.c.run_date, load_file.c.name, r.position, r.path, r.code, r.message, r.raw)
+        .join_from(rejected_record, load_run, load_run.c.load_id == r.load_id)
+        .join(load_file, load_file.c.file_id == r.file_id)
+        .where(r.load_id.in_(latest))
+        .order_by(load_run.c.run_date, r.file_id, r.position, r.path)
+    )
+    if run_date is not None:
+        query = query.where(load_run.c.run_date == run_date)
+    if code is not None:
+        query = query.where(r.code == code)
+    with engine.connect() as connection:
+        # A server-side cursor: there may be more than memory holds.
+        for row in connection.execution_options(yield_per=1000).execute(query):
+            yield RejectedRecord(*row)

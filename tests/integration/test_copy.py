@@ -1,0 +1,237 @@
+"""COPY of Arrow tables: exact, in one transaction, once."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from threading import Event
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, func, select, text
+
+from orders_dask.contract.arrow import arrow_schema
+from orders_dask.contract.tables import LOADED, fact_order
+from orders_dask.errors import LoadWithdrawn, OrdersDaskError, ServiceUnavailable
+from orders_dask.load import copy, ledger
+from orders_dask.load.connect import driver_cursor
+from orders_dask.load.copy import copy_into, load_part
+from orders_dask.load.publish import seal
+from tests.integration.loads import arrow, begin, part
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+DAY = date(2017, 11, 3)
+ORDERS = {"fact_order": [{"order_id": 1, "name": "#1"}, {"order_id": 2, "name": "#2"}]}
+
+MOST = Decimal("999999999999999999.9999")
+VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.decimal128(22, 4): st.decimals(-MOST, MOST, places=4),
+    pa.timestamp("us", "UTC"): st.datetimes(timezones=st.just(UTC)),
+    pa.date32(): st.dates(),
+    pa.bool_(): st.booleans(),
+    # What decode lets pass: no NUL, no surrogates.
+    pa.string(): st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+}
+EDGES: dict[str, list[Any]] = {
+    "total_price": [MOST, -MOST, Decimal("-0.0001"), Decimal("0.0000"), Decimal("10000.0000")],
+    "customer_id": [2**63 - 1, -(2**63), 0],
+    "created_utc_offset_min": [2**31 - 1, -(2**31), 0],
+    "created_at": [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC),
+        datetime(1999, 12, 31, 23, 59, 59, 999_999, UTC),
+    ],
+    "created_local_date": [date.min, date.max],
+    "name": ["", "NULL", "\\N", "\U0001f600", "a\nb\tc\r", "é" * 70_000],
+}
+
+
+def stored(engine: Engine, rows: pa.Table) -> pa.Table:
+    """Copy orders and read them back, leaving nothing."""
+    with engine.connect() as connection:
+        copy_into(
+            driver_cursor(connection), fact_order, [rows], {"run_date": DAY, "load_id": 2**62}
+        )
+        result = connection.execute(select(fact_order).order_by(fact_order.c.order_id)).mappings()
+        found = pa.Table.from_pylist([dict(row) for row in result], schema=arrow_schema(fact_order))
+        connection.rollback()
+    assert found["load_id"].unique().to_pylist() == [2**62]
+    assert found["run_date"].unique().to_pylist() == [DAY]
+    return found.select(rows.column_names)
+
+
+@pytest.fixture
+def november(warehouse: Engine) -> Engine:
+    with ledger.hold(warehouse, DAY) as lease:
+        begin(lease)
+    return warehouse
+
+
+def test_the_edges_of_every_type_come_back_exact(november: Engine) -> None:
+    most = max(map(len, EDGES.values()))
+    rows = [
+        {"order_id": n, "source_file_id": 1, "source_position": 1}
+        | {name: values[n % len(values)] for name, values in EDGES.items()}
+        for n in range(most)
+    ]
+    nothing = {"order_id": most, "source_file_id": 1, "source_position": 1}
+    table = arrow(fact_order, [*rows, nothing])
+    assert stored(november, table).to_pylist() == table.to_pylist()
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_value_of_every_column_comes_back_exact(november: Engine, data: st.DataObject) -> None:
+    row = st.fixed_dictionaries(
+        {
+            f.name: VALUES[f.type] if not f.nullable else st.none() | VALUES[f.type]
+            for f in arrow(fact_order, []).schema
+        }
+    )
+    rows = data.draw(st.lists(row, min_size=1, max_size=3, unique_by=lambda r: r["order_id"]))
+    table = arrow(fact_order, sorted(rows, key=lambda r: r["order_id"]))
+    assert stored(november, table).to_pylist() == table.to_pylist()
+
+
+def test_dictionaries_and_large_strings_are_copied_as_text(november: Engine) -> None:
+    table = arrow(
+        fact_order,
+        [
+            {"order_id": n, "name": f"#{n % 2}", "currency": None, "source_file_id": 1}
+            | {"source_position": n}
+            for n in range(4)
+        ],
+    )
+    encoded = table.set_column(
+        table.column_names.index("name"), "name", table["name"].dictionary_encode()
+    )
+    large = encoded.column_names.index("currency")
+    encoded = encoded.set_column(large, "currency", table["currency"].cast(pa.large_string()))
+    assert stored(november, encoded).to_pylist() == table.to_pylist()
+
+
+def test_a_table_of_many_chunks_and_empty_ones_is_copied_whole(
+    november: Engine, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy, "ROWS", 2)
+    monkeypatch.setattr(copy, "SEND", 7)
+    rows = [{"order_id": n, "source_file_id": 1, "source_position": n} for n in range(5)]
+    tables = [arrow(fact_order, some) for some in ([], rows[:2], [], rows[2:], [])]
+    with november.begin() as connection:
+        given_ = {"run_date": DAY, "load_id": 9}
+        assert copy_into(driver_cursor(connection), fact_order, tables, given_) == 5
+    assert query("select count(*) from orders_store.fact_order") == [(5,)]
+
+
+def test_a_part_is_loaded_once(warehouse: Engine, query: Query) -> None:
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+        assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+        assert not load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+    assert query("select order_id from orders_store.fact_order order by 1") == [(1,), (2,)]
+    assert query("select part, rows->>'fact_order' from orders_ops.load_part") == [("part=a", "2")]
+
+
+def test_a_part_loaded_twice_at_once_is_loaded_once(warehouse: Engine, query: Query) -> None:
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+
+        def load(_: int) -> bool:
+            return load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sorted(pool.map(load, range(4))) == [False, False, False, True]
+    assert query("select count(*) from orders_store.fact_order") == [(2,)]
+
+
+def test_a_part_comes_whole_or_not_at_all(warehouse: Engine, query: Query) -> None:
+    class Broken(OSError):
+        pass
+
+    def rows() -> Iterator[pa.Table]:
+        yield from part(1, **ORDERS)["fact_order"]
+        raise Broken("the stage went away")
+
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+        versions = part(1, **ORDERS)["order_version"]
+        with pytest.raises(Broken, match="the stage went away"):
+            load_part(
+                warehouse,
+                load_id,
+                DAY,
+                "part=a",
+                {"order_version": versions, "fact_order": rows()},
+                {},
+            )
+        for table in LOADED:
+            assert query(str(select(func.count()).select_from(table))) == [(0,)], table
+        assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+
+
+def test_a_sealed_load_takes_no_part(warehouse: Engine, query: Query) -> None:
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+        seal(lease, load_id)
+        with pytest.raises(LoadWithdrawn, match=f"Load {load_id} takes no more parts"):
+            load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+    assert query("select count(*) from orders_store.fact_order") == [(0,)]
+
+
+def test_a_zombie_in_the_middle_of_a_copy_is_ended_by_the_seal(
+    warehouse: Engine, query: Query
+) -> None:
+    copying, may_end = Event(), Event()
+
+    def rows() -> Iterator[pa.Table]:
+        yield from part(1, **ORDERS)["fact_order"]
+        copying.set()
+        assert may_end.wait(30)
+
+    with ledger.hold(warehouse, DAY) as lease, ThreadPoolExecutor(1) as pool:
+        load_id = begin(lease)
+        zombie = pool.submit(
+            load_part, warehouse, load_id, DAY, "part=a", {"fact_order": rows()}, {}
+        )
+        assert copying.wait(30)
+        seal(lease, load_id)
+        may_end.set()
+        with pytest.raises(ServiceUnavailable):
+            zombie.result()
+    assert query("select count(*) from orders_store.fact_order") == [(0,)]
+    assert query("select count(*) from orders_ops.load_part") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("select pg_terminate_backend(pg_backend_pid())", "PostgreSQL broke off"),
+        ("do $$ begin raise sqlstate '40001'; end $$", "PostgreSQL broke off"),
+        ("do $$ begin raise sqlstate '53300'; end $$", "PostgreSQL broke off"),
+        ("select from orders_store.nothing", "run `orders-dask init`"),
+        ("do $$ begin raise sqlstate '42501'; end $$", "grant it to the user in _PGSQL_USER"),
+    ],
+)
+def test_errors_of_the_server_are_told_in_one_sentence(
+    warehouse: Engine, statement: str, expected: str
+) -> None:
+    with (
+        pytest.raises(OrdersDaskError, match=expected) as caught,
+        warehouse.connect() as connection,
+    ):
+        connection.execute(text(statement))
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert "\n" not in str(caught.value)

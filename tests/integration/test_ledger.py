@@ -1,0 +1,165 @@
+"""The ledger: who holds a run date, and what is written down of a load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import Engine
+
+from orders_dask.contract.arrow import FILE, POSITION
+from orders_dask.contract.rules import Issue
+from orders_dask.contract.tables import FACTS
+from orders_dask.errors import LoadWithdrawn, RunDateHeld
+from orders_dask.load import ledger
+from orders_dask.load.copy import load_part
+from orders_dask.load.publish import publish
+from orders_dask.load.report import published_load, rejects, status
+from tests.integration.loads import File, begin, part, published, verified
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+DAY = date(2017, 11, 3)
+NEXT = DAY + timedelta(days=1)
+READ = dict.fromkeys((fact.name for fact in FACTS), 0)
+
+
+def test_a_held_run_date_names_its_holder(
+    warehouse: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "HELD_PATIENCE", 0.1)
+    with ledger.hold(warehouse, DAY) as lease:
+        ledger.begin(lease, "s3://orders/", "f", "ann on host1, process 7")
+        with (
+            pytest.raises(
+                RunDateHeld, match=f"{DAY} is being worked on by ann on host1, process 7"
+            ),
+            ledger.hold(warehouse, DAY),
+        ):
+            pass
+        with ledger.hold(warehouse, NEXT):
+            pass
+    with ledger.hold(warehouse, DAY):
+        pass
+
+
+def test_a_load_left_by_a_dead_run_is_abandoned_and_can_do_nothing_more(
+    warehouse: Engine, query: Query
+) -> None:
+    with ledger.hold(warehouse, DAY) as lease:
+        dead = verified(lease, {"fact_order": [{"order_id": 1}]})
+    with ledger.hold(warehouse, DAY) as lease:
+        assert query("select load_id, status from orders_ops.load_run") == [(dead, "abandoned")]
+        with pytest.raises(LoadWithdrawn):
+            load_part(warehouse, dead, DAY, "part=b", part(1, fact_order=[]), {})
+        with pytest.raises(LoadWithdrawn):
+            publish(lease, dead)
+        assert begin(lease) > dead
+
+
+def test_a_killed_run_gives_its_run_date_free(warehouse: Engine, environment: object) -> None:
+    script = f"""
+import os, signal
+from datetime import date
+from orders_dask.load import ledger
+from orders_dask.load.connect import engine
+from orders_dask.settings import load_settings
+with ledger.hold(engine(load_settings()), date({DAY.year}, {DAY.month}, {DAY.day})) as lease:
+    ledger.begin(lease, "s3://orders/", "f", "someone")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    assert killed.returncode == -9
+    with ledger.hold(warehouse, DAY) as lease:
+        begin(lease)
+
+
+def test_ids_of_files_grow_in_the_order_of_the_listing(warehouse: Engine, query: Query) -> None:
+    names = [f"s3://orders/{n:04}.json" for n in range(1500)]
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+        ids = ledger.record_files(lease, load_id, [File(READ, name=name) for name in names])
+        assert ids == sorted(ids)
+        assert ledger.record_files(lease, load_id, []) == []
+    assert query("select file_id, name from orders_ops.load_file order by 1") == list(
+        zip(ids, names, strict=True)
+    )
+
+
+def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
+    columns = [list(c) for c in zip(*rows, strict=True)]
+    return pa.table(
+        {
+            FILE: pa.array([file_id] * len(rows), pa.int64()),
+            POSITION: pa.array(columns[0], pa.int64()),
+            "path": columns[1],
+            "code": columns[2],
+            "message": ["why"] * len(rows),
+            "raw": ["{"] * len(rows),
+        }
+    )
+
+
+def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: Engine) -> None:
+    published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+        [first, second] = ledger.record_files(
+            lease, load_id, [File(READ, name="a"), File(READ, name="b")]
+        )
+        tables = [
+            refused(second, (1, "", "invalid_json")),
+            refused(first, (9, "line_items[3]", "bad_child_id"), (2, "", "invalid_json")),
+        ]
+        ledger.record_rejected(lease, load_id, tables)
+        ledger.finish(lease, load_id, "refused", "Too much was rejected.")
+    found = [(r.run_date, r.file, r.position, r.path, r.code) for r in rejects(warehouse)]
+    assert found == [
+        (DAY, "a", 2, "", "invalid_json"),
+        (DAY, "a", 9, "line_items[3]", "bad_child_id"),
+        (DAY, "b", 1, "", "invalid_json"),
+    ]
+    assert [r.position for r in rejects(warehouse, code="bad_child_id")] == [9]
+    assert list(rejects(warehouse, run_date=NEXT)) == []
+    [line] = status(warehouse)
+    assert line.state == "published", "what was published before stands"
+
+
+def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Query) -> None:
+    issue = Issue("line_items[].price", "bad_money", 7, ((1, "x"), (2, "y")))
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+        ledger.record_issues(lease, load_id, [(5, issue)])
+        ledger.record_drift(lease, load_id, ["line_items[].colour"])
+        ledger.remember(lease, load_id, seconds={"load": 1.5})
+    assert query("select file_id, field, code, values, samples from orders_ops.data_issue") == [
+        (5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])
+    ]
+    assert query("select seconds, schema_drift from orders_ops.load_run") == [
+        ({"load": 1.5}, ["line_items[].colour"])
+    ]
+
+
+def test_status_is_a_line_a_run_date(warehouse: Engine) -> None:
+    assert published_load(warehouse, DAY) is None
+    load_id = published(warehouse, DAY, {"fact_order": [{"order_id": 1}, {"order_id": 2}]})
+    with ledger.hold(warehouse, NEXT) as lease:
+        failed = begin(lease)
+        ledger.finish(lease, failed, "failed", "PostgreSQL went away.")
+        ledger.finish(lease, failed, "refused", "A load ends once.")
+    first, second = status(warehouse)
+    assert first == published_load(warehouse, DAY)
+    assert (first.load_id, first.state, first.orders, first.files) == (load_id, "published", 2, 1)
+    assert first.fingerprint == "fingerprint"
+    assert first.seconds is not None
+    assert first.seconds >= 0
+    assert (second.run_date, second.state, second.message) == (
+        NEXT,
+        "failed",
+        "PostgreSQL went away.",
+    )

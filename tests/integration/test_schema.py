@@ -1,0 +1,257 @@
+"""What `init` makes, repeated and at once, and the leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+
+from orders_dask.contract.tables import FACTS, METADATA
+from orders_dask.errors import DatabaseNotReady, ServiceUnavailable, SettingsError
+from orders_dask.load import schema
+from orders_dask.load.connect import engine
+from orders_dask.load.schema import FILES, ensure_leaves, ensure_ready, initialise
+from orders_dask.settings import Settings
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+TODAY = date(2017, 11, 3)
+
+
+@pytest.fixture
+def empty(settings: Settings) -> Engine:
+    return engine(settings)
+
+
+def tables(database: Engine) -> list[str]:
+    names = """
+        select concat(relnamespace::regnamespace, '.', relname) from pg_class
+        where relnamespace::regnamespace::text like 'orders%' and relkind in ('r', 'p', 'v') order by 1
+    """
+    with database.connect() as connection:
+        return list(connection.scalars(text(names)))
+
+
+def test_init_makes_everything_and_can_be_repeated(empty: Engine) -> None:
+    assert initialise(empty, "month", TODAY) == []
+    made = tables(empty)
+    assert {str(table) for table in METADATA.tables.values()} <= {*made}
+    assert {f"orders.{name}" for name in (*FILES, *(fact.name for fact in FACTS))} <= {*made}
+    assert initialise(empty, "month", TODAY) == []
+    assert tables(empty) == made
+
+
+def test_init_completes_what_is_missing_and_leaves_the_rest(warehouse: Engine) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(text("drop view orders.daily_sales"))
+        connection.execute(text("drop table orders.dim_app"))
+        connection.execute(text("insert into orders.dim_device values (1, 2, null, now(), now())"))
+    initialise(warehouse)
+    assert {"orders.daily_sales", "orders.dim_app"} <= {*tables(warehouse)}
+    with warehouse.connect() as connection:
+        assert connection.scalar(text("select count(*) from orders.dim_device")) == 1
+
+
+def test_init_twice_at_once(empty: Engine) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(initialise, empty, "month", TODAY) for _ in range(3)]
+        assert [future.result() for future in done] == [[], [], []]
+
+
+def test_init_is_repeated_without_waiting_for_readers(
+    warehouse: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "_PATIENCE", "200ms")
+    with warehouse.connect() as reader:
+        for view in FILES:
+            reader.exec_driver_sql(f"table orders.{view}")
+        initialise(warehouse)
+        with warehouse.begin() as connection:
+            connection.execute(text("update orders_ops.installed set views = 'older'"))
+        with pytest.raises(ServiceUnavailable, match="lock timeout"):
+            initialise(warehouse)
+    initialise(warehouse)
+
+
+def test_every_table_view_and_column_has_a_comment(warehouse: Engine, query: Query) -> None:
+    without = query(
+        """
+        select c.oid::regclass::text, a.attname from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attnum >= 0 and not a.attisdropped
+        where c.relnamespace::regnamespace::text like 'orders%' and c.relkind in ('r', 'p', 'v')
+          and col_description(c.oid, a.attnum) is null
+        union all
+        select c.oid::regclass::text, null from pg_class c
+        where c.relnamespace::regnamespace::text like 'orders%' and c.relkind in ('r', 'p', 'v')
+          and not c.relispartition and obj_description(c.oid) is null
+        """
+    )
+    assert without == []
+
+
+def test_what_people_see_has_no_load_id(warehouse: Engine, query: Query) -> None:
+    columns = query(
+        "select table_name, column_name from information_schema.columns where table_schema = 'orders'"
+    )
+    assert [table for table, column in columns if column == "load_id"] == []
+
+
+@pytest.mark.parametrize(
+    ("leaf", "days", "leaves"),
+    [
+        (
+            "month",
+            [date(2017, 11, 3), date(2017, 11, 30), date(2016, 2, 29)],
+            ["2016_02", "2017_11", "2017_12"],
+        ),
+        (
+            "day",
+            [date(2017, 11, 3), date(2016, 2, 29), date(2017, 12, 31)],
+            ["2016_02_29", "2017_11_03", "2017_11_04", "2017_12_31"],
+        ),
+    ],
+)
+def test_leaves_are_made_once_in_all_facts(
+    empty: Engine, leaf: schema.Leaf, days: list[date], leaves: list[str]
+) -> None:
+    initialise(empty, leaf, TODAY)
+
+    def make(day: date) -> None:
+        with empty.connect() as connection:
+            ensure_leaves(connection, day)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, days * 2))
+    attached = text(
+        """
+        select concat(inhparent::regclass, ' ', relname) from pg_inherits
+        join pg_class on oid = inhrelid where relkind = 'r'
+        """
+    )
+    with empty.connect() as connection:
+        assert sorted(connection.scalars(attached)) == sorted(
+            f"{fact} {fact.name}_{suffix}" for fact in FACTS for suffix in leaves
+        )
+
+
+def test_the_width_of_leaves_is_fixed(warehouse: Engine) -> None:
+    with pytest.raises(SettingsError, match=r"ORDERS_DASK_LEAF is day, .* leaves of a month"):
+        initialise(warehouse, "day")
+
+
+def test_a_database_without_init_is_not_ready(empty: Engine) -> None:
+    with pytest.raises(DatabaseNotReady, match="run `orders-dask init`"):
+        ensure_ready(empty)
+
+
+def test_a_database_of_another_contract_is_not_ready(warehouse: Engine) -> None:
+    ensure_ready(warehouse)
+    with warehouse.begin() as connection:
+        connection.execute(text("update orders_ops.installed set contract = contract + 1"))
+    with pytest.raises(DatabaseNotReady, match="version 2 of the contract and this is version 1"):
+        ensure_ready(warehouse)
+    with pytest.raises(DatabaseNotReady, match="version 2 of the contract and this is version 1"):
+        initialise(warehouse)
+
+
+def test_few_locks_are_warned_of(warehouse: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "LOCKS", 10**9)
+    [warning] = initialise(warehouse)
+    assert warning.startswith("max_locks_per_transaction of the server is ")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"pgsql_pass": SecretStr("not-the-one")}, "password authentication failed"),
+        ({"pgsql_database": "nowhere"}, 'database "nowhere" does not exist'),
+        ({"pgsql_port": 1}, "Connection refused"),
+    ],
+)
+def test_a_refused_connection_is_one_sentence_without_the_password(
+    settings: Settings, change: dict[str, Any], why: str
+) -> None:
+    changed = settings.model_copy(update=change)
+    made = engine(changed)
+    with pytest.raises(ServiceUnavailable) as caught:
+        made.connect()
+    sentence = str(caught.value)
+    assert why in sentence
+    address = f"{changed.pgsql_hostname}:{changed.pgsql_port}"
+    for named in (address, changed.pgsql_database, changed.pgsql_user):
+        assert named in sentence
+    secret = changed.pgsql_pass.get_secret_value()
+    assert secret not in f"{sentence} {made!r} {made.url!r}"
+    assert "\n" not in sentence
+
+
+def scans(query: Query, statement: str) -> dict[str, str]:
+    """Give how each table is read."""
+
+    def below(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield plan
+        for child in plan.get("Plans", ()):
+            yield from below(child)
+
+    [([found],)] = query(f"explain (format json) {statement}")
+    nodes = [node for node in below(found["Plan"]) if "Relation Name" in node]
+    return {node["Relation Name"]: node["Node Type"] for node in nodes}
+
+
+@pytest.fixture
+def quarter(warehouse: Engine) -> Engine:
+    """Published days of three months, 100 orders each, every third refunded, every 20th superseded."""
+    fill = """
+        insert into orders_store.published
+          select d, row_number() over (order by d)
+          from generate_series('2017-10-01'::timestamp, '2017-12-31', '1 day') d;
+        insert into orders_store.fact_order
+            (run_date, load_id, order_id, source_file_id, source_position, refund_count)
+          select run_date, load_id, load_id * 100 + n, 1, n, (n % 3 = 0)::int
+          from orders_store.published, generate_series(1, 100) n;
+        insert into orders_store.fact_refund (run_date, load_id, order_id, refund_id, refunded_amount)
+          select run_date, load_id, order_id, order_id, 1 from orders_store.fact_order
+          where refund_count = 1;
+        insert into orders_store.order_version (order_id, run_date, load_id)
+          select order_id, run_date, load_id from orders_store.fact_order;
+        insert into orders_store.order_superseded
+          select order_id, run_date from orders_store.fact_order where order_id % 20 = 0;
+    """
+    with warehouse.connect() as connection:
+        for month in (10, 11, 12):
+            ensure_leaves(connection, date(2017, month, 1))
+        with connection.begin():
+            connection.execute(text(fill))
+            connection.execute(text("analyze"))
+    return warehouse
+
+
+def test_a_query_for_one_run_date_touches_one_leaf_by_index(quarter: Engine, query: Query) -> None:
+    for statement in (
+        "select * from orders.fact_order where run_date = '2017-11-03'",
+        "select * from orders.order_current where run_date = '2017-11-03'",
+        "select * from orders.order_summary where run_date = '2017-11-03'",
+        "select * from orders.order_history where run_date = '2017-11-03'",
+    ):
+        found = {table: how for table, how in scans(query, statement).items() if "_2017_" in table}
+        assert [table for table in found if table.startswith("fact_order_")] == [
+            "fact_order_2017_11"
+        ], statement
+        assert "Seq Scan" not in found.values(), (statement, found)
+
+
+def test_a_query_for_one_order_scans_no_leaf(quarter: Engine, query: Query) -> None:
+    for statement in (
+        "select * from orders.fact_order where order_id = 3703",
+        "select * from orders.order_current where order_id = 3703",
+        "select * from orders.order_summary where order_id = 3703",
+        "select * from orders.order_history where order_id = 3703",
+    ):
+        found = {table: how for table, how in scans(query, statement).items() if "_2017_" in table}
+        assert "fact_order_2017_11" in found, statement
+        assert "Seq Scan" not in found.values(), (statement, found)

@@ -1,0 +1,178 @@
+"""The public views on a small data set made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.integration.loads import published
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+FIRST, SECOND, THIRD = date(2017, 11, 3), date(2017, 11, 4), date(2017, 12, 1)
+
+
+def instant(day: date, hour: int = 12) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def order(order_id: int, day: date, price: str | None, currency: str | None, **more: Any) -> Any:
+    return {
+        "order_id": order_id,
+        "created_at": instant(day),
+        "created_local_date": day,
+        "total_price": price and Decimal(price),
+        "currency": currency,
+        "line_count": 2,
+        "unit_count": 5,
+        "refund_count": 0,
+        **more,
+    }
+
+
+def refund(order_id: int, refund_id: int, amount: str | None, hour: int) -> dict[str, Any]:
+    return {
+        "order_id": order_id,
+        "refund_id": refund_id,
+        "refunded_amount": amount and Decimal(amount),
+        "refunded_at": instant(FIRST, hour),
+    }
+
+
+@pytest.fixture
+def shop(warehouse: Engine) -> Engine:
+    """Three run dates: order 1 is edited on the later ones, the others stay as they are."""
+    lines = [{"order_id": order_id, "line_id": n} for order_id in range(1, 8) for n in (1, 2)]
+    published(
+        warehouse,
+        FIRST,
+        {
+            "fact_order": [
+                order(1, FIRST, "10", "USD", updated_at=instant(FIRST, 13), refund_count=1),
+                order(2, FIRST, "20.5", "USD", refund_count=2, email=None, contact_email="b@x"),
+                order(3, FIRST, "30", "EUR", cancelled_at=instant(SECOND), unit_count=None),
+                order(4, FIRST, "1000", "USD", test=True),
+                order(5, FIRST, "40", "EUR", refund_count=2, test=False),
+                order(6, FIRST, None, "EUR"),
+                order(7, FIRST, "7", None, email="a@x", contact_email="b@x"),
+            ],
+            "fact_order_line": lines,
+            "fact_refund": [
+                refund(1, 11, "10", 14),
+                refund(2, 21, "0.5", 14),
+                refund(2, 22, "3", 15),
+                refund(5, 51, "1", 14),
+                refund(5, 52, None, 15),
+            ],
+        },
+    )
+    published(
+        warehouse,
+        SECOND,
+        {
+            "fact_order": [
+                order(1, FIRST, "12", "USD", updated_at=instant(SECOND), refund_count=2),
+                order(8, SECOND, "8", "USD"),
+            ],
+            "fact_refund": [refund(1, 11, "10", 14), refund(1, 12, "1.25", 16)],
+        },
+    )
+    # A dump of a later date with an older state of order 1: it is no news.
+    late = order(1, FIRST, "11", "USD", updated_at=instant(FIRST, 18))
+    published(warehouse, THIRD, {"fact_order": [late]})
+    return warehouse
+
+
+def test_order_summary_is_one_exact_row_a_current_order(shop: Engine, query: Query) -> None:
+    rows = query(
+        """
+        select order_id, run_date, currency, gross_amount, refund_count, refunded_amount, net_amount, last_refunded_at
+        from orders.order_summary order by order_id
+        """
+    )
+    d = Decimal
+    assert rows == [
+        (1, SECOND, "USD", d(12), 2, d("11.25"), d("0.75"), instant(FIRST, 16)),
+        (2, FIRST, "USD", d("20.5"), 2, d("3.5"), d(17), instant(FIRST, 15)),
+        (3, FIRST, "EUR", d(30), 0, d(0), d(30), None),
+        (4, FIRST, "USD", d(1000), 0, d(0), d(1000), None),
+        (5, FIRST, "EUR", d(40), 2, None, None, instant(FIRST, 15)),
+        (6, FIRST, "EUR", None, 0, d(0), None, None),
+        (7, FIRST, None, d(7), 0, d(0), d(7), None),
+        (8, SECOND, "USD", d(8), 0, d(0), d(8), None),
+    ]
+
+
+def test_order_summary_keeps_and_flags_test_and_cancelled_orders(
+    shop: Engine, query: Query
+) -> None:
+    rows = query(
+        """
+        select order_id, is_test, is_cancelled, buyer_email, line_count, unit_count
+        from orders.order_summary where order_id in (2, 3, 4, 7) order by order_id
+        """
+    )
+    assert rows == [
+        (2, False, False, "b@x", 2, 5),
+        (3, False, True, None, 2, None),
+        (4, True, False, None, 2, 5),
+        (7, False, False, "a@x", 2, 5),
+    ]
+
+
+def test_daily_sales_never_mixes_currencies_and_leaves_tests_out(
+    shop: Engine, query: Query
+) -> None:
+    rows = query("select * from orders.daily_sales order by created_local_date, currency")
+    d = Decimal
+    assert rows == [
+        # day, currency, orders, cancelled, lines, units, gross, refunded, net, net unknown
+        (FIRST, "EUR", 3, 1, 6, 10, d(70), d(0), d(30), 2),
+        (FIRST, "USD", 2, 0, 4, 10, d("32.5"), d("14.75"), d("17.75"), 0),
+        (FIRST, None, 1, 0, 2, 5, d(7), d(0), d(7), 0),
+        (SECOND, "USD", 1, 0, 2, 5, d(8), d(0), d(8), 0),
+    ]
+
+
+def test_order_history_numbers_every_published_version(shop: Engine, query: Query) -> None:
+    rows = query(
+        """
+        select order_id, version_number, is_current, run_date, total_price from orders.order_history
+        where order_id in (1, 7) order by order_id, version_number
+        """
+    )
+    assert rows == [
+        (1, 1, False, FIRST, Decimal(10)),
+        (1, 2, False, THIRD, Decimal(11)),
+        (1, 3, True, SECOND, Decimal(12)),
+        (7, 1, True, FIRST, Decimal(7)),
+    ]
+
+
+def test_versions_without_an_instant_are_numbered_first_and_by_run_date(
+    warehouse: Engine, query: Query
+) -> None:
+    published(warehouse, FIRST, {"fact_order": [{"order_id": 1, "created_at": instant(FIRST)}]})
+    published(warehouse, THIRD, {"fact_order": [{"order_id": 1}]})
+    published(warehouse, SECOND, {"fact_order": [{"order_id": 1}]})
+    rows = query("select version_number, is_current, run_date from orders.order_history order by 1")
+    assert rows == [(1, False, SECOND), (2, False, THIRD), (3, True, FIRST)]
+
+
+def test_a_replaced_load_is_in_no_view(shop: Engine, query: Query) -> None:
+    published(shop, FIRST, {"fact_order": [order(2, FIRST, "1", "USD")]})
+    for statement in (
+        "select order_id from orders.fact_order where run_date = '2017-11-03'",
+        "select order_id from orders.order_summary where run_date = '2017-11-03'",
+        "select order_id from orders.order_history where run_date = '2017-11-03'",
+    ):
+        assert query(statement) == [(2,)], statement
+    children = query("select count(*) from orders.fact_order_line where run_date = '2017-11-03'")
+    assert children == [(0,)]
+    [(refunded,)] = query("select refunded_amount from orders.order_summary where order_id = 2")
+    assert refunded == 0, "refunds are those of the same load"
