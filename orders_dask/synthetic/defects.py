@@ -193,7 +193,7 @@ def bad_children(draw: Random, order: Order, body: Json) -> bytes:
     ))  # fmt: skip
     body[key] = wrong
     if key == "line_items":
-        order.lines, order.gross = 0, None
+        order.lines, order.gross = 0, Decimal(0)
     if key == "refunds":
         order.refunds, order.refund_lines, order.adjustments, order.refunded = 0, 0, 0, Decimal(0)
     return _encode(body)

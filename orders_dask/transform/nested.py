@@ -75,7 +75,7 @@ def counts(rows: Rows, size: int) -> Rows:
     return np.bincount(rows, minlength=size).astype(np.int64)
 
 
-def sums(values: pa.Array, rows: Rows, lists: pa.ListArray) -> pa.Array:
+def sums(values: pa.Array, rows: Rows, size: int) -> pa.Array:
     """Add up the values of each list, exactly.
 
     Parameters
@@ -84,21 +84,25 @@ def sums(values: pa.Array, rows: Rows, lists: pa.ListArray) -> pa.Array:
         What is added up: a decimal. (Sums of int64 would wrap around.)
     rows
         For each value, the row of its list; ascending.
-    lists
-        The lists, for how many there are and which of them are null.
+    size
+        How many lists there are.
 
     Returns
     -------
     pa.Array
-        A row a list: 0 where there is nothing to add, null where one of the values or the list is null. Of the widest
-        precision: 38 digits for a ``decimal128``, 76 for a ``decimal256``.
+        A row a list: 0 where there is nothing to add, null where one of the values is null. Of the widest precision: 38
+        digits for a ``decimal128``, 76 for a ``decimal256``.
     """
     summed = (
         pa.table({"row": rows, "value": values})
         .group_by("row", use_threads=False)  # in order of first occurrence: ascending
         .aggregate([("value", "sum", pc.ScalarAggregateOptions(skip_nulls=False))])
     )["value_sum"].combine_chunks()
-    occurs = counts(rows, len(lists)) > 0
+    occurs = counts(rows, size) > 0
     totals = summed.take(pa.array(np.cumsum(occurs) - 1, mask=~occurs))
-    totals = pc.if_else(occurs, totals, pa.scalar(0, summed.type))
-    return pc.if_else(lists.is_valid(), totals, pa.scalar(None, summed.type))
+    return pc.if_else(occurs, totals, pa.scalar(0, summed.type))
+
+
+def where_given(totals: pa.Array, lists: pa.ListArray) -> pa.Array:
+    """Give the totals of the lists that are there, null for those that are missing."""
+    return pc.if_else(lists.is_valid(), totals, pa.scalar(None, totals.type))

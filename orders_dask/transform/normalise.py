@@ -31,7 +31,7 @@ from orders_dask.contract.arrow import (
 )
 from orders_dask.contract.rules import SAMPLES, Issue
 from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, fact_refund
-from orders_dask.transform.nested import Rows, counts, elements, joined, leaf, sums
+from orders_dask.transform.nested import Rows, counts, elements, joined, leaf, sums, where_given
 
 Columns = dict[str, pa.Array]
 
@@ -177,7 +177,7 @@ def _value(column: Column[Any], records: pa.StructArray) -> pa.Array:
     inside = elements(values)
     inside = inside._replace(values=leaf(inside.values, rest.removeprefix(".")))
     if arrow_type(column.type) == MONEY_TYPE:
-        return sums(inside.values, inside.lists, values)
+        return where_given(sums(inside.values, inside.lists, len(values)), values)
     return joined(inside, values)
 
 
@@ -199,15 +199,12 @@ def _copied(fact: Table, above: Columns, rows: Rows) -> Columns:
 
 
 def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> dict[str, Columns]:
-    """Compute what the declaration can't say; sums stay wide.
-
-    As for taxes and refunds, the sums of an order whose array of lines is missing are null; of one without lines, 0.
-    """
+    """Compute what the declaration can't say; sums stay wide."""
     orders, lines, refunds = (
         levels[fact.info["records"]] for fact in (fact_order, fact_order_line, fact_refund)
     )
     line = columns[fact_order_line.name]
-    line_lists = leaf(orders.records, "line_items")
+    size = len(orders.records)
     quantity = line["quantity"].cast(pa.decimal128(19, 0))
     # A product has up to 41 digits; of the 76, that leaves enough to add up any number of them.
     amounts = pc.multiply(
@@ -216,11 +213,11 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
     codes = pc.list_value_length(leaf(orders.records, "discount_codes"))
     return {
         fact_order.name: {
-            "line_count": pa.array(counts(lines.order, len(orders.records))),
-            "unit_count": sums(quantity, lines.order, line_lists),
-            "gross_line_amount": sums(amounts, lines.order, line_lists),
+            "line_count": pa.array(counts(lines.order, size)),
+            "unit_count": sums(quantity, lines.order, size),
+            "gross_line_amount": sums(amounts, lines.order, size),
             "discount_code_count": codes.fill_null(0).cast(pa.int64()),
-            "refund_count": pa.array(counts(refunds.order, len(orders.records))),
+            "refund_count": pa.array(counts(refunds.order, size)),
         },
         fact_order_line.name: {"line_number": pa.array(lines.places)},
         fact_refund.name: {
@@ -241,7 +238,7 @@ def _refunded(refunds: pa.StructArray, refund: Columns) -> pa.Array:
     currency = leaf(given.values, "currency")
     same = pc.equal(currency, refund["currency"].take(pa.array(given.lists))).fill_null(False)
     amounts = pc.if_else(pc.or_(currency.is_null(), same), leaf(given.values, "amount"), None)
-    return sums(amounts, given.lists, lists)
+    return where_given(sums(amounts, given.lists, len(lists)), lists)
 
 
 def _fitted(

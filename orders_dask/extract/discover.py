@@ -1,0 +1,200 @@
+"""discover: the source URL becomes files, and these become splits, the work of one decode task each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from itertools import chain
+from typing import BinaryIO, Final
+
+from fsspec.utils import glob_translate
+
+from orders_dask.errors import SettingsError, SourceMissing
+from orders_dask.extract.archives import is_compressed, is_zip, members
+from orders_dask.extract.lines import sniffed, unmarked
+from orders_dask.extract.records import MIB, SourceFile, Split, Unreadable
+from orders_dask.extract.store import etag, filesystem, opened, reaching
+from orders_dask.extract.text import member_file
+from orders_dask.settings import STAGE_FOLDER
+
+__all__ = ["SourceFile", "Split", "discover", "filesystem"]
+
+_GROUP: Final = 256
+"""Files of one split, at most: at some 30 ms a file, that is 8 s of requests."""
+
+_HEAD: Final = MIB
+"""Bytes of a large file that are read to tell what it is: more only where its first lines are longer."""
+
+_LISTERS: Final = 8
+"""Large files that are looked at at once: it is latency, not work."""
+
+
+def discover(source: str, run_date: date, block_size: int) -> list[Split]:
+    """List the files of a run date, straight from the store, and cut them into splits.
+
+    Parameters
+    ----------
+    source
+        The source URL, as ``_AWS_S3_URL_SOURCE``: an fsspec URL of a file, of a folder (all files below it) or with
+        globs, that may hold ``{run_date}``; ``zip://PATTERN::URL`` means those members of the zips at URL that match
+        PATTERN.
+    run_date
+        The date that ``{run_date}`` stands for.
+    block_size
+        Bytes of a split, about. Plain newline-delimited text that is larger is cut into byte ranges, a larger zip into
+        its members; smaller files go together.
+
+    Returns
+    -------
+    list of Split
+        Sorted by the first file's name (byte order of UTF-8) and the beginning of the range; the same for the same
+        listing.
+
+    Raises
+    ------
+    SettingsError
+        The source URL is malformed.
+    SourceMissing
+        There is no file.
+    ServiceUnavailable
+        The store can't be reached, or refuses.
+    SourceChanged
+        A file changed since it was listed.
+    """
+    url = _of_date(source, run_date)
+    chained = re.fullmatch(r"zip://(.*?)::(.*)", url, re.DOTALL)
+    listed = _listed(chained[2] if chained else url)
+    if chained:
+        cuts = _each(partial(_members, matches=_matcher(chained[1])), listed)
+    else:
+        small = _Cut(whole=[(file, file.size) for file in listed if file.size <= block_size])
+        large = [file for file in listed if file.size > block_size]
+        cuts = [small, *_each(partial(_cut, block_size=block_size), large)]
+    whole = sorted(chain(*(cut.whole for cut in cuts)), key=lambda sized: _order(sized[0]))
+    splits = [*_grouped(whole, block_size), *chain(*(cut.splits for cut in cuts))]
+    if not splits:
+        raise SourceMissing(
+            f"There is no file for run date {run_date} at {url}: check _AWS_S3_URL_SOURCE, or "
+            "whether the dump is there."
+        )
+    return sorted(splits, key=lambda split: (_order(split.files[0]), split.start or 0))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What becomes of objects: splits, and files that are read whole, with their bytes of work."""
+
+    splits: list[Split] = field(default_factory=list)
+    whole: list[tuple[SourceFile, int]] = field(default_factory=list)
+
+
+def _each(look: Callable[[SourceFile], _Cut], files: list[SourceFile]) -> list[_Cut]:
+    with ThreadPoolExecutor(_LISTERS) as pool:
+        return list(pool.map(look, files))
+
+
+def _of_date(source: str, run_date: date) -> str:
+    try:
+        return source.format(run_date=run_date)
+    except (LookupError, ValueError, AttributeError) as error:
+        raise SettingsError(
+            f"_AWS_S3_URL_SOURCE has a malformed field in {source!r}: only {{run_date}}, or {{run_date:%Y/%m/%d}} with "
+            "codes of strftime, may stand in braces."
+        ) from error
+
+
+def _order(file: SourceFile) -> bytes:
+    return file.name.encode(errors="surrogateescape")
+
+
+def _listed(url: str) -> list[SourceFile]:
+    """List the files at `url`: itself, those below it, or those that match its globs and those below these."""
+    try:
+        with reaching(url):
+            fs, path = filesystem(url)
+            fs.invalidate_cache()
+            details = {}
+            found = fs.glob(path, detail=True) if re.search(r"[*?[]", path) else {path: {}}
+            for place, info in found.items():
+                if info.get("type") == "file":
+                    details[place] = info
+                else:
+                    details.update(fs.find(place, detail=True))
+            details = {name: info or fs.info(name) for name, info in details.items()}
+    except FileNotFoundError:
+        return []
+    except (ValueError, ImportError) as error:
+        raise SettingsError(f"_AWS_S3_URL_SOURCE can't be listed at {url!r}: {error}") from error
+    files = []
+    for path, info in details.items():
+        marks_folder = path.endswith("/") and info["size"] == 0
+        if info["type"] == "file" and not marks_folder and STAGE_FOLDER not in path.split("/"):
+            name = fs.unstrip_protocol(path)
+            files.append(SourceFile(name, name, None, info["size"], etag(info)))
+    return sorted(files, key=_order)
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    """Tell which members of a zip `pattern` means: those that it matches, or all below the folder that it names."""
+    pattern = pattern.strip("/")
+    try:
+        matches = re.compile(glob_translate(pattern)).match
+    except ValueError as error:
+        raise SettingsError(
+            f"_AWS_S3_URL_SOURCE has a malformed pattern zip://{pattern}: {error}."
+        ) from error
+    return lambda name: not pattern or bool(matches(name)) or name.startswith(f"{pattern}/")
+
+
+def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
+    """Take the zip `file` apart; one that can't be opened stays whole, and is found unreadable by who reads it."""
+    try:
+        with opened(file, _HEAD) as stream:
+            _, found = members(stream)
+    except Unreadable:
+        return _Cut(splits=[Split((file,))])
+    return _Cut(
+        whole=[
+            (member_file(file, info.filename, info.compress_size), info.file_size)
+            for info in found
+            if matches(info.filename)
+        ]
+    )
+
+
+def _cut(file: SourceFile, block_size: int) -> _Cut:
+    """Cut a large object by what it is."""
+    with opened(file, _HEAD) as stream:
+        head = stream.read(4)
+        stream.seek(0)
+        if is_zip(head):
+            return _members(file, lambda name: True)
+        if is_compressed(head) or not _newline_delimited(stream):
+            return _Cut(splits=[Split((file,))])
+    starts = range(0, file.size, block_size)
+    return _Cut([Split((file,), start, min(start + block_size, file.size)) for start in starts])
+
+
+def _newline_delimited(stream: BinaryIO) -> bool:
+    try:
+        return sniffed(unmarked(iter(partial(stream.read, _HEAD), b"")))[0]
+    except Unreadable:
+        return False
+
+
+def _grouped(files: Iterable[tuple[SourceFile, int]], block_size: int) -> Iterator[Split]:
+    """Put files together, in their order, up to `block_size` bytes of work and :data:`_GROUP` files."""
+    group: list[SourceFile] = []
+    work = 0
+    for file, size in files:
+        if group and (work + size > block_size or len(group) == _GROUP):
+            yield Split(tuple(group))
+            group, work = [], 0
+        group.append(file)
+        work += size
+    if group:
+        yield Split(tuple(group))

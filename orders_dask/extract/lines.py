@@ -1,0 +1,173 @@
+"""Newline-delimited text: how it is told, and its lines as records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Iterator
+from typing import BinaryIO
+
+from orders_dask.extract.documents import documents
+from orders_dask.extract.records import BLANKS, BLOCK, MAX_RECORD, RAW, Records, Unreadable
+from orders_dask.extract.window import is_json
+
+_MARK = b"\xef\xbb\xbf"
+_LEADING = re.compile(rb"(?:[ \t\r]*+\n)*+")
+_BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
+
+
+def unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Drop the byte-order mark of UTF-8 that a text may begin with.
+
+    Raises
+    ------
+    Unreadable
+        The text is plainly no UTF-8.
+    """
+    chunks = iter(chunks)
+    first = next(chunks, b"").removeprefix(_MARK)
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first[:4]:
+        raise Unreadable("the text is UTF-16 or binary, not UTF-8", first[:RAW])
+    yield first
+    yield from chunks
+
+
+def sniffed(chunks: Iterator[bytes]) -> tuple[bool, bytes]:
+    """Tell whether a text is newline-delimited (:func:`newline_delimited`); give also what was read to tell.
+
+    Parameters
+    ----------
+    chunks
+        The text, cut anywhere, without a byte-order mark. No more of it is read than must be, and never more than two
+        lines of :data:`~orders_dask.extract.records.MAX_RECORD` bytes.
+    """
+    head, whole = b"", False
+    while (delimited := newline_delimited(head, whole)) is None:
+        chunk = next(chunks, None)
+        whole = chunk is None
+        head = (head + (chunk or b"")).lstrip(BLANKS)
+    return delimited, head
+
+
+def newline_delimited(head: bytes, whole: bool) -> bool | None:
+    """Tell whether a text is newline-delimited.
+
+    It is when its first non-blank line is by itself a complete JSON object or array; failing that, when its second is
+    and the first doesn't end in ``[``, ``{``, ``,`` or ``:``. Lines of more than
+    :data:`~orders_dask.extract.records.MAX_RECORD` are never taken for such.
+
+    Parameters
+    ----------
+    head
+        The beginning of the text, without a byte-order mark.
+    whole
+        It is the whole text.
+
+    Returns
+    -------
+    bool or None
+        None: more of the text is needed to tell. Of a blank text, any answer is right.
+    """
+    lines = head if whole else head[: head.rfind(b"\n") + 1]
+    more = None if not whole and len(head) - len(lines) <= MAX_RECORD else False
+    first, rest = _first_line(lines)
+    if not first:
+        return more
+    if _container(first):
+        return True
+    if first.endswith((b"[", b"{", b",", b":")):
+        return False
+    second, _ = _first_line(rest)
+    return _container(second) if second else more
+
+
+def _first_line(text: bytes) -> tuple[bytes, bytes]:
+    """Give the first line that is not blank, without blanks around it, and what follows it."""
+    line, _, rest = text.lstrip(BLANKS).partition(b"\n")
+    return line.rstrip(BLANKS), rest
+
+
+def _container(line: bytes) -> bool:
+    whole = line.startswith((b"{", b"[")) and line.endswith((b"}", b"]"))
+    return whole and len(line) <= MAX_RECORD and is_json(line)
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
+    """Give the lines of newline-delimited text, but for blank ones.
+
+    A line of more than :data:`~orders_dask.extract.records.MAX_RECORD` bytes is read as a document, record by record.
+    Where that fails, its beginning is given as a line that is not JSON.
+
+    Parameters
+    ----------
+    chunks
+        The text, cut anywhere.
+    """
+    chunks = iter(chunks)
+    held: list[bytes] = []
+    for chunk in chunks:
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            yield from _block(b"".join((*held, chunk[:cut])))
+            held = []
+        held.append(chunk[cut:])
+        if sum(map(len, held)) > MAX_RECORD:
+            held = [(yield from _long_line(b"".join(held), chunks))]
+    last = b"".join(held)
+    if last.strip(BLANKS):
+        yield Records(last, enveloped=False, strict=False)
+
+
+def _block(text: bytes) -> Iterator[Records]:
+    leading = _LEADING.match(text)
+    text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
+    if text:
+        yield Records(text, enveloped=False, strict=False)
+
+
+def _long_line(begin: bytes, chunks: Iterator[bytes]) -> Generator[Records, None, bytes]:
+    """Give the records of a line that is too long for memory; return the text behind it."""
+    behind = b""
+
+    def line() -> Iterator[bytes]:
+        nonlocal behind
+        yield begin
+        for chunk in chunks:
+            text, end, behind = chunk.partition(b"\n")
+            yield text
+            if end:
+                return
+
+    pieces = line()
+    try:
+        yield from documents(pieces)
+    except Unreadable as error:
+        for _ in pieces:
+            pass
+        cut = b" ... (%b)\n" % error.message.encode()
+        yield Records(begin[:RAW] + cut, enveloped=False, strict=False)
+    return behind
+
+
+def lines_within(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Read the lines that begin in the bytes [start, end) of a text, the last of them to its end.
+
+    Yields
+    ------
+    bytes
+        Chunks of at most :data:`~orders_dask.extract.records.BLOCK` bytes.
+    """
+    at = start
+    if start:
+        # A line begins at `start` only if the byte before it ends one.
+        stream.seek(start - 1)
+        at -= 1
+        while at < end and (passed := stream.readline(BLOCK)):
+            at += len(passed)
+            if passed.endswith(b"\n"):
+                break
+    chunk = b"\n"
+    while at < end and (chunk := stream.read(min(BLOCK, end - at))):
+        at += len(chunk)
+        yield chunk
+    while not chunk.endswith(b"\n") and (chunk := stream.readline(BLOCK)):
+        yield chunk

@@ -1,0 +1,140 @@
+"""What the way from the source URL to records hands on: files, splits of the work, and records as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+MIB: Final = 1 << 20
+
+BLOCK: Final = 8 * MIB
+"""Bytes of text that travel together: a ranged read of S3 is well above its latency there, and a block still is small
+beside a worker's memory (some 1,200 orders of 6.6 KB)."""
+
+MAX_RECORD: Final = 64 * MIB
+"""Bytes of the largest single record that is read. Real orders have some KB, with 500 lines below 1 MB."""
+
+RAW: Final = 64 * 1024
+"""Bytes of a refused text that are kept, as the ledger's ``rejected_record`` does."""
+
+BLANKS: Final = b" \t\r\n"
+"""The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of the dump: an object, or a member of a zip.
+
+    Attributes
+    ----------
+    name
+        Full name, for people and the ledger: ``s3://bucket/key`` or ``zip://MEMBER::s3://bucket/key.zip``.
+    url
+        The object to open.
+    member
+        Name of the zip's member, or None.
+    size
+        Bytes as stored; of a member, compressed.
+    etag
+        The object's S3 ETag, or what stands for it on other file systems; a member has its zip's.
+    """
+
+    name: str
+    url: str
+    member: str | None
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """The work of one decode task. Small, and without secrets.
+
+    Attributes
+    ----------
+    files
+        The files to read, whole, in this order.
+    start, end
+        Where given: of the only file, which is plain newline-delimited text, the lines that begin in the bytes
+        [start, end).
+    """
+
+    files: tuple[SourceFile, ...]
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def identity(self) -> str:
+        """What the split's content depends on, as text: the files' names and ETags, and the range."""
+        files = [(file.name, file.etag) for file in self.files]
+        return json.dumps([files, self.start, self.end])
+
+
+@dataclass(frozen=True)
+class Records:
+    """Some consecutive records of one file.
+
+    Attributes
+    ----------
+    text
+        One record a line, no blank lines. Each line ends in LF; a last line without one is the unterminated last line
+        of newline-delimited text. A CR may stand in a line wherever JSON allows a blank.
+    enveloped
+        The records stood inside a page or a wrapper: every object is an order. Elsewhere an object that has the key
+        ``orders`` here is a page whose ``orders`` is no array.
+    strict
+        The text is not newline-delimited: a record that is not JSON makes the rest of the file unreadable.
+    """
+
+    text: bytes
+    enveloped: bool
+    strict: bool
+
+
+class Unreadable(Exception):
+    """The file can't be read any further. Internal: it ends as a rejection, never as an error for people.
+
+    Parameters
+    ----------
+    message
+        What is wrong, for people.
+    raw
+        The beginning of the text that can't be read, where there is one.
+    """
+
+    def __init__(self, message: str, raw: bytes = b"") -> None:
+        super().__init__(message, raw)
+        self.message = message
+        self.raw = raw
+
+
+def gathered(records: Iterable[Records]) -> Iterator[Records]:
+    """Join consecutive records of the same kind up to about :data:`BLOCK` bytes.
+
+    What came before an :class:`Unreadable` is handed on before it is raised.
+    """
+    held: list[Records] = []
+    size = 0
+    try:
+        for some in records:
+            if held and (size >= BLOCK or (some.enveloped, some.strict) != _kind(held[0])):
+                yield _joined(held)
+                held, size = [], 0
+            held.append(some)
+            size += len(some.text)
+    except Unreadable:
+        if held:
+            yield _joined(held)
+        raise
+    if held:
+        yield _joined(held)
+
+
+def _kind(records: Records) -> tuple[bool, bool]:
+    return records.enveloped, records.strict
+
+
+def _joined(held: list[Records]) -> Records:
+    return replace(held[0], text=b"".join(some.text for some in held))

@@ -1,0 +1,109 @@
+"""Where the brackets of a JSON text are, found with NumPy, a piece of text at a time.
+
+Quotes that are not escaped tell what is inside of strings; the brackets outside of them give the depth. Only what is
+near the top is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Positions = npt.NDArray[np.int64]
+
+LEVELS: Final = 4
+"""Levels that are kept: a document, an element of an array, `orders` of a page in it, one of its orders."""
+
+_MARKED: Final = bytes(c in b"{}[]\r\n" for c in range(256))
+_STEP: Final = np.array([(c in b"{[") - (c in b"}]") for c in range(256)], np.int8)
+_QUOTE, _SLASH, _O, _S, _LF, _CR, _SPACE = b'"\\os\n\r '
+_NO_JSON: Final = 0x1F
+"""Stands for a line end inside a string: a control character too, so not JSON either, and it ends no line."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A piece of text and where what matters stands in it, by level.
+
+    Attributes
+    ----------
+    text
+        The piece, with blanks for line ends outside of strings.
+    brackets
+        Of each level, the brackets that open to the next or close from it.
+    keys
+        Of each level, the strings right inside its objects and arrays that may be the key ``order`` or ``orders``:
+        those that look like one, have escapes, or may be cut by the end of the piece.
+    """
+
+    text: bytes
+    brackets: list[Positions]
+    keys: list[Positions]
+
+
+class Scanner:
+    """Scans a text, piece by piece; keeps how the text so far ends."""
+
+    def __init__(self) -> None:
+        self._quoted = False
+        self._escaped = False
+        self._depth = 0
+
+    def scan(self, piece: bytes) -> Structure:
+        """Find the structure of the next piece, in some 30 times its memory at worst (nothing but brackets)."""
+        text = np.frombuffer(piece, np.uint8)
+        is_quote = text == _QUOTE
+        is_quote[self._escapes(text)] = False
+        quotes = np.flatnonzero(is_quote)
+        opening = quotes[int(self._quoted) :: 2]
+        marks = np.flatnonzero(np.frombuffer(piece.translate(_MARKED), np.bool_))
+        inside = (quotes.searchsorted(marks) + self._quoted) % 2 == 1
+        self._quoted = (len(quotes) + self._quoted) % 2 == 1
+
+        kind = text[marks]
+        step = _STEP[kind]
+        step[inside] = 0
+        depth = np.cumsum(np.append(np.int32(self._depth), step), dtype=np.int32)
+        self._depth = int(depth[-1])
+        level = np.where(step, np.minimum(depth[:-1], depth[1:]), -1)
+        strings = _likely(text, opening)
+        holder = depth[marks.searchsorted(strings)] - 1
+
+        line_end = (kind == _LF) | (kind == _CR)
+        if line_end.any():
+            text = text.copy()
+            text[marks[line_end]] = np.where(inside[line_end], _NO_JSON, _SPACE)
+            piece = text.tobytes()
+        return Structure(
+            piece,
+            brackets=[marks[level == wanted] for wanted in range(LEVELS)],
+            keys=[strings[holder == wanted] for wanted in range(LEVELS)],
+        )
+
+    def _escapes(self, text: npt.NDArray[np.uint8]) -> Positions:
+        """Find the bytes of the piece that are behind an odd number of backslashes."""
+        slash = np.flatnonzero(text == _SLASH)
+        if self._escaped:
+            slash = np.concatenate(([-1], slash))
+        if not slash.size:
+            return slash
+        last = np.append(np.diff(slash) != 1, True)
+        first = np.append(True, last[:-1])
+        behind = slash[last] + 1
+        escaped: Positions = behind[(behind - slash[first]) % 2 == 1]
+        self._escaped = bool(escaped.size) and int(escaped[-1]) == len(text)
+        return escaped[: len(escaped) - self._escaped]
+
+
+def _likely(text: npt.NDArray[np.uint8], strings: Positions) -> Positions:
+    """Pick the strings that may be ``order`` or ``orders``, by their first bytes."""
+    last = len(text) - 1
+    first = text[np.minimum(strings + 1, last)]
+    strings = strings[(first == _O) | (first == _SLASH) | (strings + 6 > last)]
+    head = text[np.minimum(strings[:, None] + np.arange(1, 7), last)]
+    plain = (head[:, 5] == _QUOTE) | (head[:, 5] == _S)
+    likely: Positions = strings[plain | (head == _SLASH).any(axis=1) | (strings + 6 > last)]
+    return likely

@@ -1,0 +1,125 @@
+"""Listing and reading on a real S3 server."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from datetime import date
+from io import BytesIO
+
+import pytest
+import s3fs
+
+from orders_dask.errors import ServiceUnavailable, SourceChanged, SourceMissing
+from orders_dask.extract.discover import discover
+from orders_dask.extract.records import MIB, Split
+from orders_dask.extract.text import texts
+
+DAY = date(2024, 2, 3)
+LINES = b'{"id": 1}\n{"id": 2}\n'
+
+
+@pytest.fixture
+def store(environment: dict[str, str]) -> s3fs.S3FileSystem:
+    return s3fs.S3FileSystem(skip_instance_cache=True)
+
+
+def read(splits: list[Split]) -> bytes:
+    return b"".join(
+        some.text for split in splits for _, records in texts(split) for some in records
+    )
+
+
+def test_objects_of_a_run_date_are_listed_and_read(store: s3fs.S3FileSystem, source: str) -> None:
+    for name in ("2024-02-03/b.json", "2024-02-03/a/c.json", "2024-02-04/d.json"):
+        store.pipe_file(source + name, LINES)
+    store.pipe_file(f"{source}2024-02-03/empty/", b"")
+    for url in (f"{source}{{run_date}}/", f"{source}{{run_date}}", f"{source}{{run_date}}/**"):
+        [split] = discover(url, DAY, MIB)
+        assert [file.name for file in split.files] == [
+            f"{source}2024-02-03/a/c.json",
+            f"{source}2024-02-03/b.json",
+        ]
+        assert read([split]) == LINES * 2
+
+
+def test_a_new_object_is_seen_at_once(store: s3fs.S3FileSystem, source: str) -> None:
+    with pytest.raises(SourceMissing):
+        discover(source, DAY, MIB)
+    store.pipe_file(f"{source}a.json", LINES)
+    [split] = discover(source, DAY, MIB)
+    assert len(split.files) == 1
+    store.pipe_file(f"{source}b.json", LINES)
+    [split] = discover(source, DAY, MIB)
+    assert len(split.files) == 2
+
+
+def test_byte_ranges_and_zip_members_are_read_by_ranged_requests(
+    store: s3fs.S3FileSystem, source: str
+) -> None:
+    content = b"".join(b'{"id": %d}\n' % number for number in range(100_000))
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("2024-02-03.json", content)
+        archive.writestr("2024-02-04.json", LINES)
+    store.pipe_file(f"{source}a.json", content)
+    store.pipe_file(f"{source}b.zip", packed.getvalue())
+    ranges = discover(f"{source}a.json", DAY, 200_000)
+    assert len(ranges) == 7
+    assert read(ranges) == content
+    [member] = discover(f"zip://{{run_date}}.json::{source}b.zip", DAY, MIB)
+    assert [file.name for file in member.files] == [f"zip://2024-02-03.json::{source}b.zip"]
+    assert read([member]) == content
+
+
+def test_an_object_that_changed_since_it_was_listed_is_transient(
+    store: s3fs.S3FileSystem, source: str
+) -> None:
+    store.pipe_file(f"{source}a.json", LINES)
+    [split] = discover(source, DAY, MIB)
+    store.pipe_file(f"{source}a.json", LINES[::-1])
+    with pytest.raises(SourceChanged, match=r"a\.json changed"):
+        read([split])
+    store.rm_file(f"{source}a.json")
+    with pytest.raises(SourceChanged):
+        read([split])
+
+
+def test_an_object_that_changes_while_it_is_read_is_transient(
+    store: s3fs.S3FileSystem, source: str
+) -> None:
+    store.pipe_file(f"{source}a.json", LINES * MIB)
+    [split] = discover(source, DAY, 100 * MIB)
+    files = texts(split)
+    _, records = next(files)
+    next(records)
+    store.pipe_file(f"{source}a.json", LINES)
+    with pytest.raises(SourceChanged):
+        list(records)
+
+
+def test_a_bucket_that_is_not_there_is_no_missing_file(environment: dict[str, str]) -> None:
+    with pytest.raises(ServiceUnavailable, match="bucket no-such-bucket"):
+        discover("s3://no-such-bucket/a/", DAY, MIB)
+
+
+def test_wrong_keys_are_told_without_them(
+    environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(ServiceUnavailable, match="check AWS_ENDPOINT_URL_S3") as told:
+        discover(source, DAY, MIB)
+    assert "not-the-secret" not in str(told.value)
+    assert os.environ["AWS_ACCESS_KEY_ID"] not in str(told.value)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_server_that_is_down_is_transient_with_its_address(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(ServiceUnavailable, match=r"S3 at 127\.0\.0\.1:9 .* bucket orders"):
+        discover("s3://orders/a/", DAY, MIB)
+    s3fs.S3FileSystem.clear_instance_cache()

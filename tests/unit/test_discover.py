@@ -1,0 +1,198 @@
+"""From the source URL to splits, on local files."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from orders_dask.errors import SettingsError, SourceMissing
+from orders_dask.extract.discover import discover
+from orders_dask.extract.records import Split
+from orders_dask.extract.text import texts
+
+DAY = date(2024, 2, 3)
+BLOCK = 1000
+LINES = b'{"id": 1}\n{"id": 2}\n'
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., str]:
+    """Write files below a folder: ``put({"a/b.json": b"..."})`` gives the folder's URL, with a slash at its end."""
+
+    def write(files: Mapping[str, bytes]) -> str:
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return f"{tmp_path.as_uri()}/"
+
+    return write
+
+
+def zip_at(path: Path, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def names(splits: list[Split], base: str) -> list[str]:
+    return [file.name.replace(base, "") for split in splits for file in split.files]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("{run_date}.json", ["2024-02-03.json"]),
+        ("{run_date:%Y/%m/%d}/", ["2024/02/03/a.json", "2024/02/03/b/c.json"]),
+        ("{run_date:%Y/%m/%d}", ["2024/02/03/a.json", "2024/02/03/b/c.json"]),
+        ("{run_date:%Y/%m}/*/a.json", ["2024/02/03/a.json"]),
+        ("2024/*/*", ["2024/02/03/a.json", "2024/02/03/b/c.json"]),
+        ("**/[ac].json", ["2024/02/03/a.json", "2024/02/03/b/c.json"]),
+        ("2024-02-0?.json", ["2024-02-03.json", "2024-02-04.json"]),
+    ],
+)
+def test_a_source_is_a_file_a_folder_or_a_glob_of_the_run_date(
+    put: Callable[..., str], source: str, found: list[str]
+) -> None:
+    base = put(
+        dict.fromkeys(
+            ["2024-02-03.json", "2024-02-04.json", "2024/02/03/a.json", "2024/02/03/b/c.json"],
+            LINES,
+        )
+        | {"2024/02/03/.orders_dask/stage.parquet": b"the stage is no dump"}
+    )
+    assert names(discover(base + source, DAY, BLOCK), base) == found
+
+
+def test_the_listing_is_in_the_byte_order_of_full_names(put: Callable[..., str]) -> None:
+    wanted = sorted(["B", "a", "a.b", "a/b", "é", "z", "\U0001f600", "￼"], key=str.encode)
+    base = put(
+        dict.fromkeys([f"{name}.json" for name in wanted if name != "a/b"], b"") | {"a/b": b""}
+    )
+    assert names(discover(base, DAY, BLOCK), base) == sorted(
+        (f"{name}.json" if name != "a/b" else name for name in wanted), key=str.encode
+    )
+
+
+@pytest.mark.parametrize(
+    "source", ["{foo}/", "{}/", "{run_date", "{run_date.foo}", "{run_date:%Y}/a**b"]
+)
+def test_a_malformed_source_is_a_settings_error(put: Callable[..., str], source: str) -> None:
+    with pytest.raises(SettingsError, match="_AWS_S3_URL_SOURCE"):
+        discover(put({}) + source, DAY, BLOCK)
+
+
+@pytest.mark.parametrize("source", ["{run_date}.json", "{run_date}/", "*.json", "missing/*.json"])
+def test_no_file_is_an_error_that_says_where_and_for_which_date(
+    put: Callable[..., str], source: str
+) -> None:
+    with pytest.raises(SourceMissing, match=r"2024-02-03 at file://"):
+        discover(put({}) + source, DAY, BLOCK)
+
+
+def test_large_newline_delimited_text_is_cut_into_byte_ranges(put: Callable[..., str]) -> None:
+    base = put({"a": b"\xef\xbb\xbf" + LINES * 125})
+    splits = discover(base, DAY, BLOCK)
+    assert [(split.start, split.end) for split in splits] == [(0, 1000), (1000, 2000), (2000, 2503)]
+    assert read(splits) == LINES * 125
+
+
+def read(splits: list[Split]) -> bytes:
+    return b"".join(
+        some.text for split in splits for _, records in texts(split) for some in records
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(LINES * 10_000),
+        b"[\n" + b",\n".join([b'{"id": 1}'] * 500) + b"]",
+        b"rubbish" * 500,
+    ],
+)
+def test_other_large_files_are_splits_of_their_own(put: Callable[..., str], content: bytes) -> None:
+    assert len(content) > 200
+    splits = discover(put({"a": LINES, "b": content, "c": LINES}), DAY, 100)
+    assert [len(split.files) for split in splits] == [1, 1, 1] or [
+        split.files[0].name[-1] for split in splits
+    ] == ["a", "b"]
+    assert [split.start for split in splits] == [None] * len(splits)
+
+
+def test_small_files_go_together_up_to_the_block_size(put: Callable[..., str]) -> None:
+    base = put({f"{number:03}": b"x" * 300 for number in range(10)})
+    splits = discover(base, DAY, BLOCK)
+    assert [len(split.files) for split in splits] == [3, 3, 3, 1]
+    assert splits == discover(base, DAY, BLOCK)
+
+
+def test_many_tiny_files_are_not_one_split(put: Callable[..., str]) -> None:
+    splits = discover(put({f"{number:03}": b"" for number in range(600)}), DAY, BLOCK)
+    assert [len(split.files) for split in splits] == [256, 256, 88]
+
+
+def test_a_small_zip_is_read_whole_and_a_large_one_by_member(
+    put: Callable[..., str], tmp_path: Path
+) -> None:
+    base = put({})
+    zip_at(tmp_path / "a.zip", {"y": LINES * 20, "x": LINES * 20})
+    [whole] = discover(base, DAY, 10_000)
+    assert names([whole], base) == ["a.zip"]
+    by_member = discover(base, DAY, 500)
+    assert [names([split], base) for split in by_member] == [["zip://x::a.zip"], ["zip://y::a.zip"]]
+    assert read([whole]) == read(by_member) == LINES * 40
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("{run_date}.json", ["2024-02-03.json"]),
+        ("*.json", ["2024-02-03.json", "2024-02-04.json"]),
+        ("**/*.json", ["2024-02-03.json", "2024-02-04.json", "sub/a.json"]),
+        ("sub", ["sub/a.json"]),
+        ("sub/", ["sub/a.json"]),
+        ("", ["2024-02-03.json", "2024-02-04.json", "sub/a.json"]),
+    ],
+)
+def test_chained_zips_give_the_members_that_match(
+    put: Callable[..., str], tmp_path: Path, pattern: str, found: list[str]
+) -> None:
+    base = put({})
+    members = dict.fromkeys(
+        ["2024-02-04.json", "sub/a.json", "2024-02-03.json", "__MACOSX/b.json"], LINES
+    )
+    for name in ("a.zip", "b.zip"):
+        zip_at(tmp_path / name, members)
+    splits = discover(f"zip://{pattern}::{base}*.zip", DAY, BLOCK)
+    assert names(splits, base) == [f"zip://{member}::{z}.zip" for member in found for z in "ab"]
+    assert read(splits) == LINES * 2 * len(found)
+
+
+def test_a_chained_zip_without_the_member_is_missing_and_a_broken_one_is_read_to_be_refused(
+    put: Callable[..., str], tmp_path: Path
+) -> None:
+    base = put({"broken": b"PK\x03\x04broken"})
+    zip_at(tmp_path / "good", {"a.json": LINES})
+    with pytest.raises(SourceMissing):
+        discover(f"zip://{{run_date}}.json::{base}good", DAY, BLOCK)
+    splits = discover(f"zip://*.json::{base}*", DAY, BLOCK)
+    assert names(splits, base) == ["broken", "zip://a.json::good"]
+
+
+def test_a_split_is_small_picklable_and_tells_what_it_depends_on(
+    put: Callable[..., str], tmp_path: Path
+) -> None:
+    base = put({"a": LINES})
+    [split] = discover(base, DAY, BLOCK)
+    assert pickle.loads(pickle.dumps(split)) == split
+    put({"a": LINES + b"\n"})
+    [changed] = discover(base, DAY, BLOCK)
+    part = Split(split.files, 0, 5)
+    assert len({split.identity, changed.identity, part.identity}) == 3
