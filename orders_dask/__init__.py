@@ -1,1 +1,72 @@
-"""Raw order dumps on S3 become typed, normalised, published run dates in PostgreSQL."""
+"""Raw order dumps on S3 become typed, normalised, published run dates in PostgreSQL.
+
+:func:`run` and :func:`backfill` do the whole of it; :func:`read_orders` and :func:`read_staged` give lazy DataFrames;
+:class:`Settings` come from the environment; every error is an :class:`OrdersDaskError` (:mod:`orders_dask.errors`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from orders_dask.errors import (
+    ClusterMismatch,
+    DatabaseNotReady,
+    DataRefused,
+    LoadWithdrawn,
+    OrdersDaskError,
+    OutOfBalance,
+    RunDateHeld,
+    RunStopped,
+    ServiceUnavailable,
+    SettingsError,
+    SourceChanged,
+    SourceMissing,
+    TerminalError,
+    TransientError,
+)
+from orders_dask.results import Progress, RunResult
+from orders_dask.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from orders_dask.pipeline import backfill, run
+    from orders_dask.read import read_orders, read_staged
+
+__all__ = [
+    "ClusterMismatch",
+    "DataRefused",
+    "DatabaseNotReady",
+    "LoadWithdrawn",
+    "OrdersDaskError",
+    "OutOfBalance",
+    "Progress",
+    "RunDateHeld",
+    "RunResult",
+    "RunStopped",
+    "ServiceUnavailable",
+    "Settings",
+    "SettingsError",
+    "SourceChanged",
+    "SourceMissing",
+    "TerminalError",
+    "TransientError",
+    "backfill",
+    "load_settings",
+    "read_orders",
+    "read_staged",
+    "run",
+]
+
+_HEAVY = {
+    "backfill": "orders_dask.pipeline",
+    "run": "orders_dask.pipeline",
+    "read_orders": "orders_dask.read",
+    "read_staged": "orders_dask.read",
+}
+"""What needs Dask and pandas, 3 s of imports: `orders-dask --help` does without."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module 'orders_dask' has no attribute {name!r}")
+    return getattr(import_module(_HEAVY[name]), name)

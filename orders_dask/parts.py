@@ -1,0 +1,177 @@
+"""The records of stage parts: what they hold of which file, and the places of these in the ledger. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orders_dask.contract.arrow import FILE, POSITION
+from orders_dask.contract.rules import SAMPLES, Issue
+from orders_dask.contract.tables import fact_order
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """What a part holds of one file.
+
+    Attributes
+    ----------
+    name, etag, size
+        As discovered; of a zip found by its content, each member is a file.
+    positions
+        Records that the part read of it, refused ones counted.
+    read, rejected
+        Records by fact table: all, and those refused.
+    lines_rejected
+        Lines refused by themselves, in orders that stand.
+    unreadable
+        It could not be read to its end.
+    issues
+        Values repaired or nulled.
+    drift
+        Dotted paths of keys that the contract doesn't know.
+    """
+
+    name: str
+    etag: str
+    size: int
+    positions: int
+    read: dict[str, int]
+    rejected: dict[str, int]
+    lines_rejected: int
+    unreadable: bool
+    issues: list[Issue]
+    drift: list[str]
+
+    def __add__(self, later: StagedFile) -> StagedFile:
+        """Give what this and a later piece of the same file hold together."""
+        return replace(
+            self,
+            positions=self.positions + later.positions,
+            read={fact: n + later.read[fact] for fact, n in self.read.items()},
+            rejected={fact: n + later.rejected[fact] for fact, n in self.rejected.items()},
+            lines_rejected=self.lines_rejected + later.lines_rejected,
+            unreadable=self.unreadable or later.unreadable,
+            issues=merge_issues([*self.issues, *later.issues]),
+            drift=sorted({*self.drift, *later.drift}),
+        )
+
+    def moved(self, offset: int) -> StagedFile:
+        """Give the same with its positions counted from an earlier place, `offset` records before."""
+        return replace(
+            self,
+            issues=[
+                replace(i, samples=tuple((position + offset, text) for position, text in i.samples))
+                for i in self.issues
+            ],
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """The record of a part: what it holds, small enough to travel between tasks.
+
+    Attributes
+    ----------
+    url
+        The folder it stands in.
+    files
+        Its files, in the order of the listing; their index is the part's ``source_file_id``.
+    rows
+        Rows by staged table.
+    books
+        Rows and sums of money by fact table, as decoded.
+    """
+
+    url: str
+    files: list[StagedFile]
+    rows: dict[str, int]
+    books: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The part's own name: ``part=HASH``."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def orders(self) -> int:
+        """Number of orders in the part."""
+        return self.rows.get(fact_order.name, 0)
+
+
+def merge_issues(issues: Iterable[Issue]) -> list[Issue]:
+    """Add up issues of the same field and code; the samples of the first ones stand."""
+    merged: dict[tuple[str, str], Issue] = {}
+    for issue in issues:
+        had = merged.get((issue.field, issue.code), replace(issue, count=0, samples=()))
+        merged[issue.field, issue.code] = replace(
+            had,
+            count=had.count + issue.count,
+            samples=(*had.samples, *issue.samples)[:SAMPLES],
+        )
+    return list(merged.values())
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A part whose files have their places in the ledger.
+
+    Attributes
+    ----------
+    part
+        The part, without what it says of its files.
+    file_ids
+        The ledger's id of each of its files; they grow with the sorted listing.
+    offsets
+        For each of its files, the records that earlier parts read of it: a byte range counts its own from 1.
+    """
+
+    part: Part
+    file_ids: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+    def place(self, table: pa.Table) -> pa.Table:
+        """Put the ledger's file ids and the positions in the whole file into a staged table."""
+        file, position = table[FILE], table[POSITION]
+        moved = pc.add(position, pc.take(pa.array(self.offsets, pa.int64()), file))
+        ids = pc.take(pa.array(self.file_ids, pa.int64()), file)
+        names = table.column_names
+        table = table.set_column(names.index(FILE), table.schema.field(FILE), ids)
+        return table.set_column(names.index(POSITION), table.schema.field(POSITION), moved)
+
+
+def joined_files(parts: Sequence[Part]) -> dict[str, StagedFile]:
+    """Join what the parts hold of each file; by name, sorted as the listing is (byte order)."""
+    files: dict[str, StagedFile] = {}
+    for file in (file for part in parts for file in part.files):
+        before = files.get(file.name)
+        files[file.name] = before + file.moved(before.positions) if before else file
+    return {
+        name: files[name]
+        for name in sorted(files, key=lambda n: n.encode(errors="surrogateescape"))
+    }
+
+
+def place(parts: Sequence[Part], ids: Mapping[str, int]) -> list[Placed]:
+    """Give each part its place in the ledger.
+
+    Parameters
+    ----------
+    parts
+        In the order of the listing, so that the ranges of a file follow each other.
+    ids
+        The ledger's id of each file by name.
+    """
+    read = Counter[str]()
+    placed = []
+    for part in parts:
+        file_ids = tuple(ids[file.name] for file in part.files)
+        offsets = tuple(read[file.name] for file in part.files)
+        read.update({file.name: file.positions for file in part.files})
+        placed.append(Placed(replace(part, files=[]), file_ids, offsets))
+    return placed

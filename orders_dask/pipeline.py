@@ -1,0 +1,368 @@
+"""A run date from its dump to its publication, and a range of them: the steps in their order."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import date, datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from threading import Event
+from typing import Any, Final, Literal
+
+from distributed import Client, default_client
+from sqlalchemy import Engine
+
+from orders_dask import stage, tasks
+from orders_dask.admission import admit
+from orders_dask.cluster import carry_settings
+from orders_dask.contract.tables import CONTRACT, FACTS
+from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
+from orders_dask.extract.decode import DECODER
+from orders_dask.extract.discover import discover
+from orders_dask.extract.records import Split
+from orders_dask.load import ledger
+from orders_dask.load.connect import engine
+from orders_dask.load.ledger import Lease
+from orders_dask.load.publish import publish, seal
+from orders_dask.load.report import LoadStatus, published_load
+from orders_dask.load.schema import ensure_leaves, ensure_ready
+from orders_dask.load.verify import verify
+from orders_dask.parts import Part, Placed, joined_files, place
+from orders_dask.results import Clock, Listener, Outcome, RunResult
+from orders_dask.settings import Settings, load_settings
+from orders_dask.stage import Manifest
+from orders_dask.transform.balance import Books
+from orders_dask.window import in_window
+
+Calls = Callable[..., Iterator[tuple[int, Any]]]
+"""`in_window` with its client and stop."""
+
+KEYS_A_TASK: Final = 5_000_000
+"""Keys that one resolve task takes: 5 million took 2 s and 120 MB."""
+
+DECODE_WINDOW: Final = 256
+"""Decode tasks submitted at once: enough for a large cluster, and few for a scheduler with 20,000 splits to see."""
+
+
+def run(
+    run_date: date | None = None,
+    *,
+    settings: Settings | None = None,
+    client: Client | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    listener: Listener | None = None,
+) -> RunResult:
+    """Bring one run date from its dump to its publication.
+
+    Parameters
+    ----------
+    run_date
+        The date of the dump; yesterday in the shop's zone by default.
+    settings
+        From the environment by default. The workers of a cluster on this machine, or over TLS, get the same; others
+        read their own environment.
+    client
+        The Dask client to work with; the current one by default, as in other Dask libraries.
+    force
+        Load and publish it also where its files, contract and settings are those that are published.
+    dry_run
+        Only say what would be done.
+    listener
+        Called with each step's progress.
+
+    Returns
+    -------
+    RunResult
+        ``published``, ``up to date`` or, in a dry run, ``planned``.
+
+    Raises
+    ------
+    SettingsError
+        A setting is missing or malformed, or there is no client.
+    DatabaseNotReady
+        ``orders-dask init`` has not been run.
+    DataRefused
+        Too much was rejected, a file could not be read or is missing, or the books don't balance. What was published
+        before stands.
+    TransientError
+        A service can't be reached, another run holds the run date, or a file changed meanwhile.
+    """
+    settings = settings or load_settings()
+    run_date = run_date or datetime.now(settings.zone).date() - timedelta(days=1)
+    return _run(
+        run_date,
+        settings,
+        _client(client, settings),
+        engine(settings),
+        force=force,
+        dry_run=dry_run,
+        listener=listener or (lambda progress: None),
+        stop=Event(),
+    )
+
+
+def backfill(
+    start: date,
+    end: date,
+    *,
+    settings: Settings | None = None,
+    client: Client | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    dates_in_flight: int = 2,
+    listener: Listener | None = None,
+) -> list[RunResult]:
+    """Bring a range of run dates from their dumps to their publications, several at a time.
+
+    A date that fails does not stop the others: its result says why.
+
+    Parameters
+    ----------
+    start, end
+        First and last run date.
+    dates_in_flight
+        Run dates that are worked on at once.
+    settings, client, force, dry_run, listener
+        As in :func:`run`.
+
+    Returns
+    -------
+    list of RunResult
+        One a run date, in order; ``missing`` for a date without a file.
+
+    Raises
+    ------
+    SettingsError
+        A setting is missing or malformed, there is no client, or the range is empty.
+    """
+    if end < start:
+        raise SettingsError(
+            f"The range from {start} to {end} is empty: its end lies before its start."
+        )
+    settings = settings or load_settings()
+    client = _client(client, settings)
+    stop = Event()
+    one = partial(
+        _run,
+        settings=settings,
+        client=client,
+        database=engine(settings),
+        force=force,
+        dry_run=dry_run,
+        listener=listener or (lambda progress: None),
+        stop=stop,
+    )
+    run_dates = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    with ThreadPoolExecutor(dates_in_flight, thread_name_prefix="run-date") as pool:
+        try:
+            return list(pool.map(partial(_as_result, one), run_dates))
+        except BaseException:
+            # Ctrl-C: the dates in flight stop at their next look, those that wait never begin.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _as_result(one: Callable[[date], RunResult], run_date: date) -> RunResult:
+    """Turn the error of one run date into its result."""
+    try:
+        return one(run_date)
+    except SourceMissing as error:
+        return RunResult(run_date, "missing", message=str(error))
+    except OrdersDaskError as error:
+        outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
+        return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
+
+
+def _run(
+    run_date: date,
+    settings: Settings,
+    client: Client,
+    database: Engine,
+    *,
+    force: bool,
+    dry_run: bool,
+    listener: Listener,
+    stop: Event,
+) -> RunResult:
+    """Take one run date through the steps."""
+    clock = Clock(run_date, listener)
+    with clock.step("discover"):
+        ensure_ready(database)
+        splits = discover(settings.source, run_date, settings.block_size)
+        fingerprint = _fingerprint(splits, settings)
+    standing = published_load(database, run_date)
+    if standing and standing.fingerprint == fingerprint and not force:
+        return _result("up to date", standing, clock)
+    if dry_run:
+        return _planned(run_date, splits, replaces=standing is not None, clock=clock)
+    with ledger.hold(database, run_date) as lease:
+        load_id = ledger.begin(lease, settings.source, fingerprint, _holder())
+        with _ending(lease, load_id, clock):
+            ensure_leaves(lease.connection, run_date)
+            calls = partial(in_window, client, stop=stop)
+            with clock.step("decode", len(splits)) as ended:
+                parts = _decoded(calls, splits, run_date, load_id, settings, ended)
+            placed = _recorded(lease, load_id, parts)
+            admit(parts, settings)
+            with clock.step("resolve"):
+                losers = _resolved(calls, placed, load_id)
+                names = [part.name for part in parts]
+                lost = {names[index]: rows for index, rows in losers.items()}
+                stage.write_manifest(settings.stage_url, run_date, Manifest(load_id, names, lost))
+            with clock.step("load", len(placed)) as ended:
+                _loaded(calls, placed, losers, run_date, load_id, settings, ended)
+            with clock.step("publish"):
+                seal(lease, load_id)
+                verify(lease, load_id, parts=len(parts), decoded=_books(parts))
+                publish(lease, load_id)
+    published = published_load(database, run_date)
+    assert published, f"load {load_id} was published, and is not"
+    return _result("published", published, clock)
+
+
+@contextmanager
+def _ending(lease: Lease, load_id: int, clock: Clock) -> Iterator[None]:
+    """Write down how a load ended that was not published."""
+    try:
+        yield
+    except BaseException as error:
+        status: Literal["refused", "failed"] = (
+            "refused" if isinstance(error, DataRefused) else "failed"
+        )
+        with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
+            ledger.remember(lease, load_id, seconds=clock.seconds)
+            ledger.finish(lease, load_id, status, str(error) or type(error).__name__)
+        raise
+    ledger.remember(lease, load_id, seconds=clock.seconds)
+
+
+def _recorded(lease: Lease, load_id: int, parts: Sequence[Part]) -> list[Placed]:
+    """Write down the files, what was refused and what was repaired, and give each part its place in the ledger."""
+    files = joined_files(parts)
+    ids = dict(zip(files, ledger.record_files(lease, load_id, list(files.values())), strict=True))
+    placed = place(parts, ids)
+    rejected = (p.place(stage.read_table(p.part, stage.REJECTED)) for p in placed)
+    ledger.record_rejected(lease, load_id, rejected)
+    issues = ((ids[name], issue) for name, file in files.items() for issue in file.issues)
+    ledger.record_issues(lease, load_id, issues)
+    ledger.record_drift(lease, load_id, sorted({p for f in files.values() for p in f.drift}))
+    return placed
+
+
+def _books(parts: Sequence[Part]) -> dict[str, Books]:
+    """Add up what the parts decoded, by fact table."""
+    return {
+        fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
+        for fact in FACTS
+    }
+
+
+def _decoded(
+    calls: Calls,
+    splits: Sequence[Split],
+    run_date: date,
+    load_id: int,
+    settings: Settings,
+    ended: Callable[[int], None],
+) -> list[Part]:
+    """Make the part of every split, or use the one that is there: decode, normalise and stage are one task."""
+    zone = settings.shop_timezone
+    arguments = [
+        (split, stage.part_url(settings.stage_url, run_date, split, zone), zone) for split in splits
+    ]
+    parts: list[Part | None] = [None] * len(splits)
+    key = f"decode-normalise-stage-{load_id}"
+    for number, part in calls(
+        tasks.decode_normalise_stage, arguments, key=key, window=DECODE_WINDOW
+    ):
+        parts[number] = part
+        ended(part.orders)
+    return [part for part in parts if part is not None]
+
+
+def _resolved(calls: Calls, placed: Sequence[Placed], load_id: int) -> dict[int, list[int]]:
+    """Find the losers of each part, from keys alone, in as many tasks as bound a task's memory."""
+    ranges = 1 + sum(p.part.orders for p in placed) // KEYS_A_TASK
+    arguments = [(placed, ranges, number) for number in range(ranges)]
+    losers: dict[int, list[int]] = {}
+    for _, found in calls(tasks.resolve, arguments, key=f"resolve-{load_id}", window=ranges):
+        for part, rows in found.items():
+            losers.setdefault(part, []).extend(rows)
+    return losers
+
+
+def _loaded(
+    calls: Calls,
+    placed: Sequence[Placed],
+    losers: dict[int, list[int]],
+    run_date: date,
+    load_id: int,
+    settings: Settings,
+    ended: Callable[[int], None],
+) -> None:
+    """Load every part without its losers."""
+    arguments = ((p, run_date, load_id, losers.get(n, [])) for n, p in enumerate(placed))
+    for _, orders in calls(
+        tasks.load, arguments, key=f"load-{load_id}", window=settings.copy_connections
+    ):
+        ended(orders)
+
+
+def _result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:
+    """Say how a run date stands, from the ledger."""
+    return RunResult(
+        load.run_date,
+        outcome,
+        load_id=load.load_id,
+        files=load.files,
+        orders=load.orders,
+        lines=load.lines,
+        superseded=load.superseded,
+        rejected=load.rejected,
+        seconds=clock.total,
+    )
+
+
+def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
+    """Hash all that decides what a run date's tables hold."""
+    files = {file.name: file.etag for split in splits for file in split.files}
+    decides = json.dumps([CONTRACT, DECODER, settings.shop_timezone, *files.items()])
+    return sha256(decides.encode()).hexdigest()
+
+
+def _planned(run_date: date, splits: Sequence[Split], *, replaces: bool, clock: Clock) -> RunResult:
+    """Say what a run would read and replace."""
+    files = [file for split in splits for file in split.files]
+    names = {file.url: file.size for file in files}
+    return RunResult(
+        run_date,
+        "planned",
+        files=len(names),
+        seconds=clock.total,
+        message=f"Would read {sum(names.values()):,} bytes of {len(names):,} files in {len(splits):,} tasks"
+        + (" and replace what is published." if replaces else "."),
+    )
+
+
+def _holder() -> str:
+    """Say who runs this, for another run that finds the run date held."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _client(client: Client | None, settings: Settings) -> Client:
+    """Give the client to work with, else the current one, as every Dask library does; its workers get the settings."""
+    try:
+        client = client or default_client()
+    except ValueError:
+        raise SettingsError(
+            "There is no Dask client: make one with dask.distributed.Client(), or pass client=."
+        ) from None
+    carry_settings(client, settings)
+    return client

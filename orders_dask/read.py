@@ -1,0 +1,168 @@
+"""Lazy Dask DataFrames for people: of the raw dump, and of what is staged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+
+from orders_dask import stage
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
+from orders_dask.contract.tables import fact_order
+from orders_dask.errors import SettingsError, SourceMissing
+from orders_dask.extract.decode import decode
+from orders_dask.extract.discover import discover
+from orders_dask.extract.records import Split
+from orders_dask.settings import load_settings
+from orders_dask.transform.normalise import normalise
+from orders_dask.transform.resolve import keep
+
+_OF_THE_LOAD = (ORDER_ROW, FILE, POSITION)
+"""Columns that mean nothing outside a part: numbers of its rows, files and ranges."""
+
+
+def read_orders(
+    url: str,
+    run_date: date,
+    table: str = fact_order.name,
+    *,
+    columns: Sequence[str] | None = None,
+    timezone: str = "UTC",
+    block_size: int = 32 << 20,
+) -> dd.DataFrame:
+    """Read a run date's raw dump as a lazy Dask DataFrame, decoded and normalised as a run would.
+
+    Nothing is written and no database is asked. Every version of an order that the dump holds is there: which one wins
+    is resolved by a run. Rejected records are left out; a run keeps them.
+
+    Parameters
+    ----------
+    url
+        The source, as ``_AWS_S3_URL_SOURCE``: an fsspec URL that may hold ``{run_date}``, globs and ``zip://…::``.
+    run_date
+        The date of the dump.
+    table
+        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a row an order
+        (variants: a line) that carries the key.
+    columns
+        Those wanted; all by default. The other columns of the dump are decoded all the same.
+    timezone
+        The shop's zone, for instants that are written without an offset.
+    block_size
+        Bytes of text a partition, for text that can be split.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        Arrow-typed columns: amounts ``decimal128(22, 4)`` in the order's currency, instants ``timestamp[us, UTC]``. A
+        partition is a split: a byte range, a compressed file, a zip's member or a group of small files.
+
+    Raises
+    ------
+    SourceMissing
+        No file for the run date.
+    ServiceUnavailable
+        The store can't be reached.
+    SettingsError
+        The URL, the table or a column is not known.
+    """
+    wanted = _columns(table, columns)
+    frame: dd.DataFrame = dd.from_map(
+        partial(_frame_of_split, table=table, columns=wanted, timezone=timezone),
+        discover(url, run_date, block_size),
+        meta=_meta(table, wanted),
+        label=f"read-{table}",
+        enforce_metadata=False,
+    )
+    return frame
+
+
+def read_staged(
+    run_date: date,
+    table: str = fact_order.name,
+    *,
+    columns: Sequence[str] | None = None,
+    stage_url: str | None = None,
+) -> dd.DataFrame:
+    """Read a table of the latest staged load of a run date as a lazy Dask DataFrame.
+
+    Parameters
+    ----------
+    run_date
+        The date of the dump.
+    table
+        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a row an order
+        (variants: a line) that carries the key.
+    columns
+        Those wanted, read from Parquet alone; all by default.
+    stage_url
+        Where the stage lies; the settings' by default.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        Only the version of each order that won inside the run date, with Arrow-typed columns as in
+        :func:`read_orders`. A partition is a part of the stage.
+
+    Raises
+    ------
+    SourceMissing
+        Nothing is staged for the run date.
+    SettingsError
+        The table, a column or a setting is not known.
+    """
+    wanted = _columns(table, columns)
+    stage_url = stage_url or load_settings().stage_url
+    manifest = stage.latest_manifest(stage_url, run_date)
+    frame: dd.DataFrame = dd.from_map(
+        partial(_frame_of_part, table=table, columns=wanted),
+        [f"{stage.folder(stage_url, run_date)}/{part}" for part in manifest.parts],
+        [manifest.losers.get(part, []) for part in manifest.parts],
+        meta=_meta(table, wanted),
+        label=f"staged-{table}",
+        enforce_metadata=False,
+    )
+    return frame
+
+
+def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
+    """Check the names of a table and its columns; all columns where none are named."""
+    if table not in staged_schemas():
+        raise SettingsError(
+            f"There is no table {table!r}: name one of {', '.join(staged_schemas())}."
+        )
+    known = [name for name in staged_schemas()[table].names if name not in _OF_THE_LOAD]
+    for name in columns or ():
+        if name not in known:
+            raise SettingsError(f"{table} has no column {name!r}: name some of {', '.join(known)}.")
+    return list(columns or known)
+
+
+def _meta(table: str, columns: list[str]) -> pd.DataFrame:
+    return _pandas(staged_schemas()[table].empty_table().select(columns))
+
+
+def _pandas(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _frame_of_split(split: Split, table: str, columns: list[str], timezone: str) -> pd.DataFrame:
+    blocks = decode(split, ZoneInfo(timezone))
+    tables = [normalise(block.orders, 0, 0).tables[table].select(columns) for block in blocks]
+    return _pandas(
+        pa.concat_tables([staged_schemas()[table].empty_table().select(columns), *tables])
+    )
+
+
+def _frame_of_part(url: str, lost: list[int], table: str, columns: list[str]) -> pd.DataFrame:
+    part = stage.find_part(url)
+    if part is None:
+        raise SourceMissing(f"The stage part {url} is gone: run its run date again.")
+    staged = stage.read_table(part, table, [ORDER_ROW, *columns])
+    return _pandas(keep(staged, pa.array(lost, pa.int64())).select(columns))

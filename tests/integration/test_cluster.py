@@ -1,0 +1,203 @@
+"""A command works on a cluster of its own or on a running one, and says what is wrong with either."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from orders_dask import cluster
+from orders_dask.cluster import carry_settings, connect, worker_settings
+from orders_dask.errors import ClusterMismatch, ServiceUnavailable, SettingsError
+from orders_dask.settings import Settings
+
+REPOSITORY = Path(__file__).parents[2]
+MINE = Settings(
+    pgsql_hostname="db.example.com",
+    pgsql_user="client",
+    pgsql_pass=SecretStr("correct horse"),
+    pgsql_database="shop",
+    source="s3://bucket/{run_date}/",
+)
+THEIRS = {
+    "_PGSQL_HOSTNAME": "db.example.com",
+    "_PGSQL_USER": "worker",
+    "_PGSQL_PASS": "battery staple",
+    "_PGSQL_DATABASE": "shop",
+    "_AWS_S3_URL_SOURCE": "s3://bucket/{run_date}/",
+}
+
+
+@contextlib.contextmanager
+def dask(folder: Path, *arguments: str, **environment: str) -> Iterator[None]:
+    """Run ``dask ...`` for as long as the block lasts."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "dask", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment, "DASK_TEMPORARY_DIRECTORY": str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def scheduler(folder: Path) -> Iterator[str]:
+    """Run a scheduler without workers on a free port and give its address."""
+    told = folder / "scheduler.json"
+    options = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
+    with dask(folder, "scheduler", *options, "--scheduler-file", str(told)):
+        deadline = time.monotonic() + 60
+        while not told.exists() or not told.read_text():
+            assert time.monotonic() < deadline, "no scheduler after a minute"
+            time.sleep(0.05)
+        yield json.loads(told.read_text())["address"]
+
+
+@contextlib.contextmanager
+def worker(folder: Path, address: str, **environment: str) -> Iterator[None]:
+    """Run a worker."""
+    with dask(folder, "worker", address, "--nthreads", "1", "--no-dashboard", **environment):
+        yield
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running cluster whose worker has settings of its own."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with scheduler(folder) as address, worker(folder, address, **THEIRS):
+        yield address
+
+
+def test_a_running_cluster_works_and_goes_on_when_the_command_ends(running: str) -> None:
+    for _ in range(2):
+        with connect(MINE, running) as client:
+            assert client.submit(os.getpid, pure=False).result(timeout=30) != os.getpid()
+            assert client.dashboard_link.startswith("http://127.0.0.1:")
+
+
+def test_the_address_of_a_running_cluster_may_be_a_setting(running: str) -> None:
+    with connect(MINE.model_copy(update={"scheduler_address": running})) as client:
+        assert client.scheduler_info(n_workers=0)["address"] == running
+
+
+def test_settings_do_not_travel_in_clear_text_to_a_running_cluster(running: str) -> None:
+    with connect(MINE, running) as client:
+        carry_settings(client, MINE)
+        found = client.submit(worker_settings, pure=False).result(timeout=30)
+    assert found.pgsql_user == "worker", "the worker's own environment counts"
+
+
+def test_a_local_cluster_gets_the_settings_of_the_latest_run() -> None:
+    with connect(MINE, workers=1) as client:
+        for database in ("shop", "other"):
+            mine = MINE.model_copy(update={"pgsql_database": database})
+            carry_settings(client, mine)
+            assert client.submit(worker_settings, pure=False).result(timeout=30) == mine
+
+
+def test_local_clusters_run_side_by_side_without_a_warning() -> None:
+    with connect(MINE, workers=1) as one, connect(MINE, workers=1) as two:
+        assert one.dashboard_link != two.dashboard_link
+        assert len(two.nthreads()) == 1
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    with (
+        pytest.raises(ServiceUnavailable, match=re.escape("answers at tcp://127.0.0.1:1:")),
+        connect(MINE, "tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tls://127.0.0.1:1", "carrier-pigeon://a:1"])
+def test_an_address_that_can_not_be_used_is_a_setting_to_mend(address: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(address)), connect(MINE, address):
+        pass
+
+
+def test_a_scheduler_without_workers_is_said_to_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "WORKER_SECONDS", 0.5)
+    with (
+        scheduler(tmp_path) as address,
+        pytest.raises(ServiceUnavailable, match=f"{re.escape(address)} has no workers after 0.5 s"),
+        connect(MINE, address),
+    ):
+        pass
+
+
+def test_a_worker_with_another_version_is_named_with_both_versions(tmp_path: Path) -> None:
+    # What the worker's Python takes for installed: importlib.metadata looks along PYTHONPATH first.
+    for package in ("orders_dask", "pyarrow"):
+        told = tmp_path / f"{package}-99.9.dist-info"
+        told.mkdir()
+        (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.9\n")
+    with (
+        scheduler(tmp_path) as address,
+        worker(tmp_path, address, PYTHONPATH=str(tmp_path)),
+        pytest.raises(ClusterMismatch) as caught,
+        connect(MINE, address),
+    ):
+        pass
+    said = str(caught.value)
+    assert re.search(r"orders_dask is \S.* here and 99\.9 on worker tcp://127", said)
+    assert re.search(r"pyarrow is \d\S* here and 99\.9 on worker tcp://127", said)
+    assert "distributed is" not in said
+    assert "the scheduler" not in said
+
+
+INTERRUPTED = """
+import sys, time
+from pydantic import SecretStr
+from orders_dask.cluster import connect
+from orders_dask.settings import load_settings
+
+if __name__ == "__main__":
+    with connect(load_settings(), workers=2) as client:
+        print(*client.run(__import__("os").getpid).values(), flush=True)
+        client.submit(time.sleep, 300).result()
+"""
+
+
+def test_ctrl_c_ends_a_local_cluster_at_once_and_quietly(tmp_path: Path) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, **THEIRS, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        time.sleep(0.5)  # so that the task has begun
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        said = process.stderr.read()
+        process.wait()
+    assert time.monotonic() - began < 60, "it waited for the task, which takes five minutes"
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert said.count("Traceback") == 1, f"only the client hears Ctrl-C:\n{said}"
+    assert len(workers) == 2
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

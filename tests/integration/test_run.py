@@ -1,0 +1,176 @@
+"""Whole runs: what is published, refused, left alone, done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from orders_dask.errors import DatabaseNotReady, DataRefused, SourceMissing
+from orders_dask.pipeline import backfill, run
+from orders_dask.settings import Settings
+
+DAY = date(2026, 10, 1)
+
+Put = Callable[[str, bytes], None]
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+def order(order_id: int, price: str = "10.00", **more: Any) -> dict[str, Any]:
+    return {
+        "id": order_id,
+        "total_price": price,
+        "currency": "EUR",
+        "updated_at": "2026-10-01T10:00:00+02:00",
+        "created_at": "2026-10-01T09:00:00+02:00",
+        "line_items": [{"id": order_id * 10, "quantity": 2, "price": price}],
+    } | more
+
+
+def lines(*orders: dict[str, Any] | str) -> bytes:
+    texts = (o if isinstance(o, str) else json.dumps(o) for o in orders)
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+def test_a_dump_becomes_a_published_run_date(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1), order(2, "5.5"), "oops", order(1, "11")))
+    result = run(DAY, settings=settings, client=client)
+    assert (result.outcome, result.orders, result.superseded, result.rejected) == (
+        "published",
+        2,
+        1,
+        1,
+    )
+    assert query(
+        "select order_id, total_price, gross_line_amount from orders.order_current order by 1"
+    ) == [
+        (1, Decimal("11"), Decimal("22")),
+        (2, Decimal("5.5"), Decimal("11")),
+    ]
+    assert query("select position, path, code, raw from orders_ops.rejected_record") == [
+        (3, "", "invalid_json", "oops")
+    ]
+    [books] = query(
+        "select order_read, order_loaded, order_superseded, order_rejected, order_line_read, order_line_superseded"
+        " from orders_ops.load_file"
+    )
+    assert books == (4, 2, 1, 1, 3, 1)
+
+
+def test_an_unchanged_run_date_is_left_alone_unless_forced(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    first = run(DAY, settings=settings, client=client)
+    again = run(DAY, settings=settings, client=client)
+    forced = run(DAY, settings=settings, client=client, force=True)
+    assert [r.outcome for r in (first, again, forced)] == ["published", "up to date", "published"]
+    assert query("select status from orders_ops.load_run order by load_id") == [
+        ("replaced",),
+        ("published",),
+    ]
+    assert query("select count(*) from orders.fact_order") == [(1,)]
+
+
+def test_a_changed_file_replaces_the_run_date(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1), order(2)))
+    run(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", lines(order(2, "7"), order(3)))
+    assert run(DAY, settings=settings, client=client).outcome == "published"
+    assert query("select order_id, total_price from orders.fact_order order by 1") == [
+        (2, Decimal(7)),
+        (3, Decimal(10)),
+    ]
+
+
+def test_a_refused_run_keeps_its_rejects_and_what_was_published(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    run(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", lines(order(2), *["oops"] * 11))
+    with pytest.raises(DataRefused, match=r"11 of 12 orders were rejected"):
+        run(DAY, settings=settings, client=client)
+    assert query("select order_id from orders.fact_order") == [(1,)]
+    assert query("select status from orders_ops.load_run order by load_id") == [
+        ("published",),
+        ("refused",),
+    ]
+    assert query("select count(*) from orders_ops.rejected_record") == [(11,)]
+
+
+def test_an_unreadable_file_refuses_the_run_unless_allowed(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)) + b'{"id": 2, "total_pri')
+    with pytest.raises(DataRefused, match="could not be read to the end"):
+        run(DAY, settings=settings, client=client)
+    allowed = settings.model_copy(update={"allow_unreadable": True})
+    assert run(DAY, settings=allowed, client=client).orders == 1
+
+
+def test_a_run_date_without_a_file_is_refused_and_in_a_backfill_missing(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})
+    put("dump/2026-10-02/a.ndjson", lines(order(1)))
+    with pytest.raises(SourceMissing, match="2026-10-01"):
+        run(DAY, settings=dated, client=client)
+    results = backfill(DAY, date(2026, 10, 3), settings=dated, client=client)
+    assert [r.outcome for r in results] == ["missing", "published", "missing"]
+
+
+def test_an_order_edited_later_is_current_once_and_in_the_history_twice(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})
+    put("dump/2026-10-01/a.ndjson", lines(order(1), order(2)))
+    later = order(1, "12", updated_at="2026-10-02T08:00:00Z")
+    put("dump/2026-10-02/a.ndjson", lines(later))
+    backfill(DAY, date(2026, 10, 2), settings=dated, client=client, dates_in_flight=2)
+    assert query("select order_id, run_date, total_price from orders.order_current order by 1") == [
+        (1, date(2026, 10, 2), Decimal(12)),
+        (2, DAY, Decimal(10)),
+    ]
+    assert query("select count(*) from orders.order_history where order_id = 1") == [(2,)]
+
+
+def test_positions_count_through_the_whole_file_however_it_is_split(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    orders = [order(n, "1e" if n == 37 else "1") for n in range(1, 41)]
+    put("dump/a.ndjson", lines(*orders[:20], "oops", *orders[20:]))
+    split = settings.model_copy(update={"block_size": 500})
+    run(DAY, settings=split, client=client)
+    positions = query("select order_id, source_position from orders.fact_order order by 1")
+    assert positions == [(n, n if n <= 20 else n + 1) for n in range(1, 41)]
+    assert query("select position from orders_ops.rejected_record") == [(21,)]
+    assert query("select field, code, samples from orders_ops.data_issue") == [
+        ("total_price", "bad_money", [[38, "1e"]])
+    ]
+    assert query("select count(*) from orders_ops.load_part") > [(5,)]
+
+
+def test_a_dry_run_changes_nothing(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    assert run(DAY, settings=settings, client=client, dry_run=True).outcome == "planned"
+    assert query("select count(*) from orders_ops.load_run") == [(0,)]
+
+
+def test_a_database_that_was_not_initialised_is_said_to_be(
+    client: Client, settings: Settings, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    with pytest.raises(DatabaseNotReady, match="orders-dask init"):
+        run(DAY, settings=settings, client=client)

@@ -1,0 +1,197 @@
+"""Settings come from the environment, and a wrong one is named in one sentence that shows no secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from orders_dask.errors import SettingsError
+from orders_dask.settings import (
+    STAGE_FOLDER,
+    Settings,
+    load_settings,
+    without_services,
+)
+
+REQUIRED = {
+    "_PGSQL_HOSTNAME": "db.example.com",
+    "_PGSQL_USER": "loader",
+    "_PGSQL_PASS": "correct horse",
+    "_PGSQL_DATABASE": "shop",
+    "_AWS_S3_URL_SOURCE": "s3://bucket/orders/run_date={run_date}/",
+}
+EXAMPLE = Path(__file__).parents[2] / ".envrc.example"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in set(os.environ) - set(without_services(os.environ)):
+        monkeypatch.delenv(name)
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_all_but_the_services_has_a_default() -> None:
+    settings = load_settings()
+    assert settings.pgsql_port == 5432
+    assert settings.pgsql_pass.get_secret_value() == "correct horse"
+    assert settings.stage_url == f"s3://bucket/orders/{STAGE_FOLDER}"
+    assert settings.zone.key == "UTC"
+    assert (settings.max_rejected, settings.copy_connections) == (0.01, 4)
+    assert settings.block_size == 32 * 1024**2
+    assert (settings.leaf, settings.allow_unreadable) == ("month", False)
+    assert settings.scheduler_address is None
+
+
+def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "_PGSQL_PORT": "6543",
+        "ORDERS_DASK_STAGE_URL": "s3://other/place/",
+        "ORDERS_DASK_SHOP_TIMEZONE": "America/New_York",
+        "ORDERS_DASK_MAX_REJECTED": "0.5",
+        "ORDERS_DASK_COPY_CONNECTIONS": "8",
+        "ORDERS_DASK_BLOCK_SIZE": "64MiB",
+        "ORDERS_DASK_LEAF": "day",
+        "ORDERS_DASK_ALLOW_UNREADABLE": "true",
+        "DASK_SCHEDULER_ADDRESS": "tls://scheduler:8786",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().model_dump(exclude={"pgsql_pass"}) == {
+        "pgsql_hostname": "db.example.com",
+        "pgsql_port": 6543,
+        "pgsql_user": "loader",
+        "pgsql_database": "shop",
+        "source": "s3://bucket/orders/run_date={run_date}/",
+        "stage_url": "s3://other/place/.orders_dask",
+        "shop_timezone": "America/New_York",
+        "max_rejected": 0.5,
+        "copy_connections": 8,
+        "block_size": 64 * 1024**2,
+        "leaf": "day",
+        "allow_unreadable": True,
+        "scheduler_address": "tls://scheduler:8786",
+    }
+
+
+def test_an_override_goes_before_the_environment_and_none_is_no_override() -> None:
+    settings = load_settings(source="s3://mine/{run_date}.json", pgsql_user=None)
+    assert settings.source == "s3://mine/{run_date}.json"
+    assert settings.stage_url == f"s3://mine/{STAGE_FOLDER}"
+    assert settings.pgsql_user == "loader"
+
+
+def test_all_that_is_missing_or_malformed_is_named_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("_PGSQL_HOSTNAME")
+    monkeypatch.setenv("_PGSQL_PASS", "")
+    monkeypatch.setenv("_PGSQL_PORT", "five")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "_PGSQL_HOSTNAME and _PGSQL_PASS are not set; "
+        "_PGSQL_PORT should be a valid integer, unable to parse string as an integer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("_PGSQL_PORT", "65536", "less than or equal to 65535"),
+        ("_AWS_S3_URL_SOURCE", "s3://bucket/{date}/", "no placeholder but {run_date}"),
+        ("_AWS_S3_URL_SOURCE", "s3://bucket/{run_date", "no placeholder but {run_date}"),
+        ("_AWS_S3_URL_SOURCE", "zip://*::s4://bucket/x.zip", "names s4://"),
+        ("ORDERS_DASK_SHOP_TIMEZONE", "Europe/Atlantis", "IANA time zone"),
+        ("ORDERS_DASK_SHOP_TIMEZONE", "../../etc/passwd", "IANA time zone"),
+        ("ORDERS_DASK_SHOP_TIMEZONE", "Europe", "IANA time zone"),
+        ("ORDERS_DASK_MAX_REJECTED", "1.5", "less than or equal to 1"),
+        ("ORDERS_DASK_MAX_REJECTED", "nan", "finite number"),
+        ("ORDERS_DASK_COPY_CONNECTIONS", "0", "greater than or equal to 1"),
+        ("ORDERS_DASK_BLOCK_SIZE", "32 apples", "number of bytes such as 32MiB"),
+        ("ORDERS_DASK_BLOCK_SIZE", "4GiB", "less than or equal to 1073741824"),
+        ("ORDERS_DASK_LEAF", "year", "'month' or 'day'"),
+        ("ORDERS_DASK_ALLOW_UNREADABLE", "perhaps", "valid boolean"),
+    ],
+)
+def test_a_malformed_setting_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name} .*{re.escape(complaint)}"):
+        load_settings()
+
+
+def test_the_password_is_in_no_text_of_the_settings_or_of_their_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load_settings()
+    assert (
+        "horse"
+        not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    )
+    monkeypatch.setenv("_PGSQL_PORT", "five")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None, (
+        "a traceback would show pydantic's error, which holds the values"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "stage"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/{run_date:%Y/%m/%d}/*.jsonl.gz", "s3://bucket"),
+        ("s3://bucket/shop/run_date={run_date}/", "s3://bucket/shop"),
+        ("s3://bucket/shop/part-?.json", "s3://bucket/shop"),
+        ("zip://{run_date}.json::s3://bucket/old/orders.zip", "s3://bucket/old"),
+        ("/dumps/{run_date}.json", "/dumps"),
+        ("file:///dumps/{run_date}/", "file:///dumps"),
+    ],
+)
+def test_the_stage_lies_beside_the_source(source: str, stage: str) -> None:
+    assert load_settings(source=source).stage_url == f"{stage}/{STAGE_FOLDER}"
+
+
+@pytest.mark.parametrize("source", ["s3://{run_date}/orders.json", "orders.json", "file:///x.json"])
+def test_a_source_without_a_folder_asks_for_a_stage(source: str) -> None:
+    with pytest.raises(SettingsError, match=r"^ORDERS_DASK_STAGE_URL must be set"):
+        load_settings(source=source)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://b/tmp", "s3://b/tmp/", f"s3://b/tmp/{STAGE_FOLDER}", f"s3://b/tmp/{STAGE_FOLDER}/"],
+)
+def test_a_chosen_stage_lies_in_the_folder_that_discover_leaves_out(url: str) -> None:
+    assert load_settings(stage_url=url).stage_url == f"s3://b/tmp/{STAGE_FOLDER}"
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().pgsql_port = 1
+
+
+def test_services_leave_an_environment_and_all_else_stays() -> None:
+    mine = {"HOME": "/home/me", "ORDERS_DASK_SHOP_TIMEZONE": "UTC"}
+    services = {"AWS_PROFILE": "production", "PGHOST": "db", "DASK_SCHEDULER_ADDRESS": "tcp://a:1"}
+    assert without_services(mine | services | REQUIRED) == mine
+
+
+def test_the_example_names_every_setting_and_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = dict(re.findall(r"^(?:# )?export (\w+)=(\S*)", EXAMPLE.read_text(), re.MULTILINE))
+    monkeypatch.setenv("_AWS_S3_URL_SOURCE", written["_AWS_S3_URL_SOURCE"].strip("'"))
+    defaults = load_settings()
+    for name, field in Settings.model_fields.items():
+        variable = str(field.validation_alias)
+        assert variable in written, f"{EXAMPLE.name} does not name {variable}"
+        if not field.is_required() and name not in ("stage_url", "scheduler_address"):
+            monkeypatch.setenv(variable, written[variable])
+    assert load_settings() == defaults, "what is commented out is said to be the default"
