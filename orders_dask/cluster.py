@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -30,7 +29,6 @@ CHECKED: Final = ("orders_dask", "dask", "distributed", "pyarrow")
 
 CONNECT_SECONDS: Final = 10
 WORKER_SECONDS: Final = 30  # a worker takes some 3 s to start on a busy machine
-DASHBOARD_PORT: Final = 8787  # Dask's own; any free one where it is taken
 
 
 @contextmanager
@@ -78,7 +76,7 @@ def _local(workers: int) -> Iterator[Client]:
                 LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
-                    dashboard_address=f"127.0.0.1:{_dashboard_port()}",
+                    dashboard_address="127.0.0.1:0",  # any free port: several commands run side by side
                     silence_logs=logging.ERROR,
                 )
             )
@@ -118,15 +116,6 @@ async def _knock(address: str) -> None:
     security = Security().get_connection_args("client")
     connection = await core.connect(address, timeout=CONNECT_SECONDS, **security)
     await connection.close()
-
-
-def _dashboard_port() -> int:
-    """Return the usual port of the dashboard where it is free, else 0, which stands for any."""
-    try:
-        socket.create_server(("127.0.0.1", DASHBOARD_PORT)).close()
-    except OSError:
-        return 0
-    return DASHBOARD_PORT
 
 
 def check_versions(client: Client) -> None:

@@ -99,7 +99,7 @@ def run(
         run_date,
         settings,
         _client(client, settings),
-        engine(settings),
+        _database(settings),
         force=force,
         dry_run=dry_run,
         listener=listener or (lambda progress: None),
@@ -152,7 +152,7 @@ def backfill(
         _run,
         settings=settings,
         client=client,
-        database=engine(settings),
+        database=_database(settings),
         force=force,
         dry_run=dry_run,
         listener=listener or (lambda progress: None),
@@ -194,7 +194,6 @@ def _run(
     """Take one run date through the steps."""
     clock = Clock(run_date, listener)
     with clock.step("discover"):
-        ensure_ready(database)
         splits = discover(settings.source, run_date, settings.block_size)
         fingerprint = _fingerprint(splits, settings)
     standing = published_load(database, run_date)
@@ -366,3 +365,10 @@ def _client(client: Client | None, settings: Settings) -> Client:
         ) from None
     carry_settings(client, settings)
     return client
+
+
+def _database(settings: Settings) -> Engine:
+    """Give the engine of the database, which must be initialised."""
+    database = engine(settings)
+    ensure_ready(database)
+    return database

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Engine, extract, func, select
+from sqlalchemy import CTE, BigInteger, ColumnElement, Engine, Float, cast, extract, func, select
 
 from orders_dask.contract.tables import (
     book_column,
@@ -76,9 +76,10 @@ def published_load(engine: Engine, run_date: date) -> LoadStatus | None:
 
 def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
     def total(fact: Any, entry: str) -> ColumnElement[int]:
-        return func.coalesce(func.sum(load_file.c[book_column(fact, entry)]), 0)
+        # sum(bigint) is numeric, which would come back as Decimal
+        return cast(func.coalesce(func.sum(load_file.c[book_column(fact, entry)]), 0), BigInteger)
 
-    wall = extract("epoch", loads.c.finished_at - loads.c.started_at)
+    wall = cast(extract("epoch", loads.c.finished_at - loads.c.started_at), Float)
     query = (
         select(
             loads.c.run_date,

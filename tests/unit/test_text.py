@@ -116,7 +116,9 @@ def test_members_named_in_a_split_are_read_alone(dump: Callable[[bytes], Path]) 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n \r\n\t", b"\xef\xbb\xbf", gzip.compress(b""), zipped({})]
+    "content",
+    [b"", b"\n \r\n\t", b"\xef\xbb\xbf", gzip.compress(b""), zipped({})],
+    ids=["nothing", "blanks", "mark", "gzip", "zip"],
 )
 def test_an_empty_file_has_no_records(dump: Callable[[bytes], Path], content: bytes) -> None:
     assert [found[1:] for found in read(dump(content))] == [(b"", "")]

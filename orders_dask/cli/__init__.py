@@ -1,0 +1,26 @@
+"""The command line: it parses, calls and prints.
+
+Exit codes: 0 done, 1 a fault of ours, 2 usage or settings, 3 the data was refused, 4 a service can't be reached,
+130 stopped by Ctrl-C, 143 asked to terminate.
+
+What a command needs is imported when it runs, so that ``--help`` and completion are quick.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from orders_dask.cli import loading, trying  # the order of their commands in --help
+from orders_dask.cli.command import app
+
+__all__ = ["app", "loading", "main", "trying"]
+
+
+def main() -> None:
+    """Run the command line of this process; a request to terminate stops it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminated)
+    app(prog_name="orders-dask")
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(number)

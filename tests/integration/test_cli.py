@@ -1,0 +1,218 @@
+"""The commands as people run them: processes of their own, against real services."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orders_dask.cli import app
+from orders_dask.settings import without_services
+from orders_dask.synthetic import generate
+
+REPOSITORY = Path(__file__).parents[2]
+ORDERS_DASK = (sys.executable, "-c", "from orders_dask.cli import main; main()")
+DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
+Process = subprocess.Popen[str]
+
+
+def orders_dask(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """Call ``orders-dask ...`` and give what it writes to standard output and standard error."""
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == code, ended.output
+    assert "\x1b" not in ended.output, "no control codes where there is no terminal"
+    return ended.stdout, ended.stderr
+
+
+def start(*arguments: str, **environment: str) -> Process:
+    """Start ``orders-dask ...`` as a shell does: in a process group of its own."""
+    return subprocess.Popen(
+        [*ORDERS_DASK, *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+
+
+def test_a_database_without_tables_is_told_what_to_run(environment: dict[str, str]) -> None:
+    _, err = orders_dask("status", code=2)
+    assert "orders-dask init" in err
+
+
+def test_a_run_is_planned_then_published_and_told_in_json(
+    environment: dict[str, str], source: str
+) -> None:
+    made = generate(source, start=DAY, days=1, orders=300)
+    for _ in range(2):
+        out, _ = orders_dask("init")
+        assert "is ready" in out
+    arguments = ("run", "--run-date", "2026-03-01", "--source", made.source, "--workers", "1")
+    out, err = orders_dask(*arguments, "--dry-run", "--json")
+    assert json.loads(out)["outcome"] == "planned"
+    assert err.startswith("Dashboard: http://127.0.0.1:"), "the dashboard comes first"
+
+    out, err = orders_dask(*arguments, "--json")
+    told = json.loads(out)
+    assert (told["run_date"], told["outcome"], told["orders"], told["lines"]) == (
+        *("2026-03-01", "published"),
+        *(made.days[0].rows[table] for table in ("fact_order", "fact_order_line")),
+    )
+    assert re.search(r"^2026-03-01 decode 1/1, \d+ orders, ", err, re.MULTILINE)
+
+
+def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes(
+    environment: dict[str, str], source: str
+) -> None:
+    good = generate(source, start=DAY, days=2, orders=400, defects=0.001, only=[DAY])
+    generate(source, start=DAY, days=2, orders=400, defects={"not_an_order": 0.1}, only=[NEXT])
+    orders_dask("init")
+    backfill = ("backfill", "--source", good.source, "--workers", "1", "--to", "2026-03-02")
+
+    out, _ = orders_dask(*backfill, "--from", "2026-02-28", code=3)
+    missing, published, refused, total = out.splitlines()
+    assert missing.startswith("2026-02-28  missing: ")
+    assert published.startswith("2026-03-01  published: ")
+    assert refused.startswith("2026-03-02  refused: ")
+    assert total.startswith("3 run dates: 1 missing, 1 published, 1 refused; ")
+
+    out, _ = orders_dask(*backfill[:-1], "2026-03-01", "--from", "2026-03-01")
+    assert out.startswith("2026-03-01  up to date: ")
+
+    out, _ = orders_dask("status", "--json")
+    states = {row["run_date"]: row for row in json.loads(out)}
+    assert states["2026-03-01"]["state"] == "published"
+    assert states["2026-03-02"]["state"] == "refused"
+    assert states["2026-03-01"]["rejected"] == good.days[0].rejected
+    out, _ = orders_dask("status")
+    assert f"{good.days[0].rows['fact_order_line']:,}" in out
+
+    chosen = ("rejects", "--run-date", "2026-03-01", "--code", "bad_order_id")
+    out, _ = orders_dask(*chosen, "--json")
+    (row,) = json.loads(out)
+    assert (row["run_date"], row["code"]) == ("2026-03-01", "bad_order_id")
+    out, _ = orders_dask(*chosen)
+    assert out.startswith(f"2026-03-01  bad_order_id  {row['file']}, record {row['position']}: ")
+    out, _ = orders_dask("rejects", "--run-date", "2026-02-28", "--json")
+    assert json.loads(out) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_backfill_leaves_what_was_published(
+    environment: dict[str, str], source: str, number: signal.Signals, code: int
+) -> None:
+    made = generate(source, start=DAY, days=12, orders=300)
+    orders_dask("init")
+    arguments = ("--from", "2026-03-01", "--to", "2026-03-12", "--source", made.source)
+    with start("backfill", *arguments, "--workers", "1", "--dates-in-flight", "1") as process:
+        assert process.stderr
+        seen: list[str] = []
+        while "2026-03-01 publish" not in (line := process.stderr.readline()):
+            assert line, f"it ended before the first publish: {seen}"
+            seen.append(line)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert err.splitlines()[-1].startswith("Stopped. What was published stands")
+    assert "Traceback" not in err
+    assert out == ""
+    out, _ = orders_dask("status", "--json")
+    states = {row["run_date"]: row["state"] for row in json.loads(out)}
+    assert states["2026-03-01"] == "published"
+    assert len(states) < 12
+
+
+# The sandbox.
+
+
+def sandbox(*arguments: str, code: int = 0, **environment: str) -> str:
+    """Run ``orders-dask sandbox ...`` in an environment without settings of ours."""
+    with subprocess.Popen(
+        [*ORDERS_DASK, "sandbox", *arguments],
+        cwd=REPOSITORY,
+        env=without_services(os.environ) | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == code
+    return out
+
+
+def test_a_sandbox_gives_a_command_all_settings_and_ends_with_its_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "day.json").write_text('{"orders": []}')
+    look = (
+        "import sys, s3fs, psycopg2\n"
+        "from orders_dask.settings import load_settings\n"
+        "s = load_settings()\n"
+        "print(s.source, s3fs.S3FileSystem().cat(s.source + 'day.json'))\n"
+        "psycopg2.connect(host=s.pgsql_hostname, port=s.pgsql_port, user=s.pgsql_user,"
+        " password=s.pgsql_pass.get_secret_value(), dbname=s.pgsql_database).close()\n"
+        "sys.exit(7)"
+    )
+    out = sandbox("--upload", str(tmp_path), "--", sys.executable, "-c", look, code=7)
+    assert out == "s3://orders/ b'{\"orders\": []}'\n"
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ("zip://{run_date}.json::s3://orders/orders.zip", None),
+        ("s3://production/{run_date}/", "s3://orders/"),
+    ],
+)
+def test_a_sandbox_takes_a_source_of_its_own_bucket_alone(mine: str, theirs: str | None) -> None:
+    echo = ("sh", "-c", 'echo "$_AWS_S3_URL_SOURCE $AWS_PROFILE"')
+    out = sandbox("--", *echo, _AWS_S3_URL_SOURCE=mine, AWS_PROFILE="production")
+    assert out == f"{theirs or mine} \n"
+
+
+def test_a_sandbox_names_a_command_that_is_not_there() -> None:
+    sandbox("--", "no-such-command", code=2)
+
+
+def test_a_sandbox_without_a_command_prints_its_settings_and_stays() -> None:
+    with subprocess.Popen(
+        [*ORDERS_DASK, "sandbox"],
+        cwd=REPOSITORY,
+        env=without_services(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        assert "Ctrl-C ends them" in process.stderr.readline()
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    shell = f"unset _PGSQL_PASS; {out} echo $_PGSQL_HOSTNAME $_AWS_S3_URL_SOURCE ${{#_PGSQL_PASS}}"
+    said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
+    assert said.stdout == "127.0.0.1 s3://orders/ 32\n"
+
+
+def test_the_demo_shows_what_was_loaded_refused_and_how_to_look_further() -> None:
+    with start(
+        "demo", "--orders", "300", "--workers", "1", ORDERS_DASK_STAGE_URL="s3://mine"
+    ) as demo:
+        out, err = demo.communicate(timeout=180)
+    assert demo.returncode == 0, err
+    assert "\x1b" not in out + err, "no control codes where there is no terminal"
+    for day in ("2026-03-01", "2026-03-02", "2026-03-03"):
+        assert f"{day}  published: " in out
+    for promised in ("bad_order_id", "money_rounded", "orders.order_summary", "orders.daily_sales"):
+        assert promised in out
+    assert "orders-dask sandbox --data" in out.splitlines()[-4]

@@ -1,0 +1,239 @@
+"""The command line documents itself, and ends with one sentence and the right exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from orders_dask.cli import app, screen
+from orders_dask.results import Progress, RunResult
+
+OPTIONS = {
+    "init": set(),
+    "run": {"--run-date", "--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"},
+    "backfill": {
+        *("--from", "--to", "--dates-in-flight"),
+        *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
+    },
+    "status": {"--json"},
+    "rejects": {"--run-date", "--code", "--json"},
+    "sandbox": {"--upload", "--data"},
+    "generate": {
+        *("--start", "--days", "--orders", "--seed", "--layout", "--compression"),
+        *("--files-per-day", "--edited", "--duplicates", "--defects", "--defect", "--json"),
+    },
+    "demo": {"--orders", "--workers", "--data"},
+}
+UNREACHABLE = {
+    "_PGSQL_HOSTNAME": "127.0.0.1",
+    "_PGSQL_PORT": "1",
+    "_PGSQL_USER": "loader",
+    "_PGSQL_PASS": "correct horse",
+    "_PGSQL_DATABASE": "shop",
+    "_AWS_S3_URL_SOURCE": "s3://bucket/{run_date}/",
+}
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+DAY = date(2017, 10, 30)
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner(env=dict.fromkeys([*UNREACHABLE, "DASK_SCHEDULER_ADDRESS"]))
+
+
+def test_the_commands_and_options_are_those_that_are_promised() -> None:
+    found = {
+        name: {
+            option for parameter in command.params for option in parameter.opts if option[0] == "-"
+        }
+        for name, command in COMMANDS.items()
+    }
+    assert found == {name: {*options, "--debug"} for name, options in OPTIONS.items()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_option_and_argument_has_help(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help, f"{name} has no help"
+    for parameter in command.params:
+        assert parameter.help, f"{name}: {parameter.name} has no help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_can_be_shown(runner: CliRunner, name: str) -> None:
+    shown = runner.invoke(app, [name, "--help"])
+    assert shown.exit_code == 0
+    assert COMMANDS[name].help.splitlines()[0][:40] in shown.stdout
+
+
+def test_help_needs_none_of_the_heavy_libraries() -> None:
+    heavy = ["dask", "distributed", "pyarrow", "sqlalchemy", "psycopg2", "s3fs", "pandas"]
+    code = f"import sys, orders_dask.cli; print([m for m in {heavy} if m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == "[]\n", "completion and --help would take a second more"
+
+
+@pytest.mark.parametrize("name", ["init", "run", "status", "rejects"])
+def test_missing_settings_are_one_sentence_and_exit_code_2(runner: CliRunner, name: str) -> None:
+    ended = runner.invoke(app, [name])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "Error: _PGSQL_HOSTNAME, _PGSQL_USER, _PGSQL_PASS, _PGSQL_DATABASE and _AWS_S3_URL_SOURCE are not set\n"
+    )
+
+
+def test_debug_adds_the_traceback(runner: CliRunner) -> None:
+    ended = runner.invoke(app, ["status", "--debug"])
+    assert ended.exit_code == 2
+    assert "Traceback (most recent call last)" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("Error: _PGSQL_HOSTNAME")
+
+
+@pytest.mark.parametrize("name", ["init", "status", "rejects"])
+def test_an_unreachable_database_is_exit_code_4_and_no_password(
+    runner: CliRunner, name: str
+) -> None:
+    ended = runner.invoke(app, [name, "--debug"], env=UNREACHABLE)
+    assert (ended.exit_code, ended.stdout) == (4, "")
+    assert "127.0.0.1:1" in ended.stderr.splitlines()[-1]
+    assert "horse" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "--run-date", "2017-13-01"], "2017-13-01"),
+        (["run", "--workers", "0"], "--workers"),
+        (["run", "--scheduler", "tcp://a:1", "--workers", "2"], "--scheduler or --workers"),
+        (["backfill", "--from", "2017-10-30"], "--to"),
+        (["generate", "somewhere", "--defect", "bad_money"], "bad_money=0.01"),
+        (["generate", "somewhere", "--defect", "no_such_code=0.1"], "no_such_code"),
+        (["sandbox", "--upload", "no-such-file"], "no-such-file"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_says_what(
+    runner: CliRunner, arguments: list[str], complaint: str
+) -> None:
+    ended = runner.invoke(app, arguments)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert complaint in ended.stderr
+
+
+def test_a_fault_of_ours_is_one_sentence_and_exit_code_1(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise LookupError("nothing\nhere")
+
+    monkeypatch.setattr("orders_dask.synthetic.generate", broken)
+    ended = runner.invoke(app, ["generate", "somewhere"])
+    assert ended.exit_code == 1
+    assert "LookupError: nothing" in ended.stderr
+    assert "--debug" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_generate_writes_only_json_to_stdout(runner: CliRunner, tmp_path: Path) -> None:
+    arguments = [
+        "generate",
+        str(tmp_path),
+        "--start",
+        "2017-10-30",
+        "--days",
+        "2",
+        "--orders",
+        "50",
+    ]
+    ended = runner.invoke(app, [*arguments, "--defect", "bad_money=0.04", "--json"])
+    assert ended.exit_code == 0, ended.stderr
+    made = json.loads(ended.stdout)
+    assert made["source"] == f"{tmp_path}/run_date={{run_date}}/"
+    assert [(day["run_date"], day["defects"]) for day in made["days"]] == [
+        ("2017-10-30", {"bad_money": 2}),
+        ("2017-10-31", {"bad_money": 2}),
+    ]
+    assert {path.parent.name for path in tmp_path.rglob("*.ndjson")} == {
+        "run_date=2017-10-30",
+        "run_date=2017-10-31",
+    }
+
+
+def test_generate_tells_where_it_can_not_write(runner: CliRunner) -> None:
+    ended = runner.invoke(app, ["generate", "/dev/null/dump", "--orders", "10"])
+    assert ended.exit_code == 4
+    assert "Error: Can't write to /dev/null/dump" in ended.stderr
+
+
+def test_no_control_codes_where_there_is_no_terminal(runner: CliRunner, tmp_path: Path) -> None:
+    ended = runner.invoke(app, ["generate", str(tmp_path), "--orders", "300"])
+    assert "300" in ended.stdout
+    assert "\x1b" not in ended.stdout + ended.stderr
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with screen.progress() as listener:
+        for done in range(4):
+            listener(Progress(DAY, "decode", done, 3, done * 100))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("2017-10-30 decode 3/3, 300 orders, ")
+    assert shown.err.count("\n") == 1, "one line, when the step has ended"
+
+
+def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(screen, "NOTES", terminal)
+    bars = screen._bars()
+    listener = screen._drawn(bars)
+
+    def drawn() -> list[str]:
+        return [f"{bar.description} {bar.completed}/{bar.total}" for bar in bars.tasks]
+
+    listener(Progress(DAY, "discover", 0, 1))
+    assert drawn() == ["2017-10-30 discover 0/1"]
+    listener(Progress(DAY, "discover", 1, 1))
+    listener(Progress(DAY, "decode", 2, 3, 200))
+    listener(Progress(date(2017, 10, 31), "decode", 1, 5, 50))
+    assert drawn() == ["2017-10-30 decode 2/3", "2017-10-31 decode 1/5"]
+    listener(Progress(DAY, "publish", 1, 1))
+    assert drawn() == ["2017-10-31 decode 1/5"]
+    terminal.print(bars)
+    assert "50 orders" in terminal.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_a_dump_says_can_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.result("a note: \x1b[31m[bold]red[/bold] :smile:\x07")
+    screen.result_table([{"note": "\x1b[2Jgone [link]"}])
+    shown = capsys.readouterr().out
+    assert "a note: \ufffd[31m[bold]red[/bold] :smile:\ufffd\n" in shown
+    assert "\ufffd[2Jgone [link]" in shown
+
+
+def test_a_range_ends_with_a_line_a_run_date_and_a_total() -> None:
+    results = [
+        RunResult(DAY, "published", orders=1200, lines=3400, files=1, seconds=1.25, rejected=2),
+        RunResult(date(2017, 10, 31), "missing", message="There is no file."),
+    ]
+    assert [screen.outcome(result) for result in results] == [
+        "2017-10-30  published: 1,200 orders, 3,400 lines, 0 superseded, 2 rejected, 1 file, 1.2 s",
+        "2017-10-31  missing: There is no file.",
+    ]
+    assert screen.outcomes(results, 2.0) == (
+        "2 run dates: 1 published, 1 missing; 1,200 orders, 3,400 lines, 2.0 s"
+    )
