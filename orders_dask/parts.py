@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orders_dask.contract.arrow import FILE, POSITION
-from orders_dask.contract.rules import SAMPLES, Issue
+from orders_dask.contract.findings import Issue, merged
 from orders_dask.contract.tables import fact_order
 
 
@@ -57,7 +57,7 @@ class StagedFile:
             rejected={fact: n + later.rejected[fact] for fact, n in self.rejected.items()},
             lines_rejected=self.lines_rejected + later.lines_rejected,
             unreadable=self.unreadable or later.unreadable,
-            issues=merge_issues([*self.issues, *later.issues]),
+            issues=list(merged([*self.issues, *later.issues])),
             drift=sorted({*self.drift, *later.drift}),
         )
 
@@ -80,6 +80,8 @@ class Part:
     ----------
     url
         The folder it stands in.
+    attempt
+        The folder in that which holds its tables.
     files
         Its files, in the order of the listing; their index is the part's ``source_file_id``.
     rows
@@ -89,6 +91,7 @@ class Part:
     """
 
     url: str
+    attempt: str
     files: list[StagedFile]
     rows: dict[str, int]
     books: dict[str, Any]
@@ -104,19 +107,6 @@ class Part:
         return self.rows.get(fact_order.name, 0)
 
 
-def merge_issues(issues: Iterable[Issue]) -> list[Issue]:
-    """Add up issues of the same field and code; the samples of the first ones stand."""
-    merged: dict[tuple[str, str], Issue] = {}
-    for issue in issues:
-        had = merged.get((issue.field, issue.code), replace(issue, count=0, samples=()))
-        merged[issue.field, issue.code] = replace(
-            had,
-            count=had.count + issue.count,
-            samples=(*had.samples, *issue.samples)[:SAMPLES],
-        )
-    return list(merged.values())
-
-
 @dataclass(frozen=True)
 class Placed:
     """A part whose files have their places in the ledger.
@@ -124,7 +114,7 @@ class Placed:
     Attributes
     ----------
     part
-        The part, without what it says of its files.
+        The part, without its books and what it says of its files.
     file_ids
         The ledger's id of each of its files; they grow with the sorted listing.
     offsets
@@ -173,5 +163,5 @@ def place(parts: Sequence[Part], ids: Mapping[str, int]) -> list[Placed]:
         file_ids = tuple(ids[file.name] for file in part.files)
         offsets = tuple(read[file.name] for file in part.files)
         read.update({file.name: file.positions for file in part.files})
-        placed.append(Placed(replace(part, files=[]), file_ids, offsets))
+        placed.append(Placed(replace(part, files=[], books={}), file_ids, offsets))
     return placed

@@ -13,15 +13,24 @@ from functools import partial
 from hashlib import sha256
 from threading import Event
 from typing import Any, Final, Literal
+from uuid import uuid4
 
 from distributed import Client, default_client
 from sqlalchemy import Engine
 
 from orders_dask import stage, tasks
 from orders_dask.admission import admit
-from orders_dask.cluster import carry_settings
+from orders_dask.books import Books
+from orders_dask.calls import in_window
+from orders_dask.cluster import carry_settings, check_versions
 from orders_dask.contract.tables import CONTRACT, FACTS
-from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
+from orders_dask.errors import (
+    DataRefused,
+    OrdersDaskError,
+    RunDateHeld,
+    SettingsError,
+    SourceMissing,
+)
 from orders_dask.extract.decode import DECODER
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
@@ -36,8 +45,6 @@ from orders_dask.parts import Part, Placed, joined_files, place
 from orders_dask.results import Clock, Listener, Outcome, RunResult
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage import Manifest
-from orders_dask.transform.balance import Books
-from orders_dask.window import in_window
 
 Calls = Callable[..., Iterator[tuple[int, Any]]]
 """`in_window` with its client and stop."""
@@ -202,16 +209,21 @@ def _run(
     if dry_run:
         return _planned(run_date, splits, replaces=standing is not None, clock=clock)
     with ledger.hold(database, run_date) as lease:
+        if published_load(database, run_date) != standing:
+            raise RunDateHeld(
+                f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
+            )
         load_id = ledger.begin(lease, settings.source, fingerprint, _holder())
         with _ending(lease, load_id, clock):
             ensure_leaves(lease.connection, run_date)
-            calls = partial(in_window, client, stop=stop)
+            # Load ids are a database's own, and a cluster may serve several.
+            calls = partial(in_window, client, of=f"{load_id}-{uuid4().hex[:8]}", stop=stop)
             with clock.step("decode", len(splits)) as ended:
-                parts = _decoded(calls, splits, run_date, load_id, settings, ended)
+                parts = _decoded(calls, splits, run_date, settings, ended)
             placed = _recorded(lease, load_id, parts)
             admit(parts, settings)
             with clock.step("resolve"):
-                losers = _resolved(calls, placed, load_id)
+                losers = _resolved(calls, placed)
                 names = [part.name for part in parts]
                 lost = {names[index]: rows for index, rows in losers.items()}
                 stage.write_manifest(settings.stage_url, run_date, Manifest(load_id, names, lost))
@@ -237,9 +249,16 @@ def _ending(lease: Lease, load_id: int, clock: Clock) -> Iterator[None]:
         )
         with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
             ledger.remember(lease, load_id, seconds=clock.seconds)
-            ledger.finish(lease, load_id, status, str(error) or type(error).__name__)
+            ledger.finish(lease, load_id, status, _reason(error))
         raise
     ledger.remember(lease, load_id, seconds=clock.seconds)
+
+
+def _reason(error: BaseException) -> str:
+    """Say for the ledger why a load ended."""
+    if isinstance(error, OrdersDaskError):
+        return str(error)
+    return "It was stopped." if isinstance(error, KeyboardInterrupt) else repr(error)
 
 
 def _recorded(lease: Lease, load_id: int, parts: Sequence[Part]) -> list[Placed]:
@@ -267,7 +286,6 @@ def _decoded(
     calls: Calls,
     splits: Sequence[Split],
     run_date: date,
-    load_id: int,
     settings: Settings,
     ended: Callable[[int], None],
 ) -> list[Part]:
@@ -277,21 +295,21 @@ def _decoded(
         (split, stage.part_url(settings.stage_url, run_date, split, zone), zone) for split in splits
     ]
     parts: list[Part | None] = [None] * len(splits)
-    key = f"decode-normalise-stage-{load_id}"
+    step = "decode-normalise-stage"
     for number, part in calls(
-        tasks.decode_normalise_stage, arguments, key=key, window=DECODE_WINDOW
+        tasks.decode_normalise_stage, arguments, step=step, window=DECODE_WINDOW
     ):
         parts[number] = part
         ended(part.orders)
     return [part for part in parts if part is not None]
 
 
-def _resolved(calls: Calls, placed: Sequence[Placed], load_id: int) -> dict[int, list[int]]:
+def _resolved(calls: Calls, placed: Sequence[Placed]) -> dict[int, list[int]]:
     """Find the losers of each part, from keys alone, in as many tasks as bound a task's memory."""
     ranges = 1 + sum(p.part.orders for p in placed) // KEYS_A_TASK
     arguments = [(placed, ranges, number) for number in range(ranges)]
     losers: dict[int, list[int]] = {}
-    for _, found in calls(tasks.resolve, arguments, key=f"resolve-{load_id}", window=ranges):
+    for _, found in calls(tasks.resolve, arguments, step="resolve", window=ranges):
         for part, rows in found.items():
             losers.setdefault(part, []).extend(rows)
     return losers
@@ -308,9 +326,7 @@ def _loaded(
 ) -> None:
     """Load every part without its losers."""
     arguments = ((p, run_date, load_id, losers.get(n, [])) for n, p in enumerate(placed))
-    for _, orders in calls(
-        tasks.load, arguments, key=f"load-{load_id}", window=settings.copy_connections
-    ):
+    for _, orders in calls(tasks.load, arguments, step="load", window=settings.copy_connections):
         ended(orders)
 
 
@@ -363,6 +379,7 @@ def _client(client: Client | None, settings: Settings) -> Client:
         raise SettingsError(
             "There is no Dask client: make one with dask.distributed.Client(), or pass client=."
         ) from None
+    check_versions(client)
     carry_settings(client, settings)
     return client
 

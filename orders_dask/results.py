@@ -33,6 +33,8 @@ class RunResult:
         Wall time.
     message
         One sentence for people, where there is something to say.
+    exit_code
+        That of the error which ended it, for the command line; 0 where none did.
     """
 
     run_date: date
@@ -96,10 +98,12 @@ class Clock:
             self.listener(Progress(self.run_date, name, done, total, orders))
 
         self.listener(Progress(self.run_date, name, 0, total))
-        yield ended
-        if not done:
-            ended(0)
-        self.seconds[name] = round(time.monotonic() - began, 3)
+        try:
+            yield ended
+            if not done:
+                ended(0)
+        finally:
+            self.seconds[name] = round(time.monotonic() - began, 3)
 
     @property
     def total(self) -> float:

@@ -2,14 +2,15 @@
 
 ::
 
-    STAGE/run_date=2017-11-04/part=6d0f…/fact_order.parquet   a table that has rows
-                                         …
-                                         keys.parquet         what decides which version wins
-                                         rejected.parquet     what was refused
-                                         part.json            written last: the part is whole
-    STAGE/run_date=2017-11-04/manifest-17.json                the parts of load 17, and which of their rows lost
+    STAGE/run_date=2017-11-04/part=6d0f…/5a1e…/fact_order.parquet   a table that has rows
+                                              …
+                                              keys.parquet         what decides which version wins
+                                              rejected.parquet     what was refused
+                                         part.json                 written last: which of the folders is whole
+    STAGE/run_date=2017-11-04/manifest-20261001T043012Z-17.json    the parts of load 17, and which of their rows lost
 
-A part's name hashes all that its content depends on, so a part that is there is right, whoever wrote it.
+A part's name hashes all that its content depends on, so a part that is there is right, whoever wrote it. Each attempt
+to write one has a folder of its own: a task that runs twice, or dies on the way, spoils nothing.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any, Final
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orders_dask.books import Books, books
 from orders_dask.contract.arrow import FILE, POSITION, key_schema, staged_schemas
-from orders_dask.contract.rules import Issue
-from orders_dask.contract.tables import CONTRACT, FACTS, fact_order_line
+from orders_dask.contract.findings import Issue
+from orders_dask.contract.tables import CONTRACT, FACTS
 from orders_dask.errors import SourceMissing
-from orders_dask.extract.decode import DECODER, Decoded
+from orders_dask.extract.decode import DECODER
 from orders_dask.extract.records import Split
-from orders_dask.extract.store import filesystem
-from orders_dask.parts import Part, StagedFile, merge_issues
-from orders_dask.transform.balance import Books, books
-from orders_dask.transform.normalise import Normalised, normalise
+from orders_dask.extract.store import filesystem, reaching
+from orders_dask.parts import Part, StagedFile
 
 FLUSH: Final = 64 << 20
 """Bytes of Arrow tables gathered before a row group is written: many small files make few row groups."""
@@ -44,9 +45,11 @@ CODEC: Final = "zstd"
 KEYS: Final = "keys"
 REJECTED: Final = "rejected"
 RECORD: Final = "part.json"
-LINES: Final = fact_order_line.info["records"].removesuffix("]")
 
-_REJECTED_SCHEMA: Final = pa.schema(
+FORMAT: Final = 1
+"""Version of what this module writes: part of every part's identity."""
+
+REJECTED_SCHEMA: Final = pa.schema(
     [
         (FILE, pa.int64()),
         (POSITION, pa.int64()),
@@ -65,19 +68,20 @@ def folder(stage_url: str, run_date: date) -> str:
 
 def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
     """Give the URL of the part that holds `split`: it hashes all that the content depends on."""
-    identity = json.dumps([split.identity, CONTRACT, DECODER, zone])
+    identity = json.dumps([FORMAT, split.identity, CONTRACT, DECODER, zone])
     return f"{folder(stage_url, run_date)}/part={sha256(identity.encode()).hexdigest()[:32]}"
 
 
 def find_part(url: str) -> Part | None:
     """Read the record of the part at `url`, or give None where there is no whole one."""
     try:
-        fs, path = filesystem(f"{url}/{RECORD}")
-        record = json.loads(fs.cat_file(path))
+        with reaching(url):
+            fs, path = filesystem(f"{url}/{RECORD}")
+            record = json.loads(fs.cat_file(path))
     except FileNotFoundError:
         return None
-    files = [_staged_file(file) for file in record["files"]]
-    return Part(url, files, record["rows"], record["books"])
+    files = [_staged_file(file) for file in record.pop("files")]
+    return Part(url, files=files, **record)
 
 
 def _staged_file(record: dict[str, Any]) -> StagedFile:
@@ -88,54 +92,65 @@ def _staged_file(record: dict[str, Any]) -> StagedFile:
     return StagedFile(**{**record, "issues": issues})
 
 
-def write_part(url: str, blocks: Iterable[Decoded]) -> Part:
-    """Normalise decoded blocks and write them as the part at `url`; its record comes last.
+def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]]) -> Part:
+    """Write blocks of staged tables as the part at `url`; its record comes last.
 
     Parameters
     ----------
     url
         Where the part stands (:func:`part_url`).
     blocks
-        Decoded blocks of a split, file by file. One is in memory at a time, and up to :data:`FLUSH` bytes of tables.
+        What each block holds of its file, and its tables by name, file by file. One is in memory at a time, and up to
+        :data:`FLUSH` bytes of tables.
 
     Returns
     -------
     Part
         The record of the part.
+
+    Raises
+    ------
+    ServiceUnavailable
+        The stage can't be reached.
     """
-    files: list[StagedFile] = []
+    files: dict[str, StagedFile] = {}
     total = {fact.name: Books() for fact in FACTS}
-    rows: dict[str, int] = {}
+    rows = Counter[str]()
 
-    def normalised() -> Iterator[dict[str, pa.Table]]:
-        orders = 0
-        for block in blocks:
-            goes_on = bool(files) and files[-1].name == block.file.name
-            made = normalise(block.orders, len(files) - goes_on, orders)
-            orders += block.orders.num_rows
-            for fact in FACTS:
-                total[fact.name] += books(fact.name, made.tables[fact.name])
-            of_block = _of_block(block, made)
-            files[len(files) - goes_on :] = [files[-1] + of_block if goes_on else of_block]
-            refused = _rejected_table(len(files) - 1, block)
-            yield {**made.tables, KEYS: made.keys, REJECTED: refused}
+    def tables() -> Iterator[dict[str, pa.Table]]:
+        for file, block in blocks:
+            files[file.name] = files[file.name] + file if file.name in files else file
+            for fact in total:
+                total[fact] += books(fact, block[fact])
+            yield block
 
-    fs, path = filesystem(url)
-    fs.makedirs(path, exist_ok=True)
-    with ExitStack() as stack:
-        writers: dict[str, pq.ParquetWriter] = {}
-        for group in _row_groups(normalised()):
-            for name, table in group.items():
-                if name not in writers:
-                    file = stack.enter_context(fs.open(f"{path}/{name}.parquet", "wb"))
-                    writers[name] = stack.enter_context(
-                        pq.ParquetWriter(file, table.schema, compression=CODEC)
-                    )
-                writers[name].write_table(table, row_group_size=table.num_rows)
-                rows[name] = rows.get(name, 0) + table.num_rows
-    part = Part(url, files, rows, {name: book.to_json() for name, book in total.items()})
-    record = {"files": [asdict(f) for f in files], "rows": rows, "books": part.books}
-    fs.pipe_file(f"{path}/{RECORD}", json.dumps(record).encode())
+    attempt = uuid4().hex
+    with reaching(url):
+        fs, path = filesystem(url)
+        if fs.protocol == "file" or "file" in fs.protocol:  # elsewhere a folder is but a name
+            fs.makedirs(f"{path}/{attempt}", exist_ok=True)
+        with ExitStack() as stack:
+            writers: dict[str, pq.ParquetWriter] = {}
+            for group in _row_groups(tables()):
+                for name, table in group.items():
+                    if name not in writers:
+                        file = stack.enter_context(
+                            fs.open(f"{path}/{attempt}/{name}.parquet", "wb")
+                        )
+                        writers[name] = stack.enter_context(
+                            pq.ParquetWriter(file, table.schema, compression=CODEC)
+                        )
+                    writers[name].write_table(table, row_group_size=table.num_rows)
+                    rows[name] += table.num_rows
+        part = Part(
+            url,
+            attempt,
+            list(files.values()),
+            dict(rows),
+            {n: b.to_json() for n, b in total.items()},
+        )
+        record = {name: value for name, value in asdict(part).items() if name != "url"}
+        fs.pipe_file(f"{path}/{RECORD}", json.dumps(record).encode())
     return part
 
 
@@ -154,35 +169,6 @@ def _row_groups(blocks: Iterable[dict[str, pa.Table]]) -> Iterator[dict[str, pa.
     yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
 
 
-def _of_block(block: Decoded, made: Normalised) -> StagedFile:
-    """Record what a block holds of its file."""
-    refused = Counter[str]()
-    for reject in block.rejected:
-        refused.update(reject.counts)
-    lines = [r for r in block.rejected if r.path.startswith(LINES) and "." not in r.path]
-    return StagedFile(
-        block.file.name,
-        block.file.etag,
-        block.file.size,
-        block.read,
-        {fact.name: made.tables[fact.name].num_rows + refused[fact.name] for fact in FACTS},
-        {fact.name: refused[fact.name] for fact in FACTS},
-        len(lines),
-        block.unreadable,
-        merge_issues([*block.issues, *made.issues]),
-        list(block.drift),
-    )
-
-
-def _rejected_table(file: int, block: Decoded) -> pa.Table:
-    rows = [(file, r.position, r.path, r.code, r.message, r.raw) for r in block.rejected]
-    columns = zip(*rows, strict=True) if rows else [[] for _ in _REJECTED_SCHEMA]
-    return pa.table(
-        [pa.array(c, f.type) for c, f in zip(columns, _REJECTED_SCHEMA, strict=True)],
-        schema=_REJECTED_SCHEMA,
-    )
-
-
 def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Read a staged table of a part, a row group at a time; nothing where it has no rows.
 
@@ -195,10 +181,12 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
     """
     if not part.rows.get(table):
         return
-    fs, path = filesystem(f"{part.url}/{table}.parquet")
-    with fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-        for number in range(parquet.num_row_groups):
-            yield parquet.read_row_group(number, columns=columns)
+    url = f"{part.url}/{part.attempt}/{table}.parquet"
+    with reaching(url):
+        fs, path = filesystem(url)
+        with fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+            for number in range(parquet.num_row_groups):
+                yield parquet.read_row_group(number, columns=columns)
 
 
 def read_table(part: Part, table: str, columns: list[str] | None = None) -> pa.Table:
@@ -210,7 +198,7 @@ def read_table(part: Part, table: str, columns: list[str] | None = None) -> pa.T
 
 
 def _schema(table: str) -> pa.Schema:
-    return {KEYS: key_schema(), REJECTED: _REJECTED_SCHEMA, **staged_schemas()}[table]
+    return {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, **staged_schemas()}[table]
 
 
 @dataclass(frozen=True)
@@ -233,10 +221,12 @@ class Manifest:
 
 
 def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
-    """Write the manifest of a load beside its parts."""
-    url = f"{folder(stage_url, run_date)}/manifest-{manifest.load_id}.json"
-    fs, path = filesystem(url)
-    fs.pipe_file(path, json.dumps(asdict(manifest)).encode())
+    """Write the manifest of a load beside its parts; their names sort by time."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    url = f"{folder(stage_url, run_date)}/manifest-{now}-{manifest.load_id}.json"
+    with reaching(url):
+        fs, path = filesystem(url)
+        fs.pipe_file(path, json.dumps(asdict(manifest)).encode())
 
 
 def latest_manifest(stage_url: str, run_date: date) -> Manifest:
@@ -246,13 +236,16 @@ def latest_manifest(stage_url: str, run_date: date) -> Manifest:
     ------
     SourceMissing
         Nothing is staged for the run date.
+    ServiceUnavailable
+        The stage can't be reached.
     """
-    fs, path = filesystem(folder(stage_url, run_date))
-    fs.invalidate_cache()
-    found = fs.glob(f"{path}/manifest-*.json")
-    if not found:
-        raise SourceMissing(
-            f"Nothing is staged for {run_date} at {stage_url}: run `orders-dask run --run-date {run_date}` first."
-        )
-    latest = max(found, key=lambda name: int(name.rpartition("-")[2].removesuffix(".json")))
-    return Manifest(**json.loads(fs.cat_file(latest)))
+    url = folder(stage_url, run_date)
+    with reaching(url):
+        fs, path = filesystem(url)
+        fs.invalidate_cache()
+        found = sorted(fs.glob(f"{path}/manifest-*.json"))
+        if found:
+            return Manifest(**json.loads(fs.cat_file(found[-1])))
+    raise SourceMissing(
+        f"Nothing is staged for {run_date} at {stage_url}: run `orders-dask run --run-date {run_date}` first."
+    )

@@ -6,30 +6,90 @@ environment (:func:`~orders_dask.cluster.worker_settings`), never with the task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
+from typing import Final
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orders_dask import stage
+from orders_dask.books import CURRENCY, Books, books, money_columns
 from orders_dask.cluster import worker_settings
 from orders_dask.contract.arrow import FILE, ORDER_ROW
-from orders_dask.contract.tables import FACTS, SAID, order_version
-from orders_dask.extract.decode import decode
+from orders_dask.contract.findings import Rejected, merged
+from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, order_version
+from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.records import Split
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
-from orders_dask.parts import Part, Placed
-from orders_dask.stage import KEYS
-from orders_dask.transform.balance import Books, books
+from orders_dask.parts import Part, Placed, StagedFile
+from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, said
+
+READERS: Final = 8
+"""Key files read at once: they are small, so it is latency that counts."""
 
 
 def decode_normalise_stage(split: Split, url: str, zone: str) -> Part:
     """Make the part of a split at `url`, or use the one that is there."""
-    return stage.find_part(url) or stage.write_part(url, decode(split, ZoneInfo(zone)))
+    blocks = decode(split, ZoneInfo(zone))
+    return stage.find_part(url) or stage.write_part(url, normalised(blocks))
+
+
+def normalised(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
+    """Normalise decoded blocks, file by file: what each holds of its file, and its staged tables."""
+    names: list[str] = []
+    orders = 0
+    for block in blocks:
+        if block.file.name not in names[-1:]:
+            names.append(block.file.name)
+        number = len(names) - 1
+        made = normalise(block.orders, number, orders)
+        orders += block.orders.num_rows
+        rejected = _rejected_table(number, block.rejected)
+        tables = {**made.tables, stage.KEYS: made.keys, stage.REJECTED: rejected}
+        yield _of_block(block, made), tables
+
+
+def _of_block(block: Decoded, made: Normalised) -> StagedFile:
+    """Record what a block holds of its file."""
+    refused = Counter[str]()
+    for reject in block.rejected:
+        refused.update(reject.counts)
+    lines = (
+        reject.counts.get(fact_order_line.name, 0)
+        for reject in block.rejected
+        if fact_order.name not in reject.counts
+    )
+    read = {fact.name: made.tables[fact.name].num_rows + refused[fact.name] for fact in FACTS}
+    return StagedFile(
+        name=block.file.name,
+        etag=block.file.etag,
+        size=block.file.size,
+        positions=block.read,
+        # The positions that decode used up, not what came of them: the books would not miss a lost order.
+        read=read | {fact_order.name: block.read},
+        rejected={fact.name: refused[fact.name] for fact in FACTS},
+        lines_rejected=sum(lines),
+        unreadable=block.unreadable,
+        issues=list(merged([*block.issues, *made.issues])),
+        drift=list(block.drift),
+    )
+
+
+def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
+    rows = [(file, r.position, r.path, r.code, r.message, r.raw) for r in rejected]
+    columns = [*zip(*rows, strict=True)] or [()] * len(stage.REJECTED_SCHEMA)
+    return pa.table(
+        [pa.array(c, f.type) for c, f in zip(columns, stage.REJECTED_SCHEMA, strict=True)],
+        schema=stage.REJECTED_SCHEMA,
+    )
 
 
 def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list[int]]:
@@ -47,15 +107,16 @@ def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list
     dict
         For the index of each part that has losers: their order rows.
     """
-    keys = [_range_of_keys(placed, index, ranges, number) for index, placed in enumerate(parts)]
+    numbered = range(len(parts))
+    with ThreadPoolExecutor(READERS) as pool:
+        keys = [*pool.map(partial(_range_of_keys, ranges=ranges, number=number), parts, numbered)]
     lost = losers(pa.concat_tables(keys)).group_by(PART).aggregate([(ORDER_ROW, "list")])
     return dict(zip(lost[PART].to_pylist(), lost[f"{ORDER_ROW}_list"].to_pylist(), strict=True))
 
 
 def _range_of_keys(placed: Placed, index: int, ranges: int, number: int) -> pa.Table:
-    keys = placed.place(stage.read_table(placed.part, KEYS))
+    keys = _keys(placed)
     keys = keys.append_column(PART, pa.repeat(pa.scalar(index, pa.int64()), keys.num_rows))
-    keys = keys.append_column(ORDER_ROW, pa.array(range(keys.num_rows), pa.int64()))
     if ranges == 1:
         return keys
     order_id = keys[ORDER_ID]
@@ -72,14 +133,17 @@ def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> i
         Number of orders that the part gave to the load.
     """
     part, losers = placed.part, pa.array(lost, pa.int64())
-    keys = placed.place(stage.read_table(part, KEYS))
-    keys = keys.append_column(ORDER_ROW, pa.array(range(keys.num_rows), pa.int64()))
+    keys = _keys(placed)
     orders = keep(keys, losers)
 
     def fact(name: str) -> Iterator[pa.Table]:
         for rows in stage.row_groups(part, name):
             kept = keep(rows, losers)
             yield placed.place(kept) if FILE in kept.column_names else kept
+
+    def dimension(name: str) -> Iterator[pa.Table]:
+        for rows in stage.row_groups(part, name):
+            yield said(name, rows, orders)
 
     load_part(
         engine(worker_settings()),
@@ -88,28 +152,30 @@ def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> i
         part.name,
         {table.name: fact(table.name) for table in FACTS}
         | {order_version.name: [orders]}
-        | {
-            table.name: [said(table.name, stage.read_table(part, table.name), orders)]
-            for table in SAID
-        },
+        | {table.name: dimension(table.name) for table in SAID},
         superseded=_superseded(placed, keys, losers),
     )
     return int(orders.num_rows)
+
+
+def _keys(placed: Placed) -> pa.Table:
+    """Read the keys of a part, with the ledger's files, whole positions and order rows."""
+    keys = placed.place(stage.read_table(placed.part, stage.KEYS))
+    return keys.append_column(ORDER_ROW, pa.array(np.arange(keys.num_rows)))
 
 
 def _superseded(
     placed: Placed, keys: pa.Table, losers: pa.Array
 ) -> dict[str, tuple[Books, dict[int, int]]]:
     """Count what the losers take with them: by fact its books, and its rows by the ledger's file."""
-    if not len(losers):
-        return {}
-    lost: dict[str, tuple[Books, dict[int, int]]] = {}
-    for fact in FACTS:
-        rows = stage.read_table(placed.part, fact.name)
-        rows = rows.filter(pc.is_in(rows[ORDER_ROW], losers))
-        files = pc.value_counts(pc.take(keys[FILE], rows[ORDER_ROW]))
-        lost[fact.name] = (
-            books(fact.name, rows),
-            {entry["values"]: entry["counts"] for entry in files.to_pylist()},
-        )
-    return lost
+    return {fact.name: _lost(placed.part, fact.name, keys, losers) for fact in FACTS if len(losers)}
+
+
+def _lost(part: Part, fact: str, keys: pa.Table, losers: pa.Array) -> tuple[Books, dict[int, int]]:
+    total, of_file = Books(), Counter[int]()
+    for rows in stage.row_groups(part, fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
+        lost = rows.filter(pc.is_in(rows[ORDER_ROW], losers))
+        total += books(fact, lost)
+        for entry in pc.value_counts(pc.take(keys[FILE], lost[ORDER_ROW])).to_pylist():
+            of_file[entry["values"]] += entry["counts"]
+    return total, dict(of_file)

@@ -15,13 +15,13 @@ from psycopg2 import sql
 from sqlalchemy import Engine, Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from orders_dask.books import Books
 from orders_dask.contract.arrow import arrow_schema
 from orders_dask.contract.tables import LOADED, load_run
 from orders_dask.contract.tables import load_part as parts
 from orders_dask.errors import LoadWithdrawn
 from orders_dask.load.connect import driver_cursor, explaining
 from orders_dask.load.locks import Lock
-from orders_dask.transform.balance import Books
 
 ROWS: Final = 8192
 """Rows encoded at a time: some 5 MB of orders."""

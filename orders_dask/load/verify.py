@@ -20,6 +20,7 @@ from sqlalchemy import (
     values,
 )
 
+from orders_dask.books import CURRENCY, Books, money_columns
 from orders_dask.contract.tables import (
     COUNT,
     ENTRIES,
@@ -34,7 +35,6 @@ from orders_dask.contract.tables import (
 )
 from orders_dask.errors import OutOfBalance
 from orders_dask.load.ledger import Lease, advance
-from orders_dask.transform.balance import CURRENCY, Books, money_columns
 
 Loaded = tuple[Mapping[str, int], Mapping[str, Any]]
 """What the ledger has of a part: the rows copied by table, and what lost by fact."""
@@ -65,8 +65,8 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
     """
     connection = lease.connection
     with connection.begin():
-        # Fresh rows have no statistics yet, and for a handful nested loops look best: 25,000 orders and 60,000 lines took
-        # over 5 minutes.
+        # Fresh rows have no statistics yet, and for a handful nested loops look best: 25,000 orders with 60,000 lines
+        # took over 5 minutes.
         connection.execute(select(func.set_config("enable_nestloop", "off", True)))
         of_load = load_part.c.load_id == load_id
         copied = connection.execute(select(load_part.c.rows, load_part.c.superseded).where(of_load))

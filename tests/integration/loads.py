@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Engine, Table
 
+from orders_dask.books import Books, books
 from orders_dask.contract.arrow import FILE, POSITION, arrow_schema
 from orders_dask.contract.tables import FACTS, LOADED, fact_order, order_version
 from orders_dask.load import ledger
@@ -18,7 +19,6 @@ from orders_dask.load.ledger import Lease
 from orders_dask.load.publish import publish, seal
 from orders_dask.load.schema import ensure_leaves
 from orders_dask.load.verify import verify
-from orders_dask.transform.balance import Books, books
 
 Rows = Sequence[Mapping[str, Any]]
 TABLES = {table.name: table for table in LOADED}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from orders_dask.books import Books, books
 from orders_dask.errors import LoadWithdrawn, OutOfBalance, ServiceUnavailable
 from orders_dask.load import ledger
 from orders_dask.load import publish as publishing
@@ -18,7 +19,6 @@ from orders_dask.load.copy import load_part
 from orders_dask.load.publish import publish, seal
 from orders_dask.load.schema import ensure_leaves
 from orders_dask.load.verify import verify
-from orders_dask.transform.balance import Books, books
 from tests.integration.loads import File, begin, part, published, verified
 
 Query = Callable[..., list[tuple[Any, ...]]]

@@ -20,7 +20,7 @@ from orders_dask.contract.tables import FACTS, fact_order
 from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.parts import joined_files, place
-from orders_dask.tasks import resolve
+from orders_dask.tasks import normalised, resolve
 from orders_dask.transform.resolve import keep
 
 DAY = date(2026, 10, 1)
@@ -76,7 +76,9 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
     """
     splits = discover(f"{folder}/dump/", DAY, block_size)
     parts = [
-        stage.write_part(f"{folder}/stage-{block_size}/{n}", decode(split, ZoneInfo("UTC")))
+        stage.write_part(
+            f"{folder}/stage-{block_size}/{n}", normalised(decode(split, ZoneInfo("UTC")))
+        )
         for n, split in enumerate(splits)
     ]
     files = joined_files(parts)
@@ -106,7 +108,8 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
         for name, file in files.items()
         for issue in file.issues
     }
-    return {**tables, "rejected": rejected, "issues": issues}, read, accounted
+    unordered = {name: sorted(rows, key=repr) for name, rows in tables.items()}
+    return {**unordered, "rejected": sorted(rejected, key=repr), "issues": issues}, read, accounted
 
 
 @settings(max_examples=25, deadline=None)

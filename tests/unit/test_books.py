@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orders_dask.books import Books, books, money_columns
 from orders_dask.contract.arrow import MONEY_TYPE, ORDER_ROW, staged_schemas
 from orders_dask.contract.tables import FACTS, fact_refund_adjustment
-from orders_dask.transform.balance import Books, books, money_columns
 
 ADJUSTMENT = fact_refund_adjustment.name
 GREATEST = Decimal("999999999999999999.9999")

@@ -25,7 +25,8 @@ def in_window(
     function: Callable[..., Result],
     calls: Iterable[tuple[Any, ...]],
     *,
-    key: str,
+    step: str,
+    of: str,
     window: int,
     stop: Event,
 ) -> Iterator[tuple[int, Result]]:
@@ -38,8 +39,9 @@ def in_window(
     ----------
     calls
         The arguments of each call.
-    key
-        Prefix of the task keys, which the dashboard groups by: the step, then the load.
+    step, of
+        What the task keys begin with: the step, which the dashboard groups by, then the load, in a name that is unique
+        on the cluster.
     stop
         When it is set, nothing more is submitted and what waits is cancelled.
 
@@ -56,21 +58,28 @@ def in_window(
         while True:
             for number, arguments in islice(waiting, window - len(running)):
                 future = client.submit(
-                    function, *arguments, key=f"{key}-{number}", pure=False, retries=RETRIES
+                    function, *arguments, key=f"{step}-{of}-{number}", pure=False, retries=RETRIES
                 )
                 running[future] = number
             if not running:
                 return
             if stop.is_set():
                 raise RunStopped("The run was stopped; what was published stands.")
-            try:
-                done = wait(list(running), timeout=POLL, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                continue
-            for future in done:
+            for future in _ended(list(running)):
                 yield running.pop(future), _result_of(future)
     finally:
         client.cancel(list(running))
+
+
+def _ended(futures: list[Future[Any]]) -> set[Future[Any]]:
+    """Wait a while for some to end."""
+    try:
+        done: set[Future[Any]] = wait(futures, timeout=POLL, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return set()
+    except CancelledError as error:
+        raise _lost_scheduler() from error
+    return done
 
 
 def _result_of(future: Future[Any]) -> Any:
@@ -82,6 +91,10 @@ def _result_of(future: Future[Any]) -> Any:
             "ORDERS_DASK_BLOCK_SIZE."
         ) from error
     except CancelledError as error:
-        raise ServiceUnavailable(
-            "The Dask scheduler was lost: see that it runs, then give the same command again."
-        ) from error
+        raise _lost_scheduler() from error
+
+
+def _lost_scheduler() -> ServiceUnavailable:
+    return ServiceUnavailable(
+        "The Dask scheduler was lost: see that it runs, then give the same command again."
+    )

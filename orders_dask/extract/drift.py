@@ -1,0 +1,76 @@
+"""Schema drift: keys of the dump that the contract doesn't know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
+from typing import Final
+
+import pyarrow as pa
+
+from orders_dask.contract.arrow import typed_schema
+from orders_dask.contract.jsontext import Json, NotJson, parse, shown
+from orders_dask.contract.rules import ENVELOPES, MARKERS
+from orders_dask.extract.documents import elements
+from orders_dask.extract.records import Records, Unreadable
+
+DRIFT_RECORDS: Final = 100
+"""So many records of a file are looked at (the contract)."""
+
+
+def unknown_keys(records: Records, most: int) -> tuple[tuple[str, ...], int]:
+    """Find the dotted paths of unknown keys, such as ``line_items[].colour``, in the first records.
+
+    Parameters
+    ----------
+    records
+        What stands at the beginning of a file, or goes on from there.
+    most
+        So many records are looked at.
+
+    Returns
+    -------
+    tuple
+        The paths, sorted, and how many records were looked at.
+    """
+    found: set[str] = set()
+    first = list(islice(_values(records), most))
+    for record in first:
+        found.update(_unknown(record, typed_schema(), ""))
+    return tuple(sorted(found)), len(first)
+
+
+def _values(records: Records) -> Iterator[Json]:
+    """Parse records, those of pages, wrappers and arrays in their place; null where there is no order."""
+    for line in BytesIO(records.text):
+        try:
+            record = parse(line)
+        except NotJson:
+            yield None
+            continue
+        keys = record.keys() if isinstance(record, dict) else set()
+        opened = records.enveloped or records.strict
+        if not opened and (isinstance(record, list) or not keys.isdisjoint(ENVELOPES)):
+            try:
+                parts = elements(line)
+            except Unreadable:
+                continue
+            for inner in parts:
+                yield from _values(inner)
+        else:
+            yield record if records.enveloped or not keys.isdisjoint(MARKERS) else None
+
+
+def _unknown(value: Json, kind: pa.DataType | pa.Schema, path: str) -> Iterator[str]:
+    if isinstance(value, dict) and isinstance(kind, (pa.Schema, pa.StructType)):
+        prefix = path and f"{path}."
+        known = {item.name: item.type for item in kind}
+        for key, inner in value.items():
+            if key in known:
+                yield from _unknown(inner, known[key], prefix + key)
+            else:
+                yield shown(prefix + key)
+    elif isinstance(value, list) and isinstance(kind, pa.ListType):
+        for element in value:
+            yield from _unknown(element, kind.value_type, f"{path}[]")

@@ -1,0 +1,291 @@
+"""Which records the record-level rules must see, though the JSON reader takes them.
+
+Text is scanned before it is read, rows are checked after it. Whatever is marked is only slower, so a check may take
+more than it need; what isn't marked must be as the rules would leave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from orders_dask.contract.arrow import MONEY_TYPE
+from orders_dask.contract.rules import (
+    CHILDREN,
+    ENVELOPES,
+    GRAPHQL_ID,
+    GRAPHQL_ORDER,
+    MARKERS,
+    id_key,
+)
+from orders_dask.contract.tables import fact_order
+from orders_dask.extract.raw import READ_MONEY_TYPE
+from orders_dask.extract.records import BLANKS
+from orders_dask.extract.typed import flattened
+
+Flags = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+_NUMBER: Final = r"[:,\[ \t\r]-?(?:NaN|Inf(?:inity)?)[ \t\r,}\]]"
+_ESCAPE: Final = r"\\u00(?:2[bBdDeE]|3[0-9]|45|58|6[45fF]|7[238])"
+
+# First what the whole text is scanned for, then what a line that has it must hold to be marked. RE2 finds a literal
+# prefix with SIMD: each scan costs 0.01 of the reading (one pattern with all of them 0.2).
+_SCANS: Final = (
+    # The reader takes these for numbers.
+    (r"NaN", _NUMBER),
+    (r"Inf", _NUMBER),
+    # Escapes that may hide a character of an odd amount or a letter of "orders".
+    (_ESCAPE, _ESCAPE),
+)
+_SCANS_OF_BARE: Final = (
+    # A page or wrapper without orders: the reader doesn't tell null from absent.
+    (r"orders?\"[ \t\r]*:[ \t\r]*null", r"\"orders?\"[ \t\r]*:[ \t\r]*null"),
+)
+
+# The reader takes "1.", "1.e3", "1e+-3" and "1e0x3" for amounts; and with an exponent far below its scale it divides by
+# what lies behind its table of powers, so that 1e-400000000 ends the process.
+_ODD_AMOUNT: Final = (
+    r"\"[-+]?[0-9]+\.(?:\"|[eE])"
+    r"|[\":\[, \t\r][-+]?[0-9.]+[eE](?:-[0-9][0-9]|\+-|[-+]?0[xX])"
+)
+
+
+def _any_of(characters: bytes) -> Flags:
+    return np.isin(np.arange(256), np.frombuffer(characters, np.uint8))
+
+
+_DIGIT: Final = _any_of(b"0123456789")
+_HEX_DIGIT: Final = _any_of(b"0123456789abcdefABCDEF")
+
+# The rarest character of each odd form, what may stand before and after it, and what the text is scanned for first.
+_ODD_NEIGHBOURS: Final = (
+    (ord("."), _DIGIT, _any_of(b'"eE'), r"\.(?:\"|[eE])"),
+    (ord("-"), _any_of(b"eE+"), _DIGIT, r"-[0-9]"),
+    (ord("x"), _any_of(b"0"), _HEX_DIGIT, r"x[0-9a-fA-F]+[\",}\] \t\r]"),
+    (ord("X"), _any_of(b"0"), _HEX_DIGIT, r"X[0-9a-fA-F]+[\",}\] \t\r]"),
+)
+
+_TOO_MUCH: Final = pa.scalar(
+    10 ** (MONEY_TYPE.precision - MONEY_TYPE.scale) - Decimal(5).scaleb(-MONEY_TYPE.scale - 1),
+    READ_MONEY_TYPE,
+)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Text with one record a line; the last line may lack its LF."""
+
+    text: bytes
+
+    @cached_property
+    def bounds(self) -> Rows:
+        """Where each line begins, and at the end the length of the text."""
+        ends = np.flatnonzero(self._bytes == ord("\n")) + 1
+        whole = not self.text or self.text.endswith(b"\n")
+        return np.concatenate(([0], ends, [] if whole else [len(self.text)])).astype(np.int64)
+
+    @cached_property
+    def _bytes(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.text, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def __getitem__(self, line: int) -> bytes:
+        return self.text[self.bounds[line] : self.bounds[line + 1]]
+
+    def span(self, begin: int, end: int) -> pa.Buffer:
+        """Give the text of some consecutive lines, uncopied."""
+        first, last = int(self.bounds[begin]), int(self.bounds[end])
+        return pa.py_buffer(self.text).slice(first, last - first)
+
+    def where(self, chosen: Flags) -> Lines:
+        """Give the chosen lines."""
+        if chosen.all():
+            return self
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False]))))
+        runs = zip(self.bounds[edges[::2]], self.bounds[edges[1::2]], strict=True)
+        return Lines(b"".join([self.text[begin:end] for begin, end in runs]))
+
+    def suspects(self, enveloped: bool) -> Flags:
+        """Mark the lines that are not by themselves ``{...}``, or hold what the reader takes and the contract doesn't.
+
+        A line of ``{...}`` may still hold several documents. But no document goes on from one such line to the next, as
+        nowhere inside a document does an object follow on another without a comma: so each line is a document where
+        there are as many as lines.
+        """
+        marked = ~self._objects()
+        whole, lines = self._array(self.bounds[[0, -1]]), self._array(self.bounds)
+
+        def check(likely: Rows, certain: str) -> None:
+            marked[likely] |= _found(lines.take(pa.array(likely)), certain)
+
+        for wanted, certain in _SCANS if enveloped else _SCANS + _SCANS_OF_BARE:
+            if _found(whole, wanted).any():
+                check(np.flatnonzero(_found(lines, wanted)), certain)
+        check(self._likely_odd(whole), _ODD_AMOUNT)
+        return marked
+
+    def _likely_odd(self, whole: pa.LargeBinaryArray) -> Rows:
+        """Give the lines that may hold an odd amount, by the neighbours of its rarest character."""
+        text = self._bytes
+        found = [np.zeros(0, np.int64)]
+        for character, before, after, wanted in _ODD_NEIGHBOURS:
+            if _found(whole, wanted).any():
+                at = np.flatnonzero(text == character)
+                fits = before[text[at - 1]] & after[text.take(at + 1, mode="clip")]
+                found.append(at[fits])
+        return np.unique(np.searchsorted(self.bounds, np.concatenate(found), "right") - 1)
+
+    def _objects(self) -> Flags:
+        """Mark the lines that begin with ``{`` and end with ``}``, blanks aside."""
+        text, begins, ends = self._bytes, self.bounds[:-1], self.bounds[1:]
+        if not len(self):
+            return np.zeros(0, bool)
+        ends = ends - (text[ends - 1] == ord("\n"))
+        ends = ends - (text[ends - 1] == ord("\r"))
+        found: Flags = (text[begins] == ord("{")) & (text[ends - 1] == ord("}"))
+        for line in np.flatnonzero(~found).tolist():
+            bare = self[line].strip(BLANKS)
+            found[line] = bare.startswith(b"{") and bare.endswith(b"}")
+        return found
+
+    def _array(self, bounds: Rows) -> pa.LargeBinaryArray:
+        buffers = [None, pa.py_buffer(bounds), pa.py_buffer(self.text)]
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(bounds) - 1, buffers)
+
+
+def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
+    """Mark the rows that the rules must see.
+
+    Parameters
+    ----------
+    raw
+        Columns of :func:`.raw.orders_schema`, and the probes :data:`ENVELOPES` unless `enveloped`.
+    enveloped
+        Every object is an order.
+    judged
+        The rows come from the rules: null in an array of children stands for one that they rejected.
+    """
+    marked = np.zeros(raw.num_rows, bool)
+    if not enveloped:
+        marked |= ~_any_valid(raw, MARKERS) | _any_valid(raw, ENVELOPES)
+    key = id_key(fact_order)
+    order_ids = raw[key].combine_chunks()
+    marked |= _not_positive(order_ids) | _contradicted(raw[GRAPHQL_ID].combine_chunks(), order_ids)
+    rows = np.arange(raw.num_rows)
+    for name in raw.column_names:
+        for path, values, owners in _levels(name, raw[name].combine_chunks(), rows):
+            if f"{path}[]" in CHILDREN:
+                bad = _bad_children(values, id_key(CHILDREN[f"{path}[]"]), judged)
+            elif pa.types.is_struct(values.type) and path.endswith("[]") and path not in CHILDREN:
+                bad = _flags(values.is_null())
+            elif values.type == READ_MONEY_TYPE:
+                bad = _too_much(values)
+            elif values.type == pa.string():
+                bad = _unclean(values)
+            else:
+                continue
+            marked[owners[bad]] = True
+    return marked
+
+
+def _levels(path: str, values: pa.Array, rows: Rows) -> Iterator[tuple[str, pa.Array, Rows]]:
+    """Give the array at a path and every array inside of it, each with the order's row of its values."""
+    yield path, values, rows
+    if pa.types.is_struct(values.type):
+        for child, item in zip(values.flatten(), values.type, strict=True):
+            yield from _levels(f"{path}.{item.name}", child, rows)
+    elif pa.types.is_list(values.type):
+        yield from _levels(f"{path}[]", *flattened(values, rows))
+
+
+def _found(texts: pa.LargeBinaryArray, pattern: str) -> Flags:
+    return _flags(pc.match_substring_regex(texts, pattern))
+
+
+def _flags(mask: pa.BooleanArray | pa.ChunkedArray) -> Flags:
+    flags: Flags = mask.to_numpy(zero_copy_only=False)
+    return flags
+
+
+def _any_valid(raw: pa.Table, names: tuple[str, ...]) -> Flags:
+    present = [_flags(raw[name].is_valid()) for name in names]
+    flags: Flags = np.logical_or.reduce(present)
+    return flags
+
+
+def _not_positive(ids: pa.Int64Array) -> Flags:
+    flags: Flags = ids.fill_null(0).to_numpy() <= 0
+    return flags
+
+
+def _contradicted(graphql_ids: pa.StringArray, order_ids: pa.Int64Array) -> Flags:
+    texts = order_ids.cast(pa.string())
+    usual = pc.binary_join_element_wise("gid://shopify/Order/", texts, "")
+    marked = _flags(pc.not_equal(graphql_ids, usual).fill_null(False))
+    if marked.any():
+        others = pa.array(np.flatnonzero(marked))
+        digits = pc.struct_field(
+            pc.extract_regex(graphql_ids.take(others), GRAPHQL_ORDER), "digits"
+        )
+        wrong = pc.not_equal(digits, texts.take(others)).fill_null(False)
+        marked = np.zeros(len(marked), bool)
+        marked[others.filter(wrong).to_numpy()] = True
+    return marked
+
+
+def _bad_children(lists: pa.ListArray, key: str, judged: bool) -> Flags:
+    """Mark the lists that hold a child without an id, or an id twice."""
+    children, owners = flattened(lists, np.arange(len(lists)))
+    ids = pc.struct_field(children, key)
+    bad = _not_positive(ids)
+    if judged:
+        bad &= _flags(children.is_valid())
+    if len(ids) - ids.null_count > pc.count_distinct(ids).as_py():
+        numbers = ids.fill_null(0).to_numpy()
+        order = np.lexsort((numbers, owners))
+        same = (np.diff(numbers[order]) == 0) & (np.diff(owners[order]) == 0)
+        bad[order[1:][same & (numbers[order[1:]] > 0)]] = True
+    marked = np.zeros(len(lists), bool)
+    marked[owners[bad]] = True
+    return marked
+
+
+def _too_much(amounts: pa.Array) -> Flags:
+    """Mark the amounts that leave the 18 integer digits when they are rounded."""
+    return _flags(pc.greater_equal(pc.abs(amounts), _TOO_MUCH).fill_null(False))
+
+
+def _unclean(texts: pa.StringArray) -> Flags:
+    """Mark the texts that hold NUL or are not UTF-8, which the reader lets pass and PostgreSQL would not."""
+    data = texts.buffers()[2]
+    if data is None or not data.size:
+        return np.zeros(len(texts), bool)
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        values = texts.cast(pa.binary()).to_pylist()
+        unclean = np.array([value is not None and not _is_utf8(value) for value in values])
+    else:
+        unclean = np.zeros(len(texts), bool)
+    if not np.frombuffer(data, np.uint8).all():
+        unclean |= _flags(pc.match_substring(texts.cast(pa.binary()), "\0").fill_null(False))
+    return unclean
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

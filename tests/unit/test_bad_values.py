@@ -1,0 +1,710 @@
+"""What a bad value gets: the contract's table, row by row, as lines and as elements of a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from orders_dask.contract.rules import Issue, Rejected
+from orders_dask.extract.block import Block, decode_records
+from orders_dask.extract.records import Records
+
+ZONE = ZoneInfo("America/New_York")
+Layout = Callable[..., Block]
+
+
+def as_lines(*records: str | bytes) -> Block:
+    """Decode records as lines of newline-delimited text."""
+    text = b"".join(encoded(each) + b"\n" for each in records)
+    return decode_records(Records(text, enveloped=False, strict=False), ZONE)
+
+
+def as_page(*records: str | bytes) -> Block:
+    """Decode records as elements of one page that stands on a line."""
+    page = b'{"count":1,"orders":[' + b",".join(map(encoded, records)) + b"]}\n"
+    return decode_records(Records(page, enveloped=False, strict=False), ZONE)
+
+
+def as_page_records(*records: str | bytes) -> Block:
+    """Decode records that the framer took out of a pretty-printed page."""
+    text = b"".join(encoded(each) + b"\n" for each in records)
+    return decode_records(Records(text, enveloped=True, strict=True), ZONE)
+
+
+@pytest.fixture(params=[as_lines, as_page])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    decode: Layout = request.param
+    return decode
+
+
+def encoded(record: str | bytes) -> bytes:
+    return record if isinstance(record, bytes) else record.encode()
+
+
+GOOD = '{"id":9,"line_items":[],"order_number":1}'
+
+
+def around(layout: Layout, bad: str | bytes) -> Block:
+    """Decode a bad record between two good ones, which must stand as they are."""
+    block = layout(GOOD, bad, GOOD)
+    positions = block.orders["source_position"].to_pylist()
+    assert [at for at in positions if at != 2] == [1, 3], "the good neighbours must stand"
+    assert block.read == 3
+    return block
+
+
+def stored(block: Block, path: str) -> Any:
+    """The value at a path such as ``line_items.0.price`` of the order at position 2."""
+    (value,) = (row for row in block.orders.to_pylist() if row["source_position"] == 2)
+    for step in path.split("."):
+        value = value[int(step) if step.isdigit() else step]
+    return value
+
+
+def found(block: Block) -> list[tuple[str, str, int]]:
+    return [(issue.field, issue.code, issue.count) for issue in block.issues]
+
+
+def place(path: str, value: str) -> str:
+    """An order with a JSON value at a path such as ``line_items[].price``; what surrounds it is good."""
+    marker = (
+        "" if path.startswith(("line_items", "total_price", "order_number")) else '"line_items":[],'
+    )
+    return f'{{"id":1,{marker}{_place(path, value)}}}'
+
+
+def _place(path: str, value: str) -> str:
+    head, _, rest = path.partition(".")
+    child_id = "" if rest == "id" else '"id":5,'
+    inner = f"{{{child_id}{_place(rest, value)}}}" if rest else value
+    return f'"{head.removesuffix("[]")}":' + (f"[{inner}]" if head.endswith("[]") else inner)
+
+
+# --------------------------------------------------------------------------------- values repaired and nulled
+
+INT = "order_number"
+MONEY = "total_price"
+INSTANT = "processed_at"
+FLAG = "test"
+TEXT = "note"
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+GOOD_VALUES = [
+    (INT, "12", 12),
+    (INT, "-0", 0),
+    (INT, "-7", -7),
+    (INT, "9223372036854775807", 2**63 - 1),
+    (INT, "-9223372036854775808", -(2**63)),
+    (INT, "null", None),
+    ("line_items[].quantity", "-3", -3),
+    (MONEY, '"12.5"', Decimal("12.5")),
+    (MONEY, "12.5", Decimal("12.5")),
+    (MONEY, '"-.5"', Decimal("-0.5")),
+    (MONEY, '"+1e2"', Decimal(100)),
+    (MONEY, '" 1.50\\t"', Decimal("1.5")),
+    (MONEY, "1E-2", Decimal("0.01")),
+    (MONEY, '"-0.00"', Decimal(0)),
+    (MONEY, '"130.64999999999998"', Decimal("130.65")),
+    (MONEY, '"0.123400001"', Decimal("0.1234")),
+    (MONEY, f'"2.5{"0" * 30}1"', Decimal("2.5")),
+    (MONEY, '"1e-400000000"', Decimal(0)),
+    (MONEY, '"0e400000000"', Decimal(0)),
+    (MONEY, '"999999999999999999.9999"', Decimal("999999999999999999.9999")),
+    (MONEY, f'"{"0" * 500}1.5"', Decimal("1.5")),
+    ("line_items[].tax_lines[].price", '"0.10"', Decimal("0.1")),
+    ("total_shipping_price_set.shop_money.amount", "5", Decimal(5)),
+    (INSTANT, '"2017-10-30T19:58:29-04:00"', utc("2017-10-30T23:58:29")),
+    (INSTANT, '"2017-10-30t19:58:29Z"', utc("2017-10-30T19:58:29")),
+    (INSTANT, '"2017-10-30 19:58 +0530"', utc("2017-10-30T14:28")),
+    (INSTANT, '"2017-10-30 19:58:29.123456789+05"', utc("2017-10-30T14:58:29.123456")),
+    (INSTANT, '"2017-10-30T19:58:29.5-00:00"', utc("2017-10-30T19:58:29.5")),
+    (INSTANT, '"2016-02-29T23:59:59+23:59"', utc("2016-02-29T00:00:59")),
+    (INSTANT, '"0001-01-01T00:00:00Z"', utc("0001-01-01")),
+    (INSTANT, '"9999-12-31T23:59:59.999999Z"', utc("9999-12-31T23:59:59.999999")),
+    (INSTANT, '"0000-12-31T23:00-02:00"', utc("0001-01-01T01:00")),
+    (FLAG, "true", True),
+    (TEXT, '""', ""),
+    (TEXT, '"NULL"', "NULL"),
+    (TEXT, '"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
+    (TEXT, '"x.\\u003c"', "x.<"),
+    ("payment_gateway_names[]", "null", None),
+    ("customer.id", "-1", -1),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), GOOD_VALUES)
+def test_good_values_are_taken_without_a_code(
+    layout: Layout, path: str, value: str, expected: object
+) -> None:
+    block = around(layout, place(path, value))
+    assert stored(block, path.replace("[]", ".0")) == expected
+    assert found(block) == []
+    assert block.rejected == ()
+
+
+REPAIRED = [
+    ("integer_from_text", INT, '"12"', 12),
+    ("integer_from_text", INT, "12.0", 12),
+    ("integer_from_text", INT, '"12.0"', 12),
+    ("integer_from_text", INT, "1e3", 1000),
+    ("integer_from_text", INT, '"1e3"', 1000),
+    ("integer_from_text", INT, '" 5 "', 5),
+    ("integer_from_text", INT, '"+007"', 7),
+    ("integer_from_text", INT, '"9223372036854775807"', 2**63 - 1),
+    ("integer_from_text", INT, f'"0.{"0" * 30}5e31"', 5),
+    ("integer_from_text", "line_items[].grams", '"3"', 3),
+    ("integer_from_text", "line_items[].id", '"5"', 5),
+    ("integer_from_text", "refunds[].id", "5.0", 5),
+    ("money_rounded", MONEY, '"1.00005"', Decimal("1.0001")),
+    ("money_rounded", MONEY, "-1.00005", Decimal("-1.0001")),
+    ("money_rounded", MONEY, '"1.00004999"', Decimal("1.0000")),
+    ("money_rounded", MONEY, '"0.0000000011"', Decimal(0)),
+    ("money_rounded", MONEY, f'"0.12345{"0" * 30}"', Decimal("0.1235")),
+    ("money_rounded", MONEY, '"999999999999999999.99994"', Decimal("999999999999999999.9999")),
+    ("money_rounded", "line_items[].tax_lines[].price", '"0.33333"', Decimal("0.3333")),
+    ("money_rounded", "refunds[].transactions[].amount", '"0.33333"', Decimal("0.3333")),
+    ("instant_without_offset", INSTANT, '"2017-10-30T19:58:29"', utc("2017-10-30T23:58:29")),
+    ("instant_without_offset", INSTANT, '"2017-10-30 19:58"', utc("2017-10-30T23:58")),
+    ("instant_without_offset", INSTANT, '"2025-11-02T01:30:00"', utc("2025-11-02T05:30")),
+    ("instant_without_offset", INSTANT, '"2025-03-09T02:30:00"', utc("2025-03-09T07:30")),
+    ("instant_without_offset", INSTANT, '"2050-07-01T12:00:00"', utc("2050-07-01T16:00")),
+    (
+        "instant_without_offset",
+        "customer.created_at",
+        '"2017-10-30T19:58:29.5"',
+        utc("2017-10-30T23:58:29.5"),
+    ),
+    ("flag_from_text", FLAG, '"true"', True),
+    ("flag_from_text", FLAG, '"FALSE"', False),
+    ("flag_from_text", FLAG, '"tRuE"', True),
+    ("flag_from_text", FLAG, "0", False),
+    ("flag_from_text", FLAG, "1", True),
+    ("flag_from_text", "line_items[].taxable", "1", True),
+    ("text_from_scalar", TEXT, "1001", "1001"),
+    ("text_from_scalar", TEXT, "1.50E+3", "1.50E+3"),
+    ("text_from_scalar", TEXT, "true", "true"),
+    ("text_from_scalar", TEXT, "9" * 5000, "9" * 5000),
+    ("text_from_scalar", "payment_gateway_names[]", "5", "5"),
+    ("text_from_scalar", "discount_codes[].code", "false", "false"),
+    ("bad_unicode", TEXT, '"a\\u0000b"', "a\ufffdb"),
+    ("bad_unicode", TEXT, '"\\ud83d"', "\ufffd"),
+    ("bad_unicode", TEXT, '"\\ude00\\ud83d"', "\ufffd\ufffd"),
+    ("bad_unicode", TEXT, '"\\ud83d\\ud83d\\ude00\\u0000"', "\ufffd\N{GRINNING FACE}\ufffd"),
+    ("bad_unicode", "line_items[].title", b'"\xff"', "\ufffd"),
+    ("bad_unicode", TEXT, b'"\xe2\x82 \xed\xa0\x80"', "\ufffd \ufffd\ufffd\ufffd"),
+    ("bad_unicode", TEXT, b'"\xf0\x9f\x98"', b"\xf0\x9f\x98".decode(errors="replace")),
+]
+"""Code, path, JSON value, what is stored."""
+
+NULLED = [
+    ("bad_integer", INT, '"4216-fake"'),
+    ("bad_integer", INT, '""'),
+    ("bad_integer", INT, "1.5"),
+    ("bad_integer", INT, "true"),
+    ("bad_integer", INT, "[]"),
+    ("bad_integer", INT, "9223372036854775808"),
+    ("bad_integer", INT, '"-9223372036854775809"'),
+    ("bad_integer", INT, "1e400000000"),
+    ("bad_integer", INT, "9" * 5000),
+    ("bad_integer", INT, '"1_0"'),
+    ("bad_integer", INT, '"\\u0663"'),
+    ("bad_integer", "line_items[].quantity", '"x"'),
+    ("bad_integer", "customer.id", "{}"),
+    ("bad_money", MONEY, '""'),
+    ("bad_money", MONEY, '"NaN"'),
+    ("bad_money", MONEY, '"Infinity"'),
+    ("bad_money", MONEY, '"1,299.00"'),
+    ("bad_money", MONEY, '"$19.99"'),
+    ("bad_money", MONEY, '"."'),
+    ("bad_money", MONEY, '"1."'),
+    ("bad_money", MONEY, '"1.e3"'),
+    ("bad_money", MONEY, '"1\\u002e"'),
+    ("bad_money", MONEY, '"1e0x5"'),
+    ("bad_money", MONEY, '"1e+-5"'),
+    ("bad_money", MONEY, '"1 000"'),
+    ("bad_money", MONEY, '"\\u00a01"'),
+    ("bad_money", MONEY, "false"),
+    ("bad_money", MONEY, "{}"),
+    ("bad_money", MONEY, '"1000000000000000000"'),
+    ("bad_money", MONEY, "-999999999999999999.99995"),
+    ("bad_money", MONEY, "984222509611114783577404"),
+    ("bad_money", MONEY, '"1e400000000"'),
+    ("bad_money", MONEY, '"1e99999999999999999999"'),
+    ("bad_money", "line_items[].price", '"x"'),
+    ("bad_money", "total_shipping_price_set.shop_money.amount", '"x"'),
+    ("bad_instant", INSTANT, '"2025-10-07"'),
+    ("bad_instant", INSTANT, '""'),
+    ("bad_instant", INSTANT, "1760000000"),
+    ("bad_instant", INSTANT, "true"),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:60Z"'),
+    ("bad_instant", INSTANT, '"2025-10-07T24:00:00Z"'),
+    ("bad_instant", INSTANT, '"2025-10-07T11: 28: 07-05: 00"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00z"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00,5Z"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00.Z"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00  Z"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00Z\\n"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00+24:00"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00+05:60"'),
+    ("bad_instant", INSTANT, '"2025-02-29T10:00:00+05:00"'),
+    ("bad_instant", INSTANT, '"2025-13-01T10:00:00+05:00"'),
+    ("bad_instant", INSTANT, '"2025-00-01T10:00:00+05:00"'),
+    ("bad_instant", INSTANT, '"0000-01-01T00:00:00Z"'),
+    ("bad_instant", INSTANT, '"0001-01-01T00:00:00+00:01"'),
+    ("bad_instant", INSTANT, '"9999-12-31T23:59:59-00:01"'),
+    ("bad_instant", INSTANT, '"2025-10-07T10:00:00\\u0000"'),
+    ("bad_instant", "refunds[].created_at", '"yesterday"'),
+    ("bad_flag", FLAG, '"yes"'),
+    ("bad_flag", FLAG, '""'),
+    ("bad_flag", FLAG, '"1"'),
+    ("bad_flag", FLAG, '" true"'),
+    ("bad_flag", FLAG, "2"),
+    ("bad_flag", FLAG, "1.0"),
+    ("bad_flag", FLAG, "[]"),
+    ("bad_flag", "customer.verified_email", '"no"'),
+    ("bad_text", TEXT, '{"text":"x"}'),
+    ("bad_text", TEXT, "[]"),
+    ("bad_text", TEXT, "[" * 5000 + "]" * 5000),
+    ("bad_text", "discount_codes[].code", "{}"),
+    ("bad_text", "payment_gateway_names[]", "{}"),
+    ("bad_children", "line_items", '"3 items"'),
+    ("bad_children", "line_items", "{}"),
+    ("bad_children", "refunds", "5"),
+    ("bad_children", "customer", '"guest"'),
+    ("bad_children", "customer", "[]"),
+    ("bad_children", "shipping_address", "true"),
+    ("bad_children", "total_shipping_price_set", '"5.00"'),
+    ("bad_children", "total_shipping_price_set.shop_money", "5"),
+    ("bad_children", "discount_codes", '"TENOFF"'),
+    ("bad_children", "discount_codes", '[{"code":5}, "TENOFF", 5]'),
+    ("bad_children", "discount_codes", "[null]"),
+    ("bad_children", "payment_gateway_names", '"cash"'),
+    ("bad_children", "line_items[].tax_lines", '[{"price":"x"}, null]'),
+    ("bad_children", "refunds[].transactions", "[[]]"),
+    ("bad_children", "refunds[].refund_line_items", "1"),
+]
+"""Code, path, JSON value."""
+
+
+def spliced(path: str, value: str | bytes) -> bytes:
+    if isinstance(value, str):
+        return place(path, value).encode()
+    return place(path, "@").encode().replace(b"@", value)
+
+
+@pytest.mark.parametrize(
+    ("code", "path", "value", "expected"),
+    [*REPAIRED, *((code, path, value, None) for code, path, value in NULLED)],
+)
+def test_a_bad_value_is_stored_converted_or_null_and_counted(
+    layout: Layout, code: str, path: str, value: str | bytes, expected: object
+) -> None:
+    block = around(layout, spliced(path, value))
+    assert block.rejected == ()
+    assert found(block) == [(path, code, 1)]
+    (issue,) = block.issues
+    assert [position for position, _ in issue.samples] == [2]
+    assert stored(block, path.replace("[]", ".0")) == expected
+
+
+# ------------------------------------------------------------------------------------------------- rejections
+
+
+def rejection(block: Block) -> Rejected:
+    (one,) = block.rejected
+    return one
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "null",
+        "0",
+        "-7",
+        "1.5",
+        "true",
+        '"4216-fake"',
+        '""',
+        '"0"',
+        "9223372036854775808",
+        "[1]",
+        "-0.0",
+    ],
+)
+def test_bad_order_id_is_rejected(layout: Layout, value: str) -> None:
+    text = f'{{"id":{value},"line_items":[{{"id":1}},5],"refunds":[{{"id":2,"refund_line_items":[{{}}]}}],"note":7}}'
+    one = rejection(around(layout, text))
+    assert (one.position, one.path, one.code, one.raw) == (2, "", "bad_order_id", text)
+    assert one.counts == {
+        "fact_order": 1,
+        "fact_order_line": 2,
+        "fact_refund": 1,
+        "fact_refund_line": 1,
+    }
+
+
+def test_an_order_without_an_id_is_rejected(layout: Layout) -> None:
+    assert rejection(around(layout, '{"line_items":[]}')).code == "bad_order_id"
+
+
+def test_an_order_id_from_text_is_repaired(layout: Layout) -> None:
+    block = around(layout, '{"id":" 1e1 ","line_items":[]}')
+    assert stored(block, "id") == 10
+    assert found(block) == [("id", "integer_from_text", 1)]
+
+
+@pytest.mark.parametrize(
+    ("graphql_id", "good"),
+    [
+        ('"gid://shopify/Order/1"', True),
+        ('"gid://shopify/Order/2"', False),
+        ('"gid://shopify/Order/01"', False),
+        ('"gid://other/shop/Order/12"', False),
+        ('"gid://shopify/Order/1?x=2"', True),
+        ('"gid://shopify/Order/"', True),
+        ('"gid://shopify/DraftOrder/2"', True),
+        ('"Order/2"', True),
+        ('"gid://shopify/Order/2\\n"', True),
+        ("2", True),
+        ("{}", True),
+        ("null", True),
+    ],
+)
+def test_id_mismatch_is_rejected(layout: Layout, graphql_id: str, good: bool) -> None:
+    block = around(
+        layout, f'{{"id":1,"admin_graphql_api_id":{graphql_id},"line_items":[{{"id":1}}]}}'
+    )
+    assert found(block) == []
+    if good:
+        assert stored(block, "id") == 1
+    else:
+        one = rejection(block)
+        assert (one.code, one.position) == ("id_mismatch", 2)
+        assert one.counts == {"fact_order": 1, "fact_order_line": 1}
+
+
+@pytest.mark.parametrize(
+    "value", ["5", '"Exceeded 2 calls per second"', "null", "true", "[[]]", "[5]"]
+)
+def test_what_is_no_object_in_a_page_is_not_an_order(value: str) -> None:
+    for layout in (as_page, as_page_records):
+        one = rejection(around(layout, value))
+        assert (one.code, one.position, one.counts) == ("not_an_order", 2, {"fact_order": 1})
+
+
+@pytest.mark.parametrize(
+    "value", ["5", '"text"', "null", "true", '{"id":1,"name":"#1"}', "{}", '{"data":{}}']
+)
+def test_what_has_no_marker_is_not_an_order(value: str) -> None:
+    one = rejection(around(as_lines, value))
+    assert (one.code, one.position, one.raw) == ("not_an_order", 2, value)
+    if "name" in value:
+        assert "id, name" in one.message, "the message names the keys"
+
+
+def test_any_object_in_a_page_is_an_order(layout: Layout) -> None:
+    block = (
+        layout('{"id":1,"orders":5}', GOOD) if layout is not as_lines else as_page('{"id":1}', GOOD)
+    )
+    assert block.orders["id"].to_pylist() == [1, 9]
+    assert block.rejected == ()
+
+
+@pytest.mark.parametrize("value", ["5", "{}", '"x"', "true"])
+def test_orders_that_is_no_array_is_not_an_order(value: str) -> None:
+    one = rejection(around(as_lines, f'{{"orders":{value},"line_items":[]}}'))
+    assert (one.code, one.position) == ("not_an_order", 2)
+
+
+@pytest.mark.parametrize("marker", ["line_items", "total_price", "financial_status"])
+def test_a_marker_counts_also_when_null(marker: str) -> None:
+    assert as_lines(f'{{"id":1,"{marker}":null}}').orders["id"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id":1,"line_items":[]',
+        '{"id":1,"line_items":[],}',
+        '{"id":1,"line_items":[],"zz":NaN}',
+        '{"id":1,"line_items":[],"zz":[-Infinity ]}',
+        '{"id":1,"line_items":[],"zz":01}',
+        '{"id":1,"line_items":[],"note":"a\tb"}',
+        '{"id":1,"line_items":[],"note":"\\x"}',
+        '{"id":1,"line_items":[]}{"id":2,"line_items":[]}',
+        '{"id":1,"line_items":[]} x',
+        '{"id":1,"line_items":[]/**/}',
+        "{'id':1}",
+        '\ufeff{"id":1,"line_items":[]}',
+        '{"id":1,"line_items":[]}\0',
+        "{" * 100_000,
+        "429 Too Many Requests",
+        '{"order": {"id":1,}}',
+    ],
+)
+def test_a_line_that_is_not_json_is_rejected(text: str) -> None:
+    block = around(as_lines, text)
+    one = rejection(block)
+    assert (one.code, one.position, one.path, one.counts) == (
+        "invalid_json",
+        2,
+        "",
+        {"fact_order": 1},
+    )
+    assert one.raw == text.replace("\0", "\ufffd")[: 64 * 1024]
+    assert not block.unreadable
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[", ' [{"id":1,"line_items":[]}', f'{{"orders":[{GOOD},{GOOD}', f'{{ "orders" : [{GOOD}]', f"[{GOOD}][{GOOD}]",
+     f"[{GOOD}]}}", '[{"id":1,"line_items":[],"zz":NaN}]', f'{{"orders":[{GOOD}],"next":NaN}}', f"[{GOOD},{{]"],
+)  # fmt: skip
+def test_a_broken_line_that_may_hold_many_orders_makes_the_file_unreadable(text: str) -> None:
+    block = around(as_lines, text)
+    one = rejection(block)
+    assert (one.code, one.position, one.raw) == ("unreadable_file", 2, text)
+    assert block.unreadable
+    assert not block.stopped, "the other lines stand"
+
+
+def test_a_broken_last_line_without_newline_makes_the_file_unreadable() -> None:
+    text = f'{GOOD}\n{{"id":2,'.encode()
+    block = decode_records(Records(text, enveloped=False, strict=False), ZONE)
+    assert (rejection(block).code, rejection(block).position) == ("unreadable_file", 2)
+    assert block.orders.num_rows == 1
+    assert block.unreadable
+
+
+def test_a_good_last_line_without_newline_stands() -> None:
+    block = decode_records(Records(f"{GOOD}\n{GOOD}".encode(), enveloped=False, strict=False), ZONE)
+    assert block.orders.num_rows == block.read == 2
+    assert not block.unreadable
+
+
+def test_what_is_not_json_ends_text_that_is_not_newline_delimited() -> None:
+    block = as_page_records(GOOD, '{"id":2,"note":NaN}', GOOD, '{"id":')
+    assert block.orders["source_position"].to_pylist() == [1]
+    one = rejection(block)
+    assert (one.code, one.position) == ("unreadable_file", 2)
+    assert block.unreadable
+    assert block.stopped
+    assert block.read == 2
+
+
+def test_the_raw_text_is_clean_and_cut_at_a_character() -> None:
+    text = (
+        b'{"id":0,"line_items":[],"note":"'
+        + b"\xff"
+        + "\N{GRINNING FACE}".encode() * 20_000
+        + b'"}'
+    )
+    raw = rejection(as_lines(text)).raw
+    assert raw.startswith('{"id":0,"line_items":[],"note":"\ufffd\N{GRINNING FACE}')
+    assert 64 * 1024 - 3 <= len(raw.encode()) <= 64 * 1024
+    assert set(raw[33:]) == {"\N{GRINNING FACE}"}
+
+
+# --------------------------------------------------------------------------------------------------- children
+
+
+@pytest.mark.parametrize(
+    "child",
+    ["{}", '{"id":null}', '{"id":0}', '{"id":-1}', '{"id":1.5}', '{"id":"x"}', "5", "null", "[]"],
+)
+@pytest.mark.parametrize(
+    ("path", "fact"),
+    [
+        ("line_items[]", "fact_order_line"),
+        ("refunds[]", "fact_refund"),
+        ("refunds[].refund_line_items[]", "fact_refund_line"),
+        ("refunds[].order_adjustments[]", "fact_refund_adjustment"),
+    ],
+)
+def test_bad_child_id_rejects_the_child_alone(
+    layout: Layout, path: str, fact: str, child: str
+) -> None:
+    block = around(
+        layout, place(path.removesuffix("[]"), f'[{{"id":1,"note":"a"}},{child},{{"id":3}}]')
+    )
+    one = rejection(block)
+    where = path.removesuffix("[]").replace("[]", "[0]")
+    assert (one.position, one.path, one.code) == (2, f"{where}[1]", "bad_child_id")
+    assert (one.raw, one.counts) == (child, {fact: 1})
+    assert found(block) == []
+    children = stored(block, path.removesuffix("[]").replace("[]", ".0"))
+    assert [each and each["id"] for each in children] == [1, None, 3], "null keeps the place"
+
+
+def test_a_rejected_refund_takes_its_children_and_their_issues_along(layout: Layout) -> None:
+    refund = '{"id":0,"note":5,"refund_line_items":[{"id":1},{}],"order_adjustments":[7],"transactions":5}'
+    block = around(layout, place("refunds", f"[{refund}]"))
+    one = rejection(block)
+    assert (one.path, one.raw) == ("refunds[0]", refund)
+    assert one.counts == {"fact_refund": 1, "fact_refund_line": 2, "fact_refund_adjustment": 1}
+    assert found(block) == []
+
+
+def test_of_duplicate_children_the_last_stands(layout: Layout) -> None:
+    lines = '[{"id":7,"sku":"a"},{"id":8},{"id":"7","sku":"b"},{"id":7.0,"sku":"c","quantity":"2"}]'
+    block = around(layout, place("line_items", lines))
+    assert [(one.path, one.code) for one in block.rejected] == [
+        ("line_items[0]", "duplicate_child"),
+        ("line_items[2]", "duplicate_child"),
+    ]
+    assert block.rejected[0].raw == '{"id":7,"sku":"a"}'
+    assert block.rejected[0].counts == {"fact_order_line": 1}
+    assert [line and line["sku"] for line in stored(block, "line_items")] == [None, None, None, "c"]
+    assert sorted(found(block)) == [
+        ("line_items[].id", "integer_from_text", 1),
+        ("line_items[].quantity", "integer_from_text", 1),
+    ]
+
+
+def test_the_same_id_in_two_arrays_is_no_duplicate(layout: Layout) -> None:
+    lines = '"refund_line_items":[{"id":1}]'
+    block = around(layout, place("refunds", f'[{{"id":1,{lines}}},{{"id":2,{lines}}}]'))
+    assert block.rejected == ()
+    assert found(block) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["line_items", "refunds", "discount_codes", "payment_gateway_names", "line_items[].tax_lines"],
+)
+def test_null_and_empty_arrays_stay_apart_and_count_nothing(layout: Layout, path: str) -> None:
+    assert stored(around(layout, place(path, "null")), path.replace("[]", ".0")) is None
+    block = around(layout, place(path, "[]"))
+    assert stored(block, path.replace("[]", ".0")) == []
+    assert found(block) == []
+
+
+@pytest.mark.parametrize("path", ["customer", "shipping_address", "total_shipping_price_set"])
+def test_a_null_object_counts_nothing(layout: Layout, path: str) -> None:
+    block = around(layout, place(path, "null"))
+    assert stored(block, path) is None
+    assert found(block) == []
+
+
+# --------------------------------------------------------------------------------------------- duplicate keys
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "count"),
+    [
+        ('{"id":1,"line_items":[],"note":"a","note":"b"}', "note", 1),
+        ('{"id":1,"line_items":[],"note":"a","note":null,"note":"b"}', "note", 2),
+        ('{"id":1,"line_items":[],"note":null,"n\\u006fte":"b"}', "note", 1),
+        ('{"id":1,"id":1,"line_items":[],"note":"b"}', "id", 1),
+        ('{"id":1,"line_items":5,"line_items":[],"note":"b"}', "line_items", 1),
+        ('{"id":1,"line_items":[{"id":3,"sku":"a","sku":"a"}],"note":"b"}', "line_items[].sku", 1),
+        ('{"id":1,"line_items":[],"customer":null,"customer":{"id":3,"id":4},"note":"b"}', None, 2),
+    ],
+)
+def test_of_a_key_said_twice_the_last_stands(
+    layout: Layout, text: str, path: str | None, count: int
+) -> None:
+    block = around(layout, text)
+    assert stored(block, "note") == "b"
+    if path:
+        assert found(block) == [(path, "duplicate_key", count)]
+    else:
+        assert sorted(found(block)) == [
+            ("customer", "duplicate_key", 1),
+            ("customer.id", "duplicate_key", 1),
+        ]
+
+
+def test_an_unknown_key_said_twice_counts_nothing(layout: Layout) -> None:
+    assert found(around(layout, '{"id":1,"line_items":[],"zz":1,"zz":2}')) == []
+
+
+# --------------------------------------------------------------------------------- counting, positions, pages
+
+
+def test_issues_are_added_up_and_show_the_first_three() -> None:
+    block = as_lines(
+        *(place("line_items[].price", f'"{n}.00005"') for n in (5, 4, 3, 2)), place(INT, '"x"')
+    )
+    assert block.issues == (
+        Issue("order_number", "bad_integer", 1, ((5, "x"),)),
+        Issue(
+            "line_items[].price",
+            "money_rounded",
+            4,
+            ((1, "5.00005"), (2, "4.00005"), (3, "3.00005")),
+        ),
+    )
+
+
+def test_values_of_rejected_records_are_not_counted(layout: Layout) -> None:
+    assert (
+        found(
+            around(
+                layout,
+                '{"id":0,"line_items":[],"note":5,"total_price":"1.00005","processed_at":"x"}',
+            )
+        )
+        == []
+    )
+
+
+def test_pages_and_wrappers_on_a_line_take_the_positions_of_their_orders() -> None:
+    a, b, c, d, e = (f'{{"id":{n},"line_items":[],"order_number":"{n}"}}' for n in range(1, 6))
+    lines = [
+        a, f'{{"orders":[{b},5,{c}]}}', '{"orders":[]}', '{"orders":null}', "[]", '{"order":null}',
+        '{"orders":null,"line_items":[],"id":77}', f'[{d},{{"order":{e}}},{{"orders":[{a}]}}]', b,
+    ]  # fmt: skip
+    block = as_lines(*lines)
+    assert block.orders["id"].to_pylist() == [1, 2, 3, 4, 5, 1, 2]
+    assert block.orders["source_position"].to_pylist() == [1, 2, 4, 5, 6, 7, 8]
+    assert (rejection(block).position, rejection(block).code) == (3, "not_an_order")
+    assert block.read == 8
+    assert found(block) == [("order_number", "integer_from_text", 7)]
+
+
+def test_a_page_with_orders_twice_gives_both() -> None:
+    block = as_lines(f'{{"orders":[{GOOD}],"count":2,"orders":[{GOOD}]}}')
+    assert block.orders["source_position"].to_pylist() == [1, 2]
+
+
+def test_deep_nesting_in_an_unknown_key_is_ignored(layout: Layout) -> None:
+    deep = '{"a":[' * 50_000 + "]}" * 50_000
+    block = around(layout, f'{{"id":1,"line_items":[],"note":5,"zz":{deep}}}')
+    assert stored(block, "note") == "5"
+
+
+# ------------------------------------------------------------------------------------------------- local days
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "minutes"),
+    [
+        ("2017-10-30T23:30:00-04:00", date(2017, 10, 30), -240),
+        ("2017-10-30T23:30:00+05:30", date(2017, 10, 30), 330),
+        ("2017-10-30T23:30:00+00:00", date(2017, 10, 30), 0),
+        ("2017-10-30T01:30:00Z", date(2017, 10, 29), -240),
+        ("2017-12-30T04:30:00-00:00", date(2017, 12, 29), -300),
+        ("2017-12-30T04:30:00-00", date(2017, 12, 29), -300),
+        ("2025-03-09T02:30:00", date(2025, 3, 9), -240),
+        ("2025-11-02T01:30:00", date(2025, 11, 2), -240),
+        ("2060-07-01T02:00:00Z", date(2060, 6, 30), -240),
+        ("2017-10-30", None, None),
+    ],
+)
+def test_the_local_day_is_as_written_or_the_shops(
+    layout: Layout, text: str, day: date | None, minutes: int | None
+) -> None:
+    block = around(layout, place("created_at", json.dumps(text)))
+    assert stored(block, "created_local_date") == day
+    assert stored(block, "created_utc_offset_min") == minutes

@@ -1,0 +1,139 @@
+"""Files of a split to decoded blocks: positions, files that can't be read, schema drift."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from orders_dask.extract.decode import Decoded, decode
+from orders_dask.extract.discover import discover
+from orders_dask.extract.text import Split
+
+UTC = ZoneInfo("UTC")
+ORDER = '{{"id":{0},"line_items":[{{"id":{0}}}]}}'
+ORDERS = [ORDER.format(n) for n in range(1, 6)]
+
+
+def splits(folder: Path, block_size: int = 1 << 20) -> list[Split]:
+    return discover(folder.as_uri(), date(2024, 5, 1), block_size)
+
+
+def decoded(folder: Path, block_size: int = 1 << 20) -> list[Decoded]:
+    return [
+        block for split in splits(folder, block_size) for block in decode(split, ZoneInfo("UTC"))
+    ]
+
+
+def ids(blocks: list[Decoded]) -> list[int]:
+    return [number for block in blocks for number in block.orders["id"].to_pylist()]
+
+
+def positions(blocks: list[Decoded]) -> list[int]:
+    return [at for block in blocks for at in block.orders["source_position"].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(ORDERS),
+        "[" + ",\n".join(ORDERS) + "]",
+        '{"orders": [\n' + ",\n".join(ORDERS) + "\n]}",
+        '{"orders":[' + ",".join(ORDERS) + "]}\n",
+        "\n".join(f'{{"order":{order}}}' for order in ORDERS),
+        "\r\n".join(ORDERS) + "\r\n",
+        "".join(ORDERS),
+    ],
+)
+def test_every_layout_gives_the_same(tmp_path: Path, text: str) -> None:
+    (tmp_path / "orders").write_text(text)
+    blocks = decoded(tmp_path)
+    assert ids(blocks) == [1, 2, 3, 4, 5]
+    assert positions(blocks) == [1, 2, 3, 4, 5]
+    assert sum(block.read for block in blocks) == 5
+    assert not any(block.unreadable or block.rejected or block.issues for block in blocks)
+
+
+def test_every_file_gives_a_block_also_an_empty_one(tmp_path: Path) -> None:
+    for name, text in {"a": "", "b": "[]", "c": ORDERS[0], "d": '{"orders":[]}\n'}.items():
+        (tmp_path / name).write_text(text)
+    blocks = decoded(tmp_path)
+    assert [Path(block.file.name).name for block in blocks] == ["a", "b", "c", "d"]
+    assert [block.read for block in blocks] == [0, 0, 1, 0]
+
+
+def test_byte_ranges_give_what_the_whole_gives(tmp_path: Path) -> None:
+    (tmp_path / "orders").write_text(
+        "\n".join([*ORDERS, '{"id":', '{"id":6,"name":"x"}', ORDERS[0]]) + "\n"
+    )
+    whole = decoded(tmp_path)
+    for block_size in (1, 7, 40, 100):
+        blocks = decoded(tmp_path, block_size)
+        assert ids(blocks) == ids(whole)
+        assert sum(block.read for block in blocks) == 8
+        codes = [one.code for block in blocks for one in block.rejected]
+        assert codes == ["invalid_json", "not_an_order"]
+
+
+def test_a_file_that_breaks_off_is_unreadable_and_the_next_one_stands(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"orders": [\n' + ORDERS[0] + ",\n" + ORDERS[1][:-4])
+    (tmp_path / "b.gz").write_bytes(gzip.compress("\n".join(ORDERS).encode())[:-9])
+    (tmp_path / "c").write_bytes("\n".join(ORDERS).encode("utf-16"))
+    (tmp_path / "d").write_text(ORDERS[2])
+    blocks = decoded(tmp_path)
+    by_file = {
+        name: [b for b in blocks if b.file.name.endswith(name)]
+        for name in ("a.json", "b.gz", "c", "d")
+    }
+    for name in ("a.json", "b.gz", "c"):
+        rejected = [one for block in by_file[name] for one in block.rejected]
+        assert [one.code for one in rejected] == ["unreadable_file"], name
+        assert any(block.unreadable for block in by_file[name])
+        taken = ids(by_file[name])
+        assert taken == [1, 2, 3, 4, 5][: len(taken)], "what stands is a prefix"
+        assert rejected[0].position == len(taken) + 1
+        assert sum(block.read for block in by_file[name]) == len(taken) + 1
+    assert ids(by_file["d"]) == [3]
+
+
+def test_a_broken_record_ends_a_page_that_is_laid_out_over_lines(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(
+        '{"orders": [\n' + ",\n".join([ORDERS[0], '{"id":2,}', ORDERS[2]]) + "]}"
+    )
+    (block,) = decoded(tmp_path)
+    assert ids([block]) == [1]
+    assert [(one.code, one.position) for one in block.rejected] == [("unreadable_file", 2)]
+    assert block.unreadable
+
+
+def test_drift_names_unknown_keys_of_the_first_hundred_records(tmp_path: Path) -> None:
+    known = '{"id":1,"line_items":[],"tags":"a"}'
+    early = '{"id":1,"line_items":[{"id":1,"colour":"red","tax_lines":[{"rate":1}]}],"customer":{"vip":1},"zz":{"a":1}}'
+    late = '{"id":1,"line_items":[],"late":1}'
+    (tmp_path / "a").write_text("\n".join([early, "not JSON", '{"data":1}', *[known] * 97, late]))
+    (tmp_path / "b").write_text(f'{{"orders":[{known},{early}],"next":1}}\n' + known)
+    paths = ("customer.vip", "line_items[].colour", "line_items[].tax_lines[].rate", "zz")
+    drift: dict[str, set[str]] = {}
+    for block in decoded(tmp_path):
+        drift.setdefault(Path(block.file.name).name, set()).update(block.drift)
+    assert drift == {"a": set(paths), "b": set(paths)}
+
+
+def test_drift_is_looked_for_where_a_file_begins(tmp_path: Path) -> None:
+    text = "\n".join(['{"id":1,"line_items":[],"zz":1}'] * 50) + "\n"
+    (tmp_path / "a").write_text(text)
+    first, *others = splits(tmp_path, 400)
+    assert {path for block in decode(first, UTC) for path in block.drift} == {"zz"}
+    assert others
+    assert not any(block.drift for split in others for block in decode(split, UTC))
+
+
+def test_blocks_of_a_file_go_on_counting(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress("\n".join([*ORDERS, "x", *ORDERS]).encode()))
+    blocks = decoded(tmp_path)
+    assert len(blocks) == 2, "the last line has no newline, so it comes by itself"
+    assert positions(blocks) == [*range(1, 6), *range(7, 12)]
+    assert [one.position for block in blocks for one in block.rejected] == [6]
