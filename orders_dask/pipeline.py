@@ -12,18 +12,17 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from threading import Event
-from typing import Any, Final, Literal
+from typing import Literal
 from uuid import uuid4
 
 from distributed import Client, default_client
 from sqlalchemy import Engine
 
-from orders_dask import stage, tasks
+from orders_dask import stage, steps
 from orders_dask.admission import admit
-from orders_dask.books import Books
 from orders_dask.calls import in_window
 from orders_dask.cluster import carry_settings, check_versions
-from orders_dask.contract.tables import CONTRACT, FACTS
+from orders_dask.contract.tables import CONTRACT
 from orders_dask.errors import (
     DataRefused,
     OrdersDaskError,
@@ -41,19 +40,9 @@ from orders_dask.load.publish import publish, seal
 from orders_dask.load.report import LoadStatus, published_load
 from orders_dask.load.schema import ensure_leaves, ensure_ready
 from orders_dask.load.verify import verify
-from orders_dask.parts import Part, Placed, joined_files, place
 from orders_dask.results import Clock, Listener, Outcome, RunResult
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage import Manifest
-
-Calls = Callable[..., Iterator[tuple[int, Any]]]
-"""`in_window` with its client and stop."""
-
-KEYS_A_TASK: Final = 5_000_000
-"""Keys that one resolve task takes: 5 million took 2 s and 120 MB."""
-
-DECODE_WINDOW: Final = 256
-"""Decode tasks submitted at once: enough for a large cluster, and few for a scheduler with 20,000 splits to see."""
 
 
 def run(
@@ -154,10 +143,11 @@ def backfill(
         )
     settings = settings or load_settings()
     client = _client(client, settings)
+    copies = max(1, settings.copy_connections // dates_in_flight)
     stop = Event()
     one = partial(
         _run,
-        settings=settings,
+        settings=settings.model_copy(update={"copy_connections": copies}),
         client=client,
         database=_database(settings),
         force=force,
@@ -219,19 +209,19 @@ def _run(
             # Load ids are a database's own, and a cluster may serve several.
             calls = partial(in_window, client, of=f"{load_id}-{uuid4().hex[:8]}", stop=stop)
             with clock.step("decode", len(splits)) as ended:
-                parts = _decoded(calls, splits, run_date, settings, ended)
-            placed = _recorded(lease, load_id, parts)
+                parts = steps.decoded(calls, splits, run_date, settings, ended)
+            placed = steps.recorded(lease, load_id, parts)
             admit(parts, settings)
             with clock.step("resolve"):
-                losers = _resolved(calls, placed)
+                losers = steps.resolved(calls, placed)
                 names = [part.name for part in parts]
                 lost = {names[index]: rows for index, rows in losers.items()}
                 stage.write_manifest(settings.stage_url, run_date, Manifest(load_id, names, lost))
             with clock.step("load", len(placed)) as ended:
-                _loaded(calls, placed, losers, run_date, load_id, settings, ended)
+                steps.loaded(calls, placed, losers, run_date, load_id, settings, ended)
             with clock.step("publish"):
                 seal(lease, load_id)
-                verify(lease, load_id, parts=len(parts), decoded=_books(parts))
+                verify(lease, load_id, parts=len(parts), decoded=steps.decoded_books(parts))
                 publish(lease, load_id)
     published = published_load(database, run_date)
     assert published, f"load {load_id} was published, and is not"
@@ -259,75 +249,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OrdersDaskError):
         return str(error)
     return "It was stopped." if isinstance(error, KeyboardInterrupt) else repr(error)
-
-
-def _recorded(lease: Lease, load_id: int, parts: Sequence[Part]) -> list[Placed]:
-    """Write down the files, what was refused and what was repaired, and give each part its place in the ledger."""
-    files = joined_files(parts)
-    ids = dict(zip(files, ledger.record_files(lease, load_id, list(files.values())), strict=True))
-    placed = place(parts, ids)
-    rejected = (p.place(stage.read_table(p.part, stage.REJECTED)) for p in placed)
-    ledger.record_rejected(lease, load_id, rejected)
-    issues = ((ids[name], issue) for name, file in files.items() for issue in file.issues)
-    ledger.record_issues(lease, load_id, issues)
-    ledger.record_drift(lease, load_id, sorted({p for f in files.values() for p in f.drift}))
-    return placed
-
-
-def _books(parts: Sequence[Part]) -> dict[str, Books]:
-    """Add up what the parts decoded, by fact table."""
-    return {
-        fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
-        for fact in FACTS
-    }
-
-
-def _decoded(
-    calls: Calls,
-    splits: Sequence[Split],
-    run_date: date,
-    settings: Settings,
-    ended: Callable[[int], None],
-) -> list[Part]:
-    """Make the part of every split, or use the one that is there: decode, normalise and stage are one task."""
-    zone = settings.shop_timezone
-    arguments = [
-        (split, stage.part_url(settings.stage_url, run_date, split, zone), zone) for split in splits
-    ]
-    parts: list[Part | None] = [None] * len(splits)
-    step = "decode-normalise-stage"
-    for number, part in calls(
-        tasks.decode_normalise_stage, arguments, step=step, window=DECODE_WINDOW
-    ):
-        parts[number] = part
-        ended(part.orders)
-    return [part for part in parts if part is not None]
-
-
-def _resolved(calls: Calls, placed: Sequence[Placed]) -> dict[int, list[int]]:
-    """Find the losers of each part, from keys alone, in as many tasks as bound a task's memory."""
-    ranges = 1 + sum(p.part.orders for p in placed) // KEYS_A_TASK
-    arguments = [(placed, ranges, number) for number in range(ranges)]
-    losers: dict[int, list[int]] = {}
-    for _, found in calls(tasks.resolve, arguments, step="resolve", window=ranges):
-        for part, rows in found.items():
-            losers.setdefault(part, []).extend(rows)
-    return losers
-
-
-def _loaded(
-    calls: Calls,
-    placed: Sequence[Placed],
-    losers: dict[int, list[int]],
-    run_date: date,
-    load_id: int,
-    settings: Settings,
-    ended: Callable[[int], None],
-) -> None:
-    """Load every part without its losers."""
-    arguments = ((p, run_date, load_id, losers.get(n, [])) for n, p in enumerate(placed))
-    for _, orders in calls(tasks.load, arguments, step="load", window=settings.copy_connections):
-        ended(orders)
 
 
 def _result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:

@@ -90,6 +90,8 @@ class _Outcome:
             self.taken += inner.taken
             self.rejected += inner.rejected
             self.issues += inner.issues
+            self.unreadable |= inner.unreadable
+            self.stopped |= inner.stopped
             used += inner.used
         return used
 
@@ -102,6 +104,8 @@ def _read(records: Records, first: int, *, opened: bool) -> _Outcome:
     opened = opened or records.strict
     lines = Lines(records.text)
     outcome = _Outcome()
+    if records.repeated:
+        outcome.issues.append(Issue("order", "duplicate_key", records.repeated, ()))
     table, numbers = read_lines(lines, enveloped=records.enveloped)
     left = np.ones(len(lines), bool)
     left[numbers] = False

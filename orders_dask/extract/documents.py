@@ -78,21 +78,23 @@ def _element(window: Window, enveloped: bool) -> Iterator[Records]:
 
 def _envelope(window: Window, wanted: str) -> Iterator[Records]:
     """Give the records of a page (`wanted` is ``orders``: each of them) or a wrapper (``order``: the last of them)."""
-    order = b"null"
+    order, repeated = b"", -1
     window.enter()
     while True:
         key = window.key()
         if key != wanted:
             window.skip()
         elif wanted == "order":
-            order = window.value()
+            order, repeated = window.value() + b"\n", repeated + 1
         else:
             yield from _orders(window)
         if not window.comma():
             break
     window.leave(b"}")
-    if order != b"null":
-        yield Records(order + b"\n", enveloped=True, strict=True)
+    if order == b"null\n":
+        order = b""
+    if order or repeated > 0:
+        yield Records(order, enveloped=True, strict=True, repeated=max(repeated, 0))
 
 
 def _orders(window: Window) -> Iterator[Records]:

@@ -86,11 +86,14 @@ class Records:
         ``orders`` here is a page whose ``orders`` is no array.
     strict
         The text is not newline-delimited: a record that is not JSON makes the rest of the file unreadable.
+    repeated
+        How many orders a wrapper held that its last ``order`` replaced.
     """
 
     text: bytes
     enveloped: bool
     strict: bool
+    repeated: int = 0
 
 
 class Unreadable(Exception):
@@ -137,4 +140,5 @@ def _kind(records: Records) -> tuple[bool, bool]:
 
 
 def _joined(held: list[Records]) -> Records:
-    return replace(held[0], text=b"".join(some.text for some in held))
+    text = b"".join(some.text for some in held)
+    return replace(held[0], text=text, repeated=sum(some.repeated for some in held))
