@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from distributed import Client
+from sqlalchemy import Engine
 
 from orders_dask.errors import DatabaseNotReady, DataRefused, SourceMissing
 from orders_dask.pipeline import backfill, run
+from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 
 DAY = date(2026, 10, 1)
@@ -62,6 +64,48 @@ def test_a_dump_becomes_a_published_run_date(
         " from orders_ops.load_file"
     )
     assert books == (4, 2, 1, 1, 3, 1)
+
+
+def test_what_was_staged_can_be_read_back_without_the_losers(
+    client: Client, settings: Settings, warehouse: Engine, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1), order(1, "3"), order(2, "5")))
+    run(DAY, settings=settings, client=client)
+    frame = read_staged(DAY, columns=["order_id", "total_price"], stage_url=settings.stage_url)
+    rows = frame.compute(scheduler="sync")
+    assert sorted(zip(rows["order_id"], rows["total_price"], strict=True)) == [
+        (1, Decimal(3)),
+        (2, Decimal(5)),
+    ]
+    assert len(read_staged(DAY, "fact_order_line").compute(scheduler="sync")) == 2
+
+
+def test_too_many_lines_rejected_by_themselves_refuse_the_run(
+    client: Client, settings: Settings, warehouse: Engine, put: Put
+) -> None:
+    bad = [order(n, line_items=[{"id": None}, {"id": 1}]) for n in range(1, 13)]
+    put("dump/a.ndjson", lines(*bad))
+    with pytest.raises(DataRefused, match=r"12 of 24 lines were rejected"):
+        run(DAY, settings=settings, client=client)
+
+
+def test_tables_are_the_same_from_a_part_that_was_staged_before(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1), order(2, "5")))
+    first = run(DAY, settings=settings, client=client)
+    again = run(DAY, settings=settings, client=client, force=True)
+    assert (again.orders, again.lines) == (first.orders, first.lines) == (2, 2)
+    assert query("select count(distinct part), count(*) from orders_ops.load_part") == [(1, 2)]
+
+
+def test_the_dashboard_groups_tasks_by_the_steps(
+    client: Client, settings: Settings, warehouse: Engine, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    run(DAY, settings=settings, client=client)
+    prefixes = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
+    assert {"decode-normalise-stage", "resolve", "load"} <= set(prefixes)
 
 
 def test_an_unchanged_run_date_is_left_alone_unless_forced(

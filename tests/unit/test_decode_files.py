@@ -137,3 +137,16 @@ def test_blocks_of_a_file_go_on_counting(tmp_path: Path) -> None:
     assert len(blocks) == 2, "the last line has no newline, so it comes by itself"
     assert positions(blocks) == [*range(1, 6), *range(7, 12)]
     assert [one.position for block in blocks for one in block.rejected] == [6]
+
+
+@pytest.mark.parametrize("layout", ["{{{0}}}\n", "{{\n{0}\n}}\n"])
+@pytest.mark.parametrize(("last", "standing"), [(ORDERS[1], [2]), ("null", [])])
+def test_the_last_order_of_a_wrapper_stands_and_the_others_are_counted(
+    tmp_path: Path, layout: str, last: str, standing: list[int]
+) -> None:
+    (tmp_path / "orders").write_text(layout.format(f'"order":{ORDERS[0]},"order":{last}'))
+    blocks = decoded(tmp_path)
+    assert ids(blocks) == standing
+    assert [(i.field, i.code, i.count) for b in blocks for i in b.issues] == [
+        ("order", "duplicate_key", 1)
+    ]
