@@ -77,7 +77,7 @@ def _local(workers: int) -> Iterator[Client]:
                     n_workers=workers,
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",  # any free port: several commands run side by side
-                    silence_logs=logging.ERROR,
+                    silence_logs=logging.CRITICAL,  # a failed task is an error here, told once,
                 )
             )
         finally:
@@ -179,13 +179,31 @@ class SettingsPlugin(WorkerPlugin):
 
 
 def carry_settings(client: Client, settings: Settings) -> None:
-    """Give the workers these settings, if they are on this machine or the way to them is encrypted.
+    """Give the workers these settings, if their cluster is this process's own or the way to them is encrypted.
 
     The other workers have their own environment.
+
+    Raises
+    ------
+    SettingsError
+        In a worker's own environment some are missing or malformed.
     """
     protocol = client.scheduler_info(n_workers=0)["address"].partition("://")[0]
     if isinstance(client.cluster, LocalCluster) or protocol in ("inproc", "tls"):
         client.register_plugin(SettingsPlugin(settings))
+        return
+    for worker, problem in client.run(_problem_here).items():
+        if problem:
+            raise SettingsError(f"In the environment of worker {worker}: {problem}")
+
+
+def _problem_here() -> str | None:
+    """Say what is wrong with the settings of this process, if anything is."""
+    try:
+        load_settings()
+    except SettingsError as error:
+        return str(error)
+    return None
 
 
 def worker_settings() -> Settings:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from fsspec.registry import known_implementations
@@ -34,6 +35,10 @@ def _source(url: str) -> str:
         raise ValueError(
             "must hold no placeholder but {run_date} or, say, {run_date:%Y/%m/%d}"
         ) from None
+    if "{run_date." in url or "{run_date[" in url:
+        raise ValueError("must hold no placeholder but {run_date} or, say, {run_date:%Y/%m/%d}")
+    if url.rpartition("::")[2] in ("s3://", "s3a://"):
+        raise ValueError("must name a bucket")
     for link in url.split("::"):
         protocol, separator, _ = link.partition("://")
         if separator and protocol not in known_implementations:
@@ -62,6 +67,14 @@ def _stage(url: str) -> str:
     if not folder:
         raise ValueError("must be set, for the source has no folder that a stage could lie in")
     return f"{folder}/{STAGE_FOLDER}"
+
+
+def _endpoint(url: str) -> str:
+    """Check the address of an S3 server."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address such as https://s3.example.org")
+    return url
 
 
 def _zone(name: str) -> str:
@@ -102,7 +115,8 @@ class Settings(BaseSettings):
     shop_timezone
         IANA name of the shop's time zone, for instants that are written without an offset.
     max_rejected
-        Share, 0 to 1, of a run date's records: it is refused when more than this and more than 10 were rejected.
+        Share, 0 to 1, of a run date's orders, and of its lines: it is refused when more than this and more than 10
+        were rejected.
     copy_connections
         Number of parts that are loaded at once, each over a connection of its own.
     block_size
@@ -113,6 +127,9 @@ class Settings(BaseSettings):
         Publish a run date although a file couldn't be read to its end.
     scheduler_address
         The Dask scheduler to use instead of a cluster on this machine.
+    ssl_mode, s3_endpoint
+        How libpq encrypts, and where botocore finds S3. They read the environment themselves: giving these by attribute
+        name changes nothing.
     """
 
     model_config = SettingsConfigDict(
@@ -150,6 +167,13 @@ class Settings(BaseSettings):
     leaf: Literal["month", "day"] = Field(default="month", validation_alias="ORDERS_DASK_LEAF")
     allow_unreadable: bool = Field(default=False, validation_alias="ORDERS_DASK_ALLOW_UNREADABLE")
     scheduler_address: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
+    # libpq and botocore read these themselves; here they are only checked, before anything is contacted.
+    ssl_mode: (
+        Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
+    ) = Field(default=None, validation_alias="PGSSLMODE")
+    s3_endpoint: Annotated[str, AfterValidator(_endpoint)] | None = Field(
+        default=None, validation_alias="AWS_ENDPOINT_URL_S3"
+    )
 
     @property
     def zone(self) -> ZoneInfo:

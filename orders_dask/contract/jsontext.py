@@ -128,7 +128,7 @@ def _parse(text: str) -> Json:
     try:
         value: Json = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise NotJson(f"{error.msg} at character {error.pos + 1}") from None
+        raise NotJson(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
     return value
 
 

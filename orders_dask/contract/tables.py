@@ -533,7 +533,7 @@ load_run = Table(
     Column(
         "fingerprint", TEXT, nullable=False, comment="Hash of files, ETags, contract and settings"
     ),
-    Column("holder", TEXT, nullable=False, comment="Who runs it: user, host and process id"),
+    Column("holder", TEXT, nullable=False, comment="Who runs it: process and host"),
     Column("started_at", INSTANT, nullable=False, server_default=func.now(), comment="Begin"),
     Column("finished_at", INSTANT, comment="End, whatever it was"),
     Column("published_at", INSTANT, comment="When it was last published"),

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 from fsspec.utils import glob_translate
 
-from orders_dask.errors import SettingsError, SourceMissing
+from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.archives import is_compressed, is_zip, members
 from orders_dask.extract.lines import sniffed, unmarked
 from orders_dask.extract.records import MIB, SourceFile, Split, Unreadable
@@ -69,7 +69,7 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     chained = re.fullmatch(r"zip://(.*?)::(.*)", url, re.DOTALL)
     listed = _listed(chained[2] if chained else url)
     if chained:
-        cuts = _each(partial(_members, matches=_matcher(chained[1])), listed)
+        cuts = _each(partial(_chained, matches=_matcher(chained[1])), listed)
     else:
         small = _Cut(whole=[(file, file.size) for file in listed if file.size <= block_size])
         large = [file for file in listed if file.size > block_size]
@@ -148,6 +148,16 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
             f"_AWS_S3_URL_SOURCE has a malformed pattern zip://{pattern}: {error}."
         ) from error
     return lambda name: not pattern or bool(matches(name)) or name.startswith(f"{pattern}/")
+
+
+def _chained(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
+    """Take apart what the source URL says is a zip: as anything else it would be loaded whole, for every run date."""
+    with opened(file, _HEAD) as stream:
+        if not is_zip(stream.read(4)):
+            raise DataRefused(
+                f"{file.name} is no zip, though _AWS_S3_URL_SOURCE names members of it by zip://: mend one of the two."
+            )
+    return _members(file, matches)
 
 
 def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:

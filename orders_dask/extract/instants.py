@@ -174,7 +174,8 @@ def _unusual(texts: pa.StringArray, rows: Ints) -> _Written:
 def local_days(instants: Instants, zone: ZoneInfo) -> tuple[pa.Date32Array, pa.Int32Array]:
     """Give the local day of each instant, and the minutes that its local time is ahead of UTC.
 
-    As written; in the shop's zone where the text names no local time.
+    As written; in the shop's zone where the text names no local time. Null where the local day would lie outside years
+    1..9999, as it can for an instant of the calendar's first or last day.
     """
     present = _flags(instants.utc.is_valid())
     utc = instants.utc.cast(pa.int64()).fill_null(0).to_numpy()
@@ -184,9 +185,11 @@ def local_days(instants: Instants, zone: ZoneInfo) -> tuple[pa.Date32Array, pa.I
         ahead[asked] = _by_day(
             utc[asked], lambda moment: _offset(moment.replace(tzinfo=UTC).astimezone(zone), zone)
         )
-    days = ((utc + ahead * _SECOND) // _DAY).astype(np.int32)
+    local = utc + ahead * _SECOND
+    known = present & (local >= _FIRST) & (local <= _LAST)  # Python and pandas hold no other day
+    days = (local // _DAY).astype(np.int32)
     minutes = (ahead // 60).astype(np.int32)
-    return pa.array(days, mask=~present).cast(pa.date32()), pa.array(minutes, mask=~present)
+    return pa.array(days, mask=~known).cast(pa.date32()), pa.array(minutes, mask=~known)
 
 
 def _both(one: _Written, other: _Written) -> _Written:

@@ -109,7 +109,7 @@ def begin(lease: Lease, source: str, fingerprint: str, holder: str) -> int:
     fingerprint
         What tells whether the same would be loaded again.
     holder
-        Who runs it, for people: user, host and process id.
+        Who runs it, for people: process and host.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -56,15 +56,31 @@ class LoadStatus:
 
 
 def status(engine: Engine) -> list[LoadStatus]:
-    """Give a line for every run date that was ever begun, in order."""
-    first = load_run.c.status == "published"
-    ranked = select(
-        load_run,
-        func.row_number()
-        .over(partition_by=load_run.c.run_date, order_by=(first.desc(), load_run.c.load_id.desc()))
-        .label("place"),
-    ).subquery()
-    return _statuses(engine, select(ranked).where(ranked.c.place == 1).cte())
+    """Give a line for every run date that was ever begun, in order.
+
+    Where a later load than the published one ended badly, the message says so.
+    """
+    published_first = (load_run.c.status == "published").desc()
+    latest = {load.run_date: load for load in _statuses(engine, _first(load_run.c.load_id.desc()))}
+    return [
+        load
+        if latest[load.run_date].load_id == load.load_id
+        else replace(load, message=_later(latest[load.run_date]))
+        for load in _statuses(engine, _first(published_first, load_run.c.load_id.desc()))
+    ]
+
+
+def _first(*order: ColumnElement[Any]) -> CTE:
+    """Select one load of each run date: the first in an order."""
+    place = func.row_number().over(partition_by=load_run.c.run_date, order_by=order)
+    ranked = select(load_run, place.label("place")).subquery()
+    return select(ranked).where(ranked.c.place == 1).cte()
+
+
+def _later(load: LoadStatus) -> str:
+    return f"Load {load.load_id} came later and is {load.state}" + (
+        f": {load.message}" if load.message else "."
+    )
 
 
 def published_load(engine: Engine, run_date: date) -> LoadStatus | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orders_dask.errors import SettingsError, SourceMissing
+from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.extract.text import texts
@@ -196,3 +196,11 @@ def test_a_split_is_small_picklable_and_tells_what_it_depends_on(
     [changed] = discover(base, DAY, BLOCK)
     part = Split(split.files, 0, 5)
     assert len({split.identity, changed.identity, part.identity}) == 3
+
+
+def test_members_of_what_is_no_zip_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "orders.zip").write_text('{"id": 1, "total_price": "1"}\n')
+    with pytest.raises(DataRefused, match="is no zip"):
+        discover(
+            f"zip://{{run_date}}.json::{tmp_path.as_uri()}/orders.zip", date(2026, 10, 1), 1 << 20
+        )

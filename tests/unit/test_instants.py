@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -92,8 +92,16 @@ def test_slices_and_nulls_keep_their_places() -> None:
     assert instants.ahead.tolist() == [0, 0, 3600, 0, 0, 0]
 
 
-@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-def test_the_ends_of_the_calendar_have_a_local_day(text: str) -> None:
-    for name in ("America/New_York", "Asia/Tokyo"):
-        days, minutes = local_days(read_instants(pa.array([text]), ZoneInfo(name)), ZoneInfo(name))
-        assert days.null_count == minutes.null_count == 0
+@pytest.mark.parametrize(
+    ("text", "zone", "day"),
+    [
+        ("0001-01-01T00:00:00Z", "Asia/Tokyo", date(1, 1, 1)),
+        ("0001-01-01T00:00:00Z", "America/New_York", None),
+        ("9999-12-31T23:59:59Z", "America/New_York", date(9999, 12, 31)),
+        ("9999-12-31T23:59:59Z", "Asia/Tokyo", None),
+    ],
+)
+def test_a_local_day_beyond_the_calendar_is_null(text: str, zone: str, day: date | None) -> None:
+    days, minutes = local_days(read_instants(pa.array([text]), ZoneInfo(zone)), ZoneInfo(zone))
+    assert days.to_pylist() == [day]
+    assert minutes.is_null().to_pylist() == [day is None]

@@ -43,7 +43,9 @@ def test_the_frame_is_lazy_and_its_types_are_known_before_anything_is_read(dump:
 
 def test_a_small_block_size_makes_more_partitions_of_the_same_rows(dump: str) -> None:
     one = read_orders(dump, DAY, "fact_order_line", columns=["line_id", "quantity"])
-    many = read_orders(dump, DAY, "fact_order_line", columns=["line_id", "quantity"], block_size=160)
+    many = read_orders(
+        dump, DAY, "fact_order_line", columns=["line_id", "quantity"], block_size=160
+    )
     assert (one.npartitions, many.npartitions) == (1, 3)
     for frame in (one, many):
         rows = frame.compute(scheduler="sync")

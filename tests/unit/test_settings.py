@@ -59,6 +59,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ORDERS_DASK_LEAF": "day",
         "ORDERS_DASK_ALLOW_UNREADABLE": "true",
         "DASK_SCHEDULER_ADDRESS": "tls://scheduler:8786",
+        "PGSSLMODE": "require",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -76,6 +78,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "leaf": "day",
         "allow_unreadable": True,
         "scheduler_address": "tls://scheduler:8786",
+        "ssl_mode": "require",
+        "s3_endpoint": "http://127.0.0.1:9000",
     }
 
 
@@ -185,6 +189,10 @@ def test_services_leave_an_environment_and_all_else_stays() -> None:
     assert without_services(mine | services | REQUIRED) == mine
 
 
+NO_DEFAULT = ("stage_url", "scheduler_address", "ssl_mode", "s3_endpoint")
+"""Settings whose commented line in the example shows a value, not the default."""
+
+
 def test_the_example_names_every_setting_and_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     written = dict(re.findall(r"^(?:# )?export (\w+)=(\S*)", EXAMPLE.read_text(), re.MULTILINE))
     monkeypatch.setenv("_AWS_S3_URL_SOURCE", written["_AWS_S3_URL_SOURCE"].strip("'"))
@@ -192,6 +200,23 @@ def test_the_example_names_every_setting_and_its_default(monkeypatch: pytest.Mon
     for name, field in Settings.model_fields.items():
         variable = str(field.validation_alias)
         assert variable in written, f"{EXAMPLE.name} does not name {variable}"
-        if not field.is_required() and name not in ("stage_url", "scheduler_address"):
+        if not field.is_required() and name not in NO_DEFAULT:
             monkeypatch.setenv(variable, written[variable])
     assert load_settings() == defaults, "what is commented out is said to be the default"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("PGSSLMODE", "bogus", "PGSSLMODE"),
+        ("AWS_ENDPOINT_URL_S3", "garbage", "AWS_ENDPOINT_URL_S3 must be an address"),
+        ("_AWS_S3_URL_SOURCE", "s3://", "_AWS_S3_URL_SOURCE must name a bucket"),
+        ("_AWS_S3_URL_SOURCE", "s3://b/{run_date.year}/", "_AWS_S3_URL_SOURCE must hold no"),
+    ],
+)
+def test_what_a_library_would_trip_over_is_found_before_anything_is_contacted(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=complaint):
+        load_settings()
