@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from orders_dask.extract.raw import orders_schema, reader_schema
+from orders_dask.contract.arrow import raw_schema
+from orders_dask.extract.raw import reader_schema
 from orders_dask.extract.records import BLANKS
 from orders_dask.extract.suspects import Lines, Rows, suspects
 
@@ -36,8 +37,8 @@ def read_lines(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, Rows]:
     Returns
     -------
     tuple
-        A table of :func:`.raw.orders_schema`, and for each row the number of its line, ascending. The lines that are
-        not there are for the rules.
+        A table of :func:`~orders_dask.contract.arrow.raw_schema`, and for each row the number of its line, ascending. The
+        lines that are not there are for the rules.
     """
     clean = ~lines.suspects(enveloped)
     pieces = list(_pieces(lines.where(clean), enveloped))
@@ -47,7 +48,7 @@ def read_lines(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, Rows]:
     good = ~suspects(raw, enveloped=enveloped, judged=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
-    return raw.select(orders_schema().names), np.flatnonzero(clean)[taken[good]]
+    return raw.select(raw_schema().names), np.flatnonzero(clean)[taken[good]]
 
 
 def read_judged(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:

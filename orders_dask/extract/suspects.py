@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orders_dask.contract.arrow import MONEY_TYPE
+from orders_dask.contract.arrow import MONEY_TYPE, RAW_MONEY_TYPE
 from orders_dask.contract.rules import (
     CHILDREN,
     ENVELOPES,
@@ -27,7 +27,6 @@ from orders_dask.contract.rules import (
     id_key,
 )
 from orders_dask.contract.tables import fact_order
-from orders_dask.extract.raw import READ_MONEY_TYPE
 from orders_dask.extract.records import BLANKS
 from orders_dask.extract.typed import flattened
 
@@ -76,7 +75,7 @@ _ODD_NEIGHBOURS: Final = (
 
 _TOO_MUCH: Final = pa.scalar(
     10 ** (MONEY_TYPE.precision - MONEY_TYPE.scale) - Decimal(5).scaleb(-MONEY_TYPE.scale - 1),
-    READ_MONEY_TYPE,
+    RAW_MONEY_TYPE,
 )
 
 
@@ -170,7 +169,7 @@ def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
     Parameters
     ----------
     raw
-        Columns of :func:`.raw.orders_schema`, and the probes :data:`ENVELOPES` unless `enveloped`.
+        Columns of :func:`~orders_dask.contract.arrow.raw_schema`, and the probes :data:`ENVELOPES` unless `enveloped`.
     enveloped
         Every object is an order.
     judged
@@ -189,7 +188,7 @@ def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
                 bad = _bad_children(values, id_key(CHILDREN[f"{path}[]"]), judged)
             elif pa.types.is_struct(values.type) and path.endswith("[]") and path not in CHILDREN:
                 bad = _flags(values.is_null())
-            elif values.type == READ_MONEY_TYPE:
+            elif values.type == RAW_MONEY_TYPE:
                 bad = _too_much(values)
             elif values.type == pa.string():
                 bad = _unclean(values)

@@ -29,6 +29,7 @@ from orders_dask.extract.instants import Flags, Instants, local_days, read_insta
 Positions = NDArray[np.int64]
 """For each value of an array, its record's position."""
 
+_NARROW = pa.decimal128(38, RAW_MONEY_TYPE.scale)
 _NOISE = int(ROUNDING.scaleb(RAW_MONEY_TYPE.scale))
 
 
@@ -38,7 +39,7 @@ def typed(raw: pa.Table, positions: Positions, zone: ZoneInfo) -> tuple[pa.Table
     Parameters
     ----------
     raw
-        Columns of :func:`.raw.orders_schema`; all amounts fit the typed ones after rounding.
+        Columns of :func:`~orders_dask.contract.arrow.raw_schema`; all amounts fit the typed ones after rounding.
     positions
         For each order, its position; ascending.
     zone
@@ -106,7 +107,7 @@ class _Conversion:
         return values
 
     def _money(self, values: pa.Array, path: str, positions: Positions) -> pa.Array:
-        values = values.cast(RAW_MONEY_TYPE, safe=False)  # all that is left fits by far
+        values = values.cast(_NARROW, safe=False)  # all that is left fits by far
         rounded = pc.round(values, MONEY_TYPE.scale, "half_towards_infinity")
         changed = _changes(values, rounded) > _NOISE
         self._note(path, "money_rounded", changed, positions, values, _plain)

@@ -17,12 +17,12 @@ from orders_dask.contract.arrow import (
     INSTANT_TYPE,
     MONEY_TYPE,
     decoded_schema,
+    raw_schema,
     typed_schema,
 )
 from orders_dask.contract.rules import Issue, Rejected, merged
 from orders_dask.extract import block
 from orders_dask.extract.block import Block, decode_records
-from orders_dask.extract.raw import orders_schema
 from orders_dask.extract.records import Records
 from orders_dask.extract.suspects import Lines
 
@@ -38,7 +38,7 @@ def judged(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Bloc
     """Decode with every record sent to the rules."""
 
     def none_taken(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, np.ndarray]:
-        return orders_schema().empty_table(), np.zeros(0, np.int64)
+        return raw_schema().empty_table(), np.zeros(0, np.int64)
 
     with patch.object(block, "read_lines", none_taken):
         return decoded(*lines, enveloped=enveloped, strict=strict)
