@@ -114,7 +114,11 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(any_text, max_size=8), min_size=1, max_size=3), st.integers(20, 400))
+@given(
+    st.lists(st.lists(any_text, max_size=8), min_size=1, max_size=3),
+    st.integers(20, 400),
+    st.sampled_from([1, 5_000, 1 << 26]),
+)
 def test_any_mixture_of_records_in_any_split_gives_the_same_tables_and_loses_none(
     files: list[list[str]], block_size: int, flush: int
 ) -> None:
