@@ -37,8 +37,8 @@ def read_lines(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, Rows]:
     Returns
     -------
     tuple
-        A table of :func:`~orders_dask.contract.arrow.raw_schema`, and for each row the number of its line, ascending. The
-        lines that are not there are for the rules.
+        A table of :func:`~orders_dask.contract.arrow.raw_schema`, and for each row the number of its line, ascending.
+        The lines that are not there are for the rules.
     """
     clean = ~lines.suspects(enveloped)
     pieces = list(_pieces(lines.where(clean), enveloped))
