@@ -75,11 +75,14 @@ def _decode_file(
     file: SourceFile, blocks: Iterator[Records], zone: ZoneInfo, *, beginning: bool
 ) -> Iterator[Decoded]:
     position = 1
+    given_up: int | None = None
     watched = DRIFT_RECORDS if beginning else 0
     ending = None
     empty = True
     try:
         for records in blocks:
+            if given_up is not None and records.long_line == given_up:
+                continue
             block = decode_records(records, zone, position)
             drift, looked_at = unknown_keys(records, watched) if watched else ((), 0)
             yield Decoded(
@@ -91,8 +94,9 @@ def _decode_file(
                 block.unreadable,
                 drift,
             )
-            if block.stopped:
+            if block.stopped and records.long_line is None:
                 return
+            given_up = records.long_line if block.stopped else None
             position += block.read
             watched -= looked_at
             empty = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+from itertools import count
 from typing import BinaryIO
 
 from orders_dask.extract.documents import documents
@@ -104,6 +106,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
     """
     chunks = iter(chunks)
     held: list[bytes] = []
+    long_lines = count()
     for chunk in chunks:
         cut = chunk.rfind(b"\n") + 1
         if cut:
@@ -111,7 +114,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
             held = []
         held.append(chunk[cut:])
         if sum(map(len, held)) > MAX_RECORD:
-            held = [(yield from _long_line(b"".join(held), chunks))]
+            held = [(yield from _long_line(b"".join(held), chunks, next(long_lines)))]
     last = b"".join(held)
     if last.strip(BLANKS):
         yield Records(last, enveloped=False, strict=False)
@@ -124,7 +127,9 @@ def _block(text: bytes) -> Iterator[Records]:
         yield Records(text, enveloped=False, strict=False)
 
 
-def _long_line(begin: bytes, chunks: Iterator[bytes]) -> Generator[Records, None, bytes]:
+def _long_line(
+    begin: bytes, chunks: Iterator[bytes], number: int
+) -> Generator[Records, None, bytes]:
     """Give the records of a line that is too long for memory; return the text behind it."""
     behind = b""
 
@@ -139,12 +144,13 @@ def _long_line(begin: bytes, chunks: Iterator[bytes]) -> Generator[Records, None
 
     pieces = line()
     try:
-        yield from documents(pieces)
+        for records in documents(pieces):
+            yield replace(records, long_line=number)
     except Unreadable as error:
         for _ in pieces:
             pass
         cut = b" ... (%b)\n" % error.message.encode()
-        yield Records(begin[:RAW] + cut, enveloped=False, strict=False)
+        yield Records(begin[:RAW] + cut, enveloped=False, strict=False, long_line=number)
     return behind
 
 

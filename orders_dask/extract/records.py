@@ -88,12 +88,16 @@ class Records:
         The text is not newline-delimited: a record that is not JSON makes the rest of the file unreadable.
     repeated
         How many orders a wrapper held that its last ``order`` replaced.
+    long_line
+        Number of the line, of those too long for memory, that the records are from: what is not JSON in it makes the
+        rest of that line unreadable, and the other lines stand.
     """
 
     text: bytes
     enveloped: bool
     strict: bool
     repeated: int = 0
+    long_line: int | None = None
 
 
 class Unreadable(Exception):
@@ -122,7 +126,7 @@ def gathered(records: Iterable[Records]) -> Iterator[Records]:
     size = 0
     try:
         for some in records:
-            if held and (size >= BLOCK or (some.enveloped, some.strict) != _kind(held[0])):
+            if held and (size >= BLOCK or _kind(some) != _kind(held[0])):
                 yield _joined(held)
                 held, size = [], 0
             held.append(some)
@@ -135,8 +139,8 @@ def gathered(records: Iterable[Records]) -> Iterator[Records]:
         yield _joined(held)
 
 
-def _kind(records: Records) -> tuple[bool, bool]:
-    return records.enveloped, records.strict
+def _kind(records: Records) -> tuple[bool, bool, int | None]:
+    return records.enveloped, records.strict, records.long_line
 
 
 def _joined(held: list[Records]) -> Records:

@@ -9,9 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from orders_dask.extract import decode as decode_module
+from orders_dask.extract import lines as line_module
 from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.text import Split
+from orders_dask.extract.lines import lines
+from orders_dask.extract.records import SourceFile, Split
 
 UTC = ZoneInfo("UTC")
 ORDER = '{{"id":{0},"line_items":[{{"id":{0}}}]}}'
@@ -150,3 +153,19 @@ def test_the_last_order_of_a_wrapper_stands_and_the_others_are_counted(
     assert [(i.field, i.code, i.count) for b in blocks for i in b.issues] == [
         ("order", "duplicate_key", 1)
     ]
+
+
+def test_a_record_that_is_not_json_ends_a_line_too_long_for_memory_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line_module, "MAX_RECORD", 100)
+    page = '{"orders":[' + ",".join([ORDERS[0], '{"id":01}', *ORDERS[1:]]) + "]}"
+    text = "\n".join([page, ORDERS[4], page, ORDERS[3], ""]).encode()
+    chunks = [text[at : at + 64] for at in range(0, len(text), 64)]
+    file = SourceFile("a", "a", None, len(text), "")
+    blocks = list(decode_module._decode_file(file, lines(chunks), UTC, beginning=True))
+    assert ids(blocks) == [1, 5, 1, 4]
+    assert positions(blocks) == [1, 3, 4, 6]
+    rejected = [(r.position, r.code) for block in blocks for r in block.rejected]
+    assert rejected == [(2, "unreadable_file"), (5, "unreadable_file")]
+    assert any(block.unreadable for block in blocks)
