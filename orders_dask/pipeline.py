@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from threading import Event
-from typing import Literal
+from typing import Final, Literal
 from uuid import uuid4
 
 from distributed import Client, default_client
@@ -43,6 +43,9 @@ from orders_dask.load.verify import verify
 from orders_dask.results import Clock, Listener, Outcome, RunResult
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage import Manifest
+
+LOOKS: Final = 4
+"""Run dates that are looked at at once: each costs some 0.07 s, half of it latency."""
 
 
 def run(
@@ -137,10 +140,7 @@ def backfill(
     SettingsError
         A setting is missing or malformed, there is no client, or the range is empty.
     """
-    if end < start:
-        raise SettingsError(
-            f"The range from {start} to {end} is empty: its end lies before its start."
-        )
+    run_dates = _range(start, end)
     settings = settings or load_settings()
     client = _client(client, settings)
     copies = max(1, settings.copy_connections // dates_in_flight)
@@ -155,7 +155,6 @@ def backfill(
         listener=listener or (lambda progress: None),
         stop=stop,
     )
-    run_dates = [start + timedelta(days=n) for n in range((end - start).days + 1)]
     with ThreadPoolExecutor(dates_in_flight, thread_name_prefix="run-date") as pool:
         try:
             return list(pool.map(partial(_as_result, one), run_dates))
@@ -164,6 +163,49 @@ def backfill(
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def settled(start: date, end: date, *, settings: Settings | None = None) -> list[RunResult] | None:
+    """Say how a range of run dates stands, if there is nothing to do: no cluster is needed to find that out.
+
+    Returns
+    -------
+    list of RunResult or None
+        One a run date, ``up to date`` or ``missing``; None if for any of them there is work, or something in the way.
+    """
+    settings = settings or load_settings()
+    look = partial(_settled, settings=settings, database=_database(settings))
+    found = []
+    with ThreadPoolExecutor(LOOKS, thread_name_prefix="run-date") as pool:
+        for result in pool.map(look, _range(start, end)):
+            if result is None:
+                pool.shutdown(wait=False, cancel_futures=True)
+                return None
+            found.append(result)
+    return found
+
+
+def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
+    clock = Clock(run_date, lambda progress: None)
+    try:
+        with clock.step("discover"):
+            splits = discover(settings.source, run_date, settings.block_size)
+    except SourceMissing as error:
+        return RunResult(run_date, "missing", message=str(error))
+    except OrdersDaskError:  # the run itself will say it
+        return None
+    standing = published_load(database, run_date)
+    if standing and standing.fingerprint == _fingerprint(splits, settings):
+        return _result("up to date", standing, clock)
+    return None
+
+
+def _range(start: date, end: date) -> list[date]:
+    if end < start:
+        raise SettingsError(
+            f"The range from {start} to {end} is empty: its end lies before its start."
+        )
+    return [start + timedelta(days=n) for n in range((end - start).days + 1)]
 
 
 def _as_result(one: Callable[[date], RunResult], run_date: date) -> RunResult:

@@ -66,7 +66,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Load and publish one run date."""
-    with _cluster(source, scheduler, workers) as (settings, client), screen.progress() as listener:
+    settings = _settings(source, scheduler, workers)
+    with _cluster(settings, scheduler, workers) as client, screen.progress() as listener:
         from orders_dask import pipeline
 
         ended = pipeline.run(
@@ -102,19 +103,23 @@ def backfill(
 ) -> None:
     """Load and publish a range of run dates; dates without a file are listed as missing."""
     began = time.monotonic()
-    with _cluster(source, scheduler, workers) as (settings, client), screen.progress() as listener:
-        from orders_dask import pipeline
+    settings = _settings(source, scheduler, workers)
 
-        ended = pipeline.backfill(
-            start,
-            end,
-            settings=settings,
-            client=client,
-            force=force,
-            dry_run=dry_run,
-            dates_in_flight=dates_in_flight,
-            listener=listener,
-        )
+    from orders_dask import pipeline
+
+    ended = None if force or dry_run else pipeline.settled(start, end, settings=settings)
+    if ended is None:
+        with _cluster(settings, scheduler, workers) as client, screen.progress() as listener:
+            ended = pipeline.backfill(
+                start,
+                end,
+                settings=settings,
+                client=client,
+                force=force,
+                dry_run=dry_run,
+                dates_in_flight=dates_in_flight,
+                listener=listener,
+            )
     if json:
         screen.result_json_rows(ended)
     else:
@@ -124,22 +129,22 @@ def backfill(
     raise typer.Exit(max(each.exit_code for each in ended))
 
 
-@contextmanager
-def _cluster(
-    source: str | None, scheduler: str | None, workers: int | None
-) -> Iterator[tuple[Settings, Client]]:
-    """Read the settings and connect to the cluster, and say where its dashboard is."""
-    from orders_dask.settings import load_settings
-
+def _settings(source: str | None, scheduler: str | None, workers: int | None) -> Settings:
     if scheduler and workers:
         raise SettingsError("Give --scheduler or --workers: a running cluster has its own workers.")
-    settings = load_settings(source=source)
+    from orders_dask.settings import load_settings
 
+    return load_settings(source=source)
+
+
+@contextmanager
+def _cluster(settings: Settings, scheduler: str | None, workers: int | None) -> Iterator[Client]:
+    """Connect to the cluster, and say where its dashboard is."""
     from orders_dask.cluster import connect
 
     with connect(settings, scheduler, workers) as client:
         screen.note(f"Dashboard: {client.dashboard_link}")
-        yield settings, client
+        yield client
 
 
 @command()

@@ -12,8 +12,8 @@ import pytest
 from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask.errors import DatabaseNotReady, DataRefused, SourceMissing
-from orders_dask.pipeline import backfill, run
+from orders_dask.errors import DatabaseNotReady, DataRefused, SettingsError, SourceMissing
+from orders_dask.pipeline import backfill, run, settled
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 
@@ -219,3 +219,19 @@ def test_a_database_that_was_not_initialised_is_said_to_be(
     put("dump/a.ndjson", lines(order(1)))
     with pytest.raises(DatabaseNotReady, match="orders-dask init"):
         run(DAY, settings=settings, client=client)
+
+
+def test_a_settled_range_is_known_without_a_cluster_and_any_work_is_seen(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})
+    put("dump/2026-10-01/a.ndjson", lines(order(1)))
+    days = (DAY, date(2026, 10, 2))
+    assert settled(*days, settings=dated) is None
+    backfill(*days, settings=dated, client=client)
+    found = settled(*days, settings=dated) or []
+    assert [result.outcome for result in found] == ["up to date", "missing"]
+    put("dump/2026-10-02/a.ndjson", lines(order(1)))
+    assert settled(*days, settings=dated) is None
+    with pytest.raises(SettingsError, match="is empty"):
+        settled(days[1], days[0], settings=dated)
