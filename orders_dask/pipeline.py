@@ -188,16 +188,23 @@ def settled(start: date, end: date, *, settings: Settings | None = None) -> list
 def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
     clock = Clock(run_date, lambda progress: None)
     try:
-        with clock.step("discover"):
-            splits = discover(settings.source, run_date, settings.block_size)
+        _, fingerprint, standing = _looked(run_date, settings, database, clock)
     except SourceMissing as error:
         return RunResult(run_date, "missing", message=str(error))
     except OrdersDaskError:  # the run itself will say it
         return None
-    standing = published_load(database, run_date)
-    if standing and standing.fingerprint == _fingerprint(splits, settings):
+    if standing and standing.fingerprint == fingerprint:
         return _result("up to date", standing, clock)
     return None
+
+
+def _looked(
+    run_date: date, settings: Settings, database: Engine, clock: Clock
+) -> tuple[list[Split], str, LoadStatus | None]:
+    """Discover a run date: its splits, what tells whether they are published already, and what is."""
+    with clock.step("discover"):
+        splits = discover(settings.source, run_date, settings.block_size)
+    return splits, _fingerprint(splits, settings), published_load(database, run_date)
 
 
 def _range(start: date, end: date) -> list[date]:
@@ -232,10 +239,7 @@ def _run(
 ) -> RunResult:
     """Take one run date through the steps."""
     clock = Clock(run_date, listener)
-    with clock.step("discover"):
-        splits = discover(settings.source, run_date, settings.block_size)
-        fingerprint = _fingerprint(splits, settings)
-    standing = published_load(database, run_date)
+    splits, fingerprint, standing = _looked(run_date, settings, database, clock)
     if standing and standing.fingerprint == fingerprint and not force:
         return _result("up to date", standing, clock)
     if dry_run:

@@ -180,8 +180,9 @@ def test_a_sandbox_takes_a_source_of_its_own_bucket_alone(mine: str, theirs: str
     assert out == f"{theirs or mine} \n"
 
 
-def test_a_sandbox_names_a_command_that_is_not_there() -> None:
+def test_a_sandbox_names_a_command_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:
     sandbox("--", "no-such-command", code=2)
+    assert "no-such-command" in capfd.readouterr().err
 
 
 def test_a_sandbox_without_a_command_prints_its_settings_and_stays() -> None:
