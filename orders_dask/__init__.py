@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from orders_dask.errors import (
+    ClusterLost,
     ClusterMismatch,
     DatabaseNotReady,
     DataRefused,
+    LeaseLost,
     LoadWithdrawn,
     OrdersDaskError,
     OutOfBalance,
@@ -22,8 +24,10 @@ from orders_dask.errors import (
     SettingsError,
     SourceChanged,
     SourceMissing,
+    StillInUse,
     TerminalError,
     TransientError,
+    WorkersDied,
 )
 from orders_dask.results import Progress, RunResult
 from orders_dask.settings import Settings, load_settings
@@ -33,9 +37,11 @@ if TYPE_CHECKING:
     from orders_dask.read import read_orders, read_staged
 
 __all__ = [
+    "ClusterLost",
     "ClusterMismatch",
     "DataRefused",
     "DatabaseNotReady",
+    "LeaseLost",
     "LoadWithdrawn",
     "OrdersDaskError",
     "OutOfBalance",
@@ -48,8 +54,10 @@ __all__ = [
     "SettingsError",
     "SourceChanged",
     "SourceMissing",
+    "StillInUse",
     "TerminalError",
     "TransientError",
+    "WorkersDied",
     "backfill",
     "load_settings",
     "read_orders",

@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from threading import Event
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from distributed import CancelledError, Client, Future, KilledWorker, wait
 
-from orders_dask.errors import RunStopped, ServiceUnavailable, TerminalError
+from orders_dask.errors import ClusterLost, RunStopped, WorkersDied
 
 Result = TypeVar("Result")
 
-RETRIES: Final = 2
-"""Times that a task is tried again: pure work may run twice, and effects happen once by their key."""
+Calls = Callable[..., Iterator[tuple[int, Any]]]
+"""`in_window` with its client, name and stop."""
 
 POLL: Final = 0.5
 """Seconds between looks at whether to stop, while no task ends."""
 
 
+class Call(NamedTuple):
+    """One call of a function on a worker."""
+
+    about: str
+    """What it works on, for people."""
+    arguments: tuple[Any, ...]
+    """Small records, without secrets."""
+
+
 def in_window(
     client: Client,
     function: Callable[..., Result],
-    calls: Iterable[tuple[Any, ...]],
+    calls: Iterable[Call],
     *,
     step: str,
     of: str,
@@ -33,12 +42,12 @@ def in_window(
     """Call a function on the workers, `window` calls at a time, and give each call's number and result as it ends.
 
     The next call is submitted when one ends and its future is dropped: a window on the client holds no threads, doesn't
-    leak and follows an elastic cluster, which semaphores and worker resources don't.
+    leak and follows an elastic cluster, which semaphores and worker resources don't. A call whose worker died is made
+    again on another one: pure work may run twice, and effects happen once by their key. An error ends it all: what may
+    pass, the task has tried again by itself (:mod:`orders_dask.patience`).
 
     Parameters
     ----------
-    calls
-        The arguments of each call.
     step, of
         What the task keys begin with: the step, which the dashboard groups by, then the load, in a name that is unique
         on the cluster.
@@ -47,26 +56,28 @@ def in_window(
 
     Raises
     ------
-    TransientError
-        The scheduler was lost, or `stop` was set.
-    TerminalError
+    ClusterLost
+        The scheduler was lost.
+    RunStopped
+        `stop` was set.
+    WorkersDied
         Workers died again and again over the same call.
     """
     waiting = enumerate(calls)
-    running: dict[Future[Any], int] = {}
+    running: dict[Future[Any], tuple[int, str]] = {}
     try:
         while True:
-            for number, arguments in islice(waiting, window - len(running)):
-                future = client.submit(
-                    function, *arguments, key=f"{step}-{of}-{number}", pure=False, retries=RETRIES
-                )
-                running[future] = number
+            for number, call in islice(waiting, window - len(running)):
+                key = f"{step}-{of}-{number}"
+                future = client.submit(function, *call.arguments, key=key, pure=False)
+                running[future] = number, call.about
             if not running:
                 return
             if stop.is_set():
                 raise RunStopped("The run was stopped; what was published stands.")
             for future in _ended(list(running)):
-                yield running.pop(future), _result_of(future)
+                number, about = running.pop(future)
+                yield number, _result_of(future, about)
     finally:
         client.cancel(list(running))
 
@@ -82,19 +93,19 @@ def _ended(futures: list[Future[Any]]) -> set[Future[Any]]:
     return done
 
 
-def _result_of(future: Future[Any]) -> Any:
+def _result_of(future: Future[Any], about: str) -> Any:
     try:
         return future.result()
     except KilledWorker as error:
-        raise TerminalError(
-            f"Workers died again and again over {future.key}: look at their logs, and give them more memory or lower "
-            "ORDERS_DASK_BLOCK_SIZE."
+        raise WorkersDied(
+            f"Workers died again and again over {about}: look at their logs, and give them more memory, lower "
+            "ORDERS_DASK_BLOCK_SIZE, or take the file away; what was published stands."
         ) from error
     except CancelledError as error:
         raise _lost_scheduler() from error
 
 
-def _lost_scheduler() -> ServiceUnavailable:
-    return ServiceUnavailable(
+def _lost_scheduler() -> ClusterLost:
+    return ClusterLost(
         "The Dask scheduler was lost: see that it runs, then give the same command again."
     )

@@ -21,7 +21,7 @@ from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin, ge
 from distributed.comm import core
 from distributed.versions import VersionMismatchWarning
 
-from orders_dask.errors import ClusterMismatch, ServiceUnavailable, SettingsError
+from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
 from orders_dask.settings import Settings, load_settings
 
 CHECKED: Final = ("orders_dask", "dask", "distributed", "pyarrow")
@@ -51,7 +51,7 @@ def connect(
     ------
     SettingsError
         The address is none.
-    ServiceUnavailable
+    ClusterLost
         Nobody answers at the address, or the scheduler has no workers.
     ClusterMismatch
         Client, scheduler and workers don't run the same versions.
@@ -94,7 +94,7 @@ def _running(address: str) -> Iterator[Client]:
     except (ValueError, TypeError) as error:  # no address, or TLS without certificates
         raise SettingsError(f"Can't use the Dask scheduler {address}: {error}.") from error
     except OSError as error:
-        raise ServiceUnavailable(
+        raise ClusterLost(
             f"No Dask scheduler answers at {address}: is it running, and is that its address?"
         ) from error
     with ExitStack() as stack:
@@ -104,7 +104,7 @@ def _running(address: str) -> Iterator[Client]:
         try:
             client.wait_for_workers(1, timeout=WORKER_SECONDS)
         except TimeoutError as error:
-            raise ServiceUnavailable(
+            raise ClusterLost(
                 f"The Dask scheduler at {address} has no workers after {WORKER_SECONDS} s: "
                 f"start some with 'dask worker {address}'."
             ) from error

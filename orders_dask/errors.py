@@ -9,12 +9,16 @@
     │   ├── DataRefused           the dump was refused, nothing published   exit code 3
     │   │   ├── SourceMissing     no file for the run date
     │   │   └── OutOfBalance      the books don't balance
+    │   ├── WorkersDied           again and again over the same file        exit code 3
     │   └── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
     └── TransientError            the same command may work later           exit code 4
-        ├── ServiceUnavailable    PostgreSQL, S3 or the cluster can't be reached
+        ├── ServiceUnavailable    PostgreSQL or S3 can't be reached
+        ├── ClusterLost           the Dask cluster can't be reached
         ├── RunDateHeld           another run holds the run date
+        ├── LeaseLost             this run doesn't hold its run date any more
         ├── LoadWithdrawn         this load was sealed or given up meanwhile
         ├── SourceChanged         a file changed between listing and reading
+        ├── StillInUse            others' transactions are in the way of a partition
         └── RunStopped            the caller stopped the run
 
 Each message is one sentence for people: what is wrong, where, and what to do. Each class takes that sentence as its
@@ -48,6 +52,12 @@ class ClusterMismatch(TerminalError):
     exit_code = 2
 
 
+class WorkersDied(TerminalError):
+    """Workers died again and again over the same input: out of memory, say."""
+
+    exit_code = 3
+
+
 class DatabaseNotReady(TerminalError):
     """The schemas are missing or of another version: run ``orders-dask init``."""
 
@@ -75,11 +85,19 @@ class TransientError(OrdersDaskError):
 
 
 class ServiceUnavailable(TransientError):
-    """PostgreSQL, S3 or the Dask cluster can't be reached."""
+    """PostgreSQL or S3 can't be reached, or broke off."""
+
+
+class ClusterLost(TransientError):
+    """The Dask cluster can't be reached, or was lost."""
 
 
 class RunDateHeld(TransientError):
     """Another run holds the run date."""
+
+
+class LeaseLost(TransientError):
+    """The session that held the run date is gone, and with it the right to publish."""
 
 
 class LoadWithdrawn(TransientError):
@@ -88,6 +106,10 @@ class LoadWithdrawn(TransientError):
 
 class SourceChanged(TransientError):
     """A source file changed between its listing and its reading."""
+
+
+class StillInUse(TransientError):
+    """Transactions of others began before a partition came or went, and have to end first."""
 
 
 class RunStopped(TransientError):

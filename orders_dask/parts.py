@@ -96,6 +96,12 @@ class Part:
     rows: dict[str, int]
     books: dict[str, Any]
 
+    def __str__(self) -> str:
+        """Say what it was made from, for people."""
+        named = [file.name for file in self.files[:1]] or ["no file"]
+        more = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
+        return f"{self.name}, made from {named[0]}{more}"
+
     @property
     def name(self) -> str:
         """The part's own name: ``part=HASH``."""

@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from threading import Event
-from typing import Final, Literal
-from uuid import uuid4
+from typing import Final
 
 from distributed import Client, default_client
 from sqlalchemy import Engine
 
-from orders_dask import stage, steps
-from orders_dask.admission import admit
-from orders_dask.calls import in_window
+from orders_dask import steps
+from orders_dask.attempt import Work, loading
 from orders_dask.cluster import carry_settings, check_versions
 from orders_dask.contract.tables import CONTRACT
 from orders_dask.errors import (
     DataRefused,
     OrdersDaskError,
-    RunDateHeld,
     SettingsError,
     SourceMissing,
 )
 from orders_dask.extract.decode import DECODER
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
-from orders_dask.load import ledger
 from orders_dask.load.connect import engine
-from orders_dask.load.ledger import Lease
-from orders_dask.load.publish import publish, seal
+from orders_dask.load.publish import publish
 from orders_dask.load.report import LoadStatus, published_load
-from orders_dask.load.schema import ensure_leaves, ensure_ready
-from orders_dask.load.verify import verify
+from orders_dask.load.schema import ensure_ready
+from orders_dask.patience import again, patiently
 from orders_dask.results import Clock, Listener, Outcome, RunResult
 from orders_dask.settings import Settings, load_settings
-from orders_dask.stage import Manifest
 
 LOOKS: Final = 4
 """Run dates that are looked at at once: each costs some 0.07 s, half of it latency."""
@@ -94,7 +85,8 @@ def run(
     """
     settings = settings or load_settings()
     run_date = run_date or datetime.now(settings.zone).date() - timedelta(days=1)
-    return _run(
+    stop = Event()
+    result: RunResult = again(stop)(_run)(
         run_date,
         settings,
         _client(client, settings),
@@ -102,8 +94,9 @@ def run(
         force=force,
         dry_run=dry_run,
         listener=listener or (lambda progress: None),
-        stop=Event(),
+        stop=stop,
     )
+    return result
 
 
 def backfill(
@@ -146,7 +139,7 @@ def backfill(
     copies = max(1, settings.copy_connections // dates_in_flight)
     stop = Event()
     one = partial(
-        _run,
+        again(stop)(_run),
         settings=settings.model_copy(update={"copy_connections": copies}),
         client=client,
         database=_database(settings),
@@ -239,62 +232,21 @@ def _run(
 ) -> RunResult:
     """Take one run date through the steps."""
     clock = Clock(run_date, listener)
+    work = Work(settings, client, database, clock, stop)
     splits, fingerprint, standing = _looked(run_date, settings, database, clock)
     if standing and standing.fingerprint == fingerprint and not force:
         return _result("up to date", standing, clock)
     if dry_run:
         return _planned(run_date, splits, replaces=standing is not None, clock=clock)
-    with ledger.hold(database, run_date) as lease:
-        if published_load(database, run_date) != standing:
-            raise RunDateHeld(
-                f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
-            )
-        load_id = ledger.begin(lease, settings.source, fingerprint, _holder())
-        with _ending(lease, load_id, clock):
-            ensure_leaves(lease.connection, run_date)
-            # Load ids are a database's own, and a cluster may serve several.
-            calls = partial(in_window, client, of=f"{load_id}-{uuid4().hex[:8]}", stop=stop)
-            with clock.step("decode", len(splits)) as ended:
-                parts = steps.decoded(calls, splits, run_date, settings, ended)
-            placed = steps.recorded(lease, load_id, parts)
-            admit(parts, settings)
-            with clock.step("resolve"):
-                losers = steps.resolved(calls, placed)
-                names = [part.name for part in parts]
-                lost = {names[index]: rows for index, rows in losers.items()}
-                stage.write_manifest(settings.stage_url, run_date, Manifest(load_id, names, lost))
-            with clock.step("load", len(placed)) as ended:
-                steps.loaded(calls, placed, losers, run_date, load_id, settings, ended)
-            with clock.step("publish"):
-                seal(lease, load_id)
-                verify(lease, load_id, parts=len(parts), decoded=steps.decoded_books(parts))
-                publish(lease, load_id)
+    with loading(work, run_date, standing, fingerprint) as load:
+        parts = steps.decoded(load, splits)
+        steps.loaded(load, parts)
+        with clock.step("publish"):
+            steps.verified(load, parts)
+            publish(load.lease, load.load_id)
     published = published_load(database, run_date)
-    assert published, f"load {load_id} was published, and is not"
+    assert published, f"load {load.load_id} was published, and is not"
     return _result("published", published, clock)
-
-
-@contextmanager
-def _ending(lease: Lease, load_id: int, clock: Clock) -> Iterator[None]:
-    """Write down how a load ended that was not published."""
-    try:
-        yield
-    except BaseException as error:
-        status: Literal["refused", "failed"] = (
-            "refused" if isinstance(error, DataRefused) else "failed"
-        )
-        with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
-            ledger.remember(lease, load_id, seconds=clock.seconds)
-            ledger.finish(lease, load_id, status, _reason(error))
-        raise
-    ledger.remember(lease, load_id, seconds=clock.seconds)
-
-
-def _reason(error: BaseException) -> str:
-    """Say for the ledger why a load ended."""
-    if isinstance(error, OrdersDaskError):
-        return str(error)
-    return "It was stopped." if isinstance(error, KeyboardInterrupt) else repr(error)
 
 
 def _result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:
@@ -333,11 +285,6 @@ def _planned(run_date: date, splits: Sequence[Split], *, replaces: bool, clock: 
     )
 
 
-def _holder() -> str:
-    """Say who runs this, for another run that finds the run date held."""
-    return f"process {os.getpid()} on {socket.gethostname()}"
-
-
 def _client(client: Client | None, settings: Settings) -> Client:
     """Give the client to work with, else the current one, as every Dask library does; its workers get the settings."""
     try:
@@ -354,5 +301,5 @@ def _client(client: Client | None, settings: Settings) -> Client:
 def _database(settings: Settings) -> Engine:
     """Give the engine of the database, which must be initialised."""
     database = engine(settings)
-    ensure_ready(database)
+    patiently(ensure_ready)(database)
     return database

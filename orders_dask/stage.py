@@ -7,7 +7,8 @@
                                               keys.parquet         what decides which version wins
                                               rejected.parquet     what was refused
                                          part.json                 written last: which of the folders is whole
-    STAGE/run_date=2017-11-04/manifest-20261001T043012Z-17.json    the parts of load 17, and which of their rows lost
+    STAGE/run_date=2017-11-04/manifest-20261001T043012Z-17-8f3a….json    the parts of load 17, and which of their rows
+                                         lost; the last piece tells the database, for several may share a stage
 
 A part's name hashes all that its content depends on, so a part that is there is right, whoever wrote it. Each attempt
 to write one has a folder of its own: a task that runs twice, or dies on the way, spoils nothing.
@@ -31,7 +32,7 @@ import pyarrow.parquet as pq
 from orders_dask.books import Books, books
 from orders_dask.contract.arrow import FILE, POSITION, key_schema, staged_schemas
 from orders_dask.contract.findings import Issue
-from orders_dask.contract.tables import CONTRACT, FACTS
+from orders_dask.contract.tables import CONTRACT, FACTS, book_column
 from orders_dask.errors import SourceMissing
 from orders_dask.extract.decode import DECODER
 from orders_dask.extract.records import Split
@@ -46,7 +47,7 @@ KEYS: Final = "keys"
 REJECTED: Final = "rejected"
 RECORD: Final = "part.json"
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of what this module writes: part of every part's identity."""
 
 REJECTED_SCHEMA: Final = pa.schema(
@@ -56,6 +57,7 @@ REJECTED_SCHEMA: Final = pa.schema(
         ("path", pa.string()),
         ("code", pa.string()),
         ("message", pa.string()),
+        *((book_column(fact, "rejected"), pa.int64()) for fact in FACTS),
         ("raw", pa.string()),
     ]
 )
@@ -207,14 +209,17 @@ class Manifest:
 
     Attributes
     ----------
+    installation
+        Whose ledger it is in (``installed.installation``).
     load_id
-        The load in the ledger.
+        The load in that ledger.
     parts
         Names of its parts, in the order of the listing.
     losers
         For each part that has some: the order rows that another version of their order replaces.
     """
 
+    installation: str
     load_id: int
     parts: list[str]
     losers: dict[str, list[int]]
@@ -223,7 +228,8 @@ class Manifest:
 def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
     """Write the manifest of a load beside its parts; their names sort by time."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    url = f"{folder(stage_url, run_date)}/manifest-{now}-{manifest.load_id}.json"
+    name = f"manifest-{now}-{manifest.load_id}-{manifest.installation}.json"
+    url = f"{folder(stage_url, run_date)}/{name}"
     with reaching(url):
         fs, path = filesystem(url)
         fs.pipe_file(path, json.dumps(asdict(manifest)).encode())

@@ -1,22 +1,23 @@
-"""The steps of a run date that the client hands to the workers, and what the ledger keeps of them."""
+"""The steps of a load, in their order, and what the ledger keeps of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from orders_dask import stage, tasks
+from orders_dask.admission import admit
+from orders_dask.attempt import Load
 from orders_dask.books import Books
+from orders_dask.calls import Call
 from orders_dask.contract.tables import FACTS
 from orders_dask.extract.records import Split
 from orders_dask.load import ledger
-from orders_dask.load.ledger import Lease
+from orders_dask.load.publish import seal
+from orders_dask.load.report import installation
+from orders_dask.load.verify import verify
 from orders_dask.parts import Part, Placed, joined_files, place
-from orders_dask.settings import Settings
-
-Calls = Callable[..., Iterator[tuple[int, Any]]]
-"""`in_window` with its client and stop."""
+from orders_dask.stage import Manifest
 
 KEYS_A_TASK: Final = 5_000_000
 """Keys that one resolve task takes: 5 million took 2 s and 120 MB."""
@@ -25,8 +26,51 @@ DECODE_WINDOW: Final = 256
 """Decode tasks submitted at once: enough for a large cluster, and few for a scheduler with 20,000 splits to see."""
 
 
-def recorded(lease: Lease, load_id: int, parts: Sequence[Part]) -> list[Placed]:
+def decoded(load: Load, splits: Sequence[Split]) -> list[Part]:
+    """Make the part of every split, or use the one that is there: decode, normalise and stage are one task."""
+    settings = load.work.settings
+    zone = settings.shop_timezone
+    urls = (stage.part_url(settings.stage_url, load.run_date, split, zone) for split in splits)
+    calls = (Call(str(split), (split, url, zone)) for split, url in zip(splits, urls, strict=True))
+    task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
+    parts: list[Part | None] = [None] * len(splits)
+    with load.work.clock.step("decode", len(splits)) as ended:
+        for number, part in load.calls(task, calls, step=step, window=DECODE_WINDOW):
+            parts[number] = part
+            ended(part.orders)
+    return [part for part in parts if part is not None]
+
+
+def loaded(load: Load, parts: Sequence[Part]) -> None:
+    """Take staged parts into the storage: written down, admitted, resolved and loaded."""
+    placed = _recorded(load, parts)
+    admit(parts, load.work.settings)
+    with load.work.clock.step("resolve"):
+        losers = _resolved(load, placed)
+        _write_manifest(load, parts, losers)
+    with load.work.clock.step("load", len(placed)) as ended:
+        calls = (
+            Call(str(part), (where, load.run_date, load.load_id, losers.get(number, [])))
+            for number, (part, where) in enumerate(zip(parts, placed, strict=True))
+        )
+        copies = load.work.settings.copy_connections
+        for _, orders in load.calls(tasks.load, calls, step="load", window=copies):
+            ended(orders)
+
+
+def verified(load: Load, parts: Sequence[Part]) -> None:
+    """See to it that nothing can be copied into the load any more, and that its books balance."""
+    decoded_books = {
+        fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
+        for fact in FACTS
+    }
+    seal(load.lease, load.load_id)
+    verify(load.lease, load.load_id, parts=len(parts), decoded=decoded_books)
+
+
+def _recorded(load: Load, parts: Sequence[Part]) -> list[Placed]:
     """Write down the files, what was refused and what was repaired, and give each part its place in the ledger."""
+    lease, load_id = load.lease, load.load_id
     files = joined_files(parts)
     ids = dict(zip(files, ledger.record_files(lease, load_id, list(files.values())), strict=True))
     placed = place(parts, ids)
@@ -38,57 +82,20 @@ def recorded(lease: Lease, load_id: int, parts: Sequence[Part]) -> list[Placed]:
     return placed
 
 
-def decoded_books(parts: Sequence[Part]) -> dict[str, Books]:
-    """Add up what the parts decoded, by fact table."""
-    return {
-        fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
-        for fact in FACTS
-    }
-
-
-def decoded(
-    calls: Calls,
-    splits: Sequence[Split],
-    run_date: date,
-    settings: Settings,
-    ended: Callable[[int], None],
-) -> list[Part]:
-    """Make the part of every split, or use the one that is there: decode, normalise and stage are one task."""
-    zone = settings.shop_timezone
-    arguments = [
-        (split, stage.part_url(settings.stage_url, run_date, split, zone), zone) for split in splits
-    ]
-    parts: list[Part | None] = [None] * len(splits)
-    step = "decode-normalise-stage"
-    for number, part in calls(
-        tasks.decode_normalise_stage, arguments, step=step, window=DECODE_WINDOW
-    ):
-        parts[number] = part
-        ended(part.orders)
-    return [part for part in parts if part is not None]
-
-
-def resolved(calls: Calls, placed: Sequence[Placed]) -> dict[int, list[int]]:
+def _resolved(load: Load, placed: Sequence[Placed]) -> dict[int, list[int]]:
     """Find the losers of each part, from keys alone, in as many tasks as bound a task's memory."""
     ranges = 1 + sum(p.part.orders for p in placed) // KEYS_A_TASK
-    arguments = [(placed, ranges, number) for number in range(ranges)]
+    about = f"the keys of {load.run_date}"
+    calls = (Call(about, (placed, ranges, number)) for number in range(ranges))
     losers: dict[int, list[int]] = {}
-    for _, found in calls(tasks.resolve, arguments, step="resolve", window=ranges):
+    for _, found in load.calls(tasks.resolve, calls, step="resolve", window=ranges):
         for part, rows in found.items():
             losers.setdefault(part, []).extend(rows)
     return losers
 
 
-def loaded(
-    calls: Calls,
-    placed: Sequence[Placed],
-    losers: dict[int, list[int]],
-    run_date: date,
-    load_id: int,
-    settings: Settings,
-    ended: Callable[[int], None],
-) -> None:
-    """Load every part without its losers."""
-    arguments = ((p, run_date, load_id, losers.get(n, [])) for n, p in enumerate(placed))
-    for _, orders in calls(tasks.load, arguments, step="load", window=settings.copy_connections):
-        ended(orders)
+def _write_manifest(load: Load, parts: Sequence[Part], losers: dict[int, list[int]]) -> None:
+    names = [part.name for part in parts]
+    lost = {names[index]: rows for index, rows in losers.items()}
+    manifest = Manifest(installation(load.work.database), load.load_id, names, lost)
+    stage.write_manifest(load.work.settings.stage_url, load.run_date, manifest)

@@ -29,6 +29,7 @@ from orders_dask.extract.records import Split
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
 from orders_dask.parts import Part, Placed, StagedFile
+from orders_dask.patience import patiently
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, said
 
@@ -36,6 +37,7 @@ READERS: Final = 8
 """Key files read at once: they are small, so it is latency that counts."""
 
 
+@patiently
 def decode_normalise_stage(split: Split, url: str, zone: str) -> Part:
     """Make the part of a split at `url`, or use the one that is there."""
     blocks = decode(split, ZoneInfo(zone))
@@ -84,7 +86,14 @@ def _of_block(block: Decoded, made: Normalised) -> StagedFile:
 
 
 def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
-    rows = [(file, r.position, r.path, r.code, r.message, r.raw) for r in rejected]
+    rows = [
+        (
+            *(file, r.position, r.path, r.code, r.message),
+            *(r.counts.get(fact.name, 0) for fact in FACTS),
+            r.raw,
+        )
+        for r in rejected
+    ]
     columns = [*zip(*rows, strict=True)] or [()] * len(stage.REJECTED_SCHEMA)
     return pa.table(
         [pa.array(c, f.type) for c, f in zip(columns, stage.REJECTED_SCHEMA, strict=True)],
@@ -92,6 +101,7 @@ def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
     )
 
 
+@patiently
 def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list[int]]:
     """Find which orders lose inside the run date, from the parts' keys alone.
 
@@ -124,6 +134,7 @@ def _range_of_keys(placed: Placed, index: int, ranges: int, number: int) -> pa.T
     return keys.filter(pc.equal(remainder, number))
 
 
+@patiently
 def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> int:
     """Load a part without its losers, once, however often the task runs.
 

@@ -38,13 +38,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
-CONTRACT: Final = 1
-"""Version of this contract: part of every stage part's identity. Raise it when a stored value changes."""
+CONTRACT: Final = 2
+"""Version of this contract: part of every stage part's identity. Raise it when a stored value or a table changes."""
 
 STORE: Final = "orders_store"
 PUBLIC: Final = "orders"
@@ -481,6 +482,32 @@ def _said(dimension: Table) -> Table:
 
 SAID: Final[tuple[Table, ...]] = tuple(_said(dimension) for dimension in DIMENSIONS)
 
+
+def _before(dimension: Table) -> Table:
+    """Declare what publishes overwrote of a dimension: each row as it stood, for a rollback to put back."""
+    key = dimension.info["key"]
+    return Table(
+        f"{dimension.name}_before",
+        METADATA,
+        Column(
+            "turn", ID, Identity(), primary_key=True, comment="Order in which rows were written"
+        ),
+        Column("load_id", ID, nullable=False, comment="The load whose publish overwrote the row"),
+        *(
+            Column(c.name, c.type, comment=c.comment, nullable=c.name not in key)
+            for c in dimension.c
+        ),
+        Index(f"{dimension.name}_before_load_id", "load_id"),
+        Index(f"{dimension.name}_before_key", *key),
+        schema=STORE,
+        comment=f"What publishes overwrote of {PUBLIC}.{dimension.name}, kept for rollback; a row that was not there "
+        "before has no first_seen",
+        info={"key": key},
+    )
+
+
+BEFORE: Final[tuple[Table, ...]] = tuple(_before(dimension) for dimension in DIMENSIONS)
+
 LOADED: Final[tuple[Table, ...]] = (*FACTS, order_version, *SAID)
 """The tables that a part is copied into, in one transaction."""
 
@@ -492,6 +519,13 @@ installed = Table(
     Column("contract", Integer, primary_key=True, comment="Version of the contract"),
     Column("leaf", TEXT, nullable=False, comment="What a leaf of the storage holds: month or day"),
     Column("views", TEXT, nullable=False, comment="Hash of the definitions of the public views"),
+    Column(
+        "installation",
+        TEXT,
+        nullable=False,
+        server_default=func.gen_random_uuid().cast(TEXT),
+        comment="Tells this database's loads from those of others that share its stage",
+    ),
     schema=OPS,
     comment="What `orders-dask init` made, in one row",
 )
@@ -507,6 +541,12 @@ storage_leaf = Table(
         comment="Transactions that began before it was attached: they may not see it, so a publish into it "
         "waits for them; null while nobody has looked",
     ),
+    Column(
+        "leaving",
+        ARRAY(TEXT),
+        comment="Transactions that may still see what was published in it: it is freed when they have ended; null "
+        "while it is kept",
+    ),
     schema=OPS,
     comment="The leaves of the fact storage: a row commits with the leaf in all five tables",
 )
@@ -521,6 +561,7 @@ STATUSES: Final = (
     "refused",  # its data was refused
     "failed",  # it ended with an error
     "abandoned",  # its run died; a later one sealed it off
+    "compared",  # it was loaded only to be compared with what is published
 )
 
 load_run = Table(
@@ -537,6 +578,16 @@ load_run = Table(
     Column("started_at", INSTANT, nullable=False, server_default=func.now(), comment="Begin"),
     Column("finished_at", INSTANT, comment="End, whatever it was"),
     Column("published_at", INSTANT, comment="When it was last published"),
+    Column("replaces", ID, comment="The load that readers saw before, where there was one"),
+    Column(
+        "reversible",
+        FLAG,
+        nullable=False,
+        server_default=false(),
+        comment="Whether its publish can be rolled back: what it replaced and overwrote is kept",
+    ),
+    Column("left_at", INSTANT, comment="When readers stopped seeing it: replaced or withdrawn"),
+    Column("pruned_at", INSTANT, comment="When its rows were removed from the storage"),
     Column("message", TEXT, comment="Why it was refused or failed"),
     Column("seconds", JSONB, comment="Wall seconds of each step"),
     Column("schema_drift", JSONB, comment="Dotted paths of keys that the contract doesn't know"),
@@ -617,7 +668,21 @@ rejected_record = Table(
     ),
     Column("code", TEXT, nullable=False, comment="The contract's code of what is wrong"),
     Column("message", TEXT, nullable=False, comment="What is wrong, for people"),
+    *(
+        Column(
+            book_column(fact, "rejected"),
+            COUNT,
+            nullable=False,
+            comment=f"{fact.name} records refused with it, itself included",
+        )
+        for fact in FACTS
+    ),
     Column("raw", TEXT, comment="The text as it stood, cut at 64 KiB; personal data"),
+    Column(
+        "mended", TEXT, comment="The text as people mended it: a replay reads it instead of raw"
+    ),
+    Column("replayed_in", ID, comment="The load that last read it again"),
+    Column("replay_result", TEXT, comment="What became of it there"),
     Index("rejected_record_load_id", "load_id"),
     schema=OPS,
     comment="What was refused, why, and where it stands",

@@ -40,13 +40,15 @@ def sniffed(chunks: Iterator[bytes]) -> tuple[bool, bytes]:
     ----------
     chunks
         The text, cut anywhere, without a byte-order mark. No more of it is read than must be, and never more than two
-        lines of :data:`~orders_dask.extract.records.MAX_RECORD` bytes.
+        lines of :data:`~orders_dask.extract.records.MAX_RECORD` bytes is held: blank lines before and between them
+        are dropped.
     """
     head, whole = b"", False
     while (delimited := newline_delimited(head, whole)) is None:
         chunk = next(chunks, None)
         whole = chunk is None
-        head = (head + (chunk or b"")).lstrip(BLANKS)
+        first, end, rest = (head + (chunk or b"")).lstrip(BLANKS).partition(b"\n")
+        head = first + end + rest.lstrip(BLANKS)
     return delimited, head
 
 

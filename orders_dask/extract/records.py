@@ -65,6 +65,13 @@ class Split:
     start: int | None = None
     end: int | None = None
 
+    def __str__(self) -> str:
+        """Say what is read, for people."""
+        if self.end is not None:
+            return f"{self.files[0].name}, bytes {self.start} to {self.end}"
+        more = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
+        return self.files[0].name + more
+
     @property
     def identity(self) -> str:
         """What the split's content depends on, as text: the files' names and ETags, and the range."""

@@ -123,7 +123,9 @@ def copy_into(
         yield encoder.write_header()
         for rows in tables:
             columns = {
-                f.name: pa.repeat(given[f.name], rows.num_rows) if f.name in given else rows[f.name]
+                f.name: pa.repeat(pa.scalar(given[f.name], f.type), rows.num_rows)
+                if f.name in given
+                else rows[f.name]
                 for f in schema
             }
             whole = pa.table(columns, schema=schema)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 
@@ -29,7 +30,7 @@ from orders_dask.contract.tables import (
     load_run,
     rejected_record,
 )
-from orders_dask.errors import LoadWithdrawn, RunDateHeld
+from orders_dask.errors import LeaseLost, LoadWithdrawn, RunDateHeld
 from orders_dask.load.connect import driver_cursor, explaining
 from orders_dask.load.copy import copy_into
 from orders_dask.load.locks import Lock, close_load, within
@@ -48,14 +49,42 @@ class Lease:
     Attributes
     ----------
     connection
-        The session that holds the run date's lock, without an open transaction between calls. All that is written
-        of the run date goes through it, so a run that lost the lock finds out at its next step.
+        The session that holds the run date's lock, without an open transaction between calls.
     run_date
         The date of the dump.
     """
 
     connection: Connection
     run_date: date
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a transaction in the session that holds the run date; all that is written of the date goes through it.
+
+        Raises
+        ------
+        LeaseLost
+            The session doesn't hold it any more. SQLAlchemy connects again after a broken connection, without saying so
+            and without the lock: nothing is written then.
+        """
+        holds = {"class": int(Lock.RUN_DATE), "date": self.run_date.toordinal()}
+        with self.connection.begin():
+            if self.connection.scalar(_HOLDS, holds) is None:
+                raise LeaseLost(
+                    f"This run lost its hold on run date {self.run_date}, for its session with PostgreSQL ended: "
+                    "give the same command again, and it goes on from what is staged."
+                )
+            yield self.connection
+
+
+_HOLDS: Final = text(
+    """
+    select pid from pg_locks
+    where locktype = 'advisory' and classid = :class and objid = :date and objsubid = 2
+      and mode = 'ExclusiveLock' and granted and pid = pg_backend_pid()
+      and database = (select oid from pg_database where datname = current_database())
+    """
+)
 
 
 @contextmanager
@@ -76,7 +105,7 @@ def hold(engine: Engine, run_date: date) -> Iterator[Lease]:
             if not within(connection, HELD_PATIENCE, lock):
                 raise RunDateHeld(_held(connection, run_date))
         lease = Lease(connection, run_date)
-        with connection.begin():
+        with lease.transaction():
             left = connection.scalars(select(load_run.c.load_id).where(_active(run_date))).all()
         for load_id in left:
             finish(lease, load_id, "abandoned", "Its run died; a later one sealed it off.")
@@ -123,8 +152,8 @@ def begin(lease: Lease, source: str, fingerprint: str, holder: str) -> int:
         fingerprint=fingerprint,
         holder=holder,
     )
-    with lease.connection.begin():
-        return int(lease.connection.execute(row.returning(load_run.c.load_id)).scalar_one())
+    with lease.transaction() as connection:
+        return int(connection.execute(row.returning(load_run.c.load_id)).scalar_one())
 
 
 class FileRecord(Protocol):
@@ -183,8 +212,8 @@ def record_files(lease: Lease, load_id: int, files: Sequence[FileRecord]) -> lis
     if not rows:
         return []
     row = insert(load_file).returning(load_file.c.file_id, sort_by_parameter_order=True)
-    with lease.connection.begin():
-        return list(lease.connection.scalars(row, rows))
+    with lease.transaction() as connection:
+        return list(connection.scalars(row, rows))
 
 
 def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]]) -> None:
@@ -207,8 +236,8 @@ def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]
         for file_id, issue in issues
     ]
     if rows:
-        with lease.connection.begin():
-            lease.connection.execute(insert(data_issue), rows)
+        with lease.transaction() as connection:
+            connection.execute(insert(data_issue), rows)
 
 
 def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> None:
@@ -217,15 +246,31 @@ def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> N
     Parameters
     ----------
     tables
-        Columns ``source_file_id`` (the ledger's id), ``source_position``, ``path``, ``code``, ``message`` and ``raw``;
-        copied one after another, so there may be any number.
+        As staged (:data:`orders_dask.stage.REJECTED_SCHEMA`), with the ledger's file ids; copied one after another, so
+        there may be any number.
     """
     names = {FILE: rejected_record.c.file_id.name, POSITION: rejected_record.c.position.name}
-    renamed = (
-        table.rename_columns([names.get(c, c) for c in table.column_names]) for table in tables
+    with lease.transaction() as connection, explaining():
+        copy_into(
+            driver_cursor(connection),
+            rejected_record,
+            (
+                table.rename_columns([names.get(c, c) for c in table.column_names])
+                for table in tables
+            ),
+            {"load_id": load_id, **dict.fromkeys(_OF_REPLAY)},
+        )
+
+
+_OF_REPLAY: Final = [
+    c.name
+    for c in (
+        rejected_record.c.mended,
+        rejected_record.c.replayed_in,
+        rejected_record.c.replay_result,
     )
-    with lease.connection.begin(), explaining():
-        copy_into(driver_cursor(lease.connection), rejected_record, renamed, {"load_id": load_id})
+]
+"""What a refused record has only once somebody mended or replayed it."""
 
 
 def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
@@ -240,12 +285,15 @@ def remember(lease: Lease, load_id: int, *, seconds: Mapping[str, float]) -> Non
 
 def _note(lease: Lease, load_id: int, **values: Any) -> None:
     row = update(load_run).where(load_run.c.load_id == load_id)
-    with lease.connection.begin():
-        lease.connection.execute(row.values(values))
+    with lease.transaction() as connection:
+        connection.execute(row.values(values))
 
 
 def finish(
-    lease: Lease, load_id: int, status: Literal["refused", "failed", "abandoned"], message: str
+    lease: Lease,
+    load_id: int,
+    status: Literal["refused", "failed", "abandoned", "compared"],
+    message: str | None = None,
 ) -> None:
     """End a load that will not be published; one that has ended already stays as it is.
 
@@ -253,9 +301,9 @@ def finish(
     commit any more.
     """
     ended = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status.in_(ACTIVE))
-    with lease.connection.begin():
-        close_load(lease.connection, load_id, patience=0.1)
-        lease.connection.execute(
+    with lease.transaction() as connection:
+        close_load(connection, load_id, patience=0.1)
+        connection.execute(
             ended.values(status=status, message=message, finished_at=func.clock_timestamp())
         )
 

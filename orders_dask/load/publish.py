@@ -36,7 +36,7 @@ from orders_dask.contract.tables import (
     published,
     storage_leaf,
 )
-from orders_dask.errors import LoadWithdrawn, ServiceUnavailable
+from orders_dask.errors import LoadWithdrawn, StillInUse
 from orders_dask.load.connect import driver_cursor, explaining
 from orders_dask.load.ledger import Lease, advance
 from orders_dask.load.locks import Lock, close_load
@@ -62,9 +62,9 @@ def seal(lease: Lease, load_id: int) -> None:
     LoadWithdrawn
         The load is not ``loading``.
     """
-    with lease.connection.begin():
-        close_load(lease.connection, load_id, SEAL_PATIENCE)
-        advance(lease.connection, load_id, "loading", "sealed")
+    with lease.transaction() as connection:
+        close_load(connection, load_id, SEAL_PATIENCE)
+        advance(connection, load_id, "loading", "sealed")
 
 
 def publish(lease: Lease, load_id: int) -> None:
@@ -77,13 +77,13 @@ def publish(lease: Lease, load_id: int) -> None:
     ------
     LoadWithdrawn
         The load is not verified, or another run took the run date over.
-    ServiceUnavailable
+    StillInUse
         Transactions from before a new leaf went on too long; the message names their processes.
     """
-    connection, run_date = lease.connection, lease.run_date
-    _await_readers(connection, run_date)
-    _analyse(connection)
-    with connection.begin():
+    run_date = lease.run_date
+    _await_readers(lease.connection, run_date)
+    _analyse(lease.connection)
+    with lease.transaction() as connection:
         # A statement of its own: the next one's snapshot is taken when the lock is there.
         connection.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
         _check_publishable(connection, run_date, load_id)
@@ -221,7 +221,7 @@ def _await_readers(connection: Connection, run_date: date) -> None:
                 connection.execute(update(storage_leaf).where(*holds).values(watch=[]))
                 return
         if time.monotonic() > deadline:
-            raise ServiceUnavailable(
+            raise StillInUse(
                 f"Run date {run_date} waits for transactions that began before its partitions were made, of the "
                 f"PostgreSQL processes {', '.join(map(str, pids))}: end them, then run it again."
             )

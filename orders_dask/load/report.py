@@ -13,6 +13,7 @@ from orders_dask.contract.tables import (
     book_column,
     fact_order,
     fact_order_line,
+    installed,
     load_file,
     load_run,
     rejected_record,
@@ -88,6 +89,12 @@ def published_load(engine: Engine, run_date: date) -> LoadStatus | None:
     seen = (load_run.c.run_date == run_date) & (load_run.c.status == "published")
     found = _statuses(engine, select(load_run).where(seen).cte())
     return found[0] if found else None
+
+
+def installation(engine: Engine) -> str:
+    """Give what tells this database's loads from those of others that share its stage."""
+    with engine.connect() as connection:
+        return str(connection.scalar(select(installed.c.installation)))
 
 
 def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:

@@ -63,8 +63,7 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
     LoadWithdrawn
         The load is not ``sealed``.
     """
-    connection = lease.connection
-    with connection.begin():
+    with lease.transaction() as connection:
         # Fresh rows have no statistics yet, and for a handful nested loops look best: 25,000 orders with 60,000 lines
         # took over 5 minutes.
         connection.execute(select(func.set_config("enable_nestloop", "off", True)))

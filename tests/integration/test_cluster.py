@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from orders_dask import cluster
 from orders_dask.cluster import carry_settings, connect, worker_settings
-from orders_dask.errors import ClusterMismatch, ServiceUnavailable, SettingsError
+from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
 from orders_dask.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ def test_local_clusters_run_side_by_side_without_a_warning() -> None:
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     with (
-        pytest.raises(ServiceUnavailable, match=re.escape("answers at tcp://127.0.0.1:1:")),
+        pytest.raises(ClusterLost, match=re.escape("answers at tcp://127.0.0.1:1:")),
         connect(MINE, "tcp://127.0.0.1:1"),
     ):
         pass
@@ -136,7 +136,7 @@ def test_a_scheduler_without_workers_is_said_to_have_none(
     monkeypatch.setattr(cluster, "WORKER_SECONDS", 0.5)
     with (
         scheduler(tmp_path) as address,
-        pytest.raises(ServiceUnavailable, match=f"{re.escape(address)} has no workers after 0.5 s"),
+        pytest.raises(ClusterLost, match=f"{re.escape(address)} has no workers after 0.5 s"),
         connect(MINE, address),
     ):
         pass

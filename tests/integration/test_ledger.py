@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.rules import Issue
-from orders_dask.contract.tables import FACTS
+from orders_dask.contract.tables import FACTS, book_column
 from orders_dask.errors import LoadWithdrawn, RunDateHeld
 from orders_dask.load import ledger
 from orders_dask.load.copy import load_part
@@ -100,6 +100,7 @@ def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
             "path": columns[1],
             "code": columns[2],
             "message": ["why"] * len(rows),
+            **{book_column(fact, "rejected"): [1] * len(rows) for fact in FACTS},
             "raw": ["{"] * len(rows),
         }
     )

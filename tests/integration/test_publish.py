@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from orders_dask.books import Books, books
-from orders_dask.errors import LoadWithdrawn, OutOfBalance, ServiceUnavailable
+from orders_dask.errors import LoadWithdrawn, OutOfBalance, StillInUse
 from orders_dask.load import ledger
 from orders_dask.load import publish as publishing
 from orders_dask.load.copy import load_part
@@ -194,7 +194,7 @@ def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
         pid = reader.scalar(text("select pg_backend_pid()"))
         assert reader.scalar(count) == 0
         load_id = verified(lease, {"fact_order": [order(1)]})
-        with pytest.raises(ServiceUnavailable, match=rf"processes {pid}: end them"):
+        with pytest.raises(StillInUse, match=rf"processes {pid}: end them"):
             publish(lease, load_id)
         reader.rollback()
         publish(lease, load_id)

@@ -153,9 +153,9 @@ def test_a_database_of_another_contract_is_not_ready(warehouse: Engine) -> None:
     ensure_ready(warehouse)
     with warehouse.begin() as connection:
         connection.execute(text("update orders_ops.installed set contract = contract + 1"))
-    with pytest.raises(DatabaseNotReady, match="version 2 of the contract and this is version 1"):
+    with pytest.raises(DatabaseNotReady, match="version 3 of the contract and this is version 2"):
         ensure_ready(warehouse)
-    with pytest.raises(DatabaseNotReady, match="version 2 of the contract and this is version 1"):
+    with pytest.raises(DatabaseNotReady, match="version 3 of the contract and this is version 2"):
         initialise(warehouse)
 
 

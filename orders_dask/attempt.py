@@ -1,0 +1,138 @@
+"""One load of a run date, from its beginning to its end: who holds the date, and how the load ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from threading import Event
+from typing import Literal
+from uuid import uuid4
+
+from distributed import Client
+from sqlalchemy import Engine
+
+from orders_dask.calls import Calls, in_window
+from orders_dask.errors import DataRefused, OrdersDaskError, RunDateHeld
+from orders_dask.load import ledger
+from orders_dask.load.ledger import Lease
+from orders_dask.load.report import LoadStatus, published_load
+from orders_dask.load.schema import ensure_leaves
+from orders_dask.results import Clock
+from orders_dask.settings import Settings
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run date is worked on with.
+
+    Attributes
+    ----------
+    settings
+        The run's.
+    client
+        Of the Dask cluster.
+    database
+        Initialised.
+    clock
+        Times the steps, and tells how far they are.
+    stop
+        Set when the run is to stop at its next look.
+    """
+
+    settings: Settings
+    client: Client
+    database: Engine
+    clock: Clock
+    stop: Event
+
+
+@dataclass(frozen=True)
+class Load:
+    """A load that is being made.
+
+    Attributes
+    ----------
+    lease
+        The right to work on its run date.
+    load_id
+        The load in the ledger.
+    work
+        What it is made with.
+    calls
+        Calls functions on the workers, for this load.
+    """
+
+    lease: Lease
+    load_id: int
+    work: Work
+    calls: Calls
+
+    @property
+    def run_date(self) -> date:
+        """The date of the dump."""
+        return self.lease.run_date
+
+
+@contextmanager
+def loading(
+    work: Work, run_date: date, standing: LoadStatus | None, fingerprint: str
+) -> Iterator[Load]:
+    """Hold a run date and begin a load of it; at the end write down how it ended, where it was not published.
+
+    Parameters
+    ----------
+    standing
+        What was published when the run looked.
+    fingerprint
+        What tells whether the same would be loaded again.
+
+    Raises
+    ------
+    RunDateHeld
+        Another run holds the run date, or published it since the run looked.
+    """
+    with ledger.hold(work.database, run_date) as lease:
+        if published_load(work.database, run_date) != standing:
+            raise RunDateHeld(
+                f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
+            )
+        load_id = ledger.begin(lease, work.settings.source, fingerprint, _holder())
+        with _ending(lease, load_id, work.clock):
+            ensure_leaves(lease.connection, run_date)
+            # Load ids are a database's own, and a cluster may serve several.
+            name = f"{load_id}-{uuid4().hex[:8]}"
+            calls = partial(in_window, work.client, of=name, stop=work.stop)
+            yield Load(lease, load_id, work, calls)
+
+
+@contextmanager
+def _ending(lease: Lease, load_id: int, clock: Clock) -> Iterator[None]:
+    """Write down how a load ended that was not published."""
+    try:
+        yield
+    except BaseException as error:
+        status: Literal["refused", "failed"] = (
+            "refused" if isinstance(error, DataRefused) else "failed"
+        )
+        with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
+            ledger.remember(lease, load_id, seconds=clock.seconds)
+            ledger.finish(lease, load_id, status, _reason(error))
+        raise
+    ledger.remember(lease, load_id, seconds=clock.seconds)
+
+
+def _reason(error: BaseException) -> str:
+    """Say for the ledger why a load ended."""
+    if isinstance(error, OrdersDaskError):
+        return str(error)
+    return "It was stopped." if isinstance(error, KeyboardInterrupt) else repr(error)
+
+
+def _holder() -> str:
+    """Say who runs this, for another run that finds the run date held."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
