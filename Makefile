@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test chaos check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -21,8 +21,12 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this machine and show them
 	$(BIN)/orders-dask demo
 
-test: $(INSTALLED) ## Run all tests, on all cores
-	$(BIN)/pytest -n auto --dist worksteal
+test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores
+	$(BIN)/pytest -n auto --dist worksteal -m "not chaos"
+
+chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, and many schedules of publishing
+	$(BIN)/pytest tests/chaos -n 2 --dist worksteal
+	ORDERS_DASK_SCHEDULES=60 $(BIN)/pytest tests/integration/test_schedules.py tests/integration/test_readers.py -n 2
 
 check: $(INSTALLED) ## Lint, format and types
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from orders_dask.errors import (
     DataRefused,
     LeaseLost,
     LoadWithdrawn,
+    NotKept,
     OrdersDaskError,
     OutOfBalance,
     RunDateHeld,
@@ -29,12 +30,16 @@ from orders_dask.errors import (
     TransientError,
     WorkersDied,
 )
-from orders_dask.results import Progress, RunResult
+from orders_dask.results import Plan, Progress, ReplayResult, RunResult
 from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from orders_dask.compare import diff
+    from orders_dask.housekeeping import drop, prune
+    from orders_dask.load.rollback import rollback
     from orders_dask.pipeline import backfill, run
     from orders_dask.read import read_orders, read_staged
+    from orders_dask.replaying import replay
 
 __all__ = [
     "ClusterLost",
@@ -43,9 +48,12 @@ __all__ = [
     "DatabaseNotReady",
     "LeaseLost",
     "LoadWithdrawn",
+    "NotKept",
     "OrdersDaskError",
     "OutOfBalance",
+    "Plan",
     "Progress",
+    "ReplayResult",
     "RunDateHeld",
     "RunResult",
     "RunStopped",
@@ -59,14 +67,24 @@ __all__ = [
     "TransientError",
     "WorkersDied",
     "backfill",
+    "diff",
+    "drop",
     "load_settings",
+    "prune",
     "read_orders",
     "read_staged",
+    "replay",
+    "rollback",
     "run",
 ]
 
 _HEAVY = {
     "backfill": "orders_dask.pipeline",
+    "diff": "orders_dask.compare",
+    "replay": "orders_dask.replaying",
+    "drop": "orders_dask.housekeeping",
+    "prune": "orders_dask.housekeeping",
+    "rollback": "orders_dask.load.rollback",
     "run": "orders_dask.pipeline",
     "read_orders": "orders_dask.read",
     "read_staged": "orders_dask.read",

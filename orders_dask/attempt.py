@@ -17,11 +17,11 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.calls import Calls, in_window
-from orders_dask.errors import DataRefused, OrdersDaskError, RunDateHeld
+from orders_dask.errors import DataRefused, OrdersDaskError, RunDateHeld, TransientError
 from orders_dask.load import ledger
+from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.ledger import Lease
 from orders_dask.load.report import LoadStatus, published_load
-from orders_dask.load.schema import ensure_leaves
 from orders_dask.results import Clock
 from orders_dask.settings import Settings
 
@@ -123,7 +123,9 @@ def _ending(lease: Lease, load_id: int, clock: Clock) -> Iterator[None]:
             ledger.remember(lease, load_id, seconds=clock.seconds)
             ledger.finish(lease, load_id, status, _reason(error))
         raise
-    ledger.remember(lease, load_id, seconds=clock.seconds)
+    # The load has ended well, also where its session broke with the last commit: then its seconds are not known.
+    with suppress(TransientError):
+        ledger.remember(lease, load_id, seconds=clock.seconds)
 
 
 def _reason(error: BaseException) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from threading import Event
 from typing import Any, Final, NamedTuple, TypeVar
 
 from distributed import CancelledError, Client, Future, KilledWorker, wait
+from distributed.client import ClosedClientError
+from distributed.comm.core import CommClosedError
 
 from orders_dask.errors import ClusterLost, RunStopped, WorkersDied
 
@@ -69,7 +72,8 @@ def in_window(
         while True:
             for number, call in islice(waiting, window - len(running)):
                 key = f"{step}-{of}-{number}"
-                future = client.submit(function, *call.arguments, key=key, pure=False)
+                with _scheduler_there():
+                    future = client.submit(function, *call.arguments, key=key, pure=False)
                 running[future] = number, call.about
             if not running:
                 return
@@ -79,33 +83,40 @@ def in_window(
                 number, about = running.pop(future)
                 yield number, _result_of(future, about)
     finally:
-        client.cancel(list(running))
+        with suppress(*_LOST):
+            client.cancel(list(running))
 
 
 def _ended(futures: list[Future[Any]]) -> set[Future[Any]]:
     """Wait a while for some to end."""
     try:
-        done: set[Future[Any]] = wait(futures, timeout=POLL, return_when="FIRST_COMPLETED").done
+        with _scheduler_there():
+            done: set[Future[Any]] = wait(futures, timeout=POLL, return_when="FIRST_COMPLETED").done
     except TimeoutError:
         return set()
-    except CancelledError as error:
-        raise _lost_scheduler() from error
     return done
 
 
 def _result_of(future: Future[Any], about: str) -> Any:
     try:
-        return future.result()
+        with _scheduler_there():
+            return future.result()
     except KilledWorker as error:
         raise WorkersDied(
             f"Workers died again and again over {about}: look at their logs, and give them more memory, lower "
             "ORDERS_DASK_BLOCK_SIZE, or take the file away; what was published stands."
         ) from error
-    except CancelledError as error:
-        raise _lost_scheduler() from error
 
 
-def _lost_scheduler() -> ClusterLost:
-    return ClusterLost(
-        "The Dask scheduler was lost: see that it runs, then give the same command again."
-    )
+_LOST: Final = (CancelledError, ClosedClientError, CommClosedError)
+"""What a client says, now and then, when its scheduler is gone."""
+
+
+@contextmanager
+def _scheduler_there() -> Iterator[None]:
+    try:
+        yield
+    except _LOST as error:
+        raise ClusterLost(
+            "The Dask scheduler was lost: see that it runs, then give the same command again."
+        ) from error

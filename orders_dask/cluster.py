@@ -101,6 +101,9 @@ def _running(address: str) -> Iterator[Client]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says more
             client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
+        # A scheduler that is lost is told by an error of ours; the client would write a traceback besides.
+        for name in ("distributed.client", "distributed.comm"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             client.wait_for_workers(1, timeout=WORKER_SECONDS)
         except TimeoutError as error:

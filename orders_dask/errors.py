@@ -10,6 +10,7 @@
     │   │   ├── SourceMissing     no file for the run date
     │   │   └── OutOfBalance      the books don't balance
     │   ├── WorkersDied           again and again over the same file        exit code 3
+    │   ├── NotKept               what to go back to isn't there (any more) exit code 3
     │   └── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
     └── TransientError            the same command may work later           exit code 4
         ├── ServiceUnavailable    PostgreSQL or S3 can't be reached
@@ -54,6 +55,12 @@ class ClusterMismatch(TerminalError):
 
 class WorkersDied(TerminalError):
     """Workers died again and again over the same input: out of memory, say."""
+
+    exit_code = 3
+
+
+class NotKept(TerminalError):
+    """What a rollback or a comparison needs was never there, or was pruned."""
 
     exit_code = 3
 

@@ -14,10 +14,10 @@ from typing import Final
 from distributed import Client, default_client
 from sqlalchemy import Engine
 
-from orders_dask import steps
+from orders_dask import stage, steps
 from orders_dask.attempt import Work, loading
 from orders_dask.cluster import carry_settings, check_versions
-from orders_dask.contract.tables import CONTRACT
+from orders_dask.contract.tables import CONTRACT, fact_order_line
 from orders_dask.errors import (
     DataRefused,
     OrdersDaskError,
@@ -31,8 +31,8 @@ from orders_dask.load.connect import engine
 from orders_dask.load.publish import publish
 from orders_dask.load.report import LoadStatus, published_load
 from orders_dask.load.schema import ensure_ready
-from orders_dask.patience import again, patiently
-from orders_dask.results import Clock, Listener, Outcome, RunResult
+from orders_dask.patience import again, in_turn, patiently
+from orders_dask.results import Clock, Listener, Outcome, Plan, RunResult
 from orders_dask.settings import Settings, load_settings
 
 LOOKS: Final = 4
@@ -62,7 +62,7 @@ def run(
     force
         Load and publish it also where its files, contract and settings are those that are published.
     dry_run
-        Only say what would be done.
+        Only say what would be done (:class:`~orders_dask.results.Plan`); no client is needed.
     listener
         Called with each step's progress.
 
@@ -89,10 +89,9 @@ def run(
     result: RunResult = again(stop)(_run)(
         run_date,
         settings,
-        _client(client, settings),
-        _database(settings),
+        None if dry_run else usable_client(client, settings),
+        ready_database(settings),
         force=force,
-        dry_run=dry_run,
         listener=listener or (lambda progress: None),
         stop=stop,
     )
@@ -112,7 +111,7 @@ def backfill(
 ) -> list[RunResult]:
     """Bring a range of run dates from their dumps to their publications, several at a time.
 
-    A date that fails does not stop the others: its result says why.
+    A date that fails does not stop the others: its result says why. One that another run holds is waited for.
 
     Parameters
     ----------
@@ -135,16 +134,15 @@ def backfill(
     """
     run_dates = _range(start, end)
     settings = settings or load_settings()
-    client = _client(client, settings)
+    client = None if dry_run else usable_client(client, settings)
     copies = max(1, settings.copy_connections // dates_in_flight)
     stop = Event()
     one = partial(
-        again(stop)(_run),
+        in_turn(stop)(again(stop)(_run)),
         settings=settings.model_copy(update={"copy_connections": copies}),
         client=client,
-        database=_database(settings),
+        database=ready_database(settings),
         force=force,
-        dry_run=dry_run,
         listener=listener or (lambda progress: None),
         stop=stop,
     )
@@ -167,7 +165,7 @@ def settled(start: date, end: date, *, settings: Settings | None = None) -> list
         One a run date, ``up to date`` or ``missing``; None if for any of them there is work, or something in the way.
     """
     settings = settings or load_settings()
-    look = partial(_settled, settings=settings, database=_database(settings))
+    look = partial(_settled, settings=settings, database=ready_database(settings))
     found = []
     with ThreadPoolExecutor(LOOKS, thread_name_prefix="run-date") as pool:
         for result in pool.map(look, _range(start, end)):
@@ -181,17 +179,17 @@ def settled(start: date, end: date, *, settings: Settings | None = None) -> list
 def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
     clock = Clock(run_date, lambda progress: None)
     try:
-        _, fingerprint, standing = _looked(run_date, settings, database, clock)
+        _, fingerprint, standing = looked(run_date, settings, database, clock)
     except SourceMissing as error:
         return RunResult(run_date, "missing", message=str(error))
     except OrdersDaskError:  # the run itself will say it
         return None
     if standing and standing.fingerprint == fingerprint:
-        return _result("up to date", standing, clock)
+        return standing_result("up to date", standing, clock)
     return None
 
 
-def _looked(
+def looked(
     run_date: date, settings: Settings, database: Engine, clock: Clock
 ) -> tuple[list[Split], str, LoadStatus | None]:
     """Discover a run date: its splits, what tells whether they are published already, and what is."""
@@ -222,22 +220,21 @@ def _as_result(one: Callable[[date], RunResult], run_date: date) -> RunResult:
 def _run(
     run_date: date,
     settings: Settings,
-    client: Client,
+    client: Client | None,
     database: Engine,
     *,
     force: bool,
-    dry_run: bool,
     listener: Listener,
     stop: Event,
 ) -> RunResult:
-    """Take one run date through the steps."""
+    """Take one run date through the steps; without a client only say what would be done."""
     clock = Clock(run_date, listener)
-    work = Work(settings, client, database, clock, stop)
-    splits, fingerprint, standing = _looked(run_date, settings, database, clock)
+    splits, fingerprint, standing = looked(run_date, settings, database, clock)
     if standing and standing.fingerprint == fingerprint and not force:
-        return _result("up to date", standing, clock)
-    if dry_run:
-        return _planned(run_date, splits, replaces=standing is not None, clock=clock)
+        return standing_result("up to date", standing, clock)
+    if client is None:
+        return _planned(run_date, splits, settings, standing, clock)
+    work = Work(settings, client, database, clock, stop)
     with loading(work, run_date, standing, fingerprint) as load:
         parts = steps.decoded(load, splits)
         steps.loaded(load, parts)
@@ -246,10 +243,10 @@ def _run(
             publish(load.lease, load.load_id)
     published = published_load(database, run_date)
     assert published, f"load {load.load_id} was published, and is not"
-    return _result("published", published, clock)
+    return standing_result("published", published, clock)
 
 
-def _result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:
+def standing_result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:
     """Say how a run date stands, from the ledger."""
     return RunResult(
         load.run_date,
@@ -271,21 +268,40 @@ def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
     return sha256(decides.encode()).hexdigest()
 
 
-def _planned(run_date: date, splits: Sequence[Split], *, replaces: bool, clock: Clock) -> RunResult:
-    """Say what a run would read and replace."""
-    files = [file for split in splits for file in split.files]
-    names = {file.url: file.size for file in files}
+def _planned(
+    run_date: date,
+    splits: Sequence[Split],
+    settings: Settings,
+    standing: LoadStatus | None,
+    clock: Clock,
+) -> RunResult:
+    """Say what a run would read and replace, and what of it is staged already."""
+    zone = settings.shop_timezone
+    urls = [stage.part_url(settings.stage_url, run_date, split, zone) for split in splits]
+    staged = [part for part in stage.find_parts(urls) if part]
+    sizes = {file.name: file.size for split in splits for file in split.files}
+    plan = Plan(
+        files=len(sizes),
+        bytes=sum(sizes.values()),
+        tasks=len(splits),
+        staged=len(staged),
+        staged_orders=sum(part.orders for part in staged),
+        staged_lines=sum(part.rows.get(fact_order_line.name, 0) for part in staged),
+        replaces=standing.load_id if standing else None,
+        replaced_orders=standing.orders if standing else 0,
+        replaced_lines=standing.lines if standing else 0,
+    )
     return RunResult(
         run_date,
         "planned",
-        files=len(names),
+        files=plan.files,
         seconds=clock.total,
-        message=f"Would read {sum(names.values()):,} bytes of {len(names):,} files in {len(splits):,} tasks"
-        + (" and replace what is published." if replaces else "."),
+        message=str(plan),
+        plan=plan,
     )
 
 
-def _client(client: Client | None, settings: Settings) -> Client:
+def usable_client(client: Client | None, settings: Settings) -> Client:
     """Give the client to work with, else the current one, as every Dask library does; its workers get the settings."""
     try:
         client = client or default_client()
@@ -298,7 +314,7 @@ def _client(client: Client | None, settings: Settings) -> Client:
     return client
 
 
-def _database(settings: Settings) -> Engine:
+def ready_database(settings: Settings) -> Engine:
     """Give the engine of the database, which must be initialised."""
     database = engine(settings)
     patiently(ensure_ready)(database)

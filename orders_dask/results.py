@@ -3,13 +3,58 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
 Outcome = Literal["published", "up to date", "missing", "planned", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes
+    ----------
+    files, bytes
+        Number of the files that it would read, and their size as stored.
+    tasks, staged
+        Tasks that would decode them, and how many of these would find their work staged already.
+    staged_orders, staged_lines
+        Orders and lines that are staged already, versions that lose inside the run date counted.
+    replaces
+        The published load that it would replace; None where nothing is published.
+    replaced_orders, replaced_lines
+        Orders and lines of that load.
+    """
+
+    files: int
+    bytes: int
+    tasks: int
+    staged: int
+    staged_orders: int
+    staged_lines: int
+    replaces: int | None
+    replaced_orders: int
+    replaced_lines: int
+
+    def __str__(self) -> str:
+        """Say it in sentences."""
+        decode = self.tasks - self.staged
+        told = f"Would read {self.files:,} files of {self.bytes:,} bytes in {self.tasks:,} tasks"
+        if self.staged:
+            told += (
+                f", of which {self.staged:,} are staged already ({self.staged_orders:,} orders, "
+                f"{self.staged_lines:,} lines) and {decode:,} are to be decoded"
+            )
+        if self.replaces is None:
+            return f"{told}. Nothing is published that it would replace."
+        return (
+            f"{told}. Would replace load {self.replaces} with its {self.replaced_orders:,} orders and "
+            f"{self.replaced_lines:,} lines."
+        )
 
 
 @dataclass(frozen=True)
@@ -35,6 +80,8 @@ class RunResult:
         One sentence for people, where there is something to say.
     exit_code
         That of the error which ended it, for the command line; 0 where none did.
+    plan
+        What would be done, in a dry run.
     """
 
     run_date: date
@@ -48,6 +95,32 @@ class RunResult:
     seconds: float = 0.0
     message: str | None = None
     exit_code: int = 0
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What became of the rejected records of a run date that were read again.
+
+    Attributes
+    ----------
+    run_date
+        The date of the dump.
+    taken_in
+        Number of records that are orders now.
+    lost
+        Number of those that another version of their order replaces inside the run date.
+    still
+        Number of records that are rejected still, by code, or by the reason why they can't be read again.
+    standing
+        How the run date stands: ``published`` with what was taken in, or ``up to date`` where nothing was.
+    """
+
+    run_date: date
+    taken_in: int
+    lost: int
+    still: Mapping[str, int]
+    standing: RunResult
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@
                                               …
                                               keys.parquet         what decides which version wins
                                               rejected.parquet     what was refused
+                                              replayed.parquet     what became of refused records, read again
                                          part.json                 written last: which of the folders is whole
-    STAGE/run_date=2017-11-04/manifest-20261001T043012Z-17-8f3a….json    the parts of load 17, and which of their rows
+    STAGE/run_date=2017-11-04/manifest-20261001T043012.104Z-17-8f….json  the parts of load 17, and which of their rows
                                          lost; the last piece tells the database, for several may share a stage
 
 A part's name hashes all that its content depends on, so a part that is there is right, whoever wrote it. Each attempt
@@ -18,22 +19,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError, ClientError
+from fsspec import AbstractFileSystem
+from s3fs.utils import FileExpired
 
 from orders_dask.books import Books, books
-from orders_dask.contract.arrow import FILE, POSITION, key_schema, staged_schemas
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
 from orders_dask.contract.findings import Issue
 from orders_dask.contract.tables import CONTRACT, FACTS, book_column
-from orders_dask.errors import SourceMissing
+from orders_dask.errors import SourceChanged, SourceMissing
 from orders_dask.extract.decode import DECODER
 from orders_dask.extract.records import Split
 from orders_dask.extract.store import filesystem, reaching
@@ -45,7 +51,17 @@ FLUSH: Final = 64 << 20
 CODEC: Final = "zstd"
 KEYS: Final = "keys"
 REJECTED: Final = "rejected"
+REPLAYED: Final = "replayed"
 RECORD: Final = "part.json"
+
+FRESH: Final = timedelta(days=1)
+"""Age up to which the record of a part that is used again needs no writing."""
+
+READERS: Final = 8
+"""Small files of parts that are fetched at once, while the worker's memory holds them."""
+
+LOOKS: Final = 16
+"""Records of parts that are looked for at once: they are small, so it is latency that counts."""
 
 FORMAT: Final = 2
 """Version of what this module writes: part of every part's identity."""
@@ -62,6 +78,18 @@ REJECTED_SCHEMA: Final = pa.schema(
     ]
 )
 
+REPLAYED_SCHEMA: Final = pa.schema(
+    [
+        ("file_id", pa.int64()),
+        ("position", pa.int64()),
+        ("order_id", pa.int64()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        (ORDER_ROW, pa.int64()),
+    ]
+)
+"""What became of each record that a replay read: the order that it is, or what is wrong with it still."""
+
 
 def folder(stage_url: str, run_date: date) -> str:
     """Give the URL of the folder of a run date's parts."""
@@ -70,8 +98,17 @@ def folder(stage_url: str, run_date: date) -> str:
 
 def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
     """Give the URL of the part that holds `split`: it hashes all that the content depends on."""
-    identity = json.dumps([FORMAT, split.identity, CONTRACT, DECODER, zone])
-    return f"{folder(stage_url, run_date)}/part={sha256(identity.encode()).hexdigest()[:32]}"
+    return _named(stage_url, run_date, [FORMAT, split.identity, CONTRACT, DECODER, zone])
+
+
+def replay_url(stage_url: str, run_date: date, identity: str, zone: str) -> str:
+    """Give the URL of the part made from refused records; `identity` stands for them and their texts."""
+    return _named(stage_url, run_date, [FORMAT, REPLAYED, identity, CONTRACT, DECODER, zone])
+
+
+def _named(stage_url: str, run_date: date, identity: Sequence[object]) -> str:
+    name = sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    return f"{folder(stage_url, run_date)}/part={name}"
 
 
 def find_part(url: str) -> Part | None:
@@ -84,6 +121,34 @@ def find_part(url: str) -> Part | None:
         return None
     files = [_staged_file(file) for file in record.pop("files")]
     return Part(url, files=files, **record)
+
+
+def use_part(url: str) -> Part | None:
+    """Find the part at `url` for a load that is going to use it: prune counts its age from here."""
+    part = find_part(url)
+    try:
+        with reaching(url):
+            fs, path = filesystem(f"{url}/{RECORD}")
+            if part and datetime.now(UTC) - fs.modified(path) > FRESH:
+                write_record(part)
+    except FileNotFoundError:
+        return None
+    return part
+
+
+def write_record(part: Part) -> None:
+    """Write the record of a part, which makes it whole."""
+    record = {name: value for name, value in asdict(part).items() if name != "url"}
+    url = f"{part.url}/{RECORD}"
+    with reaching(url):
+        fs, path = filesystem(url)
+        fs.pipe_file(path, json.dumps(record).encode())
+
+
+def find_parts(urls: Iterable[str]) -> list[Part | None]:
+    """Read the records of several parts (:func:`find_part`), some at once."""
+    with ThreadPoolExecutor(LOOKS) as pool:
+        return list(pool.map(find_part, urls))
 
 
 def _staged_file(record: dict[str, Any]) -> StagedFile:
@@ -117,7 +182,6 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
     """
     files: dict[str, StagedFile] = {}
     total = {fact.name: Books() for fact in FACTS}
-    rows = Counter[str]()
 
     def tables() -> Iterator[dict[str, pa.Table]]:
         for file, block in blocks:
@@ -129,21 +193,13 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
     attempt = uuid4().hex
     with reaching(url):
         fs, path = filesystem(url)
-        if fs.protocol == "file" or "file" in fs.protocol:  # elsewhere a folder is but a name
-            fs.makedirs(f"{path}/{attempt}", exist_ok=True)
-        with ExitStack() as stack:
-            writers: dict[str, pq.ParquetWriter] = {}
-            for group in _row_groups(tables()):
-                for name, table in group.items():
-                    if name not in writers:
-                        file = stack.enter_context(
-                            fs.open(f"{path}/{attempt}/{name}.parquet", "wb")
-                        )
-                        writers[name] = stack.enter_context(
-                            pq.ParquetWriter(file, table.schema, compression=CODEC)
-                        )
-                    writers[name].write_table(table, row_group_size=table.num_rows)
-                    rows[name] += table.num_rows
+        try:
+            rows = _write_tables(fs, f"{path}/{attempt}", _row_groups(tables()))
+        except BaseException:
+            # A full disk would else be fuller after each attempt. What can't be removed now goes with prune.
+            with suppress(OSError, BotoCoreError, ClientError):
+                fs.rm(f"{path}/{attempt}", recursive=True)
+            raise
         part = Part(
             url,
             attempt,
@@ -151,9 +207,29 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
             dict(rows),
             {n: b.to_json() for n, b in total.items()},
         )
-        record = {name: value for name, value in asdict(part).items() if name != "url"}
-        fs.pipe_file(f"{path}/{RECORD}", json.dumps(record).encode())
+    write_record(part)
     return part
+
+
+def _write_tables(
+    fs: AbstractFileSystem, folder: str, groups: Iterable[dict[str, pa.Table]]
+) -> Counter[str]:
+    """Write groups of tables, a file a table, and count their rows."""
+    rows = Counter[str]()
+    if "file" in fs.protocol:  # elsewhere a folder is but a name
+        fs.makedirs(folder, exist_ok=True)
+    with ExitStack() as stack:
+        writers: dict[str, pq.ParquetWriter] = {}
+        for group in groups:
+            for name, table in group.items():
+                if name not in writers:
+                    file = stack.enter_context(fs.open(f"{folder}/{name}.parquet", "wb"))
+                    writers[name] = stack.enter_context(
+                        pq.ParquetWriter(file, table.schema, compression=CODEC)
+                    )
+                writers[name].write_table(table, row_group_size=table.num_rows)
+                rows[name] += table.num_rows
+    return rows
 
 
 def _row_groups(blocks: Iterable[dict[str, pa.Table]]) -> Iterator[dict[str, pa.Table]]:
@@ -177,30 +253,69 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
     Parameters
     ----------
     table
-        A name of :func:`~orders_dask.contract.arrow.staged_schemas`, :data:`KEYS` or :data:`REJECTED`.
+        A name of :func:`~orders_dask.contract.arrow.staged_schemas`, :data:`KEYS`, :data:`REJECTED` or
+        :data:`REPLAYED`.
     columns
         Those wanted; all by default.
     """
     if not part.rows.get(table):
         return
-    url = f"{part.url}/{part.attempt}/{table}.parquet"
-    with reaching(url):
+    with _reading(url := _table_url(part, table)):
         fs, path = filesystem(url)
         with fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
             for number in range(parquet.num_row_groups):
                 yield parquet.read_row_group(number, columns=columns)
 
 
+def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
+    """Read the whole of a staged table of several parts, which is small: some are fetched at once.
+
+    Only fetched: with eight threads that read Parquet through Python's files a worker once stopped for good, as two
+    threads do of which one holds Python's lock and the other one of Arrow's.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(parts), READERS):
+            some = parts[start : start + READERS]
+            for content in pool.map(partial(_content, table=table), some):
+                yield pq.read_table(pa.BufferReader(content)) if content else empty_table(table)
+
+
+def _content(part: Part, table: str) -> bytes:
+    if not part.rows.get(table):
+        return b""
+    with _reading(url := _table_url(part, table)):
+        fs, path = filesystem(url)
+        content: bytes = fs.cat_file(path)
+    return content
+
+
+def _table_url(part: Part, table: str) -> str:
+    return f"{part.url}/{part.attempt}/{table}.parquet"
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[None]:
+    try:
+        with reaching(url):
+            yield
+    except (FileNotFoundError, FileExpired) as error:
+        raise SourceChanged(
+            f"{url} of the stage was removed or written anew while it was read: try again."
+        ) from error
+
+
 def read_table(part: Part, table: str, columns: list[str] | None = None) -> pa.Table:
     """Read the whole of a staged table of a part."""
-    schema = _schema(table)
+    empty = empty_table(table)
     if columns is not None:
-        schema = pa.schema([schema.field(name) for name in columns])
-    return pa.concat_tables([schema.empty_table(), *row_groups(part, table, columns)])
+        empty = empty.select(columns)
+    return pa.concat_tables([empty, *row_groups(part, table, columns)])
 
 
-def _schema(table: str) -> pa.Schema:
-    return {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, **staged_schemas()}[table]
+def empty_table(table: str) -> pa.Table:
+    """Give a staged table without rows."""
+    own = {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
+    return {**own, **staged_schemas()}[table].empty_table()
 
 
 @dataclass(frozen=True)
@@ -227,12 +342,22 @@ class Manifest:
 
 def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
     """Write the manifest of a load beside its parts; their names sort by time."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     name = f"manifest-{now}-{manifest.load_id}-{manifest.installation}.json"
     url = f"{folder(stage_url, run_date)}/{name}"
     with reaching(url):
         fs, path = filesystem(url)
         fs.pipe_file(path, json.dumps(asdict(manifest)).encode())
+
+
+def manifest_of(stage_url: str, run_date: date, installation: str, load_id: int) -> Manifest | None:
+    """Read the manifest of a load, or give None where it is gone."""
+    url = folder(stage_url, run_date)
+    with reaching(url):
+        fs, path = filesystem(url)
+        fs.invalidate_cache()
+        found = fs.glob(f"{path}/manifest-*-{load_id}-{installation}.json")
+        return Manifest(**json.loads(fs.cat_file(found[0]))) if found else None
 
 
 def latest_manifest(stage_url: str, run_date: date) -> Manifest:

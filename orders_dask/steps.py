@@ -41,13 +41,20 @@ def decoded(load: Load, splits: Sequence[Split]) -> list[Part]:
     return [part for part in parts if part is not None]
 
 
-def loaded(load: Load, parts: Sequence[Part]) -> None:
-    """Take staged parts into the storage: written down, admitted, resolved and loaded."""
+def loaded(load: Load, parts: Sequence[Part], *, manifest: bool = True) -> None:
+    """Take staged parts into the storage: written down, admitted, resolved and loaded.
+
+    Parameters
+    ----------
+    manifest
+        Whether this is the load that people find in the stage from now on.
+    """
     placed = _recorded(load, parts)
     admit(parts, load.work.settings)
     with load.work.clock.step("resolve"):
         losers = _resolved(load, placed)
-        _write_manifest(load, parts, losers)
+        if manifest:
+            _write_manifest(load, parts, losers)
     with load.work.clock.step("load", len(placed)) as ended:
         calls = (
             Call(str(part), (where, load.run_date, load.load_id, losers.get(number, [])))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
-from functools import partial
-from typing import Final
+from itertools import tee
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -24,8 +23,11 @@ from orders_dask.cluster import worker_settings
 from orders_dask.contract.arrow import FILE, ORDER_ROW
 from orders_dask.contract.findings import Rejected, merged
 from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, order_version
+from orders_dask.extract import kept
 from orders_dask.extract.decode import Decoded, decode
+from orders_dask.extract.kept import ReadAgain, Verdict
 from orders_dask.extract.records import Split
+from orders_dask.load import refused
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
 from orders_dask.parts import Part, Placed, StagedFile
@@ -33,15 +35,12 @@ from orders_dask.patience import patiently
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, said
 
-READERS: Final = 8
-"""Key files read at once: they are small, so it is latency that counts."""
-
 
 @patiently
 def decode_normalise_stage(split: Split, url: str, zone: str) -> Part:
     """Make the part of a split at `url`, or use the one that is there."""
     blocks = decode(split, ZoneInfo(zone))
-    return stage.find_part(url) or stage.write_part(url, normalised(blocks))
+    return stage.use_part(url) or stage.write_part(url, normalised(blocks))
 
 
 def normalised(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
@@ -102,6 +101,56 @@ def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
 
 
 @patiently
+def read_again(stage_url: str, run_date: date, load_id: int, code: str | None, zone: str) -> Part:
+    """Make the part of the refused records of a load that can be read again, or use the one that is there.
+
+    Parameters
+    ----------
+    load_id
+        The load that refused them.
+    code
+        Only those with this code.
+    """
+    with refused.snapshot(engine(worker_settings())) as ledger:
+        identity = refused.identity(ledger, load_id, code)
+        url = stage.replay_url(stage_url, run_date, identity, zone)
+        return stage.find_part(url) or stage.write_part(
+            url, replayed(kept.read_again(refused.kept(ledger, load_id, code), ZoneInfo(zone)))
+        )
+
+
+def replayed(blocks: Iterable[ReadAgain]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
+    """Normalise records that were read again: what each block changes in the books of its file, and its staged tables.
+
+    The records have their positions in the whole file and were counted there before: the block itself has none.
+    """
+    blocks, same = tee(blocks)
+    orders = 0
+    staged = normalised(block.decoded for block in same)
+    for block, (file, tables) in zip(blocks, staged, strict=True):
+        yield (
+            replace(
+                file,
+                positions=0,
+                read={fact: n - block.before.get(fact, 0) for fact, n in file.read.items()},
+                rejected={fact: n - block.before.get(fact, 0) for fact, n in file.rejected.items()},
+            ),
+            {**tables, stage.REPLAYED: _replayed_table(block.verdicts, orders)},
+        )
+        orders += block.decoded.orders.num_rows
+
+
+def _replayed_table(verdicts: Sequence[Verdict], first_row: int) -> pa.Table:
+    rows = [
+        (*verdict, None if verdict.order_id is None else row)
+        for row, verdict in enumerate(verdicts, first_row)
+    ]
+    schema = stage.REPLAYED_SCHEMA
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
+
+
+@patiently
 def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list[int]]:
     """Find which orders lose inside the run date, from the parts' keys alone.
 
@@ -117,15 +166,16 @@ def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list
     dict
         For the index of each part that has losers: their order rows.
     """
-    numbered = range(len(parts))
-    with ThreadPoolExecutor(READERS) as pool:
-        keys = [*pool.map(partial(_range_of_keys, ranges=ranges, number=number), parts, numbered)]
+    tables = stage.read_tables([placed.part for placed in parts], stage.KEYS)
+    keys = [
+        _in_range(_keys(placed, table), index, ranges, number)
+        for index, (placed, table) in enumerate(zip(parts, tables, strict=True))
+    ]
     lost = losers(pa.concat_tables(keys)).group_by(PART).aggregate([(ORDER_ROW, "list")])
     return dict(zip(lost[PART].to_pylist(), lost[f"{ORDER_ROW}_list"].to_pylist(), strict=True))
 
 
-def _range_of_keys(placed: Placed, index: int, ranges: int, number: int) -> pa.Table:
-    keys = _keys(placed)
+def _in_range(keys: pa.Table, index: int, ranges: int, number: int) -> pa.Table:
     keys = keys.append_column(PART, pa.repeat(pa.scalar(index, pa.int64()), keys.num_rows))
     if ranges == 1:
         return keys
@@ -144,7 +194,7 @@ def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> i
         Number of orders that the part gave to the load.
     """
     part, losers = placed.part, pa.array(lost, pa.int64())
-    keys = _keys(placed)
+    keys = _keys(placed, stage.read_table(part, stage.KEYS))
     orders = keep(keys, losers)
 
     def fact(name: str) -> Iterator[pa.Table]:
@@ -169,9 +219,9 @@ def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> i
     return int(orders.num_rows)
 
 
-def _keys(placed: Placed) -> pa.Table:
-    """Read the keys of a part, with the ledger's files, whole positions and order rows."""
-    keys = placed.place(stage.read_table(placed.part, stage.KEYS))
+def _keys(placed: Placed, staged: pa.Table) -> pa.Table:
+    """Give the keys of a part the ledger's files, whole positions and order rows."""
+    keys = placed.place(staged)
     return keys.append_column(ORDER_ROW, pa.array(np.arange(keys.num_rows)))
 
 

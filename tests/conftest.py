@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +13,14 @@ import pytest
 from psycopg2 import sql
 
 from orders_dask.sandbox import Sandbox, sandbox
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured: ``record_property("measured", sentence)``."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, sentence in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"{report.nodeid}: {sentence}")
 
 
 @pytest.fixture(scope="session")
@@ -24,24 +33,59 @@ def services() -> Iterator[Sandbox]:
         yield box
 
 
+def server_of(box: Sandbox) -> str:
+    """The URL of a sandbox's PostgreSQL, to which a database's name is to be added."""
+    return "postgresql://{_PGSQL_USER}:{_PGSQL_PASS}@{_PGSQL_HOSTNAME}:{_PGSQL_PORT}/".format(
+        **box.environment
+    )
+
+
+def administer(box: Sandbox, *statements: sql.Composable) -> None:
+    """Execute what concerns the whole server, each in a transaction of its own."""
+    with closing(psycopg2.connect(f"{server_of(box)}postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def logins(services: Sandbox) -> dict[str, dict[str, str]]:
+    """By each of our roles, the settings with a user who may do what the role may."""
+    made = {}
+    for role in ("orders_loader", "orders_reader"):
+        user, password = f"{role}_of_tests", secrets.token_hex(16)
+        administer(
+            services,
+            sql.SQL("create role {} nologin").format(sql.Identifier(role)),
+            sql.SQL("create role {} login password {} in role {}").format(
+                sql.Identifier(user), sql.Literal(password), sql.Identifier(role)
+            ),
+        )
+        made[role] = services.environment | {"_PGSQL_USER": user, "_PGSQL_PASS": password}
+    return made
+
+
+@pytest.fixture(scope="session")
+def loader(logins: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The settings with a user who loads and may do no more than that needs."""
+    return logins["orders_loader"]
+
+
+@pytest.fixture(scope="session")
+def reader(logins: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The settings with a user who reads what is published."""
+    return logins["orders_reader"]
+
+
 @pytest.fixture
 def database(services: Sandbox) -> Iterator[str]:
     """The URL of an empty database that only this test uses, for psycopg2 and SQLAlchemy alike."""
     name = f"test_{uuid.uuid4().hex}"
-    settings = services.environment
-    server = "postgresql://{_PGSQL_USER}:{_PGSQL_PASS}@{_PGSQL_HOSTNAME}:{_PGSQL_PORT}/".format(
-        **settings
-    )
-
-    def administer(statement: str) -> None:
-        with closing(psycopg2.connect(f"{server}postgres")) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
-
-    administer("create database {} strategy file_copy")
-    yield f"{server}{name}"
-    administer("drop database {} with (force)")
+    made = sql.Identifier(name)
+    administer(services, sql.SQL("create database {} strategy file_copy").format(made))
+    yield f"{server_of(services)}{name}"
+    administer(services, sql.SQL("drop database {} with (force)").format(made))
 
 
 @pytest.fixture
@@ -58,14 +102,17 @@ def source(bucket_prefix: str) -> str:
 
 @pytest.fixture
 def environment(
-    services: Sandbox,
+    loader: dict[str, str],
     database: str,
     bucket_prefix: str,
     source: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, str]:
-    """All settings for this test's own database, dump and stage; they are also set in ``os.environ``, and no others."""
-    settings = services.environment | {
+    """All settings for this test's own database, dump and stage, as the user who loads.
+
+    They are also set in ``os.environ``, and no others.
+    """
+    settings = loader | {
         "_PGSQL_DATABASE": database.rpartition("/")[2],
         "_AWS_S3_URL_SOURCE": source,
         "ORDERS_DASK_STAGE_URL": f"{bucket_prefix}stage/",

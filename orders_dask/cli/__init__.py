@@ -10,10 +10,16 @@ from __future__ import annotations
 
 import signal
 
-from orders_dask.cli import loading, trying  # the order of their commands in --help
+from orders_dask.cli import (  # the order of their commands in --help
+    loading,
+    rejects,
+    removing,
+    trying,
+    undo,
+)
 from orders_dask.cli.command import app
 
-__all__ = ["app", "loading", "main", "trying"]
+__all__ = ["app", "loading", "main", "rejects", "removing", "trying", "undo"]
 
 
 def main() -> None:

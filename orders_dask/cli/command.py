@@ -39,19 +39,25 @@ def command(**parsing: Any) -> Callable[[Command], Command]:
     """
 
     def register(function: Command) -> Command:
-        @functools.wraps(function)
-        def called(*, debug: bool, **arguments: Any) -> None:
-            with _ending(debug):
-                function(**arguments)
-
-        own = inspect.signature(function, eval_str=True)
-        more = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False)
-        more = more.replace(annotation=Debug)
-        registered: Any = called
-        registered.__signature__ = own.replace(parameters=[*own.parameters.values(), more])
-        return app.command(context_settings=parsing)(called)
+        return app.command(context_settings=parsing)(told(function))
 
     return register
+
+
+def told(function: Command) -> Command:
+    """Give a command ``--debug`` besides its own options; on an error it ends with a sentence and an exit code."""
+
+    @functools.wraps(function)
+    def called(*, debug: bool, **arguments: Any) -> None:
+        with _ending(debug):
+            function(**arguments)
+
+    own = inspect.signature(function, eval_str=True)
+    more = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False)
+    more = more.replace(annotation=Debug)
+    registered: Any = called
+    registered.__signature__ = own.replace(parameters=[*own.parameters.values(), more])
+    return called
 
 
 @contextmanager

@@ -35,14 +35,22 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 
 
 @command()
-def init() -> None:
+def init(
+    roles: Annotated[
+        bool,
+        typer.Option(
+            "--roles",
+            help="Make the roles orders_loader and orders_reader, too, and grant them what each needs.",
+        ),
+    ] = False,
+) -> None:
     """Create or complete schemas, tables and views; safe to repeat."""
     from orders_dask.load.connect import engine
     from orders_dask.load.schema import initialise
     from orders_dask.settings import load_settings
 
     settings = load_settings()
-    for warning in initialise(engine(settings), settings.leaf):
+    for warning in initialise(engine(settings), settings.leaf, roles=roles):
         screen.note(f"Warning: {warning}")
     screen.result(f"Database {settings.pgsql_database} on {settings.pgsql_hostname} is ready.")
 
@@ -66,8 +74,11 @@ def run(
     json: Json = False,
 ) -> None:
     """Load and publish one run date."""
-    settings = _settings(source, scheduler, workers)
-    with _cluster(settings, scheduler, workers) as client, screen.progress() as listener:
+    settings = settings_of(source, scheduler, workers)
+    with (
+        cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
+        screen.progress() as listener,
+    ):
         from orders_dask import pipeline
 
         ended = pipeline.run(
@@ -103,13 +114,16 @@ def backfill(
 ) -> None:
     """Load and publish a range of run dates; dates without a file are listed as missing."""
     began = time.monotonic()
-    settings = _settings(source, scheduler, workers)
+    settings = settings_of(source, scheduler, workers)
 
     from orders_dask import pipeline
 
     ended = None if force or dry_run else pipeline.settled(start, end, settings=settings)
     if ended is None:
-        with _cluster(settings, scheduler, workers) as client, screen.progress() as listener:
+        with (
+            cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
+            screen.progress() as listener,
+        ):
             ended = pipeline.backfill(
                 start,
                 end,
@@ -129,7 +143,8 @@ def backfill(
     raise typer.Exit(max(each.exit_code for each in ended))
 
 
-def _settings(source: str | None, scheduler: str | None, workers: int | None) -> Settings:
+def settings_of(source: str | None, scheduler: str | None, workers: int | None) -> Settings:
+    """Read the settings of a command that works on a cluster."""
     if scheduler and workers:
         raise SettingsError("Give --scheduler or --workers: a running cluster has its own workers.")
     from orders_dask.settings import load_settings
@@ -138,8 +153,13 @@ def _settings(source: str | None, scheduler: str | None, workers: int | None) ->
 
 
 @contextmanager
-def _cluster(settings: Settings, scheduler: str | None, workers: int | None) -> Iterator[Client]:
-    """Connect to the cluster, and say where its dashboard is."""
+def cluster_of(
+    settings: Settings, scheduler: str | None, workers: int | None, *, needed: bool = True
+) -> Iterator[Client | None]:
+    """Connect to the cluster, where one is needed, and say where its dashboard is."""
+    if not needed:
+        yield None
+        return
     from orders_dask.cluster import connect
 
     with connect(settings, scheduler, workers) as client:
@@ -170,28 +190,3 @@ def status(json: Json = False) -> None:
         "message",
     )
     screen.result_table([{name: getattr(row, name) for name in columns} for row in rows])
-
-
-@command()
-def rejects(
-    run_date: Annotated[
-        date | None,
-        typer.Option(parser=a_date, metavar="DATE", help="Of this run date.", show_default="all"),
-    ] = None,
-    code: Annotated[
-        str | None, typer.Option(help="With this code, such as bad_order_id.", show_default="all")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Show what was refused, why, and where it stands in which file."""
-    from orders_dask.load import report
-    from orders_dask.load.connect import engine
-    from orders_dask.settings import load_settings
-
-    rows = report.rejects(engine(load_settings()), run_date, code)
-    if json:
-        screen.result_json_rows(rows)
-        return
-    for row in rows:  # no table: there may be more of them than memory holds
-        place = f"record {row.position}" + (f", {row.path}" if row.path else "")
-        screen.result(f"{row.run_date}  {row.code}  {row.file}, {place}: {row.message}")

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from orders_dask.results import Listener, Progress, RunResult
+from orders_dask.results import Listener, Progress, ReplayResult, RunResult
 
 PLAIN_SECONDS: Final = 10
 """Seconds between two lines on the same step where there is no terminal to draw bars on."""
@@ -57,14 +57,21 @@ def result_json_rows(rows: Iterable[object]) -> None:
     RESULTS.out("]" if before == "," else "[]", highlight=False)
 
 
+def result_json_with(value: object, name: str, rows: Iterable[object]) -> None:
+    """Write an object as JSON on standard output, and rows as one more of its members, one a line, as they come."""
+    RESULTS.out(f"{_json(value)[:-1]}, {_json(name)}:", highlight=False)
+    result_json_rows(rows)
+    RESULTS.out("}", highlight=False)
+
+
 def _json(value: object) -> str:
     return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
 def _plain(value: object) -> object:
-    """Give what JSON has no type for: a dataclass by its fields, dates in ISO 8601, all else as text."""
+    """Give what JSON has no type for: a dataclass by what its repr shows, dates in ISO 8601, all else as text."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in fields(value)}
+        return {each.name: getattr(value, each.name) for each in fields(value) if each.repr}
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
@@ -108,9 +115,9 @@ def outcome(ended: RunResult) -> str:
     told = f"{ended.run_date}  {ended.outcome}"
     if ended.outcome in ("published", "up to date"):
         told += (
-            f": {_some(ended.orders, 'order')}, {_some(ended.lines, 'line')}, "
+            f": {some(ended.orders, 'order')}, {some(ended.lines, 'line')}, "
             f"{ended.superseded:,} superseded, {ended.rejected:,} rejected, "
-            f"{_some(ended.files, 'file')}, {ended.seconds:.1f} s"
+            f"{some(ended.files, 'file')}, {ended.seconds:.1f} s"
         )
     return told + (f": {ended.message}" if ended.message else "")
 
@@ -120,11 +127,22 @@ def outcomes(ended: Sequence[RunResult], seconds: float) -> str:
     kinds = list(dict.fromkeys(each.outcome for each in ended))
     counted = ", ".join(f"{sum(each.outcome == kind for each in ended)} {kind}" for kind in kinds)
     orders, lines = sum(each.orders for each in ended), sum(each.lines for each in ended)
-    held = f"{_some(orders, 'order')}, {_some(lines, 'line')}"
-    return f"{_some(len(ended), 'run date')}: {counted}; {held}, {seconds:.1f} s"
+    held = f"{some(orders, 'order')}, {some(lines, 'line')}"
+    return f"{some(len(ended), 'run date')}: {counted}; {held}, {seconds:.1f} s"
 
 
-def _some(number: int, what: str) -> str:
+def replayed(ended: ReplayResult) -> str:
+    """Say in a line what became of the rejected records of a run date."""
+    told = f"{ended.run_date}  taken in {some(ended.taken_in, 'record')}"
+    if ended.lost:
+        told += f" ({ended.lost:,} lost to another version of the order)"
+    told += f", still rejected {sum(ended.still.values()):,}"
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(ended.still.items()))
+    return told + (f": {reasons}" if reasons else "")
+
+
+def some(number: int, what: str) -> str:
+    """Give a number of things, in words."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 

@@ -144,14 +144,26 @@ def judge(
         message = f"The order's id is {order_id}, but {GRAPHQL_ID} is {shown(record[GRAPHQL_ID])}."
         return rejected(line, position, "id_mismatch", message, record)
     notes = _Notes(position)
-    order = _ORDER(record, notes, "")
+    try:
+        order = _ORDER(record, notes, "")
+    except _TooMany:
+        message = f"More than {MANY_CHILDREN:,} children of the order are rejected."
+        return rejected(line, position, "bad_child_id", message, record)
     return Repaired(_encode(order).encode() + b"\n", notes.issues(), notes.rejected)
 
+
+MANY_CHILDREN: Final = 10_000
+"""Children of one order that are rejected by themselves; one that has more is rejected as a whole. (Real orders have
+at most 500 lines; of ``[0,0,…`` a record of 16 MiB holds 8 million.)"""
 
 BEGINS_MANY: Final = re.compile(rb'[ \t\r\n]*(?:\[|\{[ \t\r\n]*"orders")')
 """Text that begins like an array or a page may hold any number of orders."""
 
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
+
+
+class _TooMany(Exception):
+    """More than :data:`MANY_CHILDREN` children of a record are rejected."""
 
 
 @dataclass
@@ -166,6 +178,12 @@ class _Notes:
         """Count a value under its code; of many, a few texts are held."""
         count, texts = self.found.get((path, code), (0, []))
         self.found[path, code] = count + 1, sorted([*texts, shown(value)])[:SAMPLES]
+
+    def reject(self, child: Rejected) -> None:
+        """Note a child that is rejected by itself."""
+        if len(self.rejected) == MANY_CHILDREN:
+            raise _TooMany
+        self.rejected.append(child)
 
     def issues(self) -> list[Issue]:
         return [
@@ -285,7 +303,7 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
                 return element(child, notes, f"{here}.")
             raw = kept(clean(written(child)).encode())
             counts = _counts(child, fact)
-            notes.rejected.append(Rejected(notes.position, here, code, message, raw, counts))
+            notes.reject(Rejected(notes.position, here, code, message, raw, counts))
             return None
 
         return [taken(place, child) for place, child in enumerate(value)]

@@ -24,6 +24,7 @@ ROUNDING: Final = Decimal("1e-9")
 
 _BLANKS: Final = " \t\r\n"
 _PLACES: Final = Decimal((0, (1,), -MONEY_TYPE.scale))
+_RAW_PLACES: Final = Decimal((0, (1,), -RAW_MONEY_TYPE.scale))
 _LIMIT: Final = Decimal((0, (1,), MONEY_TYPE.precision - MONEY_TYPE.scale))
 _INT64: Final = range(-(2**63), 2**63)
 # libmpdec rounds from the whole text whatever its length; the result has at most 19 + 4 digits.
@@ -62,9 +63,9 @@ def money(value: Json) -> tuple[str | None, str | None]:
     rounded = amount.quantize(_PLACES, ROUND_HALF_UP, _CONTEXT)
     if abs(rounded) >= _LIMIT:
         return None, "bad_money"
-    exponent = amount.as_tuple().exponent
-    if isinstance(exponent, int) and exponent >= -RAW_MONEY_TYPE.scale:
-        return f"{amount:f}", None
+    raw = amount.quantize(_RAW_PLACES, context=_CONTEXT)
+    if raw == amount:
+        return f"{raw:f}", None
     change = _CONTEXT.abs(_CONTEXT.subtract(amount, rounded))
     return f"{rounded:f}", "money_rounded" if change > ROUNDING else None
 

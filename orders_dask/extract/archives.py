@@ -14,9 +14,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, BinaryIO, Final, cast
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from isal import igzip_lib
 from zstandard import ZstdDecompressor, ZstdError
@@ -84,6 +84,8 @@ _BAD_ZIP: Final[tuple[type[Exception], ...]] = (
     lzma.LZMAError,
 )
 _ENCRYPTED: Final = 0x1
+_HEADER: Final = 30
+"""Bytes of a member's header in a zip, at least."""
 
 
 def is_compressed(head: bytes) -> bool:
@@ -123,7 +125,8 @@ def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
     size = 0
     try:
         for piece in _decompressed(codec, chunks):
-            held.append(piece)
+            if piece:
+                held.append(piece)
             size += len(piece)
             if size >= BLOCK:
                 yield b"".join(held)
@@ -171,12 +174,13 @@ def is_zip(head: bytes) -> bool:
 def members(stream: BinaryIO) -> tuple[ZipFile, list[ZipInfo]]:
     """Open a zip and list the members that are files of the dump, in the byte order of their names.
 
-    Directories are left out, and names with a segment that starts with ``.`` or ``__MACOSX``.
+    Directories are left out, and names with a segment that starts with ``.`` or ``__MACOSX``; but ``.`` and ``..``
+    by themselves hide nothing: some tools write ``./a.json``, and a name is never used as a path.
 
     Raises
     ------
     Unreadable
-        The zip has no directory, a bad one, or two members of one name.
+        The zip has no directory, a bad one, two members of one name, or members that share bytes (a bomb).
     """
     try:
         archive = ZipFile(stream)
@@ -186,11 +190,18 @@ def members(stream: BinaryIO) -> tuple[ZipFile, list[ZipInfo]]:
     name, times = next(iter(Counter(info.filename for info in found).most_common(1)), ("", 0))
     if times > 1:
         raise Unreadable(f"the zip has {times} members named {name}")
+    placed = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    for info, after in pairwise(placed):
+        if info.header_offset + _HEADER + info.compress_size > after.header_offset:
+            raise Unreadable(f"the zip's members {info.filename} and {after.filename} overlap")
     return archive, sorted(found, key=lambda info: info.filename.encode(errors="surrogatepass"))
 
 
 def _hidden(name: str) -> bool:
-    return any(segment.startswith((".", "__MACOSX")) for segment in name.split("/"))
+    return any(
+        segment.startswith((".", "__MACOSX")) and segment not in (".", "..")
+        for segment in name.split("/")
+    )
 
 
 def member(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
@@ -199,8 +210,11 @@ def member(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
     Raises
     ------
     Unreadable
-        It is encrypted, truncated, corrupt or packed by an unknown method. What was read before was given.
+        It is encrypted, truncated, corrupt or packed by a method other than deflate. What was read before was given.
     """
+    # Of the other methods Python's zipfile unpacks all that 8 MiB give at once: hundreds of GB of a bomb.
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise Unreadable(f"the zip's member is packed by method {info.compress_type}, not deflate")
     if info.flag_bits & _ENCRYPTED:
         raise Unreadable("the zip's member is encrypted")
     try:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from orders_dask.contract.rules import Issue, Rejected, Repaired, judge, merged, not_json
 from orders_dask.extract.documents import elements
 from orders_dask.extract.reader import are_json, read_judged, read_lines
-from orders_dask.extract.records import Records, Unreadable
+from orders_dask.extract.records import BLANKS, MANY, Records, Unreadable
 from orders_dask.extract.suspects import Lines
 from orders_dask.extract.typed import Positions, typed
 
@@ -52,6 +52,11 @@ def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
         The shop's.
     first
         The position of the first of them.
+
+    Raises
+    ------
+    Unreadable
+        More than :data:`~orders_dask.extract.records.MANY` of what is in them is refused.
     """
     outcome = _read(records, first, opened=False)
     tables, places = [table for table, _ in outcome.taken], [rows for _, rows in outcome.taken]
@@ -134,6 +139,8 @@ def _read(records: Records, first: int, *, opened: bool) -> _Outcome:
                 outcome.stopped = True
                 end = line + 1
                 break
+        if len(outcome.rejected) > MANY:
+            raise Unreadable(f"more than {MANY:,} records of a block are rejected")
 
     moved = np.cumsum(shifts)
     numbers = numbers[: np.searchsorted(numbers, end)]
@@ -148,6 +155,8 @@ def _judged(
     line: bytes, position: int, records: Records, opened: bool
 ) -> Repaired | Rejected | list[Records]:
     """Apply the rules to a line of `records`; give the records inside of it if it is to be opened."""
+    if records.strict:  # blanks between records belong to none of them, whatever cut them apart
+        line = line.strip(BLANKS) + b"\n"
     judged = judge(
         line, position, enveloped=records.enveloped, opened=opened, strict=records.strict
     )

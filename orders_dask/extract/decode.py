@@ -13,10 +13,10 @@ from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.rules import Issue, Rejected, rejected
 from orders_dask.extract.block import decode_records
 from orders_dask.extract.drift import DRIFT_RECORDS, unknown_keys
-from orders_dask.extract.records import Records, Unreadable
+from orders_dask.extract.records import MANY, Records, Unreadable
 from orders_dask.extract.text import SourceFile, Split, texts
 
-DECODER: Final = 1
+DECODER: Final = 2
 """Version of this decoder: part of every stage part's identity. Raise it when the same text gives another table."""
 
 
@@ -75,6 +75,7 @@ def _decode_file(
     file: SourceFile, blocks: Iterator[Records], zone: ZoneInfo, *, beginning: bool
 ) -> Iterator[Decoded]:
     position = 1
+    lost = 0
     given_up: int | None = None
     watched = DRIFT_RECORDS if beginning else 0
     ending = None
@@ -98,6 +99,9 @@ def _decode_file(
                 return
             given_up = records.long_line if block.stopped else None
             position += block.read
+            lost += block.read - block.orders.num_rows
+            if lost > max(MANY, position // 2):
+                raise Unreadable(f"{lost:,} of its first {position - 1:,} records are rejected")
             watched -= looked_at
             empty = False
     except Unreadable as error:

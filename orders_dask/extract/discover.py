@@ -57,11 +57,11 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     Raises
     ------
     SettingsError
-        The source URL is malformed.
+        The source URL is malformed, or the store refuses.
     SourceMissing
         There is no file.
     ServiceUnavailable
-        The store can't be reached, or refuses.
+        The store can't be reached.
     SourceChanged
         A file changed since it was listed.
     """
@@ -182,7 +182,9 @@ def _cut(file: SourceFile, block_size: int) -> _Cut:
         head = stream.read(4)
         stream.seek(0)
         if is_zip(head):
-            return _members(file, lambda name: True)
+            cut = _members(file, lambda name: True)
+            # A zip without members is a file of the dump all the same, as a small one is.
+            return cut if cut.splits or cut.whole else _Cut(splits=[Split((file,))])
         if is_compressed(head) or not _newline_delimited(stream):
             return _Cut(splits=[Split((file,))])
     starts = range(0, file.size, block_size)

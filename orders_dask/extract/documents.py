@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from orders_dask.extract.records import Records, gathered
-from orders_dask.extract.window import Window
+from orders_dask.extract.records import RAW, Records, Unreadable, gathered
+from orders_dask.extract.window import Window, is_json
 
 
 def documents(chunks: Iterable[bytes]) -> Iterator[Records]:
@@ -85,6 +85,8 @@ def _envelope(window: Window, wanted: str) -> Iterator[Records]:
         if key != wanted:
             window.skip()
         elif wanted == "order":
+            if order and not is_json(order):  # the decoder sees the last one only
+                raise Unreadable("a value is not JSON", order[:RAW])
             order, repeated = window.value() + b"\n", repeated + 1
         else:
             yield from _orders(window)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from io import BytesIO
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 
 from orders_dask.contract.arrow import typed_schema
 from orders_dask.contract.jsontext import Json, NotJson, parse, shown
 from orders_dask.contract.rules import ENVELOPES, MARKERS
-from orders_dask.extract.documents import elements
+from orders_dask.extract.documents import documents
 from orders_dask.extract.records import Records, Unreadable
 
 DRIFT_RECORDS: Final = 100
@@ -37,7 +38,7 @@ def unknown_keys(records: Records, most: int) -> tuple[tuple[str, ...], int]:
     found: set[str] = set()
     first = list(islice(_values(records), most))
     for record in first:
-        found.update(_unknown(record, typed_schema(), ""))
+        found.update(_unknown(record, _contract(), ""))
     return tuple(sorted(found)), len(first)
 
 
@@ -53,24 +54,37 @@ def _values(records: Records) -> Iterator[Json]:
         opened = records.enveloped or records.strict
         if not opened and (isinstance(record, list) or not keys.isdisjoint(ENVELOPES)):
             try:
-                parts = elements(line)
+                for inner in documents([line]):
+                    yield from _values(inner)
             except Unreadable:
                 continue
-            for inner in parts:
-                yield from _values(inner)
         else:
             yield record if records.enveloped or not keys.isdisjoint(MARKERS) else None
 
 
-def _unknown(value: Json, kind: pa.DataType | pa.Schema, path: str) -> Iterator[str]:
-    if isinstance(value, dict) and isinstance(kind, (pa.Schema, pa.StructType)):
+_Known: TypeAlias = dict[str, "_Known"] | list["_Known"] | None
+"""The keys that the contract knows: of an object by name, of an array those of its elements; None for a plain value."""
+
+
+@cache
+def _contract() -> _Known:
+    return _known(typed_schema())
+
+
+def _known(kind: pa.DataType | pa.Schema) -> _Known:
+    if isinstance(kind, (pa.Schema, pa.StructType)):
+        return {item.name: _known(item.type) for item in kind}
+    return [_known(kind.value_type)] if isinstance(kind, pa.ListType) else None
+
+
+def _unknown(value: Json, known: _Known, path: str) -> Iterator[str]:
+    if isinstance(value, dict) and isinstance(known, dict):
         prefix = path and f"{path}."
-        known = {item.name: item.type for item in kind}
         for key, inner in value.items():
             if key in known:
                 yield from _unknown(inner, known[key], prefix + key)
             else:
                 yield shown(prefix + key)
-    elif isinstance(value, list) and isinstance(kind, pa.ListType):
+    elif isinstance(value, list) and isinstance(known, list):
         for element in value:
-            yield from _unknown(element, kind.value_type, f"{path}[]")
+            yield from _unknown(element, known[0], f"{path}[]")

@@ -5,15 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import chain, count
 from typing import BinaryIO
 
 from orders_dask.extract.documents import documents
-from orders_dask.extract.records import BLANKS, BLOCK, MAX_RECORD, RAW, Records, Unreadable
+from orders_dask.extract.records import (
+    BLANKS,
+    BLOCK,
+    LINES,
+    MAX_RECORD,
+    RAW,
+    Records,
+    Unreadable,
+)
 from orders_dask.extract.window import is_json
 
 _MARK = b"\xef\xbb\xbf"
 _LEADING = re.compile(rb"(?:[ \t\r]*+\n)*+")
+_SOME_LINES = re.compile(rb"(?:[^\n]*+\n){%d}" % LINES)
 _BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
 
 
@@ -109,14 +118,20 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
     chunks = iter(chunks)
     held: list[bytes] = []
     long_lines = count()
-    for chunk in chunks:
+    chunk = next(chunks, None)
+    while chunk is not None:
+        end = chunk.find(b"\n") if b"\n" in chunk else len(chunk)
+        if sum(map(len, held)) + end > MAX_RECORD:
+            begin = b"".join((*held, chunk[:end]))
+            chunk = yield from _long_line(begin, chain([chunk[end:]], chunks), next(long_lines))
+            held = []
+            continue
         cut = chunk.rfind(b"\n") + 1
         if cut:
             yield from _block(b"".join((*held, chunk[:cut])))
             held = []
         held.append(chunk[cut:])
-        if sum(map(len, held)) > MAX_RECORD:
-            held = [(yield from _long_line(b"".join(held), chunks, next(long_lines)))]
+        chunk = next(chunks, None)
     last = b"".join(held)
     if last.strip(BLANKS):
         yield Records(last, enveloped=False, strict=False)
@@ -125,8 +140,12 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
 def _block(text: bytes) -> Iterator[Records]:
     leading = _LEADING.match(text)
     text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
-    if text:
-        yield Records(text, enveloped=False, strict=False)
+    while text:
+        # Short lines are many: a block takes so many of them.
+        end = _SOME_LINES.match(text)
+        cut = end.end() if end else len(text)
+        yield Records(text[:cut], enveloped=False, strict=False)
+        text = text[cut:]
 
 
 def _long_line(

@@ -13,8 +13,15 @@ BLOCK: Final = 8 * MIB
 """Bytes of text that travel together: a ranged read of S3 is well above its latency there, and a block still is small
 beside a worker's memory (some 1,200 orders of 6.6 KB)."""
 
-MAX_RECORD: Final = 64 * MIB
-"""Bytes of the largest single record that is read. Real orders have some KB, with 500 lines below 1 MB."""
+LINES: Final = 50_000
+"""Records that travel together, at most: refused ones take some 700 bytes each, however short they are."""
+
+MAX_RECORD: Final = 16 * MIB
+"""Bytes of the largest single record that is read. Real orders have some KB, with 500 lines below 1 MB. What Python
+makes of a hostile one, such as ``[0,0,…``, takes up to 40 times its text."""
+
+MANY: Final = 100_000
+"""Refused records that are bearable: a file or block with more is not read further (:class:`Unreadable`)."""
 
 RAW: Final = 64 * 1024
 """Bytes of a refused text that are kept, as the ledger's ``rejected_record`` does."""
@@ -125,19 +132,21 @@ class Unreadable(Exception):
 
 
 def gathered(records: Iterable[Records]) -> Iterator[Records]:
-    """Join consecutive records of the same kind up to about :data:`BLOCK` bytes.
+    """Join consecutive records of the same kind up to about :data:`BLOCK` bytes and :data:`LINES` records.
 
     What came before an :class:`Unreadable` is handed on before it is raised.
     """
     held: list[Records] = []
-    size = 0
+    size = count = 0
     try:
         for some in records:
-            if held and (size >= BLOCK or _kind(some) != _kind(held[0])):
+            full = size >= BLOCK or count >= LINES
+            if held and (full or _kind(some) != _kind(held[0])):
                 yield _joined(held)
-                held, size = [], 0
+                held, size, count = [], 0, 0
             held.append(some)
             size += len(some.text)
+            count += some.text.count(b"\n")
     except Unreadable:
         if held:
             yield _joined(held)

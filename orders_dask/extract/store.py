@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from s3fs.utils import FileExpired
 
-from orders_dask.errors import ServiceUnavailable, SourceChanged
+from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged
 from orders_dask.extract.records import MIB, SourceFile
 
 READ_AHEAD: Final = 4 * MIB
@@ -51,8 +52,10 @@ def reaching(url: str) -> Iterator[None]:
 
     Raises
     ------
+    SettingsError
+        The store refuses: there is no such bucket, or the credentials don't do.
     ServiceUnavailable
-        The store can't be reached, or refuses.
+        The store can't be reached.
     """
     try:
         yield
@@ -60,22 +63,28 @@ def reaching(url: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") == "NoSuchBucket":
-            raise _unavailable(url, "there is no such bucket") from error
+            raise SettingsError(_told(url, "there is no such bucket")) from error
         raise
-    except OSError as error:
-        raise _unavailable(url, error.strerror or str(error) or type(error).__name__) from error
-    except (BotoCoreError, ClientError) as error:
-        # Only the kind: the text may quote a proxy's or an endpoint's URL with its password.
-        raise _unavailable(url, type(error).__name__) from error
+    except (PermissionError, NoCredentialsError) as error:
+        raise SettingsError(_told(url, _reason(error))) from error
+    except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
+        raise ServiceUnavailable(_told(url, _reason(error))) from error
 
 
-def _unavailable(url: str, reason: str) -> ServiceUnavailable:
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    # Only the kind: the text may quote a proxy's or an endpoint's URL with its password.
+    return type(error).__name__
+
+
+def _told(url: str, reason: str) -> str:
     if not url.startswith(("s3://", "s3a://")):
-        return ServiceUnavailable(f"{url} can't be read ({reason}): see to that and run it again.")
+        return f"{url} can't be read or written ({reason}): see to that and run it again."
     given = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     endpoint = f"S3 at {urlsplit(given).netloc.rpartition('@')[2]}" if given else "Amazon S3"
     bucket = urlsplit(url).netloc
-    return ServiceUnavailable(
+    return (
         f"{endpoint} doesn't give bucket {bucket} ({reason}): check AWS_ENDPOINT_URL_S3, the AWS credentials and "
         "that they may list and read the bucket, then run it again."
     )

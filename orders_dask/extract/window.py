@@ -130,6 +130,8 @@ class Window:
                     self._refuse("the text ends in the middle of a record")
         else:
             end = self._scalar()
+        if end - self._at > MAX_RECORD:
+            self._refuse_large()
         value = self._text[self._at : end]
         self._at = end
         return value
@@ -137,7 +139,10 @@ class Window:
     def skip(self) -> None:
         """Pass a value that nobody wants, of any size."""
         if self.peek() not in (b"{", b"["):
-            self._at = self._scalar()
+            behind = self._scalar()
+            if not is_json(self._text[self._at : behind]):  # its escapes, say
+                self._refuse("a value is not JSON")
+            self._at = behind
             return
         while (end := self._close()) is None and len(self._text) - self._at <= _CHECKED:
             if not self._more():
@@ -188,7 +193,8 @@ class Window:
             outer = self._ahead(self._brackets[self._level - 1])[:1]
             marks = marks[: marks.searchsorted(outer[0])] if outer.size else marks
         starts, ends = marks[: len(marks) & ~1 : 2], marks[1::2] + 1
-        count = _leading(self._bytes[starts] == _OBJECT)
+        # One that is too large is refused by its size alone, wherever the text was cut.
+        count = _leading((self._bytes[starts] == _OBJECT) & (ends - starts <= MAX_RECORD))
         if bare and count:
             keys = self._ahead(self._keys[self._level])
             for key, _ in self._envelopes(keys[: keys.searchsorted(ends[count - 1])]):
@@ -251,10 +257,13 @@ class Window:
     def _refuse(self, message: str) -> NoReturn:
         raise Unreadable(message, self._text[self._at : self._at + RAW])
 
+    def _refuse_large(self) -> NoReturn:
+        self._refuse(f"a record is larger than {MAX_RECORD // MIB} MiB")
+
     def _more(self) -> bool:
         """Drop what was read from the window and add the next piece of the text, if there is one."""
         if len(self._text) - self._at > MAX_RECORD:
-            self._refuse(f"a record is larger than {MAX_RECORD // MIB} MiB")
+            self._refuse_large()
         piece = next(self._pieces, None)
         if piece is None:
             return False

@@ -42,6 +42,16 @@ _MAY_PASS: Final = (
     "55P03",  # a lock was not to be had in time
     "57",  # cancelled, shut down or crashed
 )
+# libpq gives no code for a connection that was refused, only the server's words. A server that speaks another language
+# is asked a few times more than would help.
+_REFUSED: Final = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+    "permission denied",
+)
 _NOT_MADE: Final = ("3F000", "42P01")  # no such schema, no such table
 _NOT_ALLOWED: Final = "42501"
 
@@ -55,7 +65,8 @@ def engine(settings: Settings) -> Engine:
     Returns
     -------
     Engine
-        Its errors are those of this package where :func:`explained` knows one.
+        Its errors are those of this package where :func:`explained` knows one. A connection that the server refuses
+        for what the settings say is a SettingsError, any other that is not to be had a ServiceUnavailable.
     """
     address = f"{settings.pgsql_hostname}:{settings.pgsql_port}"
 
@@ -73,9 +84,13 @@ def engine(settings: Settings) -> Engine:
                 **_CLIENT,
             )
         except psycopg2.OperationalError as error:
-            raise ServiceUnavailable(
+            reason = _reason(error)
+            kind = (
+                SettingsError if any(wrong in reason for wrong in _REFUSED) else ServiceUnavailable
+            )
+            raise kind(
                 f"PostgreSQL at {address} gave user {settings.pgsql_user} no connection to database "
-                f"{settings.pgsql_database} ({_reason(error)}): check that the server runs and the _PGSQL_* settings."
+                f"{settings.pgsql_database} ({reason}): check that the server runs and the _PGSQL_* settings."
             ) from error
         return session
 

@@ -88,11 +88,16 @@ _HOLDS: Final = text(
 
 
 @contextmanager
-def hold(engine: Engine, run_date: date) -> Iterator[Lease]:
+def hold(engine: Engine, run_date: date, patience: float = HELD_PATIENCE) -> Iterator[Lease]:
     """Hold a run date until the end of the ``with`` block.
 
     A load of it that a dead run left unfinished is sealed off, so that none of its tasks can commit any more, and
     ``abandoned``.
+
+    Parameters
+    ----------
+    patience
+        Seconds to wait for the run date, more than 0.
 
     Raises
     ------
@@ -102,7 +107,7 @@ def hold(engine: Engine, run_date: date) -> Iterator[Lease]:
     with engine.connect() as connection:
         lock = select(func.pg_advisory_lock(Lock.RUN_DATE, run_date.toordinal()))
         with connection.begin():
-            if not within(connection, HELD_PATIENCE, lock):
+            if not within(connection, patience, lock):
                 raise RunDateHeld(_held(connection, run_date))
         lease = Lease(connection, run_date)
         with lease.transaction():

@@ -1,6 +1,6 @@
 """Advisory locks: who may do what, and how those that are dead are put out.
 
-They are taken in this order, so nobody waits in a circle: run date, load, publish.
+They are taken in this order, so nobody waits in a circle: run date, load, publish; and run date, leaf, init.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Lock(IntEnum):
         1_704_201_002  # second key the load: shared by each part's transaction, exclusive to seal
     )
     PUBLISH = 1_704_201_003  # second key 0: one publish at a time
+    LEAF = 1_704_201_004  # second key its first date's ordinal: shared to see that it is there, exclusive to free it
+    FREE = 1_704_201_005  # second key 0: one at a time frees leaves
 
 
 ATTEMPTS: Final = 20

@@ -3,6 +3,7 @@
 ::
 
     loading ──seal──▶ sealed ──verify──▶ verified ──publish──▶ published ──(a later publish)──▶ replaced
+                                                               published ──(rollback, drop)───▶ withdrawn
 """
 
 from __future__ import annotations
@@ -14,38 +15,26 @@ from typing import Final
 from psycopg2 import sql
 from sqlalchemy import (
     Connection,
-    Table,
-    case,
-    false,
     func,
-    literal,
-    or_,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
 
 from orders_dask.contract.tables import (
-    DIMENSIONS,
     FACTS,
-    SAID,
     STORE,
-    attributes,
     load_run,
-    published,
     storage_leaf,
 )
 from orders_dask.errors import LoadWithdrawn, StillInUse
+from orders_dask.load import dimensions, gate
 from orders_dask.load.connect import driver_cursor, explaining
 from orders_dask.load.ledger import Lease, advance
-from orders_dask.load.locks import Lock, close_load
+from orders_dask.load.locks import close_load
 
 SEAL_PATIENCE: Final = 1.0
 """Seconds that the seal gives to tasks that still copy: all parts are there by then, so they are zombies."""
-
-PUBLISHABLE: Final = ("verified", "replaced", "withdrawn")
-"""Statuses from which a load may be published; the latter two were published before."""
 
 READERS_PATIENCE: Final = 60.0
 """Seconds that a publish into a new leaf waits for transactions that began before the leaf was attached."""
@@ -70,8 +59,8 @@ def seal(lease: Lease, load_id: int) -> None:
 def publish(lease: Lease, load_id: int) -> None:
     """Let readers see a verified load in place of what they see now for its run date.
 
-    One transaction, of rows only: readers see all of it or nothing, and nobody waits. A load that was replaced or
-    withdrawn is published again in the same way. What was published before stays in the storage, ``replaced``.
+    One transaction, of rows only: readers see all of it or nothing, and nobody waits. What was published before stays
+    in the storage, ``replaced``, and what is overwritten of the dimensions is kept, so a rollback can bring both back.
 
     Raises
     ------
@@ -83,32 +72,17 @@ def publish(lease: Lease, load_id: int) -> None:
     run_date = lease.run_date
     _await_readers(lease.connection, run_date)
     _analyse(lease.connection)
-    with lease.transaction() as connection:
-        # A statement of its own: the next one's snapshot is taken when the lock is there.
-        connection.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
+    with gate.decided(lease, load_id, "published"), lease.transaction() as connection:
+        gate.take_turn(connection)
         _check_publishable(connection, run_date, load_id)
-        for dimension, said in zip(DIMENSIONS, SAID, strict=True):
-            connection.execute(_upsert(dimension, said, run_date, load_id))
-        replaced = connection.scalar(
-            select(published.c.load_id).where(published.c.run_date == run_date)
-        )
-        run = update(load_run)
-        connection.execute(run.where(load_run.c.load_id == replaced).values(status="replaced"))
+        dimensions.bring(connection, run_date, load_id)
+        replaced = gate.show(connection, run_date, load_id, "replaced")
         now = func.clock_timestamp()
         connection.execute(
-            run.where(load_run.c.load_id == load_id).values(
-                status="published",
-                published_at=now,
-                finished_at=func.coalesce(load_run.c.finished_at, now),
-            )
+            update(load_run)
+            .where(load_run.c.load_id == load_id)
+            .values(published_at=now, finished_at=now, replaces=replaced, reversible=True)
         )
-        gate = insert(published).values(run_date=run_date, load_id=load_id)
-        connection.execute(
-            gate.on_conflict_do_update(
-                index_elements=[published.c.run_date], set_={"load_id": gate.excluded.load_id}
-            )
-        )
-        connection.execute(_SUPERSEDE, {"loads": [load_id, replaced]})
 
 
 def _check_publishable(connection: Connection, run_date: date, load_id: int) -> None:
@@ -116,95 +90,13 @@ def _check_publishable(connection: Connection, run_date: date, load_id: int) -> 
     ready = (
         load_run.c.load_id == load_id,
         load_run.c.run_date == run_date,
-        load_run.c.status.in_(PUBLISHABLE),
+        load_run.c.status == "verified",
     )
     if connection.scalar(select(load_run.c.load_id).where(*ready).with_for_update()) is None:
         raise LoadWithdrawn(
             f"Load {load_id} of {run_date} can't be published: it is not verified, or another run took over; "
             "see `orders-dask status`."
         )
-
-
-def _upsert(dimension: Table, said: Table, run_date: date, load_id: int) -> Insert:
-    """Bring what a load said of a dimension into it.
-
-    Of the load's rows for a key, the one of the greatest (version, file, position) counts. Its attributes stand, as
-    a whole, if it has any and no later run date gave some.
-    """
-    order = (
-        said.c.version.desc().nulls_last(),
-        said.c.source_file_id.desc(),
-        said.c.source_position.desc(),
-    )
-    key = [said.c[name] for name in dimension.info["key"]]
-    place = func.row_number().over(partition_by=key, order_by=order).label("place")
-    ranked = select(said, place).where(said.c.load_id == load_id).subquery()
-
-    names = [c.name for c in attributes(dimension)]
-    says_any = or_(false(), *(ranked.c[name].is_not(None) for name in names))
-    this = literal(run_date)
-    rows = (
-        select(
-            *(ranked.c[name] for name in (*dimension.info["key"], *names)),
-            case((says_any, this)),
-            this,
-            this,
-        )
-        .where(ranked.c.place == 1)
-        .order_by(*(ranked.c[name] for name in dimension.info["key"]))
-    )
-    new = insert(dimension).from_select(
-        [*dimension.info["key"], *names, "attributes_run_date", "first_seen", "last_seen"], rows
-    )
-    had, given = dimension.c, new.excluded
-    stands = given.attributes_run_date >= func.coalesce(
-        had.attributes_run_date, given.attributes_run_date
-    )
-    return new.on_conflict_do_update(
-        index_elements=list(dimension.primary_key),
-        set_={
-            **{name: case((stands, given[name]), else_=had[name]) for name in names},
-            "attributes_run_date": func.greatest(
-                had.attributes_run_date, given.attributes_run_date
-            ),
-            "first_seen": func.least(had.first_seen, given.first_seen),
-            "last_seen": func.greatest(had.last_seen, given.last_seen),
-        },
-        where=or_(stands, this < had.first_seen, this > had.last_seen),
-    )
-
-
-# After the flip of the gate: which versions of the orders that came or went are not current. The shape keeps it
-# the size of a day: index probes for each order; as a plain join it scanned all of history.
-_SUPERSEDE: Final = text(
-    """
-    with touched as materialized (
-      select distinct order_id from orders_store.order_version where load_id = any(:loads)
-    ),
-    ranked as materialized (
-      select r.order_id, r.run_date from touched t cross join lateral (
-        select v.order_id, v.run_date,
-               row_number() over (order by v.version desc nulls last, v.run_date desc) as place
-        from orders_store.order_version v
-        where v.order_id = t.order_id
-          and exists (select from orders_store.published p where p.load_id = v.load_id)
-      ) r where r.place > 1
-    ),
-    was as materialized (
-      select w.* from touched t cross join lateral (
-        select s.ctid as at, s.order_id, s.run_date from orders_store.order_superseded s
-        where s.order_id = t.order_id offset 0
-      ) w
-    ),
-    gone as (
-      delete from orders_store.order_superseded where ctid = any(array(
-        select w.at from was w where not exists (
-          select from ranked r where r.order_id = w.order_id and r.run_date = w.run_date)))
-    )
-    insert into orders_store.order_superseded (order_id, run_date)
-    select order_id, run_date from ranked on conflict do nothing
-    """
-)
 
 
 def _await_readers(connection: Connection, run_date: date) -> None:

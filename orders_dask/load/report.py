@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CTE, BigInteger, ColumnElement, Engine, Float, cast, extract, func, select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Engine,
+    Float,
+    Select,
+    cast,
+    extract,
+    func,
+    select,
+)
 
 from orders_dask.contract.tables import (
     book_column,
@@ -128,38 +139,68 @@ def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
 
 @dataclass(frozen=True)
 class RejectedRecord:
-    """A record that was refused, and where it stands."""
+    """A record that was refused, and where it stands.
+
+    Attributes
+    ----------
+    run_date, load_id, file_id, file
+        The load, and the file by the ledger's id and by name.
+    position, path
+        Number of the record in the file, and of a child its place in the order.
+    code, message
+        What is wrong.
+    raw, mended
+        The text as it stood, and as people mended it since; None where there is none.
+    replayed_in, replay_result
+        The load that last read it again, if it came to one, and what became of it.
+    """
 
     run_date: date
+    load_id: int
+    file_id: int
     file: str
     position: int
     path: str
     code: str
     message: str
     raw: str | None
+    mended: str | None
+    replayed_in: int | None
+    replay_result: str | None
+
+
+def _telling() -> Select[Any]:
+    """Select of each run date the load whose rejections count: the last published or refused, else the latest.
+
+    Those that failed, were given up or taken back don't hide what stands.
+    """
+    has_files = select(load_file).where(load_file.c.load_id == load_run.c.load_id).exists()
+    tells = load_run.c.status.in_(("published", "refused"))
+    first = _first(has_files.desc(), tells.desc(), load_run.c.load_id.desc())
+    return select(first.c.load_id)
 
 
 def rejects(
     engine: Engine, run_date: date | None = None, code: str | None = None
 ) -> Iterator[RejectedRecord]:
-    """Give what was refused by the latest load of each run date that got as far as its files, whatever became of it.
+    """Give what was refused by the load of each run date that was last published or refused.
+
+    Of a run date without one by the latest that got as far as its files.
 
     Parameters
     ----------
     run_date, code
         Only those of this run date, only those with this code; all by default.
     """
-    latest = (
-        select(func.max(load_run.c.load_id))
-        .where(select(load_file).where(load_file.c.load_id == load_run.c.load_id).exists())
-        .group_by(load_run.c.run_date)
-    )
     r = rejected_record.c
-    query = (
-        select(load_run.c.run_date, load_file.c.name, r.position, r.path, r.code, r.message, r.raw)
+    query: Select[Any] = (
+        select(
+            *(load_run.c.run_date, r.load_id, r.file_id, load_file.c.name, r.position, r.path),
+            *(r.code, r.message, r.raw, r.mended, r.replayed_in, r.replay_result),
+        )
         .join_from(rejected_record, load_run, load_run.c.load_id == r.load_id)
         .join(load_file, load_file.c.file_id == r.file_id)
-        .where(r.load_id.in_(latest))
+        .where(r.load_id.in_(_telling()))
         .order_by(load_run.c.run_date, r.file_id, r.position, r.path)
     )
     if run_date is not None:
@@ -170,3 +211,31 @@ def rejects(
         # A server-side cursor: there may be more than memory holds.
         for row in connection.execution_options(yield_per=1000).execute(query):
             yield RejectedRecord(*row)
+
+
+def rejected_codes(engine: Engine, run_date: date | None = None) -> dict[str, int]:
+    """Count what :func:`rejects` gives by its code; the most frequent comes first."""
+    code = rejected_record.c.code
+    query = (
+        select(code, func.count())
+        .join_from(rejected_record, load_run, load_run.c.load_id == rejected_record.c.load_id)
+        .where(load_run.c.load_id.in_(_telling()))
+        .group_by(code)
+        .order_by(func.count().desc(), code)
+    )
+    if run_date is not None:
+        query = query.where(load_run.c.run_date == run_date)
+    with engine.connect() as connection:
+        return {name: int(number) for name, number in connection.execute(query)}
+
+
+def refused_since(engine: Engine, load: LoadStatus) -> int | None:
+    """Give the latest load of a run date that was refused after the one that is published, if there is any."""
+    later = (
+        (load_run.c.run_date == load.run_date)
+        & (load_run.c.status == "refused")
+        & (load_run.c.load_id > load.load_id)
+    )
+    with engine.connect() as connection:
+        found: int | None = connection.scalar(select(func.max(load_run.c.load_id)).where(later))
+    return found

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from psycopg2 import sql
 from sqlalchemy import Column, Connection, Dialect, Engine, Table, func, inspect, select, text
@@ -23,19 +23,20 @@ from orders_dask.contract.tables import (
     fact_order,
     installed,
     published,
-    storage_leaf,
 )
 from orders_dask.errors import DatabaseNotReady, SettingsError
 from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.leaves import Leaf, ensure_leaves, period
 from orders_dask.load.locks import Lock
-
-Leaf = Literal["month", "day"]
 
 FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")
 """The views that stand in ``sql/``, each after those it reads."""
 
 FILES_OF_ORDERS: Final = ("order_current", "order_history")
 """Those that give all columns of ``fact_order``, with its comments."""
+
+LOADER: Final = "orders_loader"
+"""The role of ``sql/roles.sql`` that loads: where it may use the storage, the roles are in use in this database."""
 
 LOCKS: Final = 256
 """``max_locks_per_transaction`` below which ``init`` warns.
@@ -48,11 +49,13 @@ _PATIENCE: Final = "10s"
 """How long a changed view waits for its readers; meanwhile new ones wait behind it."""
 
 
-def initialise(engine: Engine, leaf: Leaf = "month", today: date | None = None) -> list[str]:
+def initialise(
+    engine: Engine, leaf: Leaf = "month", today: date | None = None, *, roles: bool = False
+) -> list[str]:
     """Create or complete schemas, tables and views, and the leaves of this period and the next.
 
     Safe to repeat, also while people read and runs load, and safe when two do it at once: what stands as it
-    should is not touched.
+    should is not touched. Whoever does it first owns all of it, and repeats it.
 
     Parameters
     ----------
@@ -60,6 +63,9 @@ def initialise(engine: Engine, leaf: Leaf = "month", today: date | None = None) 
         Whether a leaf of the storage holds a month or a day; fixed from the first time on.
     today
         The date whose period is this one; the machine's by default.
+    roles
+        Make the roles of ``sql/roles.sql`` where the server lacks them, and grant them what they need here. Where that
+        was done once, it is repeated without being asked for.
 
     Returns
     -------
@@ -69,7 +75,8 @@ def initialise(engine: Engine, leaf: Leaf = "month", today: date | None = None) 
     Raises
     ------
     SettingsError
-        The leaves were made of another width, or the user may not create what is missing.
+        The leaves were made of another width, the tables belong to another user, or this one may not create what is
+        missing.
     DatabaseNotReady
         The tables are of another version of the contract, or the database can't hold every text.
     ServiceUnavailable
@@ -80,6 +87,7 @@ def initialise(engine: Engine, leaf: Leaf = "month", today: date | None = None) 
         connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
         connection.execute(select(func.set_config("lock_timeout", _PATIENCE, True)))
         _check_encoding(connection)
+        _check_owner(connection)
         existing = inspect(connection).get_schema_names()
         for schema in (STORE, PUBLIC, OPS):
             if schema not in existing:
@@ -87,9 +95,14 @@ def initialise(engine: Engine, leaf: Leaf = "month", today: date | None = None) 
         METADATA.create_all(connection)
         _settle(connection, leaf)
         _complete_views(connection)
+        with explaining():
+            driver_cursor(connection).execute(_file("leaf"))
+    _grant(engine, roles)
     with engine.connect() as connection:
         ensure_leaves(connection, today)
-        ensure_leaves(connection, _period(leaf, today)[1])
+        next_first = period(leaf, today)[1]
+        if next_first:
+            ensure_leaves(connection, next_first)
         locks = int(connection.execute(text("show max_locks_per_transaction")).scalar_one())
     if locks >= LOCKS:
         return []
@@ -105,6 +118,24 @@ def _check_encoding(connection: Connection) -> None:
         raise DatabaseNotReady(
             f"The database has encoding {encoding}, which can't hold every text: create one with encoding UTF8."
         )
+
+
+def _check_owner(connection: Connection) -> None:
+    """Say whose tables they are, before PostgreSQL says it of whatever comes first."""
+    owner = connection.execute(_OWNER, {"schema": OPS, "table": installed.name}).one_or_none()
+    if owner and not owner.ours:
+        raise SettingsError(
+            f"The tables belong to the user {owner.name}: run `orders-dask init` as that user, with _PGSQL_USER."
+        )
+
+
+_OWNER: Final = text(
+    """
+    select pg_get_userbyid(relowner) as name, pg_has_role(relowner, 'usage') as ours
+    from pg_class join pg_namespace n on n.oid = relnamespace
+    where nspname = :schema and relname = :table
+    """
+)
 
 
 def _settle(connection: Connection, leaf: Leaf) -> None:
@@ -143,71 +174,25 @@ def ensure_ready(engine: Engine) -> None:
         raise DatabaseNotReady(_other_contract(version))
 
 
-# Leaves.
+# Roles.
 
 
-def ensure_leaves(connection: Connection, run_date: date) -> None:
-    """Make the leaves that hold a run date, in all fact tables, where they are missing.
+def _grant(engine: Engine, roles: bool) -> None:
+    """Grant the roles what they need, if that is asked for or was done before.
 
-    Each is made as a table and then attached: ``PARTITION OF`` would wait for every reader. A transaction that
-    read before may not see the leaf until it ends, so ``storage_leaf`` keeps which ones these were, for publishing to
-    wait for. Safe when several do it at once, and when one dies between its two transactions: the next looks again.
-
-    Parameters
-    ----------
-    connection
-        Without an open transaction.
+    In a transaction of its own, a short one: inits of other databases that make the same roles wait for its end.
     """
-    with connection.begin():
-        leaf: Leaf = connection.execute(select(installed.c.leaf)).scalar_one()
-        first, end = _period(leaf, run_date)
-        of_leaf = storage_leaf.c.first_date == first
-        found = connection.execute(select(storage_leaf.c.watch).where(of_leaf)).one_or_none()
-        if found is None:
-            connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
-            made = insert(storage_leaf).values(first_date=first, end_date=end)
-            if connection.execute(made.on_conflict_do_nothing()).rowcount:
-                for fact in FACTS:
-                    _attach(connection, fact, leaf, first, end)
-        elif found.watch is not None:
-            return
-    with connection.begin():
-        watch = connection.execute(_HOLDING, {"parents": [str(fact) for fact in FACTS]}).scalars()
-        unseen = storage_leaf.update().where(of_leaf, storage_leaf.c.watch.is_(None))
-        connection.execute(unseen.values(watch=list(watch)))
+    with engine.begin() as connection:
+        connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
+        if roles or connection.scalar(_GRANTED, {"role": LOADER, "schema": STORE}):
+            connection.execute(select(func.set_config("lock_timeout", _PATIENCE, True)))
+            with explaining():
+                driver_cursor(connection).execute(_file("roles"))
 
 
-_HOLDING: Final = text(
-    """
-    select distinct virtualtransaction from pg_locks
-    where locktype = 'relation' and relation = any(cast(cast(:parents as text[]) as regclass[]))
-      and database = (select oid from pg_database where datname = current_database())
-      and granted and pid <> pg_backend_pid()
-    """
+_GRANTED: Final = text(
+    "select has_schema_privilege(oid, :schema, 'usage') from pg_roles where rolname = :role"
 )
-
-
-def _attach(connection: Connection, fact: Table, leaf: Leaf, first: date, end: date) -> None:
-    """Make and attach one leaf; it is empty, so the check of its rows takes no time."""
-    suffix = first.isoformat()[: len("2017-11" if leaf == "month" else "2017-11-03")]
-    parent = sql.Identifier(STORE, fact.name)
-    name = sql.Identifier(STORE, f"{fact.name}_{suffix}".replace("-", "_"))
-    create = sql.SQL("create table {} (like {} including all)").format(name, parent)
-    attach = sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(
-        parent, name, sql.Literal(first), sql.Literal(end)
-    )
-    cursor = driver_cursor(connection)
-    with explaining():
-        cursor.execute(create)
-        cursor.execute(attach)
-
-
-def _period(leaf: Leaf, day: date) -> tuple[date, date]:
-    """Give the first date of the leaf that holds `day`, and the first one after it."""
-    if leaf == "day":
-        return day, day + timedelta(days=1)
-    first = day.replace(day=1)
-    return first, (first + timedelta(days=31)).replace(day=1)
 
 
 # Views.
@@ -246,11 +231,9 @@ def _fact_views(dialect: Dialect) -> Iterator[sql.Composable]:
 
 
 def _file_views() -> Iterator[sql.Composable]:
-    """Give the statements of ``sql/``: in the wheel it lies in this package, in a checkout beside it."""
-    packaged = Path(__file__).parents[1] / "sql"
-    folder = packaged if packaged.is_dir() else packaged.parents[1] / "sql"
+    """Give the statements that make the views of ``sql/``."""
     for name in FILES:
-        yield sql.SQL((folder / f"{name}.sql").read_text(encoding="utf-8"))
+        yield sql.SQL(_file(name))
     for name in FILES_OF_ORDERS:
         yield from _column_comments(name, fact_order)
 
@@ -264,3 +247,10 @@ def _column_comments(view: str, fact: Table) -> Iterator[sql.Composable]:
 
 def _public_columns(fact: Table) -> list[Column[Any]]:
     return [column for column in fact.c if column.name != fact.c.load_id.name]
+
+
+def _file(name: str) -> str:
+    """Read a file of ``sql/``: in the wheel it lies in this package, in a checkout beside it."""
+    packaged = Path(__file__).parents[1] / "sql"
+    folder = packaged if packaged.is_dir() else packaged.parents[1] / "sql"
+    return (folder / f"{name}.sql").read_text(encoding="utf-8")

@@ -115,7 +115,7 @@ def _of_tables(
 ) -> Iterator[Comparison]:
     """Compare what each table holds with what was copied into it and, of a fact, with what was decoded."""
     for table in LOADED:
-        stored = _stored(lease, table, load_id)
+        stored = stored_books(lease.connection, table, lease.run_date, load_id)
         copied = sum(rows.get(table.name, 0) for rows, _ in loaded)
         yield f"the rows of {table.name}, as copied", copied, stored.rows
         if table is order_version:
@@ -148,16 +148,16 @@ def _under(table: Table, run_date: date, load_id: int) -> ColumnElement[bool]:
     return and_(of_load, table.c.run_date == run_date) if "run_date" in table.c else of_load
 
 
-def _stored(lease: Lease, table: Table, load_id: int) -> Books:
-    """Make the books of what is stored; for a table that is no fact only its rows."""
-    under = _under(table, lease.run_date, load_id)
+def stored_books(connection: Connection, table: Table, run_date: date, load_id: int) -> Books:
+    """Make the books of what is stored of a load; for a table that is no fact only its rows."""
+    under = _under(table, run_date, load_id)
     if table not in FACTS:
-        rows = lease.connection.execute(select(func.count()).select_from(table).where(under))
+        rows = connection.execute(select(func.count()).select_from(table).where(under))
         return Books(rows.scalar_one())
     money = money_columns(table.name)
     currency = table.c[CURRENCY]
     query = select(currency, func.count(), *(func.sum(table.c[name]) for name in money))
-    groups = lease.connection.execute(query.where(under).group_by(currency)).all()
+    groups = connection.execute(query.where(under).group_by(currency)).all()
     return Books.of(
         sum(rows for _, rows, *_ in groups),
         (

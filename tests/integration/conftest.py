@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import s3fs
 from distributed import Client, LocalCluster
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings, load_settings
+from tests.chaos.proxy import Loop, PostgresProxy
 
 
 @pytest.fixture(scope="session")
-def client(services: Sandbox) -> Iterator[Client]:
+def client(loader: dict[str, str]) -> Iterator[Client]:
     """A cluster of two worker processes that know this test process's S3 server."""
     with (
-        patch.dict(os.environ, services.environment),
+        patch.dict(os.environ, loader),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
@@ -35,12 +38,35 @@ def settings(environment: dict[str, str]) -> Settings:
     return load_settings()
 
 
+def as_user(settings: Settings, login: dict[str, str]) -> Settings:
+    """The same settings with another user."""
+    user, password = login["_PGSQL_USER"], SecretStr(login["_PGSQL_PASS"])
+    return settings.model_copy(update={"pgsql_user": user, "pgsql_pass": password})
+
+
 @pytest.fixture
-def warehouse(settings: Settings) -> Engine:
-    """This test's database, initialised."""
-    made = engine(settings)
-    initialise(made)
-    return made
+def owner_login(services: Sandbox) -> dict[str, str]:
+    """The variables that make a command the owner's."""
+    return {name: services.environment[name] for name in ("_PGSQL_USER", "_PGSQL_PASS")}
+
+
+@pytest.fixture
+def owner(owner_login: dict[str, str], settings: Settings) -> Engine:
+    """This test's database for the user who owns what `init` makes: for whatever a loader may not do."""
+    return engine(as_user(settings, owner_login))
+
+
+@pytest.fixture
+def warehouse(settings: Settings, owner: Engine) -> Engine:
+    """This test's database, initialised, for the user who loads."""
+    initialise(owner, roles=True)
+    return engine(settings)
+
+
+@pytest.fixture
+def analyst(settings: Settings, warehouse: Engine, reader: dict[str, str]) -> Engine:
+    """The same for a user who reads what is published."""
+    return engine(as_user(settings, reader))
 
 
 @pytest.fixture
@@ -55,11 +81,19 @@ def put(environment: dict[str, str]) -> Callable[[str, bytes], None]:
 
 
 @pytest.fixture
-def query(warehouse: Engine) -> Callable[..., list[tuple[Any, ...]]]:
-    """Ask this test's database: ``query("select ...")``."""
+def query(warehouse: Engine, owner: Engine) -> Callable[..., list[tuple[Any, ...]]]:
+    """Ask this test's database, as the owner who sees all: ``query("select ...")``."""
 
     def query(statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        with warehouse.connect() as connection:
+        with owner.connect() as connection:
             return [tuple(row) for row in connection.execute(text(statement), values)]
 
     return query
+
+
+@pytest.fixture
+def proxy(settings: Settings) -> Iterator[PostgresProxy]:
+    """A proxy in front of PostgreSQL, which makes trouble when it is told to."""
+    loop = Loop()
+    with closing(loop), closing(PostgresProxy(loop, settings.pgsql_port)) as made:
+        yield made

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Engine, Table
+from sqlalchemy import Engine, Table, select
 
 from orders_dask.books import Books, books
 from orders_dask.contract.arrow import FILE, POSITION, arrow_schema
 from orders_dask.contract.tables import FACTS, LOADED, fact_order, order_version
+from orders_dask.contract.tables import published as seen
 from orders_dask.load import ledger
 from orders_dask.load.copy import load_part
+from orders_dask.load.drop import withdraw
+from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.ledger import Lease
 from orders_dask.load.publish import publish, seal
-from orders_dask.load.schema import ensure_leaves
+from orders_dask.load.rollback import take_back
 from orders_dask.load.verify import verify
+from tests.chaos.proxy import PostgresProxy
 
 Rows = Sequence[Mapping[str, Any]]
 TABLES = {table.name: table for table in LOADED}
@@ -87,3 +92,31 @@ def published(engine: Engine, run_date: date, *parts: Mapping[str, Rows]) -> int
         load_id = verified(lease, *parts)
         publish(lease, load_id)
     return load_id
+
+
+def rolled_back(engine: Engine, run_date: date) -> int:
+    """Roll back what is published of a run date, and give the load that was."""
+    with ledger.hold(engine, run_date) as lease:
+        with lease.transaction() as connection:
+            load_id = connection.execute(
+                select(seen.c.load_id).where(seen.c.run_date == run_date)
+            ).scalar_one()
+        take_back(lease, load_id)
+    return int(load_id)
+
+
+def dropped(engine: Engine, run_date: date) -> int:
+    """Unpublish a run date, and give the load that was published."""
+    with ledger.hold(engine, run_date) as lease:
+        load_id = withdraw(lease)
+    assert load_id
+    return load_id
+
+
+def lose_answer(proxy: PostgresProxy) -> None:
+    """Wait until the commit that the proxy holds back is done, and break its session off in place of the answer."""
+    deadline = time.monotonic() + 30
+    while proxy.held is None:
+        assert time.monotonic() < deadline, "nothing was committed"
+        time.sleep(0.01)
+    proxy.release(lose=True)

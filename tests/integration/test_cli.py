@@ -24,9 +24,11 @@ DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 Process = subprocess.Popen[str]
 
 
-def orders_dask(*arguments: str, code: int = 0) -> tuple[str, str]:
+def orders_dask(
+    *arguments: str, code: int = 0, environment: dict[str, str] | None = None
+) -> tuple[str, str]:
     """Call ``orders-dask ...`` and give what it writes to standard output and standard error."""
-    ended = CliRunner().invoke(app, arguments)
+    ended = CliRunner().invoke(app, arguments, env=environment)
     assert ended.exit_code == code, ended.output
     assert "\x1b" not in ended.output, "no control codes where there is no terminal"
     return ended.stdout, ended.stderr
@@ -51,18 +53,19 @@ def test_a_database_without_tables_is_told_what_to_run(environment: dict[str, st
 
 
 def test_a_run_is_planned_then_published_and_told_in_json(
-    environment: dict[str, str], source: str
+    environment: dict[str, str], owner_login: dict[str, str], source: str
 ) -> None:
     made = generate(source, start=DAY, days=1, orders=300)
     for _ in range(2):
-        out, _ = orders_dask("init")
+        out, _ = orders_dask("init", "--roles", environment=owner_login)
         assert "is ready" in out
     arguments = ("run", "--run-date", "2026-03-01", "--source", made.source, "--workers", "1")
     out, err = orders_dask(*arguments, "--dry-run", "--json")
     assert json.loads(out)["outcome"] == "planned"
-    assert err.startswith("Dashboard: http://127.0.0.1:"), "the dashboard comes first"
+    assert "Dashboard" not in err, "a plan needs no cluster"
 
     out, err = orders_dask(*arguments, "--json")
+    assert err.startswith("Dashboard: http://127.0.0.1:"), "the dashboard comes first"
     told = json.loads(out)
     assert (told["run_date"], told["outcome"], told["orders"], told["lines"]) == (
         *("2026-03-01", "published"),
@@ -72,11 +75,11 @@ def test_a_run_is_planned_then_published_and_told_in_json(
 
 
 def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes(
-    environment: dict[str, str], source: str
+    environment: dict[str, str], owner_login: dict[str, str], source: str
 ) -> None:
     good = generate(source, start=DAY, days=2, orders=400, defects=0.001, only=[DAY])
     generate(source, start=DAY, days=2, orders=400, defects={"not_an_order": 0.1}, only=[NEXT])
-    orders_dask("init")
+    orders_dask("init", "--roles", environment=owner_login)
     backfill = ("backfill", "--source", good.source, "--workers", "1", "--to", "2026-03-02")
 
     out, _ = orders_dask(*backfill, "--from", "2026-02-28", code=3)
@@ -109,10 +112,14 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_backfill_leaves_what_was_published(
-    environment: dict[str, str], source: str, number: signal.Signals, code: int
+    environment: dict[str, str],
+    owner_login: dict[str, str],
+    source: str,
+    number: signal.Signals,
+    code: int,
 ) -> None:
     made = generate(source, start=DAY, days=12, orders=300)
-    orders_dask("init")
+    orders_dask("init", "--roles", environment=owner_login)
     arguments = ("--from", "2026-03-01", "--to", "2026-03-12", "--source", made.source)
     with start("backfill", *arguments, "--workers", "1", "--dates-in-flight", "1") as process:
         assert process.stderr

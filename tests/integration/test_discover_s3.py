@@ -10,7 +10,7 @@ from io import BytesIO
 import pytest
 import s3fs
 
-from orders_dask.errors import ServiceUnavailable, SourceChanged, SourceMissing
+from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged, SourceMissing
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB, Split
 from orders_dask.extract.text import texts
@@ -99,7 +99,7 @@ def test_an_object_that_changes_while_it_is_read_is_transient(
 
 
 def test_a_bucket_that_is_not_there_is_no_missing_file(environment: dict[str, str]) -> None:
-    with pytest.raises(ServiceUnavailable, match="bucket no-such-bucket"):
+    with pytest.raises(SettingsError, match="bucket no-such-bucket"):
         discover("s3://no-such-bucket/a/", DAY, MIB)
 
 
@@ -108,7 +108,7 @@ def test_wrong_keys_are_told_without_them(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
     s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(ServiceUnavailable, match="check AWS_ENDPOINT_URL_S3") as told:
+    with pytest.raises(SettingsError, match="check AWS_ENDPOINT_URL_S3") as told:
         discover(source, DAY, MIB)
     assert "not-the-secret" not in str(told.value)
     assert os.environ["AWS_ACCESS_KEY_ID"] not in str(told.value)

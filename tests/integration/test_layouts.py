@@ -60,10 +60,10 @@ FORMS: dict[str, tuple[str, Callable[[], bytes], int]] = {
 }
 
 
-def tables(warehouse: Engine) -> dict[str, str]:
+def tables(analyst: Engine) -> dict[str, str]:
     """Every public table as text, ordered by key, but for what the ledger gives."""
     dumped = {}
-    with warehouse.connect() as connection:
+    with analyst.connect() as connection:
         raw = connection.connection.dbapi_connection
         assert raw is not None
         for table in (*FACTS, *DIMENSIONS):
@@ -80,7 +80,7 @@ def tables(warehouse: Engine) -> dict[str, str]:
 
 
 def test_every_layout_of_the_real_dump_gives_the_same_tables(
-    client: Client, settings: Settings, warehouse: Engine, put: Put
+    client: Client, settings: Settings, analyst: Engine, put: Put
 ) -> None:
     expected: dict[str, str] = {}
     for number, (form, (name, content, block_size)) in enumerate(FORMS.items()):
@@ -90,7 +90,7 @@ def test_every_layout_of_the_real_dump_gives_the_same_tables(
         )
         result = run(RUN_DATE, settings=of_form, client=client)
         assert (result.outcome, result.orders, result.rejected) == ("published", 25_000, 0), form
-        found = tables(warehouse)
+        found = tables(analyst)
         expected = expected or found
         for table, text in found.items():
             assert text == expected[table], f"{table} of {form} differs"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from random import Random
 from typing import Any
 
 import pytest
@@ -15,137 +14,27 @@ from orders_dask.books import Books, books
 from orders_dask.errors import LoadWithdrawn, OutOfBalance, StillInUse
 from orders_dask.load import ledger
 from orders_dask.load import publish as publishing
+from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
+from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.publish import publish, seal
-from orders_dask.load.schema import ensure_leaves
 from orders_dask.load.verify import verify
-from tests.integration.loads import File, begin, part, published, verified
+from orders_dask.settings import Settings
+from tests.chaos.proxy import PostgresProxy
+from tests.integration.loads import File, begin, lose_answer, part, published, verified
 
 Query = Callable[..., list[tuple[Any, ...]]]
 
 DAY = date(2017, 11, 3)
-DAYS = [DAY + timedelta(days=n) for n in (0, 1, 40)]
+DAYS = [DAY, DAY + timedelta(days=1)]
 NONE_READ = {"fact_order": 0, "fact_order_line": 0, "fact_refund": 0} | {
     "fact_refund_line": 0,
     "fact_refund_adjustment": 0,
 }
-EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 def instant(second: int) -> datetime:
     return datetime(2017, 11, 3, 12, 0, second, tzinfo=UTC)
-
-
-class Model:
-    """What must stand after some publishes, the slow way."""
-
-    def __init__(self) -> None:
-        self.published: dict[date, list[Mapping[str, Any]]] = {}
-        self.customers: dict[int, dict[str, Any]] = {}
-
-    def publish(self, run_date: date, parts: list[dict[str, Any]]) -> None:
-        self.published[run_date] = [o for rows in parts for o in rows["fact_order"]]
-        said: dict[int, Mapping[str, Any]] = {}
-        rows = [
-            (r["version"] or EARLIEST, r["source_position"], r)
-            for part in parts
-            for r in part["dim_customer"]
-        ]
-        for _, _, row in sorted(rows, key=lambda r: r[:2]):
-            said[row["customer_id"]] = row
-        for key, row in said.items():
-            given = {name: row.get(name) for name in ("email", "phone")}
-            had = self.customers.setdefault(
-                key,
-                {"email": None, "phone": None, "gave": None, "first": run_date, "last": run_date},
-            )
-            if any(given.values()) and (had["gave"] is None or run_date >= had["gave"]):
-                had.update(given, gave=run_date)
-            had.update(first=min(had["first"], run_date), last=max(had["last"], run_date))
-
-    def superseded(self) -> set[tuple[int, date]]:
-        versions: dict[int, list[tuple[datetime, date]]] = {}
-        for run_date, orders in self.published.items():
-            for order in orders:
-                versions.setdefault(order["order_id"], []).append(
-                    (order["updated_at"] or EARLIEST, run_date)
-                )
-        return {(i, d) for i, of_order in versions.items() for _, d in sorted(of_order)[:-1]}
-
-
-def random_parts(random: Random) -> list[dict[str, Any]]:
-    """Draw a load of two parts: orders, and what they say of customers, each order of its own place."""
-    orders = random.sample(range(1, 8), random.randint(0, 6))
-    drawn = [
-        {
-            "order_id": order_id,
-            "updated_at": random.choice([None, *map(instant, range(4))]),
-            "source_position": position,
-        }
-        for position, order_id in enumerate(orders, 1)
-    ]
-    customers = [
-        {
-            "customer_id": random.randint(1, 3),
-            "email": random.choice([None, "a@example.com", "b@example.com"]),
-            "phone": random.choice([None, "1"]),
-            "version": order["updated_at"],
-            "source_position": order["source_position"],
-        }
-        for order in drawn
-    ]
-    half = len(drawn) // 2
-    return [
-        {"fact_order": drawn[:half], "dim_customer": customers[:half]},
-        {"fact_order": drawn[half:], "dim_customer": customers[half:]},
-    ]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_any_order_of_publishing_gives_what_the_model_gives(
-    seed: int, warehouse: Engine, query: Query
-) -> None:
-    random, model = Random(seed), Model()
-    loads: dict[date, list[tuple[int, list[dict[str, Any]]]]] = {day: [] for day in DAYS}
-    current: dict[date, int] = {}
-
-    def again(run_date: date, load_id: int) -> None:
-        with ledger.hold(warehouse, run_date) as lease:
-            publish(lease, load_id)
-
-    for step in range(10):
-        days = random.sample(DAYS, random.randint(1, 2))  # two at once: two publishers at once
-        work = []
-        for day in days:
-            replaced = [load for load in loads[day] if load[0] != current[day]]
-            if replaced and random.random() < 0.3:
-                load_id, parts = random.choice(replaced)
-                work.append((day, parts, lambda day=day, load_id=load_id: again(day, load_id)))
-                current[day] = load_id
-            else:
-                parts = random_parts(random)
-
-                def new(day: date = day, parts: list[dict[str, Any]] = parts) -> None:
-                    current[day] = published(warehouse, day, *parts)
-                    loads[day].append((current[day], parts))
-
-                work.append((day, parts, new))
-        with ThreadPoolExecutor(2) as pool:
-            for future in [pool.submit(do) for _, _, do in work]:
-                future.result()
-        for day, parts, _ in work:
-            model.publish(day, parts)
-
-        where = f"seed {seed}, step {step}"
-        found = query("select order_id, run_date from orders_store.order_superseded")
-        assert set(found) == model.superseded(), where
-        customers = query(
-            "select customer_id, email, phone, attributes_run_date, first_seen, last_seen from orders.dim_customer"
-        )
-        assert sorted(customers) == sorted(
-            (key, *values.values()) for key, values in model.customers.items()
-        ), where
-        assert dict(query("select run_date, load_id from orders_store.published")) == current
 
 
 def test_a_version_that_left_lets_the_next_best_be_current(warehouse: Engine, query: Query) -> None:
@@ -173,10 +62,66 @@ def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> N
     assert query("select * from orders_store.published") == []
 
 
-def test_a_reader_keeps_its_snapshot_and_nobody_waits(warehouse: Engine) -> None:
+def test_a_published_load_is_not_published_again(warehouse: Engine) -> None:
+    load_id = published(warehouse, DAY, {"fact_order": [order(1)]})
+    published(warehouse, DAY, {"fact_order": [order(2)]})
+    with ledger.hold(warehouse, DAY) as lease, pytest.raises(LoadWithdrawn):
+        publish(lease, load_id)
+
+
+def customer(customer_id: int, position: int, **said: Any) -> dict[str, Any]:
+    return {"customer_id": customer_id, "version": None, "source_position": position, **said}
+
+
+def test_a_publish_keeps_what_it_replaces_and_overwrites(warehouse: Engine, query: Query) -> None:
+    said = [customer(1, 1, email="old@x"), customer(2, 2, email="same@x")]
+    first = published(warehouse, DAYS[1], {"dim_customer": said})
+    earlier = [customer(2, 1, email="lost@x")]
+    published(warehouse, DAYS[0], {"dim_customer": earlier})
+    said = [customer(1, 1, email="new@x"), customer(3, 2, email="came@x")]
+    last = published(warehouse, DAYS[1], {"dim_customer": said})
+    assert query(
+        "select customer_id, email, first_seen from orders_store.dim_customer_before where load_id = :last order by 1",
+        last=last,
+    ) == [(1, "old@x", DAYS[1]), (3, None, None)]
+    [(replaces, reversible, left)] = query(
+        """
+        select last.replaces, last.reversible, first.left_at >= last.started_at
+        from orders_ops.load_run last join orders_ops.load_run first on first.load_id = last.replaces
+        where last.load_id = :last
+        """,
+        last=last,
+    )
+    assert (replaces, reversible, left) == (first, True, True)
+
+
+def test_a_publish_leaves_alone_and_does_not_keep_what_a_later_run_date_gave(
+    warehouse: Engine, query: Query
+) -> None:
+    published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="first@x")]})
+    published(warehouse, DAYS[1], {"dim_customer": [customer(1, 1, email="later@x")]})
+    again = published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="again@x")]})
+    assert query("select email from orders.dim_customer") == [("later@x",)]
+    kept = "select from orders_store.dim_customer_before where load_id = :again"
+    assert query(kept, again=again) == []
+
+
+def test_a_publish_whose_commit_was_done_but_not_answered_is_done(
+    settings: Settings, warehouse: Engine, proxy: PostgresProxy, query: Query
+) -> None:
+    through_proxy = engine(settings.model_copy(update={"pgsql_port": proxy.port}))
+    with ThreadPoolExecutor(1) as pool:
+        proxy.hold_commit(of="published_at")
+        publishing = pool.submit(published, through_proxy, DAY, {"fact_order": [order(1)]})
+        lose_answer(proxy)
+        load_id = publishing.result(30)
+    assert query("select load_id from orders_store.published") == [(load_id,)]
+
+
+def test_a_reader_keeps_its_snapshot_and_nobody_waits(warehouse: Engine, analyst: Engine) -> None:
     published(warehouse, DAY, {"fact_order": [order(1)]})
     count = text("select count(*) from orders.fact_order")
-    with warehouse.connect() as reader:
+    with analyst.connect() as reader:
         reader = reader.execution_options(isolation_level="REPEATABLE READ")
         assert reader.scalar(count) == 1
         published(warehouse, DAY, {"fact_order": [order(1), order(2)]})
@@ -186,11 +131,11 @@ def test_a_reader_keeps_its_snapshot_and_nobody_waits(warehouse: Engine) -> None
 
 
 def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
-    warehouse: Engine, monkeypatch: pytest.MonkeyPatch
+    warehouse: Engine, analyst: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "READERS_PATIENCE", 0.3)
     count = text("select count(*) from orders.fact_order")
-    with warehouse.connect() as reader, ledger.hold(warehouse, DAY) as lease:
+    with analyst.connect() as reader, ledger.hold(warehouse, DAY) as lease:
         pid = reader.scalar(text("select pg_backend_pid()"))
         assert reader.scalar(count) == 0
         load_id = verified(lease, {"fact_order": [order(1)]})
@@ -202,13 +147,13 @@ def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
 
 
 def test_a_leaf_is_watched_also_when_its_maker_died_before_it_looked(
-    warehouse: Engine, query: Query
+    warehouse: Engine, analyst: Engine, query: Query
 ) -> None:
     with ledger.hold(warehouse, DAY) as lease:
         ensure_leaves(lease.connection, DAY)
         with lease.connection.begin():
             lease.connection.execute(text("update orders_ops.storage_leaf set watch = null"))
-        with warehouse.connect() as reader:
+        with analyst.connect() as reader:
             reader.execute(text("select from orders.fact_order"))
             ensure_leaves(lease.connection, DAY)
             watch = text(

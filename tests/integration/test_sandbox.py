@@ -326,7 +326,6 @@ def test_missing_programs_are_named_with_what_to_install(
 
 
 def test_each_test_has_its_own_database_and_settings(environment: dict[str, str]) -> None:
-    query(environment, "create table mine ()")
     assert query(environment, "select current_database()") == [(environment["_PGSQL_DATABASE"],)]
     assert {name: os.environ[name] for name in environment} == environment
     assert environment["_AWS_S3_URL_SOURCE"] != "s3://orders/"

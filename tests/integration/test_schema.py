@@ -12,10 +12,16 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from orders_dask.contract.tables import FACTS, METADATA
-from orders_dask.errors import DatabaseNotReady, ServiceUnavailable, SettingsError
+from orders_dask.errors import (
+    DatabaseNotReady,
+    OrdersDaskError,
+    ServiceUnavailable,
+    SettingsError,
+)
 from orders_dask.load import schema
 from orders_dask.load.connect import engine
-from orders_dask.load.schema import FILES, ensure_leaves, ensure_ready, initialise
+from orders_dask.load.leaves import Leaf, ensure_leaves
+from orders_dask.load.schema import FILES, ensure_ready, initialise
 from orders_dask.settings import Settings
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -24,8 +30,14 @@ TODAY = date(2017, 11, 3)
 
 
 @pytest.fixture
-def empty(settings: Settings) -> Engine:
-    return engine(settings)
+def empty(owner: Engine) -> Engine:
+    return owner
+
+
+@pytest.fixture
+def initialised(warehouse: Engine, owner: Engine) -> Engine:
+    """The warehouse for its owner, who alone repeats `init`."""
+    return owner
 
 
 def tables(database: Engine) -> list[str]:
@@ -46,14 +58,14 @@ def test_init_makes_everything_and_can_be_repeated(empty: Engine) -> None:
     assert tables(empty) == made
 
 
-def test_init_completes_what_is_missing_and_leaves_the_rest(warehouse: Engine) -> None:
-    with warehouse.begin() as connection:
+def test_init_completes_what_is_missing_and_leaves_the_rest(initialised: Engine) -> None:
+    with initialised.begin() as connection:
         connection.execute(text("drop view orders.daily_sales"))
         connection.execute(text("drop table orders.dim_app"))
         connection.execute(text("insert into orders.dim_device values (1, 2, null, now(), now())"))
-    initialise(warehouse)
-    assert {"orders.daily_sales", "orders.dim_app"} <= {*tables(warehouse)}
-    with warehouse.connect() as connection:
+    initialise(initialised)
+    assert {"orders.daily_sales", "orders.dim_app"} <= {*tables(initialised)}
+    with initialised.connect() as connection:
         assert connection.scalar(text("select count(*) from orders.dim_device")) == 1
 
 
@@ -64,21 +76,21 @@ def test_init_twice_at_once(empty: Engine) -> None:
 
 
 def test_init_is_repeated_without_waiting_for_readers(
-    warehouse: Engine, monkeypatch: pytest.MonkeyPatch
+    initialised: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "_PATIENCE", "200ms")
-    with warehouse.connect() as reader:
+    with initialised.connect() as reader:
         for view in FILES:
             reader.exec_driver_sql(f"table orders.{view}")
-        initialise(warehouse)
-        with warehouse.begin() as connection:
+        initialise(initialised)
+        with initialised.begin() as connection:
             connection.execute(text("update orders_ops.installed set views = 'older'"))
         with pytest.raises(ServiceUnavailable, match="lock timeout"):
-            initialise(warehouse)
-    initialise(warehouse)
+            initialise(initialised)
+    initialise(initialised)
 
 
-def test_every_table_view_and_column_has_a_comment(warehouse: Engine, query: Query) -> None:
+def test_every_table_view_and_column_has_a_comment(initialised: Engine, query: Query) -> None:
     without = query(
         """
         select c.oid::regclass::text, a.attname from pg_class c
@@ -94,7 +106,7 @@ def test_every_table_view_and_column_has_a_comment(warehouse: Engine, query: Que
     assert without == []
 
 
-def test_what_people_see_has_no_load_id(warehouse: Engine, query: Query) -> None:
+def test_what_people_see_has_no_load_id(initialised: Engine, query: Query) -> None:
     columns = query(
         "select table_name, column_name from information_schema.columns where table_schema = 'orders'"
     )
@@ -117,12 +129,13 @@ def test_what_people_see_has_no_load_id(warehouse: Engine, query: Query) -> None
     ],
 )
 def test_leaves_are_made_once_in_all_facts(
-    empty: Engine, leaf: schema.Leaf, days: list[date], leaves: list[str]
+    empty: Engine, settings: Settings, leaf: Leaf, days: list[date], leaves: list[str]
 ) -> None:
-    initialise(empty, leaf, TODAY)
+    initialise(empty, leaf, TODAY, roles=True)
+    loader = engine(settings)
 
     def make(day: date) -> None:
-        with empty.connect() as connection:
+        with loader.connect() as connection:
             ensure_leaves(connection, day)
 
     with ThreadPoolExecutor(4) as pool:
@@ -139,9 +152,9 @@ def test_leaves_are_made_once_in_all_facts(
         )
 
 
-def test_the_width_of_leaves_is_fixed(warehouse: Engine) -> None:
+def test_the_width_of_leaves_is_fixed(initialised: Engine) -> None:
     with pytest.raises(SettingsError, match=r"ORDERS_DASK_LEAF is day, .* leaves of a month"):
-        initialise(warehouse, "day")
+        initialise(initialised, "day")
 
 
 def test_a_database_without_init_is_not_ready(empty: Engine) -> None:
@@ -149,36 +162,40 @@ def test_a_database_without_init_is_not_ready(empty: Engine) -> None:
         ensure_ready(empty)
 
 
-def test_a_database_of_another_contract_is_not_ready(warehouse: Engine) -> None:
-    ensure_ready(warehouse)
-    with warehouse.begin() as connection:
+def test_a_database_of_another_contract_is_not_ready(initialised: Engine) -> None:
+    ensure_ready(initialised)
+    with initialised.begin() as connection:
         connection.execute(text("update orders_ops.installed set contract = contract + 1"))
     with pytest.raises(DatabaseNotReady, match="version 3 of the contract and this is version 2"):
-        ensure_ready(warehouse)
+        ensure_ready(initialised)
     with pytest.raises(DatabaseNotReady, match="version 3 of the contract and this is version 2"):
-        initialise(warehouse)
+        initialise(initialised)
 
 
-def test_few_locks_are_warned_of(warehouse: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_locks_are_warned_of(initialised: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "LOCKS", 10**9)
-    [warning] = initialise(warehouse)
+    [warning] = initialise(initialised)
     assert warning.startswith("max_locks_per_transaction of the server is ")
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "kind", "why"),
     [
-        ({"pgsql_pass": SecretStr("not-the-one")}, "password authentication failed"),
-        ({"pgsql_database": "nowhere"}, 'database "nowhere" does not exist'),
-        ({"pgsql_port": 1}, "Connection refused"),
+        (
+            {"pgsql_pass": SecretStr("not-the-one")},
+            SettingsError,
+            "password authentication failed",
+        ),
+        ({"pgsql_database": "nowhere"}, SettingsError, 'database "nowhere" does not exist'),
+        ({"pgsql_port": 1}, ServiceUnavailable, "Connection refused"),
     ],
 )
 def test_a_refused_connection_is_one_sentence_without_the_password(
-    settings: Settings, change: dict[str, Any], why: str
+    settings: Settings, change: dict[str, Any], kind: type[OrdersDaskError], why: str
 ) -> None:
     changed = settings.model_copy(update=change)
     made = engine(changed)
-    with pytest.raises(ServiceUnavailable) as caught:
+    with pytest.raises(kind) as caught:
         made.connect()
     sentence = str(caught.value)
     assert why in sentence
@@ -204,7 +221,7 @@ def scans(query: Query, statement: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def quarter(warehouse: Engine) -> Engine:
+def quarter(initialised: Engine) -> Engine:
     """Published days of three months, 100 orders each, every third refunded, every 20th superseded."""
     fill = """
         insert into orders_store.published
@@ -222,13 +239,13 @@ def quarter(warehouse: Engine) -> Engine:
         insert into orders_store.order_superseded
           select order_id, run_date from orders_store.fact_order where order_id % 20 = 0;
     """
-    with warehouse.connect() as connection:
+    with initialised.connect() as connection:
         for month in (10, 11, 12):
             ensure_leaves(connection, date(2017, month, 1))
         with connection.begin():
             connection.execute(text(fill))
             connection.execute(text("analyze"))
-    return warehouse
+    return initialised
 
 
 def test_a_query_for_one_run_date_touches_one_leaf_by_index(quarter: Engine, query: Query) -> None:

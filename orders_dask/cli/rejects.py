@@ -1,0 +1,95 @@
+"""Commands about rejected records: what there is, and taking in what was mended."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orders_dask.cli import screen
+from orders_dask.cli.command import Json, Workers, a_date, app, told
+from orders_dask.cli.loading import Scheduler, cluster_of, settings_of
+from orders_dask.errors import SettingsError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+group = typer.Typer()
+app.add_typer(group, name="rejects")
+
+Code = Annotated[
+    str | None, typer.Option(help="With this code, such as bad_order_id.", show_default="all")
+]
+
+
+@group.callback(invoke_without_command=True)
+@told
+def rejects(
+    context: typer.Context,
+    run_date: Annotated[
+        date | None,
+        typer.Option(parser=a_date, metavar="DATE", help="Of this run date.", show_default="all"),
+    ] = None,
+    code: Code = None,
+    json: Json = False,
+) -> None:
+    """Show what was refused, why, and where it stands in which file; replay takes in what was mended."""
+    if context.invoked_subcommand:
+        if run_date or code or json:
+            raise SettingsError(
+                f"Give the options of {context.invoked_subcommand} behind its name."
+            )
+        return
+    from orders_dask.load import report
+    from orders_dask.load.connect import engine
+    from orders_dask.settings import load_settings
+
+    database = engine(load_settings())
+    rows = report.rejects(database, run_date, code)
+    if json:
+        screen.result_json_rows(rows)
+    for row in rows:  # no table: there may be more of them than memory holds
+        place = f"record {row.position}" + (f", {row.path}" if row.path else "")
+        since = f" ({row.replay_result})" if row.replay_result else ""
+        screen.result(f"{row.run_date}  {row.code}  {row.file}, {place}: {row.message}{since}")
+    _say_if_none(database, run_date, code)
+
+
+def _say_if_none(database: Engine, run_date: date | None, code: str | None) -> None:
+    """Say that nothing was rejected, or nothing with the code that was asked for, and which codes there are."""
+    from orders_dask.load import report
+
+    codes = report.rejected_codes(database, run_date)
+    if not codes:
+        screen.note("Nothing was rejected.")
+    elif code is not None and code not in codes:
+        there = ", ".join(f"{number:,} {name}" for name, number in codes.items())
+        screen.note(f"Nothing was rejected with the code {code}: there are {there}.")
+
+
+@group.command()
+@told
+def replay(
+    run_date: Annotated[
+        date, typer.Option(parser=a_date, metavar="DATE", help="Run date that is published.")
+    ],
+    code: Code = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    json: Json = False,
+) -> None:
+    """Read the rejected records of a run date again, as mended, and publish those that are good now."""
+    settings = settings_of(None, scheduler, workers)
+    with cluster_of(settings, scheduler, workers) as client, screen.progress() as listener:
+        from orders_dask.load.connect import engine
+        from orders_dask.replaying import replay
+
+        ended = replay(run_date, code, settings=settings, client=client, listener=listener)
+    if not ended.taken_in and not ended.still:
+        _say_if_none(engine(settings), run_date, code)
+    if json:
+        screen.result_json(ended)
+        return
+    screen.result(screen.replayed(ended))
+    screen.result(screen.outcome(ended.standing))

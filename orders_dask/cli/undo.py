@@ -1,0 +1,114 @@
+"""Commands that take a publish back, and that show what one changed."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orders_dask.cli import screen
+from orders_dask.cli.command import Json, Workers, a_date, command
+from orders_dask.cli.loading import Scheduler, Source, cluster_of, settings_of
+
+if TYPE_CHECKING:
+    from orders_dask.load.diff import Difference, OrderDifference
+    from orders_dask.load.rollback import RolledBack
+
+RunDate = Annotated[
+    date, typer.Option("--run-date", parser=a_date, metavar="DATE", help="The run date.")
+]
+
+
+@command()
+def rollback(run_date: RunDate, json: Json = False) -> None:
+    """Publish the load before again, with what was overwritten; repeated, it goes one further back."""
+    from orders_dask.load import rollback as taking_back
+
+    done = taking_back.rollback(run_date)
+    if json:
+        screen.result_json(done)
+    else:
+        screen.result(_rolled_back(done))
+
+
+def _rolled_back(done: RolledBack) -> str:
+    was = f"load {done.withdrawn} ({_orders(done.withdrawn_orders, done.withdrawn_lines)})"
+    if done.published is None:
+        return (
+            f"{done.run_date}  rolled back: {was} is withdrawn, and nothing is published any more"
+        )
+    now = f"load {done.published} ({_orders(done.orders, done.lines)})"
+    return f"{done.run_date}  rolled back: {was} is withdrawn, and {now} is published again"
+
+
+def _orders(orders: int, lines: int) -> str:
+    return f"{screen.some(orders, 'order')}, {screen.some(lines, 'line')}"
+
+
+@command()
+def diff(
+    run_date: RunDate,
+    source: Source = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most so many orders.")] = 20,
+    json: Json = False,
+) -> None:
+    """Show what the last re-run of a run date changed or, where its dump has changed, what a re-run would."""
+    settings = settings_of(source, scheduler, workers)
+
+    from orders_dask import compare
+
+    found = compare.diff_there(run_date, settings=settings)
+    if found is None:
+        screen.note(f"The dump of {run_date} has changed: it is loaded beside, and not published.")
+        with (
+            cluster_of(settings, scheduler, workers) as client,
+            screen.progress() as listener,
+        ):
+            found = compare.diff(run_date, settings=settings, client=client, listener=listener)
+    if json:
+        screen.result_json_with(found, "orders", found.orders())
+    else:
+        _show(found, limit)
+
+
+def _show(found: Difference, limit: int) -> None:
+    before, after = f"load {found.before}", f"load {found.after}"
+    if found.published:
+        sides = f"{after}, which is published, against {before}, which it replaced"
+    else:
+        sides = f"{after}, which a run would publish, against {before}, which is published"
+    counts = f"{found.came:,} came, {found.went:,} went, {found.changed:,} changed"
+    screen.result(f"{found.run_date}  {sides}\nOrders: {counts}")
+    rows = [(each.table, each.before, each.after, each.after - each.before) for each in found.rows]
+    screen.result_table(
+        [dict(zip(("table", "before", "after", "difference"), row, strict=True)) for row in rows],
+        title="Rows",
+    )
+    money = [
+        {
+            "currency": each.currency or "none",
+            "column": each.column,
+            "before": each.before,
+            "after": each.after,
+            "difference": each.difference,
+        }
+        for each in found.money
+        if each.difference
+    ]
+    if money:
+        screen.result_table(money, title="Money")
+    else:
+        screen.result("\nNo sum of money differs.")
+    for order in found.orders(limit):
+        screen.result(_order(order))
+    more = found.came + found.went + found.changed - limit
+    if more > 0:
+        screen.result(f"and {screen.some(more, 'more order')}: --json gives all")
+
+
+def _order(order: OrderDifference) -> str:
+    columns = f": {', '.join(order.columns)}" if order.columns else ""
+    return f"order {order.order_id} {order.what}{columns}"

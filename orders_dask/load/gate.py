@@ -1,0 +1,144 @@
+"""The gate: which load readers see for each run date, and which of its versions are current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import date
+from typing import Final, Literal
+
+from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from orders_dask.contract.tables import load_run, published
+from orders_dask.errors import ServiceUnavailable, TransientError
+from orders_dask.load import ledger
+from orders_dask.load.ledger import Lease
+from orders_dask.load.locks import Lock
+from orders_dask.patience import patiently
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until no other transaction publishes or takes back: from here to its end this one is alone at the gate.
+
+    Dimensions, gate and superseded versions are written only after it: no two transactions wait for each other's rows.
+    """
+    # A statement of its own: the next one's snapshot is taken when the lock is there.
+    connection.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
+
+
+def show(
+    connection: Connection,
+    run_date: date,
+    load_id: int | None,
+    left: Literal["replaced", "withdrawn"],
+) -> int | None:
+    """Let readers see a load for its run date, or none, from the commit of the open transaction on.
+
+    It flips the gate, moves both loads to their statuses, and finds anew which versions are not current. The
+    transaction has taken its turn (:func:`take_turn`).
+
+    Parameters
+    ----------
+    load_id
+        The load to be seen; None for a run date without any.
+    left
+        The status of the load that was seen until now.
+
+    Returns
+    -------
+    int or None
+        The load that was seen until now, if there was one.
+    """
+    seen = published.c.run_date == run_date
+    before = connection.scalar(select(published.c.load_id).where(seen))
+    run = update(load_run)
+    connection.execute(
+        run.where(load_run.c.load_id == before).values(status=left, left_at=func.clock_timestamp())
+    )
+    if load_id is None:
+        connection.execute(delete(published).where(seen))
+    else:
+        connection.execute(
+            run.where(load_run.c.load_id == load_id).values(status="published", left_at=None)
+        )
+        gate = insert(published).values(run_date=run_date, load_id=load_id)
+        connection.execute(
+            gate.on_conflict_do_update(
+                index_elements=[published.c.run_date], set_={"load_id": gate.excluded.load_id}
+            )
+        )
+    connection.execute(_SUPERSEDE, {"loads": [load_id, before]})
+    return before
+
+
+# After the flip of the gate: which versions of the orders that came or went are not current. The shape keeps it
+# the size of a day: index probes for each order; as a plain join it scanned all of history.
+_SUPERSEDE: Final = text(
+    """
+    with touched as materialized (
+      select distinct order_id from orders_store.order_version where load_id = any(:loads)
+    ),
+    ranked as materialized (
+      select r.order_id, r.run_date from touched t cross join lateral (
+        select v.order_id, v.run_date,
+               row_number() over (order by v.version desc nulls last, v.run_date desc) as place
+        from orders_store.order_version v
+        where v.order_id = t.order_id
+          and exists (select from orders_store.published p where p.load_id = v.load_id)
+      ) r where r.place > 1
+    ),
+    was as materialized (
+      select w.* from touched t cross join lateral (
+        select s.ctid as at, s.order_id, s.run_date from orders_store.order_superseded s
+        where s.order_id = t.order_id offset 0
+      ) w
+    ),
+    gone as (
+      delete from orders_store.order_superseded where ctid = any(array(
+        select w.at from was w where not exists (
+          select from ranked r where r.order_id = w.order_id and r.run_date = w.run_date)))
+    )
+    insert into orders_store.order_superseded (order_id, run_date)
+    select order_id, run_date from ranked on conflict do nothing
+    """
+)
+
+
+@contextmanager
+def decided(
+    lease: Lease, load_id: int, status: Literal["published", "withdrawn"]
+) -> Iterator[None]:
+    """Tell a commit whose answer was lost from one that failed.
+
+    A session that breaks while it commits leaves open whether it did. That is certain once another session has got
+    the run date, for the first one held it until its end.
+
+    Parameters
+    ----------
+    load_id, status
+        What the commit makes of which load: where it did, the error doesn't leave the ``with`` block.
+    """
+    try:
+        yield
+    except ServiceUnavailable:
+        if not (lease.connection.invalidated and _has_become(lease, load_id, status)):
+            raise
+
+
+def _has_become(lease: Lease, load_id: int, status: str) -> bool:
+    with suppress(TransientError):
+        return bool(_status(lease, load_id) == status)
+    return False
+
+
+@patiently
+def _status(lease: Lease, load_id: int) -> str | None:
+    """Hold the run date in another session, and read the status of the load."""
+    with (
+        ledger.hold(lease.connection.engine, lease.run_date) as again,
+        again.transaction() as connection,
+    ):
+        now = select(load_run.c.status).where(load_run.c.load_id == load_id)
+        status: str | None = connection.scalar(now)
+    return status

@@ -1,0 +1,112 @@
+"""The leaves of the fact storage: a month or a day of all five fact tables, made before they are needed."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Final, Literal
+
+from sqlalchemy import Connection, Table, cast, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from orders_dask.contract.tables import DAY, FACTS, STORE, TEXT, installed, storage_leaf
+from orders_dask.errors import StillInUse
+from orders_dask.load.locks import Lock, within
+
+Leaf = Literal["month", "day"]
+
+FREEING_PATIENCE: Final = 10.0
+"""Seconds that a run waits for a leaf that is being freed: without readers in the way that takes some 0.1 s."""
+
+
+def ensure_leaves(connection: Connection, run_date: date) -> None:
+    """Make the leaves that hold a run date, in all fact tables, where they are missing.
+
+    Each is made as a table and then attached: ``PARTITION OF`` would wait for every reader. A transaction that
+    read before may not see the leaf until it ends, so ``storage_leaf`` keeps which ones these were, for publishing to
+    wait for. Safe when several do it at once, and when one dies between its two transactions: the next looks again.
+    A leaf that is to be freed stays; one that is being freed can't be had until it is gone.
+
+    Parameters
+    ----------
+    connection
+        Without an open transaction.
+
+    Raises
+    ------
+    StillInUse
+        The leaf is being freed, or somebody died while freeing it.
+    """
+    with connection.begin():
+        leaf: Leaf = connection.execute(select(installed.c.leaf)).scalar_one()
+        first, end = period(leaf, run_date)
+        # Until this transaction ends nobody begins to free it; afterwards the load that is under way tells.
+        shared = select(func.pg_advisory_xact_lock_shared(Lock.LEAF, first.toordinal()))
+        if not within(connection, FREEING_PATIENCE, shared):
+            raise StillInUse(
+                f"The partitions of run date {run_date} are being freed by another command: try again in a minute."
+            )
+        of_leaf = storage_leaf.c.first_date == first
+        row = select(storage_leaf.c.watch, storage_leaf.c.leaving).where(of_leaf)
+        found = connection.execute(row).one_or_none()
+        if found is None:
+            connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
+            last = end or cast(literal("infinity", TEXT), DAY)
+            made = insert(storage_leaf).values(first_date=first, end_date=last)
+            if connection.execute(made.on_conflict_do_nothing()).rowcount:
+                # A function of the owner's: ATTACH asks for the tables' owner, and a loader is not that.
+                connection.execute(select(getattr(func, STORE).make_leaf(first)))
+        elif found.leaving is not None:
+            if not is_whole(connection, leaf, first):
+                raise StillInUse(
+                    f"The partitions of run date {run_date} are half freed: let the owner of the tables run "
+                    "`orders-dask prune`, then try again."
+                )
+            connection.execute(storage_leaf.update().where(of_leaf).values(leaving=None))
+        if found is not None and found.watch is not None:
+            return
+    with connection.begin():
+        watch = connection.execute(_HOLDING, {"parents": [str(fact) for fact in FACTS]}).scalars()
+        unseen = storage_leaf.update().where(of_leaf, storage_leaf.c.watch.is_(None))
+        connection.execute(unseen.values(watch=list(watch)))
+
+
+_HOLDING: Final = text(
+    """
+    select distinct virtualtransaction from pg_locks
+    where locktype = 'relation' and relation = any(cast(cast(:parents as text[]) as regclass[]))
+      and database = (select oid from pg_database where datname = current_database())
+      and granted and pid <> pg_backend_pid()
+    """
+)
+
+
+def is_whole(connection: Connection, leaf: Leaf, first: date) -> bool:
+    """Say whether the leaf that begins on a date is attached in all fact tables, and in none about to go."""
+    names = [leaf_name(fact, leaf, first) for fact in FACTS]
+    attached: int = connection.execute(_ATTACHED, {"names": names, "schema": STORE}).scalar_one()
+    return attached == len(FACTS)
+
+
+_ATTACHED: Final = text(
+    """
+    select count(*) from pg_inherits
+    join pg_class c on c.oid = inhrelid join pg_namespace n on n.oid = relnamespace
+    where nspname = :schema and relname = any(:names) and not inhdetachpending
+    """
+)
+
+
+def leaf_name(fact: Table, leaf: Leaf, first: date) -> str:
+    """Name the table that is a fact's leaf, as ``make_leaf`` of ``sql/leaf.sql`` does."""
+    begins = first.isoformat()[: len("2017-11" if leaf == "month" else "2017-11-03")]
+    return f"{fact.name}_{begins}".replace("-", "_")
+
+
+def period(leaf: Leaf, day: date) -> tuple[date, date | None]:
+    """Give the first date of the leaf that holds `day`, and the first one after it; None: the calendar ends first."""
+    first = day if leaf == "day" else day.replace(day=1)
+    try:
+        after = first + timedelta(days=1 if leaf == "day" else 31)
+    except OverflowError:
+        return first, None
+    return first, after if leaf == "day" else after.replace(day=1)

@@ -1,0 +1,247 @@
+"""Rejected records of a published run date are read again, and what is good now is published with the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import date
+from threading import Event
+from typing import Any, Final
+from uuid import uuid4
+
+from distributed import Client
+from sqlalchemy import Connection, Engine
+
+from orders_dask import stage, steps, tasks
+from orders_dask.attempt import Load, Work, loading
+from orders_dask.calls import Call, in_window
+from orders_dask.contract.arrow import ORDER_ROW
+from orders_dask.errors import NotKept
+from orders_dask.load import ledger, refused
+from orders_dask.load.publish import publish
+from orders_dask.load.report import LoadStatus, installation, published_load, refused_since
+from orders_dask.parts import Part
+from orders_dask.patience import again
+from orders_dask.pipeline import ready_database, standing_result, usable_client
+from orders_dask.results import Clock, Listener, ReplayResult
+from orders_dask.settings import Settings, load_settings
+
+TOLD_AT_ONCE: Final = 10_000
+"""Records whose results are written down by one statement."""
+
+
+def replay(
+    run_date: date,
+    code: str | None = None,
+    *,
+    settings: Settings | None = None,
+    client: Client | None = None,
+    listener: Listener | None = None,
+) -> ReplayResult:
+    """Read the rejected records of a published run date again, and publish those that are good now.
+
+    After a fix of the contract, or of the records' texts (``orders_ops.rejected_record.mended``). They are read from
+    the ledger and all else from the stage, so the dump may be gone. They take part as if they had always been good:
+    another version of the same order may win against them. The ledger says of each record what became of it. The new
+    load counts as the same files, so that a run of unchanged ones leaves it alone; one that is forced, or finds other
+    files, reads the files again and so without what was mended.
+
+    Parameters
+    ----------
+    run_date
+        The date of the dump.
+    code
+        Only records with this code; all by default.
+    settings, client, listener
+        As in :func:`orders_dask.run`.
+
+    Returns
+    -------
+    ReplayResult
+        How many records were taken in, and how many are still rejected, and why.
+
+    Raises
+    ------
+    NotKept
+        Nothing is published for the run date, a later load of it was refused, or its parts are not in the stage any
+        more.
+    DataRefused
+        A setting refuses what is published and what was taken in together, or the books don't balance. What was
+        published before stands.
+    TransientError
+        A service can't be reached, or another run holds the run date.
+    """
+    settings = settings or load_settings()
+    stop = Event()
+    result: ReplayResult = again(stop)(_replay)(
+        run_date,
+        code,
+        settings,
+        usable_client(client, settings),
+        ready_database(settings),
+        listener or (lambda progress: None),
+        stop,
+    )
+    return result
+
+
+@dataclass
+class _Story:
+    """What became of the records that were read again.
+
+    Attributes
+    ----------
+    taken
+        File and position of each that is an order now.
+    lost
+        Number of these that another version of their order replaces.
+    still
+        Number of those that are rejected still, by code or reason.
+    """
+
+    taken: list[tuple[int, int]]
+    lost: int
+    still: Counter[str]
+
+
+def _replay(
+    run_date: date,
+    code: str | None,
+    settings: Settings,
+    client: Client,
+    database: Engine,
+    listener: Listener,
+    stop: Event,
+) -> ReplayResult:
+    clock = Clock(run_date, listener)
+    work = Work(settings, client, database, clock, stop)
+    standing = _replayable(database, run_date)
+    part = _read_again(work, standing, code)
+    if part and part.orders:
+        parts = [part, *_parts_of(work, standing)]
+        with loading(work, run_date, standing, standing.fingerprint) as load:
+            steps.loaded(load, parts)
+            story = _taken_in(load, standing, part, code)
+            with clock.step("publish"):
+                steps.verified(load, parts)
+                publish(load.lease, load.load_id)
+        published = published_load(database, run_date)
+        assert published, f"load {load.load_id} was published, and is not"
+        stands = standing_result("published", published, clock)
+    else:
+        with ledger.hold(database, run_date) as lease, lease.transaction() as connection:
+            story = _told(connection, standing.load_id, part, code, None, frozenset())
+        stands = standing_result("up to date", standing, clock)
+    return ReplayResult(run_date, len(story.taken), story.lost, dict(story.still), stands)
+
+
+def _replayable(database: Engine, run_date: date) -> LoadStatus:
+    """Give the published load whose rejected records are to be read again."""
+    standing = published_load(database, run_date)
+    if standing is None:
+        raise NotKept(
+            f"Nothing is published for {run_date} that rejected records could be added to: mend the files, and give "
+            f"`orders-dask run --run-date {run_date}`."
+        )
+    if later := refused_since(database, standing):
+        raise NotKept(
+            f"Load {later} of {run_date} came after what is published, and was refused as a whole: mend the files, and "
+            f"give `orders-dask run --run-date {run_date}`."
+        )
+    return standing
+
+
+def _read_again(work: Work, standing: LoadStatus, code: str | None) -> Part | None:
+    """Make the part of the records that can be read, on a worker; nothing is written down of it yet."""
+    run_date, settings = standing.run_date, work.settings
+    with work.database.connect() as connection:
+        if not refused.readable(connection, standing.load_id, code):
+            return None
+    arguments = settings.stage_url, run_date, standing.load_id, code, settings.shop_timezone
+    calls = [Call(f"the rejected records of {run_date}", arguments)]
+    with work.clock.step("decode") as ended:
+        ((_, part),) = in_window(
+            work.client,
+            tasks.read_again,
+            calls,
+            step="read-again",
+            of=f"{standing.load_id}-{uuid4().hex[:8]}",
+            window=1,
+            stop=work.stop,
+        )
+        ended(part.orders)
+    assert isinstance(part, Part)
+    return part
+
+
+def _parts_of(work: Work, standing: LoadStatus) -> list[Part]:
+    """Find the parts of a published load, in the order of its listing.
+
+    Without what they refused: that stands in the ledger, where it may have been mended or removed since, and is carried
+    over from there.
+    """
+    stage_url, run_date = work.settings.stage_url, standing.run_date
+    of_database = installation(work.database)
+    manifest = stage.manifest_of(stage_url, run_date, of_database, standing.load_id)
+    if manifest is None:
+        raise _gone(standing, "its manifest is")
+    folder = stage.folder(stage_url, run_date)
+    parts = [
+        part for part in stage.find_parts(f"{folder}/{name}" for name in manifest.parts) if part
+    ]
+    if len(parts) < len(manifest.parts):
+        raise _gone(standing, f"{len(manifest.parts) - len(parts)} of its parts are")
+    return [
+        replace(part, rows={name: n for name, n in part.rows.items() if name != stage.REJECTED})
+        for part in parts
+    ]
+
+
+def _gone(standing: LoadStatus, what: str) -> NotKept:
+    return NotKept(
+        f"Load {standing.load_id} of {standing.run_date} can't be made again with more records, for {what} not in the "
+        f"stage any more: mend the files, and give `orders-dask run --force --run-date {standing.run_date}`."
+    )
+
+
+def _taken_in(load: Load, standing: LoadStatus, part: Part, code: str | None) -> _Story:
+    """Write down what became of each record, and for the new load those that are still rejected."""
+    stage_url, of_database = load.work.settings.stage_url, installation(load.work.database)
+    manifest = stage.manifest_of(stage_url, load.run_date, of_database, load.load_id)
+    assert manifest, f"load {load.load_id} wrote its manifest, and it is not there"
+    losers = frozenset(manifest.losers.get(part.name, ()))
+    with load.lease.transaction() as connection:
+        story = _told(connection, standing.load_id, part, code, load.load_id, losers)
+        refused.carry(connection, standing.load_id, story.taken, load.load_id)
+    return story
+
+
+def _told(
+    connection: Connection,
+    load_id: int,
+    part: Part | None,
+    code: str | None,
+    replayed_in: int | None,
+    losers: frozenset[int],
+) -> _Story:
+    """Write down what became of each record of a load that was asked for."""
+    still = Counter(refused.pass_over(connection, load_id, code, replayed_in))
+    story = _Story([], 0, still)
+    for table in stage.row_groups(part, stage.REPLAYED) if part else ():
+        for batch in table.to_batches(max_chunksize=TOLD_AT_ONCE):
+            rows = batch.to_pylist()
+            results = [(r["file_id"], r["position"], _result(r, losers)) for r in rows]
+            refused.tell(connection, load_id, results, replayed_in)
+            story.taken += ((r["file_id"], r["position"]) for r in rows if r["code"] is None)
+            story.still.update(r["code"] for r in rows if r["code"] is not None)
+            story.lost += sum(r[ORDER_ROW] in losers for r in rows)
+    return story
+
+
+def _result(verdict: dict[str, Any], losers: frozenset[int]) -> str:
+    """Say what became of a record."""
+    if verdict["code"] is not None:
+        return f"still {verdict['code']}: {verdict['message']}"
+    if verdict[ORDER_ROW] in losers:
+        return f"lost to another version of order {verdict['order_id']}"
+    return f"taken in as order {verdict['order_id']}"

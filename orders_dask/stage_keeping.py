@@ -1,0 +1,229 @@
+"""What of the stage nobody needs any more, and the texts in it that are to be forgotten.
+
+A manifest is kept until its load is pruned. Those of other databases, for several may share a stage, and of loads that
+the ledger doesn't know, for it may be a restored one, are theirs to remove.
+A part is kept while a kept manifest names it, or as long as it is young: its age counts from when a run last used it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orders_dask import stage
+from orders_dask.errors import SourceChanged
+from orders_dask.extract.store import filesystem, reaching
+from orders_dask.parts import Part, StagedFile
+
+_MANIFEST: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
+_RAW: Final = stage.REJECTED_SCHEMA.field("raw")
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Whose manifests go.
+
+    Attributes
+    ----------
+    installation
+        This database's (``installed.installation``).
+    loads
+        Its loads that are pruned.
+    """
+
+    installation: str
+    loads: Collection[int]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What of a run date's folder nobody needs.
+
+    Attributes
+    ----------
+    parts
+        How many whole parts.
+    first
+        Objects: manifests, and the records of parts.
+    rest
+        Objects: the others.
+    bytes
+        Size of these objects.
+    texts
+        Parts that stay, and have texts of the dump that are to go.
+    """
+
+    parts: int
+    first: tuple[str, ...]
+    rest: tuple[str, ...]
+    bytes: int
+    texts: tuple[Part, ...]
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything."""
+        return bool(self.first or self.rest or self.texts)
+
+
+@dataclass(frozen=True)
+class _Object:
+    path: str
+    size: int
+    changed: datetime
+
+
+def run_dates(stage_url: str) -> list[date]:
+    """List the run dates that have a folder on the stage."""
+    with reaching(stage_url):
+        fs, path = filesystem(stage_url)
+        fs.invalidate_cache()
+        folders = fs.ls(path, detail=False) if fs.exists(path) else []
+    found = (re.search(r"/run_date=(\d{4}-\d\d-\d\d)$", folder) for folder in folders)
+    return sorted(date.fromisoformat(match[1]) for match in found if match)
+
+
+def leftover(
+    stage_url: str, run_date: date, gone: Gone, before: datetime, texts_before: datetime
+) -> Leftover:
+    """Find what is not needed of a run date's folder.
+
+    Parameters
+    ----------
+    gone
+        Whose manifests go. All others stay, and with them the parts that they name.
+    before
+        Only parts, and folders of attempts, that nobody used since then.
+    texts_before
+        Only texts in parts that nobody used since then.
+    """
+    manifests, parts = _listed(stage_url, run_date)
+    over = [m for m in manifests if _is_over(m, gone)]
+    named = _named(stage_url, [m for m in manifests if m not in over])
+    records: list[_Object] = []
+    rest: list[_Object] = []
+    texts: list[Part] = []
+    for name, objects in parts.items():
+        record = next((o for o in objects if o.path.endswith(f"/{name}/{stage.RECORD}")), None)
+        used = record.changed if record else max(o.changed for o in objects)
+        if name not in named and used < before:
+            records += [record] if record else []
+            rest += [o for o in objects if o is not record]
+            continue
+        attempts = _attempts(name, objects)
+        part = None
+        if record and (len(attempts) > 1 or used < texts_before):
+            part = stage.find_part(f"{stage.folder(stage_url, run_date)}/{name}")
+        if part:
+            attempts.pop(part.attempt, None)
+            rest += [o for a in attempts.values() if max(o.changed for o in a) < before for o in a]
+            if used < texts_before and (_has_samples(part) or _has_texts(part)):
+                texts.append(part)
+    return Leftover(
+        parts=len(records),
+        first=tuple(o.path for o in (*over, *records)),
+        rest=tuple(o.path for o in rest),
+        bytes=sum(o.size for o in (*over, *records, *rest)),
+        texts=tuple(texts),
+    )
+
+
+def remove(stage_url: str, found: Leftover) -> None:
+    """Remove the objects, many a request, and the texts, by writing objects anew: their parts stay as usable as before.
+
+    The records of parts go before what they tell of. Where this ends half-way, the next look finds the rest.
+    """
+    with reaching(stage_url):
+        fs, _ = filesystem(stage_url)
+        for paths in (found.first, found.rest):
+            if paths:
+                fs.rm(list(paths))
+    for part in found.texts:
+        _forget_texts(part)
+
+
+def _listed(stage_url: str, run_date: date) -> tuple[list[_Object], Mapping[str, list[_Object]]]:
+    """List a run date's folder: its manifests, and the objects of each part."""
+    manifests, parts = [], defaultdict(list)
+    url = stage.folder(stage_url, run_date)
+    with reaching(url):
+        fs, path = filesystem(url)
+        fs.invalidate_cache()
+        for name, details in fs.find(path, detail=True).items():
+            changed = details.get("LastModified") or fs.modified(name)
+            found = _Object(name, details["size"], changed)
+            top, _, below = name.removeprefix(f"{path}/").partition("/")
+            if below and top.startswith("part="):
+                parts[top].append(found)
+            elif _MANIFEST.fullmatch(top):
+                manifests.append(found)
+    return manifests, parts
+
+
+def _is_over(manifest: _Object, gone: Gone) -> bool:
+    match = _MANIFEST.fullmatch(manifest.path.rpartition("/")[2])
+    assert match, manifest.path
+    return match["installation"] == gone.installation and int(match["load"]) in gone.loads
+
+
+def _named(stage_url: str, manifests: list[_Object]) -> set[str]:
+    """Read which parts some manifests name."""
+    named: set[str] = set()
+    with reaching(stage_url):
+        fs, _ = filesystem(stage_url)
+        for manifest in manifests:
+            with suppress(FileNotFoundError):  # another prune removed it since it was listed
+                named.update(json.loads(fs.cat_file(manifest.path))["parts"])
+    return named
+
+
+def _attempts(part: str, objects: list[_Object]) -> dict[str, list[_Object]]:
+    """Group the objects of a part by the attempt that wrote them."""
+    attempts = defaultdict(list)
+    for each in objects:
+        attempt, inside, _ = each.path.rpartition(f"/{part}/")[2].partition("/")
+        if inside:
+            attempts[attempt].append(each)
+    return attempts
+
+
+def _has_samples(part: Part) -> bool:
+    return any(issue.samples for file in part.files for issue in file.issues)
+
+
+def _has_texts(part: Part) -> bool:
+    texts = stage.row_groups(part, stage.REJECTED, [_RAW.name])
+    with suppress(SourceChanged):  # another prune was here since it was listed
+        return any(group.num_rows > group[_RAW.name].null_count for group in texts)
+    return False
+
+
+def _forget_texts(part: Part) -> None:
+    """Write refused records without their texts, and the record of the part without samples."""
+    others = [name for name in stage.REJECTED_SCHEMA.names if name != _RAW.name]
+    if _has_texts(part):
+        written = io.BytesIO()
+        with pq.ParquetWriter(written, stage.REJECTED_SCHEMA, compression=stage.CODEC) as writer:
+            for group in stage.row_groups(part, stage.REJECTED, others):
+                empty = pa.nulls(group.num_rows, _RAW.type)
+                writer.write_table(
+                    group.append_column(_RAW, empty).select(stage.REJECTED_SCHEMA.names)
+                )
+        url = f"{part.url}/{part.attempt}/{stage.REJECTED}.parquet"
+        with reaching(url):
+            fs, path = filesystem(url)
+            fs.pipe_file(path, written.getvalue())
+    if _has_samples(part):
+        stage.write_record(replace(part, files=[_without_samples(file) for file in part.files]))
+
+
+def _without_samples(file: StagedFile) -> StagedFile:
+    return replace(file, issues=[replace(issue, samples=()) for issue in file.issues])

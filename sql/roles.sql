@@ -1,0 +1,95 @@
+-- Two roles without a login, for logins to be members of: orders_loader runs every command but `init` (only the owner
+-- of the tables frees leaves, too), orders_reader reads schema orders. Each may do what is listed here and nothing else.
+--
+-- Run by the owner of the tables after `orders-dask init`, as a whole, as often as one likes: `orders-dask init --roles`
+-- does it, or `psql --single-transaction --file roles.sql`. It takes nothing away.
+do $$
+declare
+    wanted name;
+begin
+    foreach wanted in array array['orders_loader', 'orders_reader'] loop
+        if not exists (select from pg_catalog.pg_roles r where r.rolname = wanted) then
+            begin
+                execute format('create role %I nologin', wanted);
+            exception
+                -- Roles are the whole server's: somebody made it at the same moment, for another database.
+                when duplicate_object or unique_violation then null;
+            end;
+        end if;
+    end loop;
+end
+$$;
+
+-- The loader.
+
+grant usage on schema orders_store, orders_ops, orders to orders_loader;
+
+-- What a load brought is written once and pruned as a whole. Leaves need no grants: rows go through their parents.
+grant select, insert, delete on
+    orders_store.fact_order,
+    orders_store.fact_order_line,
+    orders_store.fact_refund,
+    orders_store.fact_refund_line,
+    orders_store.fact_refund_adjustment,
+    orders_store.order_version,
+    orders_store.dim_customer,
+    orders_store.dim_user,
+    orders_store.dim_location,
+    orders_store.dim_device,
+    orders_store.dim_app,
+    orders_store.dim_product_variant
+to orders_loader;
+
+grant execute on function orders_store.make_leaf(date) to orders_loader;
+
+-- ANALYZE of the parents. Before PostgreSQL 17 only the owner may, and before 18 the loader leaves it out.
+do $$
+declare
+    parent regclass;
+begin
+    if current_setting('server_version_num')::int >= 170000 then
+        for parent in
+            select c.oid from pg_catalog.pg_class c
+            where c.relnamespace = 'orders_store'::regnamespace and c.relkind = 'p'
+        loop
+            execute format('grant maintain on %s to orders_loader', parent);
+        end loop;
+    end if;
+end
+$$;
+
+-- Publishing, and taking it back.
+grant select, insert, update, delete on orders_store.published to orders_loader;
+grant select, insert, delete on orders_store.order_superseded to orders_loader;
+grant select, insert, update, delete on
+    orders.dim_customer,
+    orders.dim_user,
+    orders.dim_location,
+    orders.dim_device,
+    orders.dim_app,
+    orders.dim_product_variant,
+    orders_store.dim_customer_before,
+    orders_store.dim_user_before,
+    orders_store.dim_location_before,
+    orders_store.dim_device_before,
+    orders_store.dim_app_before,
+    orders_store.dim_product_variant_before
+to orders_loader;
+
+-- The ledger: what was written down of a load's identity, files and refused records stays; how it goes on is added.
+grant select on orders_ops.installed to orders_loader;
+grant select, insert, update (watch, leaving) on orders_ops.storage_leaf to orders_loader;
+grant select, insert, update (
+    status, finished_at, published_at, replaces, reversible, left_at, pruned_at, message, seconds, schema_drift
+) on orders_ops.load_run to orders_loader;
+grant select, insert, update on orders_ops.load_file to orders_loader;
+grant select, insert, update (rows, seconds), delete on orders_ops.load_part to orders_loader;
+grant select, insert, update (raw, mended, replayed_in, replay_result) on orders_ops.rejected_record to orders_loader;
+grant select, insert, update (samples) on orders_ops.data_issue to orders_loader;
+
+-- The reader: the views work with their owner's rights, so storage and ledger stay closed. What the owner adds to the
+-- schema later is readable too.
+
+grant usage on schema orders to orders_reader;
+grant select on all tables in schema orders to orders_reader;
+alter default privileges in schema orders grant select on tables to orders_reader;

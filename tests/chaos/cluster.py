@@ -1,0 +1,155 @@
+"""A Dask cluster of real processes, which a test can kill one by one and all at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+from distributed import Client, Scheduler, Worker
+
+from tests.chaos.checks import until
+
+REPOSITORY: Final = Path(__file__).parents[2]
+START_SECONDS: Final = 240
+WORKERS: Final = 2
+
+
+class Cluster:
+    """A scheduler, and workers under nannies, in which the points are installed.
+
+    Parameters
+    ----------
+    folder
+        For what the processes write.
+    environment
+        All of theirs: the settings of the product are among it.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment | {
+            "DASK_TEMPORARY_DIRECTORY": str(folder),
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        self._scheduler: subprocess.Popen[bytes] | None = None
+        self._workers: subprocess.Popen[bytes] | None = None
+        self.address = ""
+
+    def start(self) -> None:
+        """Start all, and wait until the workers are there."""
+        told = self._folder / "scheduler.json"
+        told.unlink(missing_ok=True)
+        anywhere = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
+        # None outlives a test run that was killed.
+        ends = ("--idle-timeout", "5 minutes")
+        self._scheduler = self._dask("scheduler", *anywhere, "--scheduler-file", str(told), *ends)
+        self._workers = self._dask(
+            *("worker", "--scheduler-file", str(told), "--nworkers", str(WORKERS)),
+            *("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"),
+            *("--preload", "tests.chaos.points", "--death-timeout", "300"),
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not told.exists() or not told.read_text():
+            assert time.monotonic() < deadline, "no scheduler"
+            time.sleep(0.05)
+        self.address = json.loads(told.read_text())["address"]
+        with Client(self.address) as client:
+            client.wait_for_workers(WORKERS, timeout=START_SECONDS)
+
+    def _dask(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{arguments[0]}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments],
+                cwd=REPOSITORY,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def revive(self) -> None:
+        """Start all anew if the scheduler is gone."""
+        if not self._scheduler or self._scheduler.poll() is not None:
+            self.stop()
+            self.start()
+
+    def ready(self) -> None:
+        """See to it that both workers are there and idle; start anew what isn't."""
+        if self._scheduler and self._scheduler.poll() is None:
+            with suppress(OSError, TimeoutError, AssertionError):
+                self.wait_until_idle()
+                return
+        self.stop()
+        self.start()
+
+    def wait_until_idle(self) -> None:
+        """Wait until all workers are there, and none does anything."""
+        with Client(self.address, timeout=10) as client:
+            client.wait_for_workers(WORKERS, timeout=30)
+            until(lambda: not any(client.run(_busy).values()))
+
+    def forget_worker(self, pid: int) -> None:
+        """Let the scheduler lose a worker, as when the network between them breaks: it gives its task to another."""
+        with Client(self.address) as client:
+            [address] = [where for where, its in client.run(os.getpid).items() if its == pid]
+            client.run_on_scheduler(_forget, address)
+
+    def worker_pids(self) -> list[int]:
+        """Give the worker processes, nannies apart."""
+        assert self._workers
+        return [
+            child.pid
+            for child in psutil.Process(self._workers.pid).children(recursive=True)
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
+
+    def kill_workers(self) -> None:
+        """Kill all workers; their nannies start others."""
+        for pid in self.worker_pids():
+            kill(pid)
+
+    def kill_scheduler(self) -> None:
+        """Kill the scheduler; the workers end by themselves."""
+        assert self._scheduler
+        self._scheduler.kill()
+        self._scheduler.wait()
+
+    def stop(self) -> None:
+        """Kill all."""
+        for process in (self._workers, self._scheduler):
+            if process:
+                with suppress(psutil.NoSuchProcess):
+                    for child in psutil.Process(process.pid).children(recursive=True):
+                        with suppress(psutil.NoSuchProcess):
+                            child.kill()
+                process.kill()
+                process.wait()
+        self._workers = self._scheduler = None
+
+    def hanging(self) -> str:
+        """Say where all threads of the workers are."""
+        for pid in self.worker_pids():
+            os.kill(pid, signal.SIGUSR1)
+        time.sleep(1)  # nobody tells that the handler has written
+        return (self._folder / "worker.log").read_text(errors="replace")[-30_000:]
+
+
+def _busy(dask_worker: Worker) -> int:
+    return dask_worker.state.executing_count + len(dask_worker.active_threads)
+
+
+async def _forget(address: str, dask_scheduler: Scheduler) -> None:
+    await dask_scheduler.remove_worker(address, stimulus_id="chaos", close=False)
+
+
+def kill(pid: int) -> None:
+    """Kill a process, if it is still there."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

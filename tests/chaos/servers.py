@@ -1,0 +1,172 @@
+"""A real PostgreSQL and a real S3 server that a test can stop, as a crash would, and start again."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import s3fs
+
+from orders_dask.sandbox import supervise
+from orders_dask.sandbox.services import (
+    ADDRESS,
+    BUCKET,
+    DATABASE,
+    LISTENERS,
+    USER,
+    free_ports,
+    postgres_service,
+    weed_service,
+)
+from orders_dask.sandbox.supervise import Service
+
+START_SECONDS = 60
+
+
+class Server:
+    """A service under a supervisor of its own, which ends it when this process ends, however that ends.
+
+    Parameters
+    ----------
+    folder
+        Where the supervisor has its lock.
+    service
+        What to start. Its own sign to stop is the hard one: SIGQUIT, an immediate shutdown, for PostgreSQL, and SIGKILL
+        for the S3 server.
+    ready
+        Whether it answers.
+    """
+
+    def __init__(self, folder: Path, service: Service, ready: Callable[[], bool]) -> None:
+        self._folder, self._service, self._ready = folder, service, ready
+        self._supervisor: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-I", "-S", supervise.__file__, self._folder, "keep"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            cwd="/",
+            start_new_session=True,
+        )
+        assert self._supervisor.stdin
+        self._supervisor.stdin.write(json.dumps([self._service]) + "\n")
+        self._supervisor.stdin.flush()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            assert time.monotonic() < deadline, Path(self._service.log).read_text()[-3000:]
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it hard, and wait until it is gone."""
+        if self._supervisor:
+            assert self._supervisor.stdin
+            self._supervisor.stdin.close()
+            self._supervisor.wait()
+            self._supervisor = None
+
+    def crash(self) -> None:
+        """Stop it hard and start it again."""
+        self.stop()
+        self.start()
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Both servers, and the settings that reach them directly."""
+
+    postgres: Server
+    s3: Server
+    environment: dict[str, str]
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Start both servers for as long as the block lasts, in a folder that goes with it."""
+    with ExitStack() as stack:
+        # Not pytest's: root's PostgreSQL runs as nobody, who can't enter that.
+        folder = Path(tempfile.mkdtemp(prefix="orders-dask-chaos-", dir="/tmp"))
+        folder.chmod(0o711)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        ports = dict(zip(LISTENERS, free_ports(), strict=False))
+        environment = {
+            "_PGSQL_HOSTNAME": ADDRESS,
+            "_PGSQL_PORT": str(ports["postgres"]),
+            "_PGSQL_USER": USER,
+            "_PGSQL_PASS": secrets.token_hex(16),
+            "_PGSQL_DATABASE": DATABASE,
+            "PGSSLMODE": "disable",
+            "AWS_ENDPOINT_URL_S3": f"http://{ADDRESS}:{ports['s3']}",
+            "AWS_ACCESS_KEY_ID": secrets.token_hex(16),
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+            "_AWS_S3_URL_SOURCE": f"s3://{BUCKET}/",
+        }
+        bucket = bucket_of(environment)
+
+        def database_ready() -> bool:
+            try:
+                psycopg2.connect(server_of(environment) + "postgres", connect_timeout=5).close()
+            except psycopg2.OperationalError:
+                return False
+            return True
+
+        def bucket_ready() -> bool:
+            try:
+                with closing(socket.create_connection((ADDRESS, ports["s3"]), timeout=5)):
+                    # What was put must be readable: the volumes come back a moment after the port.
+                    bucket.pipe_file(f"{BUCKET}/ready", b"ready")
+                    return bytes(bucket.cat_file(f"{BUCKET}/ready")) == b"ready"
+            except OSError:
+                return False
+
+        making = (folder, False, ports, environment)
+        for name in ("postgres", "s3"):
+            (folder / f"lock-{name}").mkdir()
+        postgres = Server(folder / "lock-postgres", postgres_service(*making), database_ready)
+        s3 = Server(folder / "lock-s3", weed_service(*making), bucket_ready)
+        for server in (postgres, s3):
+            stack.callback(server.stop)
+            server.start()
+        yield Servers(postgres, s3, environment)
+
+
+def server_of(environment: dict[str, str]) -> str:
+    """Give the URL of the PostgreSQL server, to which a database's name is to be added."""
+    return "postgresql://{_PGSQL_USER}:{_PGSQL_PASS}@{_PGSQL_HOSTNAME}:{_PGSQL_PORT}/".format(
+        **environment
+    )
+
+
+def bucket_of(environment: dict[str, str]) -> s3fs.S3FileSystem:
+    """Give the file system of the S3 server, straight to it."""
+    return s3fs.S3FileSystem(
+        key=environment["AWS_ACCESS_KEY_ID"],
+        secret=environment["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
+        client_kwargs={"region_name": environment["AWS_REGION"]},
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+
+
+def clean(environment: dict[str, str]) -> dict[str, str]:
+    """Give this process's environment without any setting, and then these."""
+    mine = ("_PGSQL_", "_AWS_", "AWS_", "ORDERS_DASK_", "DASK_", "PG")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    return kept | environment

@@ -1,0 +1,86 @@
+"""A stage whose disk is full: the run ends with a sentence, and goes on when there is room."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.chaos.arena import Arena
+from tests.chaos.commands import Command
+from tests.chaos.strike import withstand
+
+pytestmark = pytest.mark.chaos
+
+SMALL = 150_000
+"""Bytes: room for some of the six parts, not for all."""
+LARGE = 100_000_000
+
+
+@contextmanager
+def disk() -> Iterator[tuple[Path, Callable[[int], None]]]:
+    """Mount a file system of its own, with room for SMALL; what it gives says how much it is to have."""
+
+    def mount(size: int, *options: str) -> None:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={size}"]), "tmpfs", folder],
+            check=True,
+        )
+
+    with tempfile.TemporaryDirectory(prefix="orders-dask-chaos-") as folder:
+        mount(SMALL)
+        try:
+            yield Path(folder), lambda size: mount(size, "remount")
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
+    shared_arena: Arena, tell: Callable[[object], None]
+) -> None:
+    arena = shared_arena
+    arena.renew()
+    with disk() as (folder, give):
+        stage = f"file://{folder}"
+
+        def room(command: Command) -> None:
+            command.end()
+            give(LARGE)
+
+        story = withstand(arena, stage, lambda: arena.run(stage=stage), room)
+    tell(story)
+    assert story.first.code == 4
+    assert "No space left on device" in story.first.said
+
+
+def test_a_file_that_may_not_grow_ends_the_run_and_room_lets_it_go_on(
+    shared_arena: Arena, tell: Callable[[object], None], tmp_path: Path
+) -> None:
+    arena = shared_arena
+    arena.renew()
+    stage = f"file://{tmp_path}"
+
+    def limit(size: int) -> None:
+        for pid in arena.cluster.worker_pids():
+            psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def room(command: Command) -> None:
+        command.end()
+        limit(resource.RLIM_INFINITY)
+
+    limit(10_000)
+    try:
+        story = withstand(arena, stage, lambda: arena.run(stage=stage), room)
+    finally:
+        limit(resource.RLIM_INFINITY)
+    tell(story)
+    assert story.first.code == 4
+    assert "File too large" in story.first.said

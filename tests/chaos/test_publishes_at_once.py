@@ -1,0 +1,56 @@
+"""Publishes of many run dates at once that write the same dimension rows never wait in a circle."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import date
+from threading import Barrier
+
+import pytest
+from sqlalchemy import text
+
+from orders_dask.load import ledger
+from orders_dask.load.ledger import Lease
+from orders_dask.load.publish import publish
+from tests.chaos.arena import Arena
+from tests.integration import loads
+
+pytestmark = pytest.mark.chaos
+
+DAYS = [date(2027, 1, day) for day in range(1, 11)]
+ROUNDS = 5
+EMAILS = "select distinct email from orders.dim_customer where customer_id >= :key"
+KEYS = range(1_000_001, 1_000_301)
+
+
+def test_publishes_of_many_dates_with_the_same_dimension_keys_never_deadlock(
+    shared_arena: Arena,
+) -> None:
+    shared_arena.renew()
+    warehouse = shared_arena.engine()
+
+    def rows(day: date, turn: int) -> dict[str, loads.Rows]:
+        keys = KEYS if day.day % 2 else KEYS[::-1]
+        said = f"{day} {turn}"
+        return {
+            "fact_order": [{"order_id": key, "created_at": None} for key in keys],
+            "dim_customer": [{"customer_id": key, "email": said} for key in keys],
+            "dim_location": [{"location_id": key} for key in keys],
+        }
+
+    def published(lease: Lease, load_id: int, together: Barrier) -> None:
+        together.wait()
+        publish(lease, load_id)
+
+    for turn in range(ROUNDS):
+        with ExitStack() as stack, ThreadPoolExecutor(len(DAYS)) as pool:
+            leases = [stack.enter_context(ledger.hold(warehouse, day)) for day in DAYS]
+            made = [loads.verified(lease, rows(lease.run_date, turn)) for lease in leases]
+            together = Barrier(len(DAYS))
+            list(pool.map(published, leases, made, [together] * len(DAYS)))
+    with warehouse.connect() as connection:
+        deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
+        assert connection.scalar(text(deadlocks)) == 0
+        emails = connection.scalars(text(EMAILS), {"key": KEYS[0]}).all()
+        assert emails == [f"{DAYS[-1]} {ROUNDS - 1}"]

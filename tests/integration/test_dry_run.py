@@ -1,0 +1,105 @@
+"""A dry run says what would be read, loaded and replaced, and how much; it writes nothing and needs no cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+from io import BytesIO
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+import s3fs
+from distributed import Client
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from orders_dask import Plan, backfill, run
+from orders_dask.cli import app
+from orders_dask.settings import Settings
+from tests.integration.test_run import lines, order
+
+DAY = date(2026, 10, 1)
+
+Put = Callable[[str, bytes], None]
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+def test_a_first_run_is_planned_without_a_client_and_nothing_is_written(
+    settings: Settings, query: Query, put: Put
+) -> None:
+    content = [lines(order(1)), lines(order(2), order(3))]
+    for number, text in enumerate(content):
+        put(f"dump/{number}.ndjson", text)
+    planned = run(DAY, settings=settings, dry_run=True)
+    size = sum(map(len, content))
+    assert (planned.outcome, planned.files) == ("planned", 2)
+    assert planned.plan == Plan(
+        files=2,
+        bytes=size,
+        tasks=1,
+        staged=0,
+        staged_orders=0,
+        staged_lines=0,
+        replaces=None,
+        replaced_orders=0,
+        replaced_lines=0,
+    )
+    assert planned.message == (
+        f"Would read 2 files of {size} bytes in 1 tasks. Nothing is published that it would replace."
+    )
+    assert query("select count(*) from orders_ops.load_run") == [(0,)]
+    assert not s3fs.S3FileSystem().exists(settings.stage_url)
+
+
+def test_what_is_staged_already_and_what_would_be_replaced_is_told(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    small = settings.model_copy(update={"block_size": 200})
+    put("dump/a.ndjson", lines(order(1), order(2)))
+    first = run(DAY, settings=small, client=client)
+    assert run(DAY, settings=small, dry_run=True).outcome == "up to date"
+    put("dump/b.ndjson", lines(order(3)))
+    planned = run(DAY, settings=small, dry_run=True)
+    plan = planned.plan
+    assert plan
+    assert (plan.files, plan.staged_orders, plan.staged_lines) == (2, 2, 2)
+    assert 0 < plan.staged < plan.tasks
+    assert (plan.replaces, plan.replaced_orders, plan.replaced_lines) == (first.load_id, 2, 2)
+    assert f"Would replace load {first.load_id} with its 2 orders and 2 lines." in str(plan)
+    assert "are staged already (2 orders, 2 lines) and " in str(plan)
+    forced = run(DAY, settings=small, force=True, dry_run=True)
+    assert forced.plan == plan
+    assert query("select count(*) from orders_ops.load_run") == [(1,)]
+
+
+def test_every_member_of_a_zip_counts(settings: Settings, warehouse: Engine, put: Put) -> None:
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        archive.writestr("a.ndjson", lines(order(1)))
+        archive.writestr("b.ndjson", lines(order(2), order(3)))
+    put("orders.zip", packed.getvalue())
+    source = "zip://*.ndjson::" + settings.source.removesuffix("dump/") + "orders.zip"
+    zipped = settings.model_copy(update={"source": source})
+    plan = run(DAY, settings=zipped, dry_run=True).plan
+    assert plan
+    assert (plan.files, plan.bytes) == (2, len(lines(order(1), order(2), order(3))))
+
+
+def test_a_backfill_is_planned_date_by_date_and_told_in_json(
+    settings: Settings, warehouse: Engine, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = settings.source + "{run_date}/"
+    put(f"dump/{DAY}/a.ndjson", lines(order(1)))
+    dated = settings.model_copy(update={"source": source})
+    results = backfill(DAY, DAY + timedelta(days=1), settings=dated, dry_run=True)
+    assert [each.outcome for each in results] == ["planned", "missing"]
+
+    monkeypatch.setenv("_AWS_S3_URL_SOURCE", source)
+    arguments = ["backfill", "--from", str(DAY), "--to", str(DAY), "--dry-run", "--json"]
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 0, ended.output
+    (told,) = json.loads(ended.stdout)
+    assert (told["outcome"], told["plan"]["tasks"], told["plan"]["staged"]) == ("planned", 1, 0)
+    assert "Dashboard" not in ended.stderr

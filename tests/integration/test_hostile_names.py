@@ -1,0 +1,74 @@
+"""Files and members of any name load, and the ledger, what was rejected and people are told exactly that name."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from distributed import Client
+from typer.testing import CliRunner
+
+from orders_dask.cli import app
+from orders_dask.pipeline import run
+from orders_dask.settings import Settings
+
+DAY = date(2026, 10, 1)
+
+NAMES = (
+    "'; drop table orders_ops.load_file; --.json",
+    'a "quoted" name.json',
+    "%s %(name)s %%.json",
+    "{} {0} {run_date}.json",
+    "$1 $$ ${HOME} `id` a+b&c=d#?.json",
+    "line\nbreak\ttab.json",
+    "\N{GRINNING FACE} \u202e \u00fc.json",
+    "[bold]x[/bold] [red.json",
+    "a..b/. ./.../c.json",
+)
+# The S3 server here refuses keys with `..` between slashes and has `/` for `\\`; a zip takes them.
+MEMBERS = ("../../up.json", "./here.json", "back\\slash.json", NAMES[0])
+
+
+def test_names_full_of_sql_and_the_like_load_and_are_told_exactly(
+    client: Client,
+    settings: Settings,
+    query: Callable[..., list[tuple[Any, ...]]],
+    put: Callable[[str, bytes], None],
+    source: str,
+) -> None:
+    members = io.BytesIO()
+    with zipfile.ZipFile(members, "w") as archive:
+        for number, name in enumerate(MEMBERS, 101):
+            archive.writestr(name, order(number))
+    put("dump/in.zip", members.getvalue())
+    for number, name in enumerate(NAMES, 1):
+        put(f"dump/{name}", order(number) + b"oops\n")
+    result = run(DAY, settings=settings, client=client)
+    assert (result.outcome, result.orders, result.rejected) == (
+        "published",
+        len(NAMES) + len(MEMBERS),
+        len(NAMES),
+    )
+
+    wanted = {f"{source}{name}" for name in NAMES}
+    packed = {f"zip://{name}::{source}in.zip" for name in MEMBERS}
+    assert {name for (name,) in query("select name from orders_ops.load_file")} == wanted | packed
+    loaded = query(
+        "select order_id, load_file.name from orders.fact_order join orders_ops.load_file on file_id = source_file_id"
+        " where order_id < 100"
+    )
+    assert dict(loaded) == {number: f"{source}{name}" for number, name in enumerate(NAMES, 1)}
+    told = CliRunner().invoke(app, ["rejects", "--json"])
+    assert {one["file"]: one["raw"] for one in json.loads(told.stdout)} == dict.fromkeys(
+        wanted, "oops"
+    )
+    status = CliRunner().invoke(app, ["status", "--json"])
+    assert [one["files"] for one in json.loads(status.stdout)] == [len(wanted | packed)]
+
+
+def order(number: int) -> bytes:
+    return b'{"id":%d,"line_items":[],"note":"\'; drop table orders.fact_order; --"}\n' % number

@@ -1,0 +1,112 @@
+"""Readers are not disturbed, whatever is published, taken back, pruned or dropped meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine, text
+
+from orders_dask import housekeeping
+from orders_dask.load import ledger
+from orders_dask.load.leaves import ensure_leaves
+from orders_dask.load.publish import publish
+from orders_dask.load.rollback import rollback
+from orders_dask.sandbox import Sandbox
+from orders_dask.settings import Settings
+from tests.integration.analysts import PG_DUMP, Analysts, Version
+from tests.integration.conftest import as_user
+from tests.integration.loads import verified
+
+FIRST = date(2017, 10, 30)
+DAYS = [FIRST + timedelta(days=n) for n in range(4)]  # two leaves
+ROUNDS = 5
+
+
+@pytest.fixture
+def analysts(database: str, warehouse: Engine, reader: dict[str, str]) -> Analysts:
+    """Sessions that know what they may see; the leaves are there, as `init` makes them ahead."""
+    with warehouse.connect() as connection:
+        for day in DAYS:
+            ensure_leaves(connection, day)
+    login = "{_PGSQL_USER}:{_PGSQL_PASS}".format(**reader)
+    return Analysts(f"postgresql://{login}@{database.rpartition('@')[2]}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PG_DUMP.exists(), reason="there is no pg_dump of the server's version")
+def test_no_reader_sees_part_of_a_day_fails_or_waits(
+    database: str,
+    settings: Settings,
+    services: Sandbox,
+    warehouse: Engine,
+    owner: Engine,
+    analysts: Analysts,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    monkeypatch.setattr(housekeeping, "READERS_PATIENCE", 1.0)
+    of_owner = as_user(settings, services.environment)
+    longest: dict[str, float] = {}
+
+    def timed(name: str, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        began = time.monotonic()
+        result = action(*arguments, **options)
+        longest[name] = max(longest.get(name, 0), time.monotonic() - began)
+        return result
+
+    def brought(day: date, number: int) -> None:
+        version = Version(day, number, orders=300 + 100 * (number % 7))
+        analysts.expect(version)
+        with ledger.hold(warehouse, day) as lease:
+            load_id = verified(lease, version.rows)
+            timed("publish", publish, lease, load_id)
+
+    for number, day in enumerate(DAYS, 1):
+        brought(day, number)
+    with (
+        closing(psycopg2.connect(analysts.url, application_name="analyst")) as holder,
+        analysts.at_work(database) as found,
+    ):
+        # A transaction that holds its locks throughout; nobody waits for it but the freeing of partitions.
+        holder.cursor().execute("select count(*) from orders.order_summary")
+        for round_ in range(1, ROUNDS + 1):
+            for place, day in enumerate(DAYS):
+                brought(day, 10 * round_ + place)
+            timed("rollback", rollback, DAYS[round_ % len(DAYS)], settings)
+        with owner.begin() as connection:
+            connection.execute(text(_AGED))
+        pruned = timed("prune", housekeeping.prune, 1, settings=of_owner)
+        waited_for = set(
+            found.waited_for
+        )  # later on, freeing partitions waits: that is what it is for
+        dropped = timed("drop", housekeeping.drop, 1, settings=of_owner)
+        holder.rollback()
+        monkeypatch.setattr(housekeeping, "READERS_PATIENCE", 60.0)
+        freed = timed("freeing", housekeeping.prune, 1, settings=of_owner)
+    record_property(
+        "measured",
+        f"{found.reads:,} reads, {len(found.wrong)} wrong; "
+        f"longest wait of a reader for a lock {found.longest_wait:.3f} s, "
+        f"longest read {found.longest_read:.3f} s; "
+        + ", ".join(f"longest {name} {seconds:.3f} s" for name, seconds in longest.items()),
+    )
+    assert found.wrong == []
+    assert found.reads > 1000
+    assert found.longest_wait == 0
+    assert waited_for == set(), "somebody waited for a reader"
+    assert pruned.loads > ROUNDS, "loads that were replaced are gone"
+    assert list(dropped.run_dates) == DAYS
+    assert dropped.leaves == (), "somebody still could see them"
+    assert len(freed.leaves) == 2
+
+
+_AGED = """
+    update orders_ops.load_run set published_at = published_at - interval '2 days',
+      left_at = left_at - interval '2 days', finished_at = finished_at - interval '2 days'
+"""

@@ -1,0 +1,435 @@
+"""Rejected records that are good now are taken in after all, and the ledger tells the story of each."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import s3fs
+from distributed import Client
+from sqlalchemy import Engine, text
+from typer.testing import CliRunner
+
+from orders_dask import replay, rollback, run
+from orders_dask.cli import app
+from orders_dask.contract.arrow import FILE
+from orders_dask.contract.tables import FACTS
+from orders_dask.errors import DataRefused, NotKept
+from orders_dask.load.connect import engine
+from orders_dask.load.report import rejects
+from orders_dask.read import read_staged
+from orders_dask.settings import Settings
+from tests.integration.test_run import lines, order
+
+DAY = date(2026, 10, 1)
+NO_ID = json.dumps(order(7) | {"id": None})
+
+Put = Callable[[str, bytes], None]
+Query = Callable[..., list[tuple[Any, ...]]]
+Mend = Callable[[int, str], None]
+
+
+@pytest.fixture
+def mend(warehouse: Engine) -> Mend:
+    """Mend the published text of the record at a position, as a loader may."""
+
+    def mend(position: int, mended: str) -> None:
+        with warehouse.begin() as connection:
+            changed = connection.execute(
+                text(
+                    "update orders_ops.rejected_record set mended = :mended where position = :position and path = ''"
+                    " and load_id = (select load_id from orders_store.published where run_date = :day)"
+                ),
+                {"mended": mended, "position": position, "day": DAY},
+            )
+        assert changed.rowcount == 1
+
+    return mend
+
+
+@pytest.fixture
+def orders(query: Query) -> Callable[[], list[tuple[int, int, Decimal]]]:
+    """What readers see: id, position and price of each order."""
+
+    def orders() -> list[Any]:
+        return query(
+            "select order_id, source_position, total_price from orders.fact_order order by 1"
+        )
+
+    return orders
+
+
+def stories(query: Query) -> dict[tuple[int | None, int, str], str | None]:
+    """What became of each record, by load, position and path."""
+    told = query(
+        "select load_id, position, path, replay_result from orders_ops.rejected_record order by 1, 2, 3"
+    )
+    return {(load_id, position, path): result for load_id, position, path, result in told}
+
+
+def test_mended_records_are_published_and_the_others_stay_rejected(
+    client: Client,
+    settings: Settings,
+    query: Query,
+    put: Put,
+    mend: Mend,
+    orders: Callable[[], Any],
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, "oops", order(2)))
+    put("dump/b.ndjson", lines("no order", order(3)))
+    first = run(DAY, settings=settings, client=client)
+    s3fs.S3FileSystem().rm(settings.source, recursive=True)
+    mend(2, json.dumps(order(7, "7.5"), indent=1))
+    mend(3, "still no json")
+
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.taken_in, ended.lost, ended.still) == (1, 0, {"invalid_json": 2})
+    standing = ended.standing
+    assert (standing.outcome, standing.orders, standing.lines, standing.rejected) == (
+        *("published", 4, 4),
+        2,
+    )
+    assert orders() == [
+        *((1, 1, Decimal(10)), (2, 4, Decimal(10))),
+        *((3, 2, Decimal(10)), (7, 2, Decimal("7.5"))),
+    ]
+    old, new = first.load_id, standing.load_id
+    told = stories(query)
+    assert told[old, 2, ""] == "taken in as order 7"
+    assert told[new, 3, ""] == told[old, 3, ""]
+    assert (told[new, 3, ""] or "").startswith("still invalid_json: The text is not JSON: ")
+    assert {key[1] for key in told if key[0] == new} == {1, 3}
+    replayed = "select count(*) from orders_ops.rejected_record where replayed_in = :new"
+    assert query(replayed, new=new) == [(5,)]
+    files = (
+        "select order_read, order_loaded, order_rejected, order_line_read from orders_ops.load_file"
+    )
+    assert query(f"{files} where load_id = :new order by name", new=new) == [
+        (4, 3, 1, 3),
+        (2, 1, 1, 1),
+    ]
+    assert query(
+        "select mended from orders_ops.rejected_record where load_id = :new and position = 3",
+        new=new,
+    ) == [("still no json",)]
+    staged = read_staged(DAY, columns=["order_id"]).compute(scheduler="sync")
+    assert sorted(staged["order_id"]) == [1, 2, 3, 7]
+
+
+def test_a_run_of_the_same_files_leaves_a_replay_alone_and_a_rollback_undoes_it(
+    client: Client, settings: Settings, put: Put, mend: Mend, orders: Callable[[], Any]
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID))
+    first = run(DAY, settings=settings, client=client)
+    before = orders()
+    mend(2, json.dumps(order(7)))
+    replayed = replay(DAY, settings=settings, client=client).standing
+    again = run(DAY, settings=settings, client=client)
+    assert (again.outcome, again.load_id) == ("up to date", replayed.load_id)
+
+    rollback(DAY, settings)
+    assert orders() == before
+    once_more = replay(DAY, settings=settings, client=client)
+    assert once_more.taken_in == 1
+    assert (once_more.standing.load_id or 0) > (replayed.load_id or 0) > (first.load_id or 0)
+
+
+def test_a_second_replay_adds_to_the_first(
+    client: Client, settings: Settings, put: Put, mend: Mend, orders: Callable[[], Any]
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, "oops", NO_ID))
+    split = settings.model_copy(update={"block_size": 100})
+    run(DAY, settings=split, client=client)
+    mend(2, json.dumps(order(7)))
+    assert replay(DAY, settings=split, client=client).taken_in == 1
+    mend(4, json.dumps(order(8)))
+    ended = replay(DAY, settings=split, client=client)
+    assert (ended.taken_in, ended.still) == (1, {"invalid_json": 1})
+    assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2), (8, 4)]
+
+
+def test_a_mended_record_takes_part_as_any_version_of_its_order(
+    client: Client,
+    settings: Settings,
+    query: Query,
+    put: Put,
+    mend: Mend,
+    orders: Callable[[], Any],
+) -> None:
+    put("dump/a.ndjson", lines(order(1, "1"), NO_ID, NO_ID, order(2, "2")))
+    first = run(DAY, settings=settings, client=client)
+    mend(2, json.dumps(order(1, "3")))  # the same version, further back in the file: it wins
+    mend(3, json.dumps(order(2, "4", updated_at="2026-09-01T00:00:00Z")))
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.taken_in, ended.lost, ended.standing.superseded) == (2, 1, 2)
+    assert orders() == [(1, 2, Decimal(3)), (2, 4, Decimal(2))]
+    told = stories(query)
+    assert told[first.load_id, 2, ""] == "taken in as order 1"
+    assert told[first.load_id, 3, ""] == "lost to another version of order 2"
+
+
+def test_only_records_with_the_code_asked_for_are_read_again(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Mend
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
+    first = run(DAY, settings=settings, client=client)
+    mend(2, json.dumps(order(7)))
+    mend(3, json.dumps({"order": order(8)}))
+    ended = replay(DAY, "invalid_json", settings=settings, client=client)
+    assert (ended.taken_in, ended.still, ended.standing.rejected) == (1, {}, 1)
+    told = stories(query)
+    assert told[first.load_id, 3, ""] == "taken in as order 8"
+    assert told[first.load_id, 2, ""] is None
+    assert told[ended.standing.load_id, 2, ""] is None
+    assert replay(DAY, settings=settings, client=client).taken_in == 1
+
+
+def test_what_can_not_be_read_again_is_told_and_nothing_is_loaded(
+    client: Client, settings: Settings, query: Query, put: Put, warehouse: Engine
+) -> None:
+    long = json.dumps(order(5, note="x" * 70_000) | {"id": "five"})
+    child = order(6, line_items=[{"id": None, "price": "1"}])
+    put("dump/a.ndjson", lines(order(1), long, NO_ID, child, "oops") + b"[1, 2")
+    allowed = settings.model_copy(update={"allow_unreadable": True})
+    first = run(DAY, settings=allowed, client=client)
+    with warehouse.begin() as connection:
+        connection.execute(
+            text("update orders_ops.rejected_record set raw = null where position = 3")
+        )
+    ended = replay(DAY, settings=allowed, client=client)
+    assert (ended.taken_in, ended.standing.outcome, ended.standing.load_id) == (
+        *(0, "up to date"),
+        first.load_id,
+    )
+    assert ended.still == {
+        "child of an order that stands": 1,
+        "invalid_json": 1,
+        "rest of a file that can't be read": 1,
+        "text not kept whole": 1,
+        "text removed": 1,
+    }
+    told = stories(query)
+    assert "text not kept whole" in (told[first.load_id, 2, ""] or "")
+    assert "text removed" in (told[first.load_id, 3, ""] or "")
+    assert "child of an order" in (told[first.load_id, 4, "line_items[0]"] or "")
+    assert "still invalid_json" in (told[first.load_id, 5, ""] or "")
+    assert "rest of a file" in (told[first.load_id, 6, ""] or "")
+    assert query("select count(*) from orders_ops.load_run") == [(1,)]
+
+
+def test_children_refused_of_a_replayed_order_are_counted_and_told(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Mend
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID))
+    run(DAY, settings=settings, client=client)
+    mend(2, json.dumps(order(7, line_items=[{"id": 71, "price": "x"}, {"id": "bad"}, {"id": 72}])))
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.standing.lines, ended.standing.rejected) == (3, 0)
+
+    def of_load(table: str, *names: str) -> list[tuple[Any, ...]]:
+        listed = ", ".join(names)
+        return query(
+            f"select {listed} from orders_ops.{table} where load_id = :new",  # noqa: S608
+            new=ended.standing.load_id,
+        )
+
+    assert of_load("rejected_record", "position", "path", "code") == [
+        (2, "line_items[1]", "bad_child_id")
+    ]
+    of_lines = ("order_line_read", "order_line_loaded", "order_line_rejected")
+    assert of_load("load_file", "order_read", "order_rejected", *of_lines) == [(2, 0, 4, 3, 1)]
+    assert of_load("data_issue", "field", "code", "samples") == [
+        ("line_items[].price", "bad_money", [[2, "x"]])
+    ]
+
+
+def test_a_replayed_order_is_what_a_run_would_have_made_of_it(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Mend
+) -> None:
+    good = json.dumps(
+        order(7, "1.5", customer={"id": 5, "email": "a@b"}, refunds=[{"id": 4, "note": "late"}])
+    )
+    dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})
+    put("dump/2026-10-02/a.ndjson", lines(order(1), good))
+    run(date(2026, 10, 2), settings=dated, client=client)
+    put("dump/2026-10-01/a.ndjson", lines(order(1), good.replace('"id": 7', '"id": "7!"', 1)))
+    run(DAY, settings=dated, client=client)
+    with_code = (
+        "load_id = (select load_id from orders_store.published where run_date = '2026-10-01')"
+    )
+    assert query(f"select code from orders_ops.rejected_record where {with_code}") == [  # noqa: S608
+        ("bad_order_id",)
+    ]
+    mend(2, good)
+    replay(DAY, settings=dated, client=client)
+    for fact in FACTS:
+        names = [c.name for c in fact.c if c.name not in {"run_date", "load_id", FILE}]
+        both = f"select count(*), count(distinct ({', '.join(names)})) from orders.{fact.name}"  # noqa: S608
+        [(rows, distinct)] = query(both)
+        assert rows == 2 * distinct
+    assert query("select customer_id, email, first_seen from orders.dim_customer") == [
+        (5, "a@b", DAY)
+    ]
+
+
+@pytest.mark.slow
+def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
+    client: Client,
+    settings: Settings,
+    query: Query,
+    put: Put,
+    mend: Mend,
+    orders: Callable[[], Any],
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
+    run(DAY, settings=settings, client=client)
+    before = orders()
+    mend(2, json.dumps(order(7)))
+    script = """
+import os, signal
+from datetime import date
+from distributed import Client
+from orders_dask import replaying
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+replaying.publish = killed
+if __name__ == "__main__":
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+        replaying.replay(date(2026, 10, 1))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert orders() == before
+    assert query("select distinct load_id from orders_ops.rejected_record order by 1") == [
+        (1,),
+        (2,),
+    ]
+    shown = [r.load_id for r in rejects(engine(settings))]
+    assert shown == [1, 1], "what the dead replay wrote down hides nothing"
+
+    again = replay(DAY, settings=settings, client=client)
+    assert (again.taken_in, again.still) == (1, {"invalid_json": 1})
+    assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2)]
+    assert query("select status from orders_ops.load_run order by load_id") == [
+        ("replaced",),
+        ("abandoned",),
+        ("published",),
+    ]
+    parts = query(
+        "select load_id, count(*), min(part), max(part) from orders_ops.load_part group by 1"
+    )
+    assert [count for _, count, _, _ in sorted(parts)] == [1, 2, 2]
+    assert len({(least, most) for _, count, least, most in parts if count == 2}) == 1
+
+
+def test_without_anything_published_or_staged_it_says_what_to_do(
+    client: Client, settings: Settings, warehouse: Engine, put: Put, mend: Mend
+) -> None:
+    with pytest.raises(NotKept, match="Nothing is published for 2026-10-01"):
+        replay(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", lines(order(1), NO_ID))
+    run(DAY, settings=settings, client=client)
+    mend(2, json.dumps(order(7)))
+    fs = s3fs.S3FileSystem()
+    [part] = fs.glob(f"{settings.stage_url}/run_date={DAY}/part=*/part.json")
+    fs.rm(part)
+    with pytest.raises(NotKept, match=r"1 of its parts are not in the stage.*run --force"):
+        replay(DAY, settings=settings, client=client)
+
+
+def test_a_later_load_that_was_refused_has_to_be_run_again(
+    client: Client, settings: Settings, warehouse: Engine, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1), "oops"))
+    run(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", lines(order(1), *["oops"] * 11))
+    with pytest.raises(DataRefused, match="were rejected"):
+        run(DAY, settings=settings, client=client)
+    with pytest.raises(NotKept, match=r"was refused as a whole.*orders-dask run"):
+        replay(DAY, settings=settings, client=client)
+
+
+# The commands.
+
+
+def command(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """Call ``orders-dask rejects ...`` and give what it writes to standard output and standard error."""
+    ended = CliRunner().invoke(app, ["rejects", *arguments])
+    assert ended.exit_code == code, ended.output
+    return ended.stdout, ended.stderr
+
+
+def address(client: Client) -> str:
+    """Where the tests' cluster is."""
+    return str(client.scheduler_info(n_workers=0)["address"])
+
+
+def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands(
+    client: Client, settings: Settings, put: Put, mend: Mend
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
+    run(DAY, settings=settings, client=client)
+    mend(2, json.dumps(order(7)))
+    scheduler = ("--scheduler", address(client))
+    out, _ = command("replay", "--run-date", str(DAY), *scheduler)
+    taken_in, standing = out.splitlines()
+    assert taken_in == f"{DAY}  taken in 1 record, still rejected 1: 1 invalid_json"
+    assert standing.startswith(f"{DAY}  published: 2 orders, 2 lines, 0 superseded, 1 rejected, ")
+
+    out, _ = command("replay", "--run-date", str(DAY), "--json", *scheduler)
+    told = json.loads(out)
+    assert (told["taken_in"], told["still"]) == (0, {"invalid_json": 1})
+    assert (told["standing"]["outcome"], told["standing"]["orders"]) == ("up to date", 2)
+
+    out, err = command("--json")
+    [row] = json.loads(out)
+    assert (row["position"], row["mended"], row["load_id"]) == (
+        3,
+        None,
+        told["standing"]["load_id"],
+    )
+    assert row["replay_result"].startswith("still invalid_json: ")
+    assert err == ""
+    out, _ = command()
+    assert "record 3: " in out
+    assert "(still invalid_json: " in out
+
+
+def test_a_code_that_does_not_occur_is_said_with_those_that_do(
+    client: Client, settings: Settings, put: Put, warehouse: Engine
+) -> None:
+    assert command() == ("", "Nothing was rejected.\n")
+    put("dump/a.ndjson", lines(order(1), NO_ID, "oops", NO_ID))
+    run(DAY, settings=settings, client=client)
+    said = (
+        "Nothing was rejected with the code nonsense: there are 2 bad_order_id, 1 invalid_json.\n"
+    )
+    assert command("--code", "nonsense") == ("", said)
+    assert command("--code", "nonsense", "--json") == ("[]\n", said)
+    replaying = ("replay", "--run-date", str(DAY), "--scheduler", address(client))
+    out, err = command(*replaying, "--code", "nonsense")
+    assert out.startswith(f"{DAY}  taken in 0 records, still rejected 0\n{DAY}  up to date: ")
+    assert said in err
+
+
+def test_options_in_front_of_replay_are_wrong_usage(environment: dict[str, str]) -> None:
+    _, err = command("--code", "bad_order_id", "replay", "--run-date", str(DAY), code=2)
+    assert "behind its name" in err
+
+
+def test_nothing_published_is_exit_code_3(
+    client: Client, settings: Settings, warehouse: Engine
+) -> None:
+    arguments = ("replay", "--run-date", str(DAY), "--scheduler", address(client))
+    out, err = command(*arguments, code=3)
+    assert out == ""
+    assert "Nothing is published for 2026-10-01" in err

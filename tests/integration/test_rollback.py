@@ -1,0 +1,173 @@
+"""Taking back what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+import orders_dask
+from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable
+from orders_dask.load import dimensions, gate, ledger
+from orders_dask.load.locks import Lock
+from orders_dask.settings import Settings
+from tests.chaos.proxy import PostgresProxy
+from tests.integration.loads import lose_answer, published, rolled_back
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+DAY = date(2017, 11, 3)
+NEXT = DAY + timedelta(days=1)
+CUSTOMERS = "select customer_id, email, first_seen, last_seen from orders.dim_customer order by 1"
+
+
+def said(order_id: int, email: str | None, second: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Make a load of one order, whose buyer has its number and an address."""
+    at = datetime(2017, 11, 3, 12, 0, second, tzinfo=UTC)
+    return {
+        "fact_order": [{"order_id": order_id, "updated_at": at}],
+        "fact_order_line": [{"order_id": order_id, "line_id": 1}],
+        "dim_customer": [{"customer_id": order_id, "email": email, "version": at}],
+    }
+
+
+def test_the_load_before_is_published_again_and_the_dimensions_are_as_they_were(
+    warehouse: Engine, query: Query
+) -> None:
+    first = published(warehouse, DAY, said(1, "old@x"))
+    before = query(CUSTOMERS)
+    last = published(warehouse, DAY, said(1, "new@x"), said(2, "came@x"))
+
+    done = orders_dask.rollback(DAY)
+    assert (done.withdrawn, done.withdrawn_orders, done.published) == (last, 2, first)
+    assert (done.orders, done.lines) == (1, 1)
+    assert query("select run_date, load_id from orders_store.published") == [(DAY, first)]
+    assert query(CUSTOMERS) == before
+    states = "select status, left_at is null from orders_ops.load_run order by load_id"
+    assert query(states) == [("published", True), ("withdrawn", False)]
+    kept = "select from orders_store.dim_customer_before where load_id = :last"
+    assert query(kept, last=last) == []
+
+
+def test_repeated_it_goes_back_to_nothing_and_then_says_so(warehouse: Engine, query: Query) -> None:
+    loads = [published(warehouse, DAY, said(1, email)) for email in ("a@x", "b@x", "c@x")]
+    done = [orders_dask.rollback(DAY) for _ in loads]
+    assert [each.published for each in done] == [loads[1], loads[0], None]
+    assert query("select from orders.fact_order") == []
+    assert query(CUSTOMERS) == []
+    with pytest.raises(NotKept, match=f"Nothing is published for {DAY}: see `orders-dask status`"):
+        orders_dask.rollback(DAY)
+
+
+def test_what_a_later_publish_wrote_stays_until_that_one_is_rolled_back_too(
+    warehouse: Engine, query: Query
+) -> None:
+    published(warehouse, DAY, said(1, "first@x"), said(2, "first@x"))
+    before = query(CUSTOMERS)
+    published(warehouse, DAY, said(1, "middle@x"), said(2, "middle@x"))
+    published(warehouse, NEXT, said(1, "last@x"))
+    orders_dask.rollback(DAY)
+    assert query(CUSTOMERS) == [(1, "last@x", DAY, NEXT), (2, "first@x", DAY, DAY)]
+    orders_dask.rollback(NEXT)
+    assert query(CUSTOMERS) == before
+
+
+def test_what_a_later_publish_wrote_stays_also_when_that_one_is_kept_no_more(
+    warehouse: Engine, query: Query
+) -> None:
+    published(warehouse, DAY, said(1, "first@x"), said(2, "second@x"))
+    later = published(warehouse, NEXT, said(1, "last@x"))
+    with ledger.hold(warehouse, NEXT) as lease, lease.transaction() as connection:
+        gate.take_turn(connection)
+        dimensions.forget(connection, [later])
+    orders_dask.rollback(DAY)
+    assert query(CUSTOMERS) == [(1, "last@x", DAY, NEXT)]
+
+
+def test_versions_are_current_again_as_they_were(warehouse: Engine, query: Query) -> None:
+    current = "select run_date from orders.order_current where order_id = 1"
+    published(warehouse, DAY, said(1, "a@x", second=5))
+    published(warehouse, NEXT, said(2, "a@x"))
+    published(warehouse, NEXT, said(1, "a@x", second=9))
+    assert query(current) == [(NEXT,)]
+    orders_dask.rollback(NEXT)
+    assert query(current) == [(DAY,)]
+    assert query("select from orders_store.order_superseded") == []
+
+
+def test_what_was_pruned_is_not_rolled_back(warehouse: Engine, query: Query) -> None:
+    load_id = published(warehouse, DAY, said(1, "a@x"))
+    with warehouse.begin() as connection:
+        connection.execute(text("update orders_ops.load_run set reversible = false"))
+    with pytest.raises(NotKept, match=f"Load {load_id} of {DAY} can't be rolled back.*pruned"):
+        orders_dask.rollback(DAY)
+    assert query("select load_id from orders_store.published") == [(load_id,)]
+
+
+def test_a_run_date_that_somebody_works_on_is_not_touched(warehouse: Engine, query: Query) -> None:
+    published(warehouse, DAY, said(1, "a@x"))
+    with ledger.hold(warehouse, DAY), pytest.raises(RunDateHeld):
+        orders_dask.rollback(DAY)
+    assert len(query("select from orders.fact_order")) == 1
+
+
+def test_a_rollback_that_is_killed_did_nothing(warehouse: Engine, query: Query) -> None:
+    published(warehouse, DAY, said(1, "old@x"))
+    published(warehouse, DAY, said(1, "new@x"), said(2, "came@x"))
+    stands = [query(CUSTOMERS), query("select * from orders_store.published")]
+    # All is written, and the commit is next, when the last statement waits for this lock.
+    with warehouse.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.execute(text("lock table orders_store.order_superseded in share mode"))
+        rolling_back = pool.submit(orders_dask.rollback, DAY)
+        terminate_who_waits(warehouse)
+        with pytest.raises(ServiceUnavailable, match="whether it is still published before you"):
+            rolling_back.result(30)
+    assert [query(CUSTOMERS), query("select * from orders_store.published")] == stands
+
+
+def terminate_who_waits(database: Engine) -> None:
+    waiting = text(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0"
+    )
+    with database.connect() as connection:
+        while not connection.scalar(waiting):
+            connection.rollback()
+
+
+def test_a_rollback_whose_commit_was_done_but_not_answered_is_done_once(
+    settings: Settings, warehouse: Engine, proxy: PostgresProxy, query: Query
+) -> None:
+    loads = [published(warehouse, DAY, said(1, email)) for email in ("a@x", "b@x", "c@x")]
+    through_proxy = settings.model_copy(update={"pgsql_port": proxy.port})
+    with ThreadPoolExecutor(1) as pool:
+        proxy.hold_commit(of="order_superseded")
+        rolling_back = pool.submit(orders_dask.rollback, DAY, through_proxy)
+        lose_answer(proxy)
+        assert rolling_back.result(30).published == loads[1]
+    assert query("select load_id from orders_store.published") == [(loads[1],)]
+
+
+def test_rollbacks_of_run_dates_that_share_customers_take_turns(
+    warehouse: Engine, query: Query
+) -> None:
+    days = [DAY + timedelta(days=n) for n in range(4)]
+    for number, day in enumerate(days):
+        customers = sorted(range(40), reverse=bool(number % 2))
+        rows = [{"customer_id": n, "version": None, "email": "a@x"} for n in customers]
+        published(warehouse, day, {"dim_customer": rows})
+    waiting = "select from pg_locks where locktype = 'advisory' and classid = :lock and not granted"
+    lock = {"lock": int(Lock.PUBLISH)}
+    with warehouse.connect() as other, ThreadPoolExecutor(len(days)) as pool:
+        other.execute(text("select pg_advisory_xact_lock(:lock, 0)"), lock)
+        rolling_back = [pool.submit(rolled_back, warehouse, day) for day in days]
+        while len(query(waiting, **lock)) < len(days):
+            assert not any(each.done() for each in rolling_back)
+        other.rollback()
+        for each in rolling_back:
+            each.result(30)
+    assert query(CUSTOMERS) == []

@@ -1,0 +1,202 @@
+"""Run dates in any order: whatever is published, taken back and dropped, and when, what is left is as if it alone was.
+
+``ORDERS_DASK_SCHEDULES`` sets how many schedules are drawn for each test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, delete, select, table, text
+
+from orders_dask.contract.arrow import FILE
+from orders_dask.contract.tables import (
+    DIMENSIONS,
+    FACTS,
+    METADATA,
+    PUBLIC,
+    installed,
+    load_run,
+    order_superseded,
+    storage_leaf,
+)
+from orders_dask.contract.tables import published as seen
+from orders_dask.load.schema import FILES
+from tests.integration.loads import dropped, published, rolled_back
+from tests.integration.model import Loaded, Model
+
+SCHEDULES = int(os.environ.get("ORDERS_DASK_SCHEDULES", "8"))
+DAYS = [date(2017, 11, 3) + timedelta(days=n) for n in (0, 1, 40)]
+Parts = Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]
+Action = tuple[str, date, Parts]
+
+any_schedule = settings(
+    max_examples=SCHEDULES,
+    deadline=None,
+    # Without shrinking: a schedule takes a second, and it would take hundreds.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def instant(second: int) -> datetime:
+    return datetime(2017, 11, 3, 12, 0, second, tzinfo=UTC)
+
+
+@st.composite
+def loads(draw: st.DrawFn) -> Parts:
+    """Draw a load of two parts: some orders, each with a line or a refund or not, and what they say of dimensions."""
+    tables: list[dict[str, list[dict[str, Any]]]] = [{}, {}]
+    ids = draw(st.lists(st.integers(1, 5), unique=True, max_size=4))
+    for position, order_id in enumerate(ids, 1):
+        part = tables[draw(st.integers(0, 1))]
+        updated = draw(st.none() | st.integers(0, 3).map(instant))
+        price = draw(st.sampled_from([None, 5, 7]))
+        place = {"source_position": position}
+        add = partial(_add, part)
+        add("fact_order", order_id=order_id, updated_at=updated, total_price=price, **place)
+        if draw(st.booleans()):
+            add("fact_order_line", order_id=order_id, line_id=1, quantity=draw(st.integers(0, 1)))
+            add("fact_refund", order_id=order_id, refund_id=1, refunded_amount=price)
+        said = {"version": updated, **place}
+        add(
+            "dim_customer",
+            customer_id=draw(st.integers(1, 3)),
+            email=draw(st.sampled_from([None, "a@example.com", "b@example.com"])),
+            phone=draw(st.sampled_from([None, "1"])),
+            **said,
+        )
+        add("dim_product_variant", product_id=1, variant_id=draw(st.integers(1, 2)), **said)
+    return tables
+
+
+def _add(part: dict[str, list[dict[str, Any]]], table: str, **row: Any) -> None:
+    part.setdefault(table, []).append(row)
+
+
+actions = st.tuples(
+    st.sampled_from(["publish", "publish", "publish", "roll back", "drop"]),
+    st.sampled_from(DAYS),
+    loads(),
+)
+at_once = st.lists(actions, min_size=1, max_size=2, unique_by=lambda action: action[1])
+
+
+@any_schedule
+@given(schedule=st.lists(at_once, min_size=2, max_size=7))
+def test_what_is_left_of_any_schedule_is_as_if_it_alone_was_loaded(
+    warehouse: Engine, owner: Engine, schedule: list[list[Action]]
+) -> None:
+    truncate(owner)
+    model = Model()
+    for batch in schedule:
+        possible = [
+            action for action in batch if action[0] == "publish" or action[1] in model.seen()
+        ]
+        for load_id, (what, day, parts) in done_at_once(warehouse, possible):
+            if what == "publish":
+                model.publish(Loaded(load_id, day, parts))
+            elif what == "roll back":
+                model.roll_back(day)
+            else:
+                model.drop(day)
+        assert {day: load.load_id for day, load in model.seen().items()} == gate(owner)
+        assert superseded(owner) == model.superseded()
+        assert dimensions(owner) == {d.name: model.dimension(d.name) for d in DIMENSIONS}
+    left = facts(owner)
+    truncate(owner)
+    for day, load in model.seen().items():
+        published(warehouse, day, *load.parts)
+    assert facts(owner) == left
+
+
+@any_schedule
+@given(days=st.fixed_dictionaries({day: loads() for day in DAYS}), data=st.data())
+def test_without_rollbacks_and_drops_the_dimensions_are_those_of_loading_once_in_order(
+    warehouse: Engine, owner: Engine, days: dict[date, Parts], data: st.DataObject
+) -> None:
+    truncate(owner)
+    some = st.lists(st.sampled_from(DAYS), min_size=1, max_size=2, unique=True)
+    batches = [*data.draw(st.lists(some, max_size=3)), *([day] for day in reversed(DAYS))]
+    for batch in data.draw(st.permutations(batches)):
+        done_at_once(warehouse, [("publish", day, days[day]) for day in batch])
+    found = facts(owner), dimensions(owner)
+    truncate(owner)
+    for day, parts in days.items():
+        published(warehouse, day, *parts)
+    assert (facts(owner), dimensions(owner)) == found
+
+
+def done_at_once(database: Engine, actions: Sequence[Action]) -> list[tuple[int, Action]]:
+    """Do some things at the same time; give them in turn, with the loads that they published or withdrew."""
+
+    def do(action: Action) -> tuple[int, Action]:
+        what, day, parts = action
+        if what == "publish":
+            return published(database, day, *parts), action
+        return {"roll back": rolled_back, "drop": dropped}[what](database, day), action
+
+    def turn(done: tuple[int, Action]) -> datetime:
+        load_id, (what, _, _) = done
+        at = load_run.c.published_at if what == "publish" else load_run.c.left_at
+        with database.connect() as connection:
+            when: datetime = connection.execute(
+                select(at).where(load_run.c.load_id == load_id)
+            ).scalar_one()
+        return when
+
+    with ThreadPoolExecutor(2) as pool:
+        return sorted(pool.map(do, actions), key=turn)
+
+
+def truncate(database: Engine) -> None:
+    """Empty all tables, but for the leaves and what `init` wrote down."""
+    kept = installed, storage_leaf
+    with database.begin() as connection:
+        for table in METADATA.tables.values():
+            if table not in kept:
+                connection.execute(delete(table))
+
+
+def gate(database: Engine) -> dict[date, int]:
+    with database.connect() as connection:
+        return {day: load_id for day, load_id in connection.execute(select(seen))}
+
+
+def superseded(database: Engine) -> set[tuple[int, date]]:
+    with database.connect() as connection:
+        return {(i, day) for i, day in connection.execute(select(order_superseded))}
+
+
+def dimensions(database: Engine) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
+    """Give every dimension's rows by key."""
+    with database.connect() as connection:
+        return {
+            d.name: {
+                tuple(row[k] for k in d.info["key"]): {
+                    name: value for name, value in row.items() if name not in d.info["key"]
+                }
+                for row in connection.execute(select(d)).mappings()
+            }
+            for d in DIMENSIONS
+        }
+
+
+def facts(database: Engine) -> dict[str, list[dict[str, Any]]]:
+    """Give what readers see of the facts and in the views, whatever the loads and files are numbered."""
+    names = [*(fact.name for fact in FACTS), *FILES]
+    with database.connect() as connection:
+        return {name: rows(connection, name) for name in names}
+
+
+def rows(connection: Connection, view: str) -> list[dict[str, Any]]:
+    found = connection.execute(select(text("*")).select_from(table(view, schema=PUBLIC))).mappings()
+    plain = ({k: v for k, v in row.items() if k != FILE} for row in found)
+    return sorted(plain, key=repr)

@@ -1,0 +1,89 @@
+"""What PostgreSQL says, told apart by whether it may pass; and that the pipeline waits for what may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import date
+from threading import Timer
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from orders_dask.errors import LeaseLost, ServiceUnavailable
+from orders_dask.load import ledger
+from orders_dask.load.connect import engine
+from orders_dask.load.publish import publish
+from orders_dask.patience import patiently
+from orders_dask.settings import Settings
+from tests.integration.loads import begin, verified
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+DAY = date(2017, 11, 3)
+
+_RAISE = "do $$ begin raise exception using errcode = '{}', message = 'as asked'; end $$"
+
+
+@pytest.mark.parametrize(
+    "code", ["08006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01"]
+)
+def test_what_may_pass_is_a_service_that_is_unavailable(settings: Settings, code: str) -> None:
+    with engine(settings).connect() as connection, pytest.raises(ServiceUnavailable):
+        connection.execute(text(_RAISE.format(code)))
+
+
+@pytest.mark.parametrize("code", ["22003", "23505", "42601"])
+def test_a_fault_of_ours_stays_one(settings: Settings, code: str) -> None:
+    with engine(settings).connect() as connection, pytest.raises(DBAPIError):
+        connection.execute(text(_RAISE.format(code)))
+
+
+def test_a_server_without_a_free_connection_is_waited_for(
+    settings: Settings, database: str
+) -> None:
+    """PostgreSQL's 53300, which reaches libpq without its code. The limit is not for superusers."""
+    with closing(psycopg2.connect(database)) as owner:
+        owner.autocommit = True
+
+        def limit(connections: int) -> None:
+            statement = sql.SQL("alter database {} connection limit {}")
+            name = sql.Identifier(settings.pgsql_database)
+            owner.cursor().execute(statement.format(name, sql.Literal(connections)))
+
+        limit(0)
+        with pytest.raises(ServiceUnavailable, match="too many connections"):
+            engine(settings).connect()
+        freed = Timer(1.0, limit, [-1])
+        freed.start()
+        patiently(engine(settings).connect)().close()
+        freed.join()
+
+
+def test_a_session_that_was_connected_again_has_lost_its_run_date(
+    warehouse: Engine, query: Query
+) -> None:
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = verified(lease, {"fact_order": [{"order_id": 1}]})
+        pid = lease.connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+        query("select pg_terminate_backend(:pid)", pid=pid)
+        with pytest.raises(ServiceUnavailable):
+            publish(lease, load_id)
+        with pytest.raises(LeaseLost, match="lost its hold on run date 2017-11-03"):
+            publish(lease, load_id)
+    assert query("select * from orders.fact_order") == []
+
+
+def test_a_session_whose_lock_was_released_can_write_nothing(
+    warehouse: Engine, query: Query
+) -> None:
+    with ledger.hold(warehouse, DAY) as lease:
+        with lease.connection.begin():
+            lease.connection.execute(text("select pg_advisory_unlock_all()"))
+        with pytest.raises(LeaseLost):
+            begin(lease)
+    assert query("select * from orders_ops.load_run") == []

@@ -1,0 +1,82 @@
+"""`rollback` and `diff` as people call them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.integration.loads import published
+from tests.integration.test_cli import orders_dask
+from tests.integration.test_run import lines, order
+
+DAY = date(2026, 10, 1)
+OF_DAY = ("--run-date", "2026-10-01")
+
+
+@pytest.fixture
+def loads(warehouse: Engine) -> tuple[int, int]:
+    """Two loads of a run date whose dump is gone: of its three orders one went, one changed, one is the same."""
+
+    def row(order_id: int, price: str) -> dict[str, object]:
+        return {"order_id": order_id, "total_price": Decimal(price), "currency": "EUR"}
+
+    before = {"fact_order": [row(1, "10"), row(2, "20.5"), row(3, "5")]}
+    after = {"fact_order": [row(2, "21"), row(3, "5")]}
+    return published(warehouse, DAY, before), published(warehouse, DAY, after)
+
+
+def test_a_rollback_says_what_it_did_and_ends_with_3_where_there_is_nothing(
+    loads: tuple[int, int],
+) -> None:
+    first, last = loads
+    out, _ = orders_dask("rollback", *OF_DAY)
+    assert out == (
+        f"2026-10-01  rolled back: load {last} (2 orders, 0 lines) is withdrawn, "
+        f"and load {first} (3 orders, 0 lines) is published again\n"
+    )
+    out, _ = orders_dask("rollback", *OF_DAY, "--json")
+    told = json.loads(out)
+    assert (told["run_date"], told["withdrawn"], told["published"]) == ("2026-10-01", first, None)
+    _, err = orders_dask("rollback", *OF_DAY, code=3)
+    assert err == "Error: Nothing is published for 2026-10-01: see `orders-dask status`.\n"
+
+
+def test_a_diff_needs_no_cluster_for_loads_that_are_there(loads: tuple[int, int]) -> None:
+    first, last = loads
+    out, err = orders_dask("diff", *OF_DAY, "--limit", "1")
+    assert err == ""
+    assert f"load {last}, which is published, against load {first}, which it replaced" in out
+    assert "Orders: 0 came, 1 went, 1 changed" in out
+    assert [row.split() for row in out.splitlines() if row.lstrip().startswith(("EUR", "fact_order "))] == [
+        ["fact_order", "3", "2", "-1"],
+        ["EUR", "total_price", "35.5000", "26.0000", "-9.5000"],
+    ]  # fmt: skip
+    assert out.endswith("order 1 went\nand 1 more order: --json gives all\n")
+
+
+def test_a_diff_in_json_has_all_orders_and_exact_amounts(loads: tuple[int, int]) -> None:
+    out, _ = orders_dask("diff", *OF_DAY, "--json", "--limit", "0")
+    told = json.loads(out)
+    assert (told["before"], told["after"], told["published"]) == (*loads, True)
+    assert told["orders"] == [
+        {"order_id": 1, "what": "went", "columns": []},
+        {"order_id": 2, "what": "changed", "columns": ["total_price"]},
+    ]
+    assert [(m["currency"], m["difference"]) for m in told["money"]] == [("EUR", "-9.5000")]
+    assert "database" not in told
+
+
+def test_a_diff_of_a_changed_dump_says_what_a_run_would_publish(
+    warehouse: Engine, put: Callable[[str, bytes], None]
+) -> None:
+    published(warehouse, DAY, {})
+    put("dump/a.json", lines(order(2)))
+    out, err = orders_dask("diff", *OF_DAY, "--workers", "1")
+    assert "has changed: it is loaded beside, and not published" in err
+    assert "which a run would publish, against" in out
+    assert out.endswith("order 2 came\n")

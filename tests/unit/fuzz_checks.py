@@ -1,0 +1,325 @@
+"""What must hold for every input of the fuzz, and an oracle on Python's own JSON decoder."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+
+from orders_dask.contract.arrow import POSITION, decoded_schema
+from orders_dask.contract.findings import Issue, Rejected, merged
+from orders_dask.contract.jsontext import is_clean
+from orders_dask.contract.rules import GRAPHQL_ID, MARKERS, id_key
+from orders_dask.contract.tables import FACTS, fact_order
+from orders_dask.extract import archives, lines, records, text, window
+from orders_dask.extract.decode import Decoded, decode
+from orders_dask.extract.discover import discover
+from orders_dask.extract.suspects import Lines
+from orders_dask.tasks import normalised
+from tests.unit.fuzz_corpus import Input
+from tests.unit.test_documents import Pairs, expected, refuse
+
+DAY = date(2026, 10, 1)
+ZONE = ZoneInfo("America/New_York")
+WHOLE = 1 << 30
+SECONDS = 20
+"""Of CPU: no input of some KB may take more, read five times."""
+
+
+@dataclass
+class Read:
+    """What came of one file, however it was cut."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    read: int = 0
+    unreadable: bool = False
+    drift: set[str] = field(default_factory=set)
+
+    @property
+    def orders(self) -> pa.Table:
+        return pa.concat_tables([decoded_schema().empty_table(), *self.tables]).combine_chunks()
+
+    @property
+    def ids(self) -> dict[int, int]:
+        """The id of the order at each position that has one."""
+        rows = self.orders
+        return dict(
+            zip(rows[POSITION].to_pylist(), rows[id_key(fact_order)].to_pylist(), strict=True)
+        )
+
+    def same(self, other: Read) -> None:
+        assert self.orders.equals(other.orders)
+        # How much is left of text that can't be read further, and what is said of it, may depend on the cuts.
+        assert [_told(one) for one in self.rejected] == [_told(one) for one in other.rejected]
+        mine, others = (
+            {(i.field, i.code): (i.count, i.samples) for i in merged(read.issues)}
+            for read in (self, other)
+        )
+        assert mine == others
+        assert (self.read, self.unreadable) == (other.read, other.unreadable)
+
+
+def _told(one: Rejected) -> Rejected | tuple[int, str]:
+    return (one.position, one.code) if one.code == "unreadable_file" else one
+
+
+def check(folder: Path, given: Input) -> None:
+    """Check all that must hold of an input; `folder` is empty and keeps the file where something doesn't."""
+    began = time.process_time()
+    piece = max(200, len(given.file) // 8)
+    dump = folder / "dump"
+    dump.mkdir(parents=True, exist_ok=True)
+    (dump / "a").write_bytes(given.file)
+    whole = _read(dump, WHOLE)
+    for one in whole.values():
+        _balanced(one)
+    _alike(whole, _read(dump, WHOLE))
+    _alike(whole, _read(dump, piece))
+    with _only_the_rules():
+        _alike(whole, _read(dump, WHOLE))
+    if not given.damaged:
+        with _small_pieces(piece):
+            _alike(whole, _read(dump, WHOLE))
+        (only,) = whole.values()
+        _nothing_lost(only, given.text)
+    assert time.process_time() - began < SECONDS
+
+
+def _alike(whole: dict[str, Read], other: dict[str, Read]) -> None:
+    assert whole.keys() == other.keys()
+    for name, one in whole.items():
+        one.same(other[name])
+
+
+def _read(dump: Path, block_size: int) -> dict[str, Read]:
+    """Read all files at `dump`, as they are cut for a block size; where that is all, up to what COPY sends."""
+    found: dict[str, Read] = {}
+    for split in discover(f"{dump}/", DAY, block_size):
+        before = {name: read.read for name, read in found.items()}
+        blocks = []
+        for block in decode(split, ZONE):
+            _sound(block)
+            blocks.append(block)
+            _add(found.setdefault(block.file.name, Read()), block, before.get(block.file.name, 0))
+        if block_size == WHOLE:
+            for _, tables in normalised(blocks):
+                for fact in FACTS:
+                    _encoded(tables[fact.name])
+    return found
+
+
+def _add(read: Read, block: Decoded, before: int) -> None:
+    at = block.orders.schema.get_field_index(POSITION)
+    moved = pa.array(block.orders[POSITION].to_numpy() + before, pa.int64())
+    read.tables.append(block.orders.set_column(at, block.orders.field(at), moved))
+    read.rejected += [
+        Rejected(r.position + before, r.path, r.code, r.message, r.raw, dict(r.counts))
+        for r in block.rejected
+    ]
+    read.issues += [
+        Issue(i.field, i.code, i.count, tuple((at + before, text) for at, text in i.samples))
+        for i in block.issues
+    ]
+    read.read += block.read
+    read.unreadable |= block.unreadable
+    read.drift |= set(block.drift)
+
+
+def _sound(block: Decoded) -> None:
+    """Check that a block is what its schema says, and can be stored."""
+    assert block.orders.schema.equals(decoded_schema())
+    block.orders.validate(full=True)
+    for column in block.orders.columns:
+        for texts in _texts(column.combine_chunks()):
+            assert "\0" not in "".join(texts.drop_null().to_pylist())
+    said = [part for r in block.rejected for part in (r.path, r.code, r.message, r.raw)]
+    said += [text for issue in block.issues for _, text in issue.samples]
+    assert all(map(is_clean, [*said, *block.drift]))
+
+
+def _texts(values: pa.Array) -> Iterator[pa.StringArray]:
+    if pa.types.is_struct(values.type):
+        for child in values.flatten():
+            yield from _texts(child)
+    elif pa.types.is_list(values.type):
+        yield from _texts(values.flatten())
+    elif pa.types.is_string(values.type):
+        yield values
+
+
+def _encoded(rows: pa.Table) -> None:
+    encoder = ArrowToPostgresBinaryEncoder(rows.schema)
+    encoder.write_header()
+    for batch in rows.to_batches():
+        encoder.write_batch(batch)
+    encoder.finish()
+
+
+def _balanced(read: Read) -> None:
+    """Check that each position holds an order or a rejection of a whole record, and none both."""
+    rejected = [one.position for one in read.rejected if not one.path]
+    assert sorted([*read.ids, *rejected]) == list(range(1, read.read + 1))
+    assert all(one.position in read.ids for one in read.rejected if one.path)
+    assert read.unreadable == any(one.code == "unreadable_file" for one in read.rejected)
+
+
+@contextmanager
+def _small_pieces(size: int) -> Iterator[None]:
+    """Have all that travels in pieces travel in small ones, so that whatever can be cut is."""
+    with ExitStack() as stack:
+        for module in (archives, lines, records, text):
+            stack.enter_context(patch.object(module, "BLOCK", size))
+        stack.enter_context(patch.object(records, "LINES", size // 50))
+        stack.enter_context(patch.object(window, "_PIECE", size // 15))
+        stack.enter_context(patch.object(window, "_RUN", 2))
+        yield
+
+
+def _only_the_rules() -> Any:
+    """Have every record judged by the rules first: they and the fast way must agree."""
+    return patch.object(Lines, "suspects", lambda lines, enveloped: np.ones(len(lines), bool))
+
+
+# The oracle: the contract's words once more, on Python's JSON decoder.
+
+
+class _Number(str):
+    __slots__ = ()
+
+
+class _TooDeep(Exception):
+    """What nests deeper than 200 levels may be refused."""
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=Pairs, parse_int=_Number, parse_float=_Number, parse_constant=refuse
+)
+_LEVELS = 200
+_BLANKS = " \t\r\n"
+_AMOUNT = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)([eE]([+-]?[0-9]+))?")
+
+
+def _nothing_lost(read: Read, file: bytes) -> None:
+    """Check that of a text that is JSON every order is there, at its position, and nothing else."""
+    text = file.decode("latin-1").removeprefix("\xef\xbb\xbf")
+    if text.startswith(("\xff\xfe", "\xfe\xff")) or "\0" in text[:4]:
+        assert (read.read, read.unreadable) == (1, True)
+        return
+    try:
+        wanted, readable = (_of_lines if _delimited(text) else _of_documents)(text)
+    except (_TooDeep, RecursionError):
+        return
+    assert read.unreadable == (not readable)
+    if wanted is not None:
+        assert read.read == len(wanted)
+        assert read.ids == {at: number for at, number in enumerate(wanted, 1) if number is not None}
+
+
+def _of_lines(text: str) -> tuple[list[int | None], bool]:
+    """Give for each record its order's id, or None for one that is rejected; and whether the file can be read."""
+    wanted: list[int | None] = []
+    readable = True
+    *ended, last = text.split("\n")
+    for line in [*(line + "\n" for line in ended), last]:
+        if not line.strip(_BLANKS):
+            continue
+        documents = _parsed(line)
+        if documents is None or len(documents) != 1:
+            wanted.append(None)
+            many = re.match(r'[ \t\r]*(\[|\{[ \t\r]*"orders")', line)
+            readable &= bool(line.endswith("\n") and not many)
+        else:
+            wanted += _ids(documents)
+    return wanted, readable
+
+
+def _of_documents(text: str) -> tuple[list[int | None] | None, bool]:
+    documents = _parsed(text)
+    return (None, False) if documents is None else (_ids(documents), True)
+
+
+def _delimited(text: str) -> bool:
+    lines = [line.strip(_BLANKS) for line in text.split("\n")]
+    first, second = [*(line for line in lines if line), "", ""][:2]
+    return _container(first) or (not first.endswith(("[", "{", ",", ":")) and _container(second))
+
+
+def _container(line: str) -> bool:
+    documents = _parsed(line)
+    return documents is not None and len(documents) == 1 and isinstance(documents[0], list)
+
+
+def _parsed(text: str) -> list[Any] | None:
+    """Parse a sequence of documents; None where it is not JSON. A number and a word end at a blank."""
+    found: list[Any] = []
+    at = 0
+    while at < len(text):
+        if text[at] in _BLANKS:
+            at += 1
+            continue
+        try:
+            document, at = _DECODER.raw_decode(text, at)
+        except ValueError:
+            return None
+        word = document is None or isinstance(document, bool | _Number)
+        if word and text[at : at + 1].strip(_BLANKS):
+            return None
+        found.append(document)
+        _shallow(document, 1)
+    return found
+
+
+def _shallow(value: Any, level: int) -> None:
+    if level > _LEVELS:
+        raise _TooDeep
+    for each in value if isinstance(value, list) else ():
+        _shallow(each[1] if isinstance(value, Pairs) else each, level + 1)
+
+
+def _ids(documents: list[Any]) -> list[int | None]:
+    return [
+        _order_id(record, enveloped)
+        for document in documents
+        for record, enveloped in expected(document)
+    ]
+
+
+def _order_id(record: Any, enveloped: bool) -> int | None:
+    """Give the id of an order that stands."""
+    if not isinstance(record, Pairs):
+        return None
+    order = dict(record)
+    if not enveloped and (order.keys().isdisjoint(MARKERS) or "orders" in order):
+        return None
+    number = _positive(order.get("id"))
+    said = order.get(GRAPHQL_ID)
+    if isinstance(said, str) and not isinstance(said, _Number):
+        match = re.fullmatch(r"gid://.*/Order/([0-9]+)", said, re.DOTALL)
+        if match and match[1] != str(number):
+            return None
+    return number
+
+
+def _positive(value: Any) -> int | None:
+    match = _AMOUNT.fullmatch(value.strip(_BLANKS)) if isinstance(value, str) else None
+    if not match or len(match[4] or "") > 6:
+        return None
+    amount = Decimal(match[0])
+    if amount.adjusted() > 20 or amount != amount.to_integral_value():
+        return None
+    return int(amount) if 0 < amount < 2**63 else None

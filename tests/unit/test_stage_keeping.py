@@ -1,0 +1,144 @@
+"""What of the stage is left over, by age and by who names it, on a file system where files can be made older."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from orders_dask import stage
+from orders_dask.contract.arrow import key_schema, staged_schemas
+from orders_dask.contract.tables import FACTS
+from orders_dask.errors import SourceChanged
+from orders_dask.parts import Part, StagedFile
+from orders_dask.stage import Manifest, find_part, use_part, write_manifest, write_part
+from orders_dask.stage_keeping import Gone, Leftover, leftover, remove, run_dates
+
+DAY = date(2017, 11, 3)
+OURS = "8f3a-ours"
+GONE = Gone(OURS, {3})
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/stage"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "stage" / f"run_date={DAY}"
+
+
+def write(url: str, name: str) -> Part:
+    """Write a part of one refused record."""
+    none = dict.fromkeys((fact.name for fact in FACTS), 0)
+    file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [], [])
+    refused = {field.name: [None] for field in stage.REJECTED_SCHEMA} | {"raw": ["oops"]}
+    tables = {
+        **{table: schema.empty_table() for table, schema in staged_schemas().items()},
+        stage.KEYS: key_schema().empty_table(),
+        stage.REJECTED: pa.table(refused, schema=stage.REJECTED_SCHEMA),
+    }
+    return write_part(f"{stage.folder(url, DAY)}/part={name}", [(file, tables)])
+
+
+def age(folder: Path, days: int) -> None:
+    """Make all files below a folder older."""
+    then = time.time() - 86_400 * days
+    for file in folder.rglob("*"):
+        os.utime(file, (then, then))
+
+
+def look(url: str, days: int = 30, texts: int = 90) -> Leftover:
+    now = datetime.now(UTC)
+    return leftover(url, DAY, GONE, now - timedelta(days), now - timedelta(texts))
+
+
+def names(folder: Path) -> set[str]:
+    return {part.name for part in folder.glob("part=*") if any(part.rglob("*.*"))}
+
+
+def test_a_part_goes_when_it_is_old_and_no_kept_manifest_names_it(url: str, folder: Path) -> None:
+    for name in ("ours", "others", "pruned", "nobodys", "young", "unknown"):
+        write(url, name)
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=ours"], {}))
+    write_manifest(url, DAY, Manifest(OURS, 3, ["part=pruned", "part=ours"], {}))
+    write_manifest(url, DAY, Manifest(OURS, 99, ["part=unknown"], {}))
+    write_manifest(url, DAY, Manifest("another", 3, ["part=others"], {}))
+    age(folder, 40)
+    age(folder / "part=young", 20)
+    assert run_dates(url) == [DAY]
+    found = look(url)
+    assert found.parts == 2
+    remove(url, found)
+    assert names(folder) == {"part=ours", "part=others", "part=young", "part=unknown"}
+    assert sorted(each.name.split("-", 2)[2] for each in folder.glob("manifest-*")) == [
+        f"17-{OURS}.json",
+        "3-another.json",
+        f"99-{OURS}.json",
+    ]
+    assert not look(url)
+
+
+def test_what_a_dead_attempt_left_goes_by_its_newest_object(url: str, folder: Path) -> None:
+    write(url, "dead")
+    write(url, "dying")
+    for name in ("dead", "dying"):
+        (folder / f"part={name}" / stage.RECORD).unlink()
+    age(folder, 40)
+    newest = next((folder / "part=dying").rglob("*.parquet"))
+    os.utime(newest)
+    found = look(url)
+    assert (found.parts, len(found.rest)) == (0, 1)
+    remove(url, found)
+    assert names(folder) == {"part=dying"}
+
+
+def test_the_folder_of_another_attempt_goes_and_the_part_stays(url: str, folder: Path) -> None:
+    for _ in range(2):
+        part = write(url, "twice")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=twice"], {}))
+    assert not look(url)
+    age(folder, 40)
+    remove(url, look(url))
+    assert [each.parent.name for each in folder.glob("part=twice/*/*")] == [part.attempt]
+    assert find_part(part.url) == part
+
+
+def test_a_part_that_is_used_again_is_young_again(url: str, folder: Path) -> None:
+    part = write(url, "used")
+    age(folder, 40)
+    assert look(url).parts == 1
+    assert find_part(part.url) == part
+    assert look(url).parts == 1
+    assert use_part(part.url) == part
+    assert not look(url)
+    assert use_part(f"{part.url}-not") is None
+
+
+def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
+    url: str, folder: Path
+) -> None:
+    part = write(url, "going")
+    age(folder, 40)
+    remove(url, look(url))
+    with pytest.raises(SourceChanged, match="was removed or written anew while it was read"):
+        stage.read_table(part, stage.REJECTED)
+
+
+def test_texts_go_from_parts_that_stay(url: str, folder: Path) -> None:
+    part = write(url, "old")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=old"], {}))
+    age(folder, 40)
+    assert not look(url)
+    age(folder, 100)
+    found = look(url)
+    assert [each.url for each in found.texts] == [part.url]
+    remove(url, found)
+    assert stage.read_table(part, stage.REJECTED)["raw"].to_pylist() == [None]
+    age(folder, 100)
+    assert not look(url)
