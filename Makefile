@@ -4,8 +4,9 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 	$(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+FUZZ_SECONDS ?= 600
 
-.PHONY: help setup demo test chaos check format clean
+.PHONY: help setup demo test chaos fuzz check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,6 +28,9 @@ test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores
 chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, and many schedules of publishing
 	$(BIN)/pytest tests/chaos -n 2 --dist worksteal
 	ORDERS_DASK_SCHEDULES=60 $(BIN)/pytest tests/integration/test_schedules.py tests/integration/test_readers.py -n 2
+
+fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of some GB included
+	ORDERS_DASK_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -s -o faulthandler_timeout=0 tests/unit/test_fuzz.py tests/unit/test_hostile.py
 
 check: $(INSTALLED) ## Lint, format and types
 	$(BIN)/ruff check .

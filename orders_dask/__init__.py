@@ -28,6 +28,7 @@ from orders_dask.errors import (
     StillInUse,
     TerminalError,
     TransientError,
+    Undecided,
     WorkersDied,
 )
 from orders_dask.results import Plan, Progress, ReplayResult, RunResult
@@ -65,6 +66,7 @@ __all__ = [
     "StillInUse",
     "TerminalError",
     "TransientError",
+    "Undecided",
     "WorkersDied",
     "backfill",
     "diff",

@@ -132,7 +132,10 @@ def _reason(error: BaseException) -> str:
     """Say for the ledger why a load ended."""
     if isinstance(error, OrdersDaskError):
         return str(error)
-    return "It was stopped." if isinstance(error, KeyboardInterrupt) else repr(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "It was stopped."
+    # Only the kind: what a library says may quote people's data, and `status` shows this to all.
+    return f"A fault of ours, {type(error).__name__}."
 
 
 def _holder() -> str:

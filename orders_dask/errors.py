@@ -11,6 +11,7 @@
     │   │   └── OutOfBalance      the books don't balance
     │   ├── WorkersDied           again and again over the same file        exit code 3
     │   ├── NotKept               what to go back to isn't there (any more) exit code 3
+    │   ├── Undecided             whether it was done can't be found out    exit code 4
     │   └── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
     └── TransientError            the same command may work later           exit code 4
         ├── ServiceUnavailable    PostgreSQL or S3 can't be reached
@@ -63,6 +64,12 @@ class NotKept(TerminalError):
     """What a rollback or a comparison needs was never there, or was pruned."""
 
     exit_code = 3
+
+
+class Undecided(TerminalError):
+    """A service broke off at the last moment, and doing the same again would do more: look first."""
+
+    exit_code = 4
 
 
 class DatabaseNotReady(TerminalError):

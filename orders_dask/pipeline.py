@@ -29,7 +29,7 @@ from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.load.connect import engine
 from orders_dask.load.publish import publish
-from orders_dask.load.report import LoadStatus, published_load
+from orders_dask.load.report import LoadStatus, load_status, published_load
 from orders_dask.load.schema import ensure_ready
 from orders_dask.patience import again, in_turn, patiently
 from orders_dask.results import Clock, Listener, Outcome, Plan, RunResult
@@ -241,9 +241,8 @@ def _run(
         with clock.step("publish"):
             steps.verified(load, parts)
             publish(load.lease, load.load_id)
-    published = published_load(database, run_date)
-    assert published, f"load {load.load_id} was published, and is not"
-    return standing_result("published", published, clock)
+        ended = patiently(load_status)(database, load.load_id)
+    return standing_result("published", ended, clock)
 
 
 def standing_result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:

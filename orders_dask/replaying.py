@@ -19,9 +19,15 @@ from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NotKept
 from orders_dask.load import ledger, refused
 from orders_dask.load.publish import publish
-from orders_dask.load.report import LoadStatus, installation, published_load, refused_since
+from orders_dask.load.report import (
+    LoadStatus,
+    installation,
+    load_status,
+    published_load,
+    refused_since,
+)
 from orders_dask.parts import Part
-from orders_dask.patience import again
+from orders_dask.patience import again, patiently
 from orders_dask.pipeline import ready_database, standing_result, usable_client
 from orders_dask.results import Clock, Listener, ReplayResult
 from orders_dask.settings import Settings, load_settings
@@ -125,9 +131,8 @@ def _replay(
             with clock.step("publish"):
                 steps.verified(load, parts)
                 publish(load.lease, load.load_id)
-        published = published_load(database, run_date)
-        assert published, f"load {load.load_id} was published, and is not"
-        stands = standing_result("published", published, clock)
+            ended = patiently(load_status)(database, load.load_id)
+        stands = standing_result("published", ended, clock)
     else:
         with ledger.hold(database, run_date) as lease, lease.transaction() as connection:
             story = _told(connection, standing.load_id, part, code, None, frozenset())

@@ -54,8 +54,8 @@ REJECTED: Final = "rejected"
 REPLAYED: Final = "replayed"
 RECORD: Final = "part.json"
 
-FRESH: Final = timedelta(days=1)
-"""Age up to which the record of a part that is used again needs no writing."""
+FRESH: Final = timedelta(hours=1)
+"""Age up to which the record of a part that is used again needs no writing: far below the least age of prune, a day."""
 
 READERS: Final = 8
 """Small files of parts that are fetched at once, while the worker's memory holds them."""
@@ -126,10 +126,12 @@ def find_part(url: str) -> Part | None:
 def use_part(url: str) -> Part | None:
     """Find the part at `url` for a load that is going to use it: prune counts its age from here."""
     part = find_part(url)
+    if part is None:
+        return None
     try:
         with reaching(url):
             fs, path = filesystem(f"{url}/{RECORD}")
-            if part and datetime.now(UTC) - fs.modified(path) > FRESH:
+            if datetime.now(UTC) - fs.modified(path) > FRESH:
                 write_record(part)
     except FileNotFoundError:
         return None
@@ -357,7 +359,8 @@ def manifest_of(stage_url: str, run_date: date, installation: str, load_id: int)
         fs, path = filesystem(url)
         fs.invalidate_cache()
         found = fs.glob(f"{path}/manifest-*-{load_id}-{installation}.json")
-        return Manifest(**json.loads(fs.cat_file(found[0]))) if found else None
+        # The latest: a ledger that was restored from a backup gives its ids again.
+        return Manifest(**json.loads(fs.cat_file(max(found)))) if found else None
 
 
 def latest_manifest(stage_url: str, run_date: date) -> Manifest:

@@ -114,7 +114,7 @@ def read_again(stage_url: str, run_date: date, load_id: int, code: str | None, z
     with refused.snapshot(engine(worker_settings())) as ledger:
         identity = refused.identity(ledger, load_id, code)
         url = stage.replay_url(stage_url, run_date, identity, zone)
-        return stage.find_part(url) or stage.write_part(
+        return stage.use_part(url) or stage.write_part(
             url, replayed(kept.read_again(refused.kept(ledger, load_id, code), ZoneInfo(zone)))
         )
 

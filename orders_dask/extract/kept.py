@@ -18,7 +18,7 @@ from orders_dask.contract.rules import ENVELOPES, id_key, merged
 from orders_dask.contract.tables import fact_order
 from orders_dask.extract.block import decode_records
 from orders_dask.extract.decode import Decoded
-from orders_dask.extract.records import BLOCK, Records, SourceFile
+from orders_dask.extract.records import BLOCK, LINES, Records, SourceFile
 
 BARE: Final = ("invalid_json", "not_an_order")
 """Codes of records that nobody knows to be orders: their texts are read as lines of their own. The others were orders,
@@ -98,13 +98,13 @@ def read_again(records: Iterable[Kept], zone: ZoneInfo) -> Iterator[ReadAgain]:
 
 
 def _batches(records: Iterable[Kept]) -> Iterator[list[Kept]]:
-    """Gather records up to about :data:`BLOCK` bytes: the decoder costs more by call than by record."""
+    """Gather records up to the size of a block: the decoder costs more by call than by record."""
     held: list[Kept] = []
     size = 0
     for record in records:
         held.append(record)
         size += len(record.text)
-        if size >= BLOCK:
+        if size >= BLOCK or len(held) == LINES:
             yield held
             held, size = [], 0
     if held:

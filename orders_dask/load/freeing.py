@@ -47,11 +47,12 @@ from orders_dask.load.leaves import Leaf, is_whole, leaf_name
 from orders_dask.load.ledger import ACTIVE
 from orders_dask.load.locks import Lock
 
-BRIEFLY: Final = "200ms"
+BRIEFLY: Final = "10ms"
 """How long a lock on a leaf is waited for: the longest that anybody waits behind it."""
 
-SNAPSHOTS: Final = "5s"
-"""How long a detached leaf waits for each older snapshot: runs may wait behind that, readers never do."""
+SNAPSHOTS: Final = "50ms"
+"""How long FINALIZE waits for each older snapshot: readers of the leaf may wait behind it, and with 5 s one of them ran
+into a deadlock with it, for which PostgreSQL looks after 1 s."""
 
 POLL: Final = 0.1
 """Seconds between two looks."""
@@ -175,13 +176,15 @@ def _free(session: Connection, leaf: Leaf, row: Row[Any], deadline: float) -> in
     lock = Lock.LEAF, row.first_date.toordinal()
     if not session.scalar(select(func.pg_try_advisory_lock(*lock))):
         return None  # a run is making sure of it
-    freed = _free_locked(session, leaf, row.first_date, deadline)
+    freed = _free_locked(session, leaf, row, deadline)
     session.execute(select(func.pg_advisory_unlock(*lock)))
     return freed
 
 
-def _free_locked(session: Connection, leaf: Leaf, first: date, deadline: float) -> int | None:
-    marked = storage_leaf.c.first_date == first, storage_leaf.c.leaving.is_not(None)
+def _free_locked(session: Connection, leaf: Leaf, row: Row[Any], deadline: float) -> int | None:
+    first = row.first_date
+    # With the very list that was waited for: it may have been kept, and marked again, meanwhile.
+    marked = storage_leaf.c.first_date == first, storage_leaf.c.leaving == row.leaving
     if session.scalar(select(storage_leaf.c.first_date).where(*marked, _unused())) is None:
         return None
     gone = (

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.tables import load_run, published
-from orders_dask.errors import ServiceUnavailable, TransientError
+from orders_dask.errors import NotKept, ServiceUnavailable, TransientError
 from orders_dask.load import ledger
 from orders_dask.load.ledger import Lease
 from orders_dask.load.locks import Lock
@@ -49,6 +49,11 @@ def show(
     -------
     int or None
         The load that was seen until now, if there was one.
+
+    Raises
+    ------
+    NotKept
+        The load to be seen was pruned.
     """
     seen = published.c.run_date == run_date
     before = connection.scalar(select(published.c.load_id).where(seen))
@@ -59,9 +64,10 @@ def show(
     if load_id is None:
         connection.execute(delete(published).where(seen))
     else:
-        connection.execute(
-            run.where(load_run.c.load_id == load_id).values(status="published", left_at=None)
-        )
+        whole = load_run.c.load_id == load_id, load_run.c.pruned_at.is_(None)
+        shown = run.where(*whole).values(status="published", left_at=None)
+        if not connection.execute(shown).rowcount:
+            raise NotKept(f"Load {load_id} of {run_date} was pruned: nobody can see it any more.")
         gate = insert(published).values(run_date=run_date, load_id=load_id)
         connection.execute(
             gate.on_conflict_do_update(

@@ -1,6 +1,6 @@
 """Advisory locks: who may do what, and how those that are dead are put out.
 
-They are taken in this order, so nobody waits in a circle: run date, load, publish; and run date, leaf, init.
+They are taken in this order, so nobody waits in a circle: run date, load, publish; run date, leaf, init; free, leaf.
 """
 
 from __future__ import annotations

@@ -205,6 +205,12 @@ def dates_with_texts(engine: Engine, before: datetime) -> Sequence[date]:
         return connection.scalars(query).all()
 
 
+_FORGOTTEN: Final = {
+    rejected_record.c.raw: None,
+    rejected_record.c.mended: None,
+    rejected_record.c.message: rejected_record.c.code,
+    rejected_record.c.replay_result: None,
+}
 _HAS_TEXT: Final = rejected_record.c.raw.is_not(None) | rejected_record.c.mended.is_not(None)
 _HAS_SAMPLES: Final = func.jsonb_array_length(data_issue.c.samples) > 0
 
@@ -225,7 +231,7 @@ def count_texts(engine: Engine, before: datetime) -> int:
 def forget_texts(lease: Lease, before: datetime) -> int:
     """Remove the texts that a run date's loads from before an instant keep of what was refused or repaired.
 
-    What it was, where it stands and why, stays.
+    Where it stands and the code of why stays; the sentences may quote it.
 
     Returns
     -------
@@ -239,6 +245,6 @@ def forget_texts(lease: Lease, before: datetime) -> int:
     repaired = update(data_issue).where(_HAS_SAMPLES, data_issue.c.load_id.in_(old))
     with lease.transaction() as connection:
         return (
-            connection.execute(refused.values(raw=None, mended=None)).rowcount
+            connection.execute(refused.values(_FORGOTTEN)).rowcount
             + connection.execute(repaired.values(samples=[])).rowcount
         )

@@ -102,6 +102,12 @@ def published_load(engine: Engine, run_date: date) -> LoadStatus | None:
     return found[0] if found else None
 
 
+def load_status(engine: Engine, load_id: int) -> LoadStatus:
+    """Give a load, whatever its status."""
+    [load] = _statuses(engine, select(load_run).where(load_run.c.load_id == load_id).cte())
+    return load
+
+
 def installation(engine: Engine) -> str:
     """Give what tells this database's loads from those of others that share its stage."""
     with engine.connect() as connection:

@@ -8,7 +8,7 @@ from datetime import date
 from sqlalchemy import Connection, select, update
 
 from orders_dask.contract.tables import load_run, published
-from orders_dask.errors import NotKept, ServiceUnavailable
+from orders_dask.errors import NotKept, ServiceUnavailable, Undecided
 from orders_dask.load import dimensions, gate, ledger
 from orders_dask.load.connect import engine
 from orders_dask.load.ledger import Lease
@@ -64,8 +64,10 @@ def rollback(run_date: date, settings: Settings | None = None) -> RolledBack:
         Nothing is published for the run date, or what its publish replaced was pruned.
     RunDateHeld
         Somebody works on the run date.
+    Undecided
+        PostgreSQL broke off, and it could not be found out whether the rollback was done.
     ServiceUnavailable
-        PostgreSQL can't be reached, or broke off.
+        PostgreSQL can't be reached.
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     """
@@ -78,11 +80,13 @@ def rollback(run_date: date, settings: Settings | None = None) -> RolledBack:
         try:
             take_back(lease, before.load_id)
         except ServiceUnavailable as error:
-            raise ServiceUnavailable(
+            # Terminal: the same command again might go one load further back.
+            raise Undecided(
                 f"PostgreSQL broke off while load {before.load_id} of {run_date} was rolled back: see in `orders-dask "
                 "status` whether it is still published before you try again."
             ) from error
-    return _result(before, published_load(database, run_date))
+        now = patiently(published_load)(database, run_date)
+    return _result(before, now)
 
 
 def take_back(lease: Lease, load_id: int) -> None:

@@ -140,7 +140,7 @@ _OWNER: Final = text(
 
 def _settle(connection: Connection, leaf: Leaf) -> None:
     """Write down contract and leaf width the first time; later, check that they are the same."""
-    row = connection.execute(select(installed)).one_or_none()
+    row = connection.execute(select(installed.c.contract, installed.c.leaf)).one_or_none()
     if row is None:
         connection.execute(insert(installed).values(contract=CONTRACT, leaf=leaf, views=""))
     elif row.contract != CONTRACT:

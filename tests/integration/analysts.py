@@ -199,7 +199,7 @@ class Analysts:
                 cursor.execute(_WAITING)
                 for reader, seconds, pid in cursor.fetchall():
                     if reader:
-                        self.found.longest_wait = max(self.found.longest_wait, seconds)
+                        self.found.longest_wait = max(self.found.longest_wait, seconds or 0.001)
                     else:
                         self.found.waited_for.add(pid)
             self.stop.wait(0.005)
@@ -230,8 +230,9 @@ class Analysts:
 # Whether it is a reader that waits, for how long, and whom a writer waits for where that is a reader.
 _WAITING = """
     select waiting.application_name in ('analyst', 'pg_dump'),
-           extract(epoch from clock_timestamp() - waiting.query_start)::float, blocker.pid
+           extract(epoch from clock_timestamp() - lock.waitstart)::float, blocker.pid
     from pg_stat_activity waiting
+    join pg_locks lock on lock.pid = waiting.pid and not lock.granted
     cross join lateral unnest(pg_blocking_pids(waiting.pid)) as by(pid)
     join pg_stat_activity blocker on blocker.pid = by.pid
     where waiting.datname = current_database() and waiting.wait_event_type = 'Lock'

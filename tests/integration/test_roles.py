@@ -89,7 +89,7 @@ def test_what_a_load_was_and_what_was_refused_stays_as_written(
     )
     stays: dict[Table, set[str]] = {
         load_run: {"load_id", "run_date", "source", "fingerprint", "holder", "started_at"},
-        rejected_record: {"load_id", "file_id", "position", "path", "code", "message"},
+        rejected_record: {"load_id", "file_id", "position", "path", "code"},
         data_issue: {"load_id", "file_id", "field", "code", "values"},
         storage_leaf: {"first_date", "end_date"},
         load_part: {"load_id", "part", "loaded_at", "superseded"},
@@ -161,7 +161,7 @@ LOADER_MAY_NOT = (
     "update orders_store.order_version set version = null",
     "update orders_store.dim_app set source_name = ''",
     "update orders_ops.load_run set source = ''",
-    "update orders_ops.rejected_record set message = ''",
+    "update orders_ops.rejected_record set code = ''",
     "update orders_ops.installed set contract = 0",
     "update orders_ops.storage_leaf set end_date = 'infinity'",
     "delete from orders_ops.load_run",

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 import orders_dask
-from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable
+from orders_dask.errors import NotKept, RunDateHeld, Undecided
 from orders_dask.load import dimensions, gate, ledger
 from orders_dask.load.locks import Lock
 from orders_dask.settings import Settings
@@ -124,7 +124,7 @@ def test_a_rollback_that_is_killed_did_nothing(warehouse: Engine, query: Query) 
         other.execute(text("lock table orders_store.order_superseded in share mode"))
         rolling_back = pool.submit(orders_dask.rollback, DAY)
         terminate_who_waits(warehouse)
-        with pytest.raises(ServiceUnavailable, match="whether it is still published before you"):
+        with pytest.raises(Undecided, match="whether it is still published before you"):
             rolling_back.result(30)
     assert [query(CUSTOMERS), query("select * from orders_store.published")] == stands
 
