@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from threading import Event
-from typing import Final
 
 from distributed import Client
 from sqlalchemy import Engine
@@ -17,10 +16,8 @@ from orders_dask.load.diff import Difference, compare, compared_load, replaced_l
 from orders_dask.load.report import LoadStatus, published_load
 from orders_dask.patience import again
 from orders_dask.pipeline import looked, ready_database, usable_client
-from orders_dask.results import Clock, Listener
+from orders_dask.results import Clock, Listener, silent
 from orders_dask.settings import Settings, load_settings
-
-_SILENT: Final[Listener] = lambda progress: None  # noqa: E731
 
 
 def diff(
@@ -67,7 +64,7 @@ def diff(
         settings,
         usable_client(client, settings),
         ready_database(settings),
-        listener or _SILENT,
+        listener or silent,
         stop,
     )
     return made
@@ -84,7 +81,7 @@ def diff_there(run_date: date, *, settings: Settings | None = None) -> Differenc
     settings = settings or load_settings()
     database = ready_database(settings)
     try:
-        _, fingerprint, seen = looked(run_date, settings, database, Clock(run_date, _SILENT))
+        _, fingerprint, seen = looked(run_date, settings, database, Clock(run_date, silent))
     except SourceMissing:  # what was loaded of it can be compared all the same
         fingerprint, seen = None, published_load(database, run_date)
     standing = _published(run_date, seen)

@@ -32,7 +32,7 @@ from orders_dask.load.publish import publish
 from orders_dask.load.report import LoadStatus, load_status, published_load
 from orders_dask.load.schema import ensure_ready
 from orders_dask.patience import again, in_turn, patiently
-from orders_dask.results import Clock, Listener, Outcome, Plan, RunResult
+from orders_dask.results import Clock, Listener, Outcome, Plan, RunResult, silent
 from orders_dask.settings import Settings, load_settings
 
 LOOKS: Final = 4
@@ -92,7 +92,7 @@ def run(
         None if dry_run else usable_client(client, settings),
         ready_database(settings),
         force=force,
-        listener=listener or (lambda progress: None),
+        listener=listener or silent,
         stop=stop,
     )
     return result
@@ -143,7 +143,7 @@ def backfill(
         client=client,
         database=ready_database(settings),
         force=force,
-        listener=listener or (lambda progress: None),
+        listener=listener or silent,
         stop=stop,
     )
     with ThreadPoolExecutor(dates_in_flight, thread_name_prefix="run-date") as pool:
@@ -177,7 +177,7 @@ def settled(start: date, end: date, *, settings: Settings | None = None) -> list
 
 
 def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
-    clock = Clock(run_date, lambda progress: None)
+    clock = Clock(run_date, silent)
     try:
         _, fingerprint, standing = looked(run_date, settings, database, clock)
     except SourceMissing as error:

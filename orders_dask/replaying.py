@@ -29,7 +29,7 @@ from orders_dask.load.report import (
 from orders_dask.parts import Part
 from orders_dask.patience import again, patiently
 from orders_dask.pipeline import ready_database, standing_result, usable_client
-from orders_dask.results import Clock, Listener, ReplayResult
+from orders_dask.results import Clock, Listener, ReplayResult, silent
 from orders_dask.settings import Settings, load_settings
 
 TOLD_AT_ONCE: Final = 10_000
@@ -85,7 +85,7 @@ def replay(
         settings,
         usable_client(client, settings),
         ready_database(settings),
-        listener or (lambda progress: None),
+        listener or silent,
         stop,
     )
     return result

@@ -151,6 +151,10 @@ Listener = Callable[[Progress], None]
 """Called on the client with each :class:`Progress`; from several threads where several dates are in flight."""
 
 
+def silent(progress: Progress) -> None:
+    """Listen to a run without a word."""
+
+
 @dataclass
 class Clock:
     """Times the steps of one run date, and tells a listener how far they are."""

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg2
-from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    NullPool,
+    Table,
+    create_engine,
+    event,
+    text,
+)
 
 from orders_dask.errors import (
     DatabaseNotReady,
@@ -138,6 +148,38 @@ def driver_cursor(connection: Connection) -> psycopg2.extensions.cursor:
     session: Any = connection.connection.driver_connection
     cursor: psycopg2.extensions.cursor = session.cursor()
     return cursor
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who owns a table.
+
+    Attributes
+    ----------
+    name
+        The user.
+    ours
+        Whether this session may do what that user may.
+    """
+
+    name: str
+    ours: bool
+
+
+def owner_of(connection: Connection, table: Table) -> Owner | None:
+    """Say who owns a table; None where there is none."""
+    named = {"schema": table.schema, "table": table.name}
+    owner = connection.execute(_OWNER, named).one_or_none()
+    return Owner(*owner) if owner else None
+
+
+_OWNER: Final = text(
+    """
+    select pg_get_userbyid(relowner), pg_has_role(relowner, 'usage')
+    from pg_class join pg_namespace n on n.oid = relnamespace
+    where nspname = :schema and relname = :table
+    """
+)
 
 
 def explained(error: psycopg2.Error) -> OrdersDaskError | None:

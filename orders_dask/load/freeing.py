@@ -42,7 +42,7 @@ from orders_dask.contract.tables import (
     storage_leaf,
 )
 from orders_dask.errors import ServiceUnavailable, StillInUse
-from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.connect import driver_cursor, explaining, owner_of
 from orders_dask.load.leaves import Leaf, is_whole, leaf_name
 from orders_dask.load.ledger import ACTIVE
 from orders_dask.load.locks import Lock
@@ -141,8 +141,8 @@ def free_leaving(engine: Engine, patience: float) -> Freed:
         rows = session.execute(marked.order_by(storage_leaf.c.first_date)).all()
         if not rows:
             return Freed()
-        owner = session.execute(_OWNER, {"schema": STORE, "table": FACTS[0].name}).one()
-        if not owner.ours:
+        owner = owner_of(session, FACTS[0])
+        if owner and not owner.ours:
             return Freed(
                 waiting=f"Only the owner of the tables frees partitions: run `orders-dask prune` as {owner.name}."
             )
@@ -159,15 +159,6 @@ def free_leaving(engine: Engine, patience: float) -> Freed:
                 leaves.append(row.first_date)
                 size += freed
     return Freed(tuple(leaves), size)
-
-
-_OWNER: Final = text(
-    """
-    select pg_get_userbyid(relowner) as name, pg_has_role(relowner, 'usage') as ours
-    from pg_class c join pg_namespace n on n.oid = relnamespace
-    where nspname = :schema and relname = :table
-    """
-)
 
 
 def _free(session: Connection, leaf: Leaf, row: Row[Any], deadline: float) -> int | None:

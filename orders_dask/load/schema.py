@@ -25,7 +25,7 @@ from orders_dask.contract.tables import (
     published,
 )
 from orders_dask.errors import DatabaseNotReady, SettingsError
-from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.connect import driver_cursor, explaining, owner_of
 from orders_dask.load.leaves import Leaf, ensure_leaves, period
 from orders_dask.load.locks import Lock
 
@@ -122,20 +122,11 @@ def _check_encoding(connection: Connection) -> None:
 
 def _check_owner(connection: Connection) -> None:
     """Say whose tables they are, before PostgreSQL says it of whatever comes first."""
-    owner = connection.execute(_OWNER, {"schema": OPS, "table": installed.name}).one_or_none()
+    owner = owner_of(connection, installed)
     if owner and not owner.ours:
         raise SettingsError(
             f"The tables belong to the user {owner.name}: run `orders-dask init` as that user, with _PGSQL_USER."
         )
-
-
-_OWNER: Final = text(
-    """
-    select pg_get_userbyid(relowner) as name, pg_has_role(relowner, 'usage') as ours
-    from pg_class join pg_namespace n on n.oid = relnamespace
-    where nspname = :schema and relname = :table
-    """
-)
 
 
 def _settle(connection: Connection, leaf: Leaf) -> None:
