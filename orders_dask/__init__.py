@@ -35,12 +35,14 @@ from orders_dask.results import Plan, Progress, ReplayResult, RunResult
 from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from orders_dask.compare import diff
-    from orders_dask.housekeeping import drop, prune
-    from orders_dask.load.rollback import rollback
-    from orders_dask.pipeline import backfill, run
+    from orders_dask.jobs.backfill import backfill
+    from orders_dask.jobs.diff import diff
+    from orders_dask.jobs.drop import drop
+    from orders_dask.jobs.prune import prune
+    from orders_dask.jobs.replay import replay
+    from orders_dask.jobs.rollback import rollback
+    from orders_dask.jobs.run import run
     from orders_dask.read import read_orders, read_staged
-    from orders_dask.replaying import replay
 
 __all__ = [
     "ClusterLost",
@@ -81,13 +83,13 @@ __all__ = [
 ]
 
 _HEAVY = {
-    "backfill": "orders_dask.pipeline",
-    "diff": "orders_dask.compare",
-    "replay": "orders_dask.replaying",
-    "drop": "orders_dask.housekeeping",
-    "prune": "orders_dask.housekeeping",
-    "rollback": "orders_dask.load.rollback",
-    "run": "orders_dask.pipeline",
+    "backfill": "orders_dask.jobs.backfill",
+    "diff": "orders_dask.jobs.diff",
+    "drop": "orders_dask.jobs.drop",
+    "prune": "orders_dask.jobs.prune",
+    "replay": "orders_dask.jobs.replay",
+    "rollback": "orders_dask.jobs.rollback",
+    "run": "orders_dask.jobs.run",
     "read_orders": "orders_dask.read",
     "read_staged": "orders_dask.read",
 }

@@ -7,8 +7,8 @@ from typing import Final
 
 from orders_dask.contract.tables import fact_order, fact_order_line
 from orders_dask.errors import DataRefused
-from orders_dask.parts import Part
 from orders_dask.settings import Settings
+from orders_dask.stage.record import Part
 
 REJECTED_ALLOWED: Final = 10
 """So many rejected orders, or lines, never refuse a run, whatever their share (the contract)."""

@@ -17,7 +17,15 @@ from multiprocessing import resource_tracker
 from typing import Any, Final
 
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin, get_worker
+from distributed import (
+    Client,
+    LocalCluster,
+    Security,
+    Worker,
+    WorkerPlugin,
+    default_client,
+    get_worker,
+)
 from distributed.comm import core
 from distributed.versions import VersionMismatchWarning
 
@@ -198,6 +206,19 @@ def carry_settings(client: Client, settings: Settings) -> None:
     for worker, problem in client.run(_problem_here).items():
         if problem:
             raise SettingsError(f"In the environment of worker {worker}: {problem}")
+
+
+def usable_client(client: Client | None, settings: Settings) -> Client:
+    """Give the client to work with, else the current one, as every Dask library does; its workers get the settings."""
+    try:
+        client = client or default_client()
+    except ValueError:
+        raise SettingsError(
+            "There is no Dask client: make one with dask.distributed.Client(), or pass client=."
+        ) from None
+    check_versions(client)
+    carry_settings(client, settings)
+    return client
 
 
 def _problem_here() -> str | None:

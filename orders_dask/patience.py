@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from threading import Event
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from tenacity import (
     RetryCallState,
@@ -20,6 +21,9 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from orders_dask.errors import LeaseLost, RunDateHeld, ServiceUnavailable, SourceChanged
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOG: Final = logging.getLogger("orders_dask")
 
@@ -51,8 +55,8 @@ patiently: Final = retry(
 """Try a function again while a service is unavailable. It must be pure, or happen once by its key."""
 
 
-def again(stop: Event) -> Any:
-    """Give a decorator that tries a whole run date again, from its listing, when what it worked with broke off.
+def again(work: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
+    """Let a whole run date be tried again, from its listing, when what it worked with broke off.
 
     Parameters
     ----------
@@ -60,11 +64,13 @@ def again(stop: Event) -> Any:
         When it is set, nothing is tried again.
     """
     broke_off = retry_if_exception_type((ServiceUnavailable, LeaseLost, SourceChanged))
-    return _retry_until(stop, retry=broke_off, stop=stop_after_attempt(RUNS), wait=_WAITS)
+    ends = _until(stop or Event(), stop_after_attempt(RUNS))
+    tried: Callable[P, T] = retry(retry=broke_off, wait=_WAITS, **ends)(work)
+    return tried
 
 
-def in_turn(stop: Event) -> Any:
-    """Give a decorator that waits for a run date while another run holds it: it may leave nothing to do.
+def in_turn(work: Callable[P, T], stop: Event) -> Callable[P, T]:
+    """Let a run date be waited for while another run holds it: that one may leave nothing to do.
 
     Parameters
     ----------
@@ -72,16 +78,15 @@ def in_turn(stop: Event) -> Any:
         When it is set, the wait ends.
     """
     held = retry_if_exception_type(RunDateHeld)
-    return _retry_until(
-        stop, retry=held, stop=stop_after_delay(HELD_SECONDS), wait=wait_random(1, 3)
-    )
+    ends = _until(stop, stop_after_delay(HELD_SECONDS))
+    waited: Callable[P, T] = retry(retry=held, wait=wait_random(1, 3), **ends)(work)
+    return waited
 
 
-def _retry_until(ended: Event, *, stop: stop_base, **policy: Any) -> Any:
-    return retry(
-        stop=stop | stop_when_event_set(ended),
-        sleep=sleep_using_event(ended),
-        before_sleep=_say,
-        reraise=True,
-        **policy,
-    )
+def _until(stopped: Event, ends: stop_base) -> dict[str, Any]:
+    return {
+        "stop": ends | stop_when_event_set(stopped),
+        "sleep": sleep_using_event(stopped),
+        "before_sleep": _say,
+        "reraise": True,
+    }

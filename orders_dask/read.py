@@ -11,7 +11,6 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from orders_dask import stage
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
 from orders_dask.contract.tables import fact_order
 from orders_dask.errors import SettingsError, SourceMissing
@@ -19,6 +18,9 @@ from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.settings import load_settings
+from orders_dask.stage.layout import run_date_folder
+from orders_dask.stage.manifest import latest_manifest
+from orders_dask.stage.parts import find_part, read_table
 from orders_dask.transform.normalise import normalise
 from orders_dask.transform.resolve import keep
 
@@ -118,10 +120,10 @@ def read_staged(
     """
     wanted = _columns(table, columns)
     stage_url = stage_url or load_settings().stage_url
-    manifest = stage.latest_manifest(stage_url, run_date)
+    manifest = latest_manifest(stage_url, run_date)
     frame: dd.DataFrame = dd.from_map(
         partial(_frame_of_part, table=table, columns=wanted),
-        [f"{stage.folder(stage_url, run_date)}/{part}" for part in manifest.parts],
+        [f"{run_date_folder(stage_url, run_date)}/{part}" for part in manifest.parts],
         [manifest.losers.get(part, []) for part in manifest.parts],
         meta=_meta(table, wanted),
         label=f"staged-{table}",
@@ -161,8 +163,8 @@ def _frame_of_split(split: Split, table: str, columns: list[str], timezone: str)
 
 
 def _frame_of_part(url: str, lost: list[int], table: str, columns: list[str]) -> pd.DataFrame:
-    part = stage.find_part(url)
+    part = find_part(url)
     if part is None:
         raise SourceMissing(f"The stage part {url} is gone: run its run date again.")
-    staged = stage.read_table(part, table, [ORDER_ROW, *columns])
+    staged = read_table(part, table, [ORDER_ROW, *columns])
     return _pandas(keep(staged, pa.array(lost, pa.int64())).select(columns))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from orders_dask import stage, tasks
+from orders_dask import tasks
 from orders_dask.admission import admit
-from orders_dask.attempt import Load
 from orders_dask.books import Books
 from orders_dask.calls import Call
 from orders_dask.contract.tables import FACTS
@@ -16,8 +15,11 @@ from orders_dask.load import ledger
 from orders_dask.load.publish import seal
 from orders_dask.load.report import installation
 from orders_dask.load.verify import verify
-from orders_dask.parts import Part, Placed, joined_files, place
-from orders_dask.stage import Manifest
+from orders_dask.loading import Load
+from orders_dask.stage.layout import REJECTED, part_url
+from orders_dask.stage.manifest import Manifest, write_manifest
+from orders_dask.stage.parts import read_table
+from orders_dask.stage.record import Part, Placed, joined_files, place
 
 KEYS_A_TASK: Final = 5_000_000
 """Keys that one resolve task takes: 5 million took 2 s and 120 MB."""
@@ -26,11 +28,11 @@ DECODE_WINDOW: Final = 256
 """Decode tasks submitted at once: enough for a large cluster, and few for a scheduler with 20,000 splits to see."""
 
 
-def decoded(load: Load, splits: Sequence[Split]) -> list[Part]:
+def decode(load: Load, splits: Sequence[Split]) -> list[Part]:
     """Make the part of every split, or use the one that is there: decode, normalise and stage are one task."""
     settings = load.work.settings
     zone = settings.shop_timezone
-    urls = (stage.part_url(settings.stage_url, load.run_date, split, zone) for split in splits)
+    urls = (part_url(settings.stage_url, load.run_date, split, zone) for split in splits)
     calls = (Call(str(split), (split, url, zone)) for split, url in zip(splits, urls, strict=True))
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
     parts: list[Part | None] = [None] * len(splits)
@@ -41,31 +43,42 @@ def decoded(load: Load, splits: Sequence[Split]) -> list[Part]:
     return [part for part in parts if part is not None]
 
 
-def loaded(load: Load, parts: Sequence[Part], *, manifest: bool = True) -> None:
+def resolve_and_load(
+    load: Load, parts: Sequence[Part], *, manifest: bool = True
+) -> dict[str, list[int]]:
     """Take staged parts into the storage: written down, admitted, resolved and loaded.
 
     Parameters
     ----------
     manifest
         Whether this is the load that people find in the stage from now on.
+
+    Returns
+    -------
+    dict
+        For the name of each part that has losers: their order rows.
     """
     placed = _recorded(load, parts)
     admit(parts, load.work.settings)
     with load.work.clock.step("resolve"):
         losers = _resolved(load, placed)
         if manifest:
-            _write_manifest(load, parts, losers)
+            names = [part.name for part in parts]
+            of_database = installation(load.work.database)
+            made = Manifest(of_database, load.load_id, names, losers)
+            write_manifest(load.work.settings.stage_url, load.run_date, made)
     with load.work.clock.step("load", len(placed)) as ended:
         calls = (
-            Call(str(part), (where, load.run_date, load.load_id, losers.get(number, [])))
-            for number, (part, where) in enumerate(zip(parts, placed, strict=True))
+            Call(str(part), (where, load.run_date, load.load_id, losers.get(part.name, [])))
+            for part, where in zip(parts, placed, strict=True)
         )
         copies = load.work.settings.copy_connections
         for _, orders in load.calls(tasks.load, calls, step="load", window=copies):
             ended(orders)
+    return losers
 
 
-def verified(load: Load, parts: Sequence[Part]) -> None:
+def seal_and_verify(load: Load, parts: Sequence[Part]) -> None:
     """See to it that nothing can be copied into the load any more, and that its books balance."""
     decoded_books = {
         fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
@@ -81,7 +94,7 @@ def _recorded(load: Load, parts: Sequence[Part]) -> list[Placed]:
     files = joined_files(parts)
     ids = dict(zip(files, ledger.record_files(lease, load_id, list(files.values())), strict=True))
     placed = place(parts, ids)
-    rejected = (p.place(stage.read_table(p.part, stage.REJECTED)) for p in placed)
+    rejected = (p.place(read_table(p.part, REJECTED)) for p in placed)
     ledger.record_rejected(lease, load_id, rejected)
     issues = ((ids[name], issue) for name, file in files.items() for issue in file.issues)
     ledger.record_issues(lease, load_id, issues)
@@ -89,20 +102,13 @@ def _recorded(load: Load, parts: Sequence[Part]) -> list[Placed]:
     return placed
 
 
-def _resolved(load: Load, placed: Sequence[Placed]) -> dict[int, list[int]]:
+def _resolved(load: Load, placed: Sequence[Placed]) -> dict[str, list[int]]:
     """Find the losers of each part, from keys alone, in as many tasks as bound a task's memory."""
     ranges = 1 + sum(p.part.orders for p in placed) // KEYS_A_TASK
     about = f"the keys of {load.run_date}"
     calls = (Call(about, (placed, ranges, number)) for number in range(ranges))
-    losers: dict[int, list[int]] = {}
+    losers: dict[str, list[int]] = {}
     for _, found in load.calls(tasks.resolve, calls, step="resolve", window=ranges):
         for part, rows in found.items():
-            losers.setdefault(part, []).extend(rows)
+            losers.setdefault(placed[part].part.name, []).extend(rows)
     return losers
-
-
-def _write_manifest(load: Load, parts: Sequence[Part], losers: dict[int, list[int]]) -> None:
-    names = [part.name for part in parts]
-    lost = {names[index]: rows for index, rows in losers.items()}
-    manifest = Manifest(installation(load.work.database), load.load_id, names, lost)
-    stage.write_manifest(load.work.settings.stage_url, load.run_date, manifest)

@@ -17,21 +17,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orders_dask import stage
 from orders_dask.books import CURRENCY, Books, books, money_columns
 from orders_dask.cluster import worker_settings
 from orders_dask.contract.arrow import FILE, ORDER_ROW
 from orders_dask.contract.findings import Rejected, merged
 from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, order_version
-from orders_dask.extract import kept
+from orders_dask.extract import again
+from orders_dask.extract.again import ReadAgain, Verdict
 from orders_dask.extract.decode import Decoded, decode
-from orders_dask.extract.kept import ReadAgain, Verdict
 from orders_dask.extract.records import Split
-from orders_dask.load import refused
-from orders_dask.load.connect import engine
+from orders_dask.load import rejected
+from orders_dask.load.connect import engine, snapshot
 from orders_dask.load.copy import load_part
-from orders_dask.parts import Part, Placed, StagedFile
 from orders_dask.patience import patiently
+from orders_dask.stage.layout import (
+    KEYS,
+    REJECTED,
+    REJECTED_SCHEMA,
+    REPLAYED,
+    REPLAYED_SCHEMA,
+    replay_url,
+)
+from orders_dask.stage.parts import read_table, read_tables, row_groups, use_part, write_part
+from orders_dask.stage.record import Part, Placed, StagedFile
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, said
 
@@ -40,7 +48,7 @@ from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, said
 def decode_normalise_stage(split: Split, url: str, zone: str) -> Part:
     """Make the part of a split at `url`, or use the one that is there."""
     blocks = decode(split, ZoneInfo(zone))
-    return stage.use_part(url) or stage.write_part(url, normalised(blocks))
+    return use_part(url) or write_part(url, normalised(blocks))
 
 
 def normalised(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
@@ -54,7 +62,7 @@ def normalised(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str
         made = normalise(block.orders, number, orders)
         orders += block.orders.num_rows
         rejected = _rejected_table(number, block.rejected)
-        tables = {**made.tables, stage.KEYS: made.keys, stage.REJECTED: rejected}
+        tables = {**made.tables, KEYS: made.keys, REJECTED: rejected}
         yield _of_block(block, made), tables
 
 
@@ -93,10 +101,10 @@ def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
         )
         for r in rejected
     ]
-    columns = [*zip(*rows, strict=True)] or [()] * len(stage.REJECTED_SCHEMA)
+    columns = [*zip(*rows, strict=True)] or [()] * len(REJECTED_SCHEMA)
     return pa.table(
-        [pa.array(c, f.type) for c, f in zip(columns, stage.REJECTED_SCHEMA, strict=True)],
-        schema=stage.REJECTED_SCHEMA,
+        [pa.array(c, f.type) for c, f in zip(columns, REJECTED_SCHEMA, strict=True)],
+        schema=REJECTED_SCHEMA,
     )
 
 
@@ -111,11 +119,11 @@ def read_again(stage_url: str, run_date: date, load_id: int, code: str | None, z
     code
         Only those with this code.
     """
-    with refused.snapshot(engine(worker_settings())) as ledger:
-        identity = refused.identity(ledger, load_id, code)
-        url = stage.replay_url(stage_url, run_date, identity, zone)
-        return stage.use_part(url) or stage.write_part(
-            url, replayed(kept.read_again(refused.kept(ledger, load_id, code), ZoneInfo(zone)))
+    with snapshot(engine(worker_settings())) as ledger:
+        identity = rejected.identity(ledger, load_id, code)
+        url = replay_url(stage_url, run_date, identity, zone)
+        return use_part(url) or write_part(
+            url, replayed(again.read_again(rejected.kept(ledger, load_id, code), ZoneInfo(zone)))
         )
 
 
@@ -135,7 +143,7 @@ def replayed(blocks: Iterable[ReadAgain]) -> Iterator[tuple[StagedFile, dict[str
                 read={fact: n - block.before.get(fact, 0) for fact, n in file.read.items()},
                 rejected={fact: n - block.before.get(fact, 0) for fact, n in file.rejected.items()},
             ),
-            {**tables, stage.REPLAYED: _replayed_table(block.verdicts, orders)},
+            {**tables, REPLAYED: _replayed_table(block.verdicts, orders)},
         )
         orders += block.decoded.orders.num_rows
 
@@ -145,7 +153,7 @@ def _replayed_table(verdicts: Sequence[Verdict], first_row: int) -> pa.Table:
         (*verdict, None if verdict.order_id is None else row)
         for row, verdict in enumerate(verdicts, first_row)
     ]
-    schema = stage.REPLAYED_SCHEMA
+    schema = REPLAYED_SCHEMA
     columns = zip(*rows, strict=True)
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
 
@@ -166,7 +174,7 @@ def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list
     dict
         For the index of each part that has losers: their order rows.
     """
-    tables = stage.read_tables([placed.part for placed in parts], stage.KEYS)
+    tables = read_tables([placed.part for placed in parts], KEYS)
     keys = [
         _in_range(_keys(placed, table), index, ranges, number)
         for index, (placed, table) in enumerate(zip(parts, tables, strict=True))
@@ -194,16 +202,16 @@ def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> i
         Number of orders that the part gave to the load.
     """
     part, losers = placed.part, pa.array(lost, pa.int64())
-    keys = _keys(placed, stage.read_table(part, stage.KEYS))
+    keys = _keys(placed, read_table(part, KEYS))
     orders = keep(keys, losers)
 
     def fact(name: str) -> Iterator[pa.Table]:
-        for rows in stage.row_groups(part, name):
+        for rows in row_groups(part, name):
             kept = keep(rows, losers)
             yield placed.place(kept) if FILE in kept.column_names else kept
 
     def dimension(name: str) -> Iterator[pa.Table]:
-        for rows in stage.row_groups(part, name):
+        for rows in row_groups(part, name):
             yield said(name, rows, orders)
 
     load_part(
@@ -234,7 +242,7 @@ def _superseded(
 
 def _lost(part: Part, fact: str, keys: pa.Table, losers: pa.Array) -> tuple[Books, dict[int, int]]:
     total, of_file = Books(), Counter[int]()
-    for rows in stage.row_groups(part, fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
+    for rows in row_groups(part, fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
         lost = rows.filter(pc.is_in(rows[ORDER_ROW], losers))
         total += books(fact, lost)
         for entry in pc.value_counts(pc.take(keys[FILE], lost[ORDER_ROW])).to_pylist():

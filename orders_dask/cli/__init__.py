@@ -11,15 +11,15 @@ from __future__ import annotations
 import signal
 
 from orders_dask.cli import (  # the order of their commands in --help
-    loading,
     rejects,
     removing,
+    running,
     trying,
     undo,
 )
 from orders_dask.cli.command import app
 
-__all__ = ["app", "loading", "main", "rejects", "removing", "trying", "undo"]
+__all__ = ["app", "main", "rejects", "removing", "running", "trying", "undo"]
 
 
 def main() -> None:

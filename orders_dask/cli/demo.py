@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Select, column, func, select, table
 
-from orders_dask import pipeline
 from orders_dask.cli import screen
 from orders_dask.cluster import connect
 from orders_dask.contract.tables import PUBLIC, data_issue
+from orders_dask.jobs.backfill import backfill
 from orders_dask.load import report
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
@@ -86,9 +86,7 @@ def show(orders: int, workers: int | None, data: Path | None) -> None:
         initialise(database, settings.leaf, DAYS[0])
         with connect(settings, workers=workers) as client, screen.progress() as listener:
             screen.note(f"Dashboard: {client.dashboard_link}")
-            ended = pipeline.backfill(
-                DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener
-            )
+            ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
         for each in ended:
             screen.result(screen.outcome(each))
         _show_refused(database)

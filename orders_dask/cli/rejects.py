@@ -9,7 +9,7 @@ import typer
 
 from orders_dask.cli import screen
 from orders_dask.cli.command import Json, Workers, a_date, app, told
-from orders_dask.cli.loading import Scheduler, cluster_of, settings_of
+from orders_dask.cli.running import Scheduler, cluster_of, settings_of
 from orders_dask.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def replay(
     """Read the rejected records of a run date again, as mended, and publish those that are good now."""
     settings = settings_of(None, scheduler, workers)
     with cluster_of(settings, scheduler, workers) as client, screen.progress() as listener:
+        from orders_dask.jobs.replay import replay
         from orders_dask.load.connect import engine
-        from orders_dask.replaying import replay
 
         ended = replay(run_date, code, settings=settings, client=client, listener=listener)
     if not ended.taken_in and not ended.still:

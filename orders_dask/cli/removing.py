@@ -12,7 +12,8 @@ from orders_dask.cli import screen
 from orders_dask.cli.command import Json, command
 
 if TYPE_CHECKING:
-    from orders_dask.housekeeping import Dropped, Pruned
+    from orders_dask.jobs.drop import Dropped
+    from orders_dask.jobs.prune import Pruned
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
@@ -35,9 +36,9 @@ def prune(
     json: Json = False,
 ) -> None:
     """Remove loads that nobody sees any more, staged parts that nobody needs, and old raw texts."""
-    from orders_dask import housekeeping
+    from orders_dask.jobs import prune as job
 
-    ended = housekeeping.prune(older_than, rejected_older_than, dry_run=dry_run)
+    ended = job.prune(older_than, rejected_older_than, dry_run=dry_run)
     if json:
         screen.result_json(ended)
         return
@@ -54,9 +55,9 @@ def drop(
     json: Json = False,
 ) -> None:
     """Unpublish old run dates, and free the partitions that hold nothing else."""
-    from orders_dask import housekeeping
+    from orders_dask.jobs import drop as job
 
-    ended = housekeeping.drop(older_than, dry_run=dry_run)
+    ended = job.drop(older_than, dry_run=dry_run)
     if json:
         screen.result_json(ended)
         return

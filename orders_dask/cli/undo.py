@@ -9,11 +9,11 @@ import typer
 
 from orders_dask.cli import screen
 from orders_dask.cli.command import Json, Workers, a_date, command
-from orders_dask.cli.loading import Scheduler, Source, cluster_of, settings_of
+from orders_dask.cli.running import Scheduler, Source, cluster_of, settings_of
 
 if TYPE_CHECKING:
-    from orders_dask.load.diff import Difference, OrderDifference
-    from orders_dask.load.rollback import RolledBack
+    from orders_dask.jobs.rollback import RolledBack
+    from orders_dask.load.difference import Difference, OrderDifference
 
 RunDate = Annotated[
     date, typer.Option("--run-date", parser=a_date, metavar="DATE", help="The run date.")
@@ -23,9 +23,9 @@ RunDate = Annotated[
 @command()
 def rollback(run_date: RunDate, json: Json = False) -> None:
     """Publish the load before again, with what was overwritten; repeated, it goes one further back."""
-    from orders_dask.load import rollback as taking_back
+    from orders_dask.jobs import rollback as job
 
-    done = taking_back.rollback(run_date)
+    done = job.rollback(run_date)
     if json:
         screen.result_json(done)
     else:
@@ -58,16 +58,16 @@ def diff(
     """Show what the last re-run of a run date changed or, where its dump has changed, what a re-run would."""
     settings = settings_of(source, scheduler, workers)
 
-    from orders_dask import compare
+    from orders_dask.jobs import diff as job
 
-    found = compare.diff_there(run_date, settings=settings)
+    found = job.diff_there(run_date, settings=settings)
     if found is None:
         screen.note(f"The dump of {run_date} has changed: it is loaded beside, and not published.")
         with (
             cluster_of(settings, scheduler, workers) as client,
             screen.progress() as listener,
         ):
-            found = compare.diff(run_date, settings=settings, client=client, listener=listener)
+            found = job.diff(run_date, settings=settings, client=client, listener=listener)
     if json:
         screen.result_json_with(found, "orders", found.orders())
     else:

@@ -37,6 +37,36 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A rejected record as the ledger kept it.
+
+    Attributes
+    ----------
+    file_id
+        The ledger's id of its file.
+    name, size, etag
+        The file's, as discovered.
+    position
+        Number of the record in the whole file, from 1.
+    code
+        The contract's code of what was wrong.
+    text
+        The whole text, as it stood or as it was mended.
+    counts
+        Records that were refused with it, itself included, by the name of their fact table.
+    """
+
+    file_id: int
+    name: str
+    size: int
+    etag: str
+    position: int
+    code: str
+    text: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Issue:
     """Values that were repaired or nulled.
 

@@ -43,7 +43,7 @@ from orders_dask.contract.tables import (
 )
 from orders_dask.errors import ServiceUnavailable, StillInUse
 from orders_dask.load.connect import driver_cursor, explaining, owner_of
-from orders_dask.load.leaves import Leaf, is_whole, leaf_name
+from orders_dask.load.leaves import Leaf, in_leaf, is_whole, leaf_name
 from orders_dask.load.ledger import ACTIVE
 from orders_dask.load.locks import Lock
 
@@ -87,13 +87,9 @@ def _mark(connection: Connection, first: date) -> None:
 
 def _unused() -> ColumnElement[bool]:
     """Say of a leaf that nothing in it is published or about to be."""
-    seen = select(published).where(_in_leaf(published.c.run_date)).exists()
-    active = select(load_run).where(_in_leaf(load_run.c.run_date), load_run.c.status.in_(ACTIVE))
+    seen = select(published).where(in_leaf(published.c.run_date)).exists()
+    active = select(load_run).where(in_leaf(load_run.c.run_date), load_run.c.status.in_(ACTIVE))
     return ~seen & ~active.exists()
-
-
-def _in_leaf(run_date: ColumnElement[date]) -> ColumnElement[bool]:
-    return (storage_leaf.c.first_date <= run_date) & (run_date < storage_leaf.c.end_date)
 
 
 _RUNNING: Final = text(
@@ -180,7 +176,7 @@ def _free_locked(session: Connection, leaf: Leaf, row: Row[Any], deadline: float
         return None
     gone = (
         update(load_run)
-        .where(select(storage_leaf).where(*marked, _in_leaf(load_run.c.run_date)).exists())
+        .where(select(storage_leaf).where(*marked, in_leaf(load_run.c.run_date)).exists())
         .where(load_run.c.pruned_at.is_(None), load_run.c.status.not_in(ACTIVE))
     )
     session.execute(gone.values(pruned_at=func.clock_timestamp()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Final, Literal
 
-from sqlalchemy import Connection, Table, cast, func, literal, select, text
+from sqlalchemy import ColumnElement, Connection, Table, cast, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.tables import DAY, FACTS, STORE, TEXT, installed, storage_leaf
@@ -78,6 +78,11 @@ _HOLDING: Final = text(
       and granted and pid <> pg_backend_pid()
     """
 )
+
+
+def in_leaf(run_date: ColumnElement[date] | date) -> ColumnElement[bool]:
+    """Say of a row of ``storage_leaf`` that its leaf holds a run date."""
+    return (storage_leaf.c.first_date <= run_date) & (storage_leaf.c.end_date > run_date)
 
 
 def is_whole(connection: Connection, leaf: Leaf, first: date) -> bool:

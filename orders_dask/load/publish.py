@@ -30,6 +30,7 @@ from orders_dask.contract.tables import (
 from orders_dask.errors import LoadWithdrawn, StillInUse
 from orders_dask.load import dimensions, gate
 from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.leaves import in_leaf
 from orders_dask.load.ledger import Lease, advance
 from orders_dask.load.locks import close_load
 
@@ -101,16 +102,16 @@ def _check_publishable(connection: Connection, run_date: date, load_id: int) -> 
 
 def _await_readers(connection: Connection, run_date: date) -> None:
     """Wait for the transactions that may not see the run date's leaf, because they began before it was attached."""
-    holds = storage_leaf.c.first_date <= run_date, run_date < storage_leaf.c.end_date
+    holds = in_leaf(run_date)
     deadline = time.monotonic() + READERS_PATIENCE
     while True:
         with connection.begin():
-            watch = connection.scalar(select(storage_leaf.c.watch).where(*holds))
+            watch = connection.scalar(select(storage_leaf.c.watch).where(holds))
             if not watch:
                 return
             pids = connection.scalars(_STILL_THERE, {"watch": watch}).all()
             if not pids:
-                connection.execute(update(storage_leaf).where(*holds).values(watch=[]))
+                connection.execute(update(storage_leaf).where(holds).values(watch=[]))
                 return
         if time.monotonic() > deadline:
             raise StillInUse(

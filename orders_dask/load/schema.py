@@ -25,9 +25,11 @@ from orders_dask.contract.tables import (
     published,
 )
 from orders_dask.errors import DatabaseNotReady, SettingsError
-from orders_dask.load.connect import driver_cursor, explaining, owner_of
+from orders_dask.load.connect import driver_cursor, engine, explaining, owner_of
 from orders_dask.load.leaves import Leaf, ensure_leaves, period
 from orders_dask.load.locks import Lock
+from orders_dask.patience import patiently
+from orders_dask.settings import Settings
 
 FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")
 """The views that stand in ``sql/``, each after those it reads."""
@@ -147,6 +149,13 @@ def _other_contract(version: int) -> str:
         f"The tables are of version {version} of the contract and this is version {CONTRACT}: "
         "use the orders_dask that made them, or another database."
     )
+
+
+def ready_database(settings: Settings) -> Engine:
+    """Give the engine of the database of these settings, on which ``init`` was run."""
+    database = engine(settings)
+    patiently(ensure_ready)(database)
+    return database
 
 
 def ensure_ready(engine: Engine) -> None:

@@ -34,6 +34,7 @@ from orders_dask.contract.tables import (
     order_version,
 )
 from orders_dask.errors import OutOfBalance
+from orders_dask.load.connect import without_nested_loops
 from orders_dask.load.ledger import Lease, advance
 
 Loaded = tuple[Mapping[str, int], Mapping[str, Any]]
@@ -64,9 +65,7 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
         The load is not ``sealed``.
     """
     with lease.transaction() as connection:
-        # Fresh rows have no statistics yet, and for a handful nested loops look best: 25,000 orders with 60,000 lines
-        # took over 5 minutes.
-        connection.execute(select(func.set_config("enable_nestloop", "off", True)))
+        without_nested_loops(connection)
         of_load = load_part.c.load_id == load_id
         copied = connection.execute(select(load_part.c.rows, load_part.c.superseded).where(of_load))
         loaded = [(part.rows, part.superseded) for part in copied]

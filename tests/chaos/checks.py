@@ -24,7 +24,7 @@ from orders_dask.contract.tables import (
 from orders_dask.load.connect import APPLICATION
 from orders_dask.load.ledger import ACTIVE
 from orders_dask.settings import STAGE_FOLDER
-from orders_dask.stage import RECORD
+from orders_dask.stage.layout import RECORD
 from tests.chaos import dumps
 
 OWN: Final = ("load_id", "source_file_id")

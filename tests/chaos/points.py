@@ -23,13 +23,16 @@ from typing import Any, Final
 import s3fs
 from sqlalchemy import Engine, Pool, event
 
-from orders_dask import pipeline, tasks
+from orders_dask import tasks
 from orders_dask.contract.tables import FACTS, load_file, load_part, published
 from orders_dask.extract.discover import discover
+from orders_dask.jobs import backfill
 from orders_dask.load import publish as publishing
 from orders_dask.load.copy import copy_into
 from orders_dask.load.verify import verify
-from orders_dask.stage import RECORD, row_groups, write_manifest, write_part
+from orders_dask.stage.layout import RECORD
+from orders_dask.stage.manifest import write_manifest
+from orders_dask.stage.parts import row_groups, write_part
 
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
 FORGOTTEN: Final = 600
@@ -165,8 +168,8 @@ def at(point: str) -> Callable[..., None]:
 
 def install() -> None:
     """Wrap all points; the process must not have begun to work."""
-    # The pipeline imports all modules that a run uses: a function is wrapped wherever it is named.
-    assert pipeline.__name__ in sys.modules
+    # It imports all modules that a run uses: a function is wrapped wherever it is named.
+    assert backfill.__name__ in sys.modules
     # Where all threads are, for a test that finds the process hanging; it works without Python's lock.
     faulthandler.register(signal.SIGUSR1)
 

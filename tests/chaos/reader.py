@@ -18,7 +18,7 @@ SQL: Final = """
 """
 """One statement, so one snapshot: of the facts, of the current versions and of a dimension."""
 
-INTERVAL: Final = 0.01
+INTERVAL: Final = 0.03
 """Seconds between looks."""
 
 State = tuple[Any, ...]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 import orders_dask
-from orders_dask import compare as comparing
 from orders_dask.errors import DataRefused, NotKept
-from orders_dask.load.diff import Difference, compare
+from orders_dask.jobs import diff as diffing
+from orders_dask.load.difference import Difference, compare
 from tests.integration.loads import published
 from tests.integration.test_run import lines, order
 
@@ -167,12 +167,12 @@ def test_a_changed_dump_is_compared_before_and_after_its_run(
         orders_dask.diff(DAY)
     put("dump/a.json", lines(order(2, "21.50"), order(3)))
 
-    assert comparing.diff_there(DAY) is None
+    assert diffing.diff_there(DAY) is None
     ahead = orders_dask.diff(DAY, client=client)
     differing = [(1, "went"), (2, "changed"), (3, "came")]
     assert [(o.order_id, o.what) for o in ahead.orders()] == differing
     assert not ahead.published
-    assert comparing.diff_there(DAY) == ahead, "it is loaded once"
+    assert diffing.diff_there(DAY) == ahead, "it is loaded once"
     states = "select status from orders_ops.load_run order by load_id"
     assert query(states) == [("published",), ("compared",)]
     assert len(orders_dask.read_staged(DAY).compute()) == 2

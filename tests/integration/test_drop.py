@@ -15,14 +15,15 @@ from psycopg2 import sql
 from sqlalchemy import Connection, Engine, text
 from typer.testing import CliRunner
 
-from orders_dask import housekeeping
 from orders_dask.cli import app
 from orders_dask.contract.tables import FACTS, LOADED, load_part
 from orders_dask.errors import NotKept, ServiceUnavailable, SettingsError
-from orders_dask.housekeeping import drop, prune
+from orders_dask.jobs import held
+from orders_dask.jobs.drop import Dropped, drop
+from orders_dask.jobs.prune import prune
+from orders_dask.jobs.rollback import rollback
 from orders_dask.load import freeing, ledger
 from orders_dask.load.drop import withdraw
-from orders_dask.load.rollback import rollback
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.integration.conftest import as_user
@@ -83,7 +84,7 @@ def test_old_run_dates_are_dropped_and_their_leaves_freed(
     as_owner: Settings, old: list[int], query: Query
 ) -> None:
     planned = drop(1000, settings=as_owner, dry_run=True)
-    assert planned == housekeeping.Dropped((DAY, NEXT, LATER))
+    assert planned == Dropped((DAY, NEXT, LATER))
     assert len(query("select from orders.fact_order")) == 4
 
     dropped = drop(1000, settings=as_owner)
@@ -103,8 +104,8 @@ def test_old_run_dates_are_dropped_and_their_leaves_freed(
         ("withdrawn", True)
     ]
     with pytest.raises(NotKept, match="Nothing is published for 2017-11-03"):
-        rollback(DAY, as_owner)
-    assert drop(1000, settings=as_owner) == housekeeping.Dropped(())
+        rollback(DAY, settings=as_owner)
+    assert drop(1000, settings=as_owner) == Dropped(())
 
 
 def test_a_month_is_loaded_again_after_it_was_freed(
@@ -188,7 +189,7 @@ def test_readers_keep_what_they_see_and_nobody_waits(
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(housekeeping, "READERS_PATIENCE", 1.0)
+    monkeypatch.setattr(held, "READERS_PATIENCE", 1.0)
     ids = "select run_date, order_id from orders.fact_order order by 1, 2"
     with (
         analyst.connect() as holding,

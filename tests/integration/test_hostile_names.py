@@ -13,7 +13,7 @@ from distributed import Client
 from typer.testing import CliRunner
 
 from orders_dask.cli import app
-from orders_dask.pipeline import run
+from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
 
 DAY = date(2026, 10, 1)

@@ -17,7 +17,7 @@ from psycopg2 import sql
 from sqlalchemy import Engine
 
 from orders_dask.contract.tables import DIMENSIONS, FACTS, PUBLIC
-from orders_dask.pipeline import run
+from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
 
 DUMP = Path(__file__).parents[3] / "shared" / "data" / "orders_2017.zip"

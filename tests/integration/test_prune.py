@@ -13,19 +13,21 @@ import pytest
 from distributed import Client
 from sqlalchemy import Engine, text
 
-from orders_dask import housekeeping, stage
 from orders_dask.contract.tables import BEFORE, LOADED, load_part
 from orders_dask.errors import LeaseLost, NotKept, ServiceUnavailable
-from orders_dask.extract.store import filesystem
-from orders_dask.housekeeping import prune
+from orders_dask.filesystem import filesystem
+from orders_dask.jobs import prune as pruning_job
+from orders_dask.jobs.prune import prune
+from orders_dask.jobs.rollback import rollback
+from orders_dask.jobs.run import run
 from orders_dask.load import ledger
 from orders_dask.load import prune as pruning
 from orders_dask.load.locks import Lock
-from orders_dask.load.rollback import rollback
-from orders_dask.pipeline import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
-from orders_dask.stage import Manifest, write_manifest
+from orders_dask.stage.layout import REJECTED, run_date_folder
+from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
+from orders_dask.stage.parts import find_part, read_table
 from tests.integration.loads import published, verified
 
 Put = Callable[[str, bytes], None]
@@ -100,7 +102,7 @@ def test_an_old_replaced_load_goes_and_what_is_published_stays(
     with pytest.raises(
         NotKept, match=f"Load {second} of 2017-11-03 can't be rolled back, for what it replaced was"
     ):
-        rollback(DAY, settings)
+        rollback(DAY, settings=settings)
     assert prune(settings=settings).loads == 0
 
 
@@ -113,10 +115,10 @@ def test_what_a_young_publish_replaced_is_kept_for_its_rollback(
     )  # second left 40 days ago, as if third had been rolled back and published since
     assert prune(settings=settings).loads == 1
     assert rows_of(query, first) == 0
-    assert rollback(DAY, settings).published == second
+    assert rollback(DAY, settings=settings).published == second
     assert query("select order_id from orders.order_current") == [(2,)]
     with pytest.raises(NotKept):
-        rollback(DAY, settings)
+        rollback(DAY, settings=settings)
     aged(40, third)
     prune(settings=settings)
     assert rows_of(query, third) == 0
@@ -231,7 +233,7 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
 
 @pytest.fixture
 def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "_ago", lambda days: datetime.now(UTC) + timedelta(days=1))
+    monkeypatch.setattr(pruning_job, "ago", lambda days: datetime.now(UTC) + timedelta(days=1))
 
 
 def lines(*records: dict[str, Any] | str) -> bytes:
@@ -249,7 +251,7 @@ def order(order_id: int, **more: Any) -> dict[str, Any]:
 
 
 def staged(settings: Settings) -> list[str]:
-    fs, path = filesystem(stage.folder(settings.stage_url, DAY))
+    fs, path = filesystem(run_date_folder(settings.stage_url, DAY))
     return [name.removeprefix(f"{path}/") for name in fs.find(path)]
 
 
@@ -264,7 +266,7 @@ def test_the_stage_keeps_what_published_loads_and_other_databases_need(
 ) -> None:
     put("dump/a.ndjson", lines(order(1), order(2)))
     first = run(DAY, settings=settings, client=client)
-    [others] = stage.latest_manifest(settings.stage_url, DAY).parts
+    [others] = latest_manifest(settings.stage_url, DAY).parts
     put("dump/a.ndjson", lines(order(3)))
     run(DAY, settings=settings, client=client)
     put("dump/a.ndjson", lines(order(4), order(5)))
@@ -282,7 +284,7 @@ def test_the_stage_keeps_what_published_loads_and_other_databases_need(
     manifests = [name for name in left if name.startswith("manifest-")]
     assert {name.split("-")[2] for name in manifests} == {str(first.load_id), str(last.load_id)}
 
-    fs, path = filesystem(stage.folder(settings.stage_url, DAY))
+    fs, path = filesystem(run_date_folder(settings.stage_url, DAY))
     fs.rm([f"{path}/{name}" for name in left if name.endswith("-another.json")])
     assert ids(read_staged(DAY, stage_url=settings.stage_url)) == [4, 5]
     again = run(DAY, settings=settings, client=client, force=True)
@@ -296,16 +298,16 @@ def test_texts_go_from_the_stage_and_its_parts_stay_usable(
 ) -> None:
     put("dump/a.ndjson", lines(order(1, email=7), "oops", order(2), "what"))
     run(DAY, settings=settings, client=client)
-    [name] = stage.latest_manifest(settings.stage_url, DAY).parts
-    url = f"{stage.folder(settings.stage_url, DAY)}/{name}"
-    before = stage.find_part(url)
+    [name] = latest_manifest(settings.stage_url, DAY).parts
+    url = f"{run_date_folder(settings.stage_url, DAY)}/{name}"
+    before = find_part(url)
     assert before
     assert prune(settings=settings, dry_run=True).texts_of_parts == 1
     pruned = prune(settings=settings)
     assert (pruned.parts, pruned.texts_of_parts) == (0, 1)
-    part = stage.find_part(url)
+    part = find_part(url)
     assert part
-    rejected = stage.read_table(part, stage.REJECTED)
+    rejected = read_table(part, REJECTED)
     assert rejected["raw"].to_pylist() == [None, None]
     assert rejected["code"].to_pylist() == ["invalid_json", "invalid_json"]
     assert [issue.samples for file in part.files for issue in file.issues] == [()]

@@ -12,11 +12,13 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
-from orders_dask import housekeeping
+from orders_dask.jobs import held
+from orders_dask.jobs.drop import drop
+from orders_dask.jobs.prune import prune
+from orders_dask.jobs.rollback import rollback
 from orders_dask.load import ledger
 from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.publish import publish
-from orders_dask.load.rollback import rollback
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.integration.analysts import PG_DUMP, Analysts, Version
@@ -50,7 +52,7 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    monkeypatch.setattr(housekeeping, "READERS_PATIENCE", 1.0)
+    monkeypatch.setattr(held, "READERS_PATIENCE", 1.0)
     of_owner = as_user(settings, services.environment)
     longest: dict[str, float] = {}
 
@@ -81,13 +83,13 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
             timed("rollback", rollback, DAYS[round_ % len(DAYS)], settings)
         with owner.begin() as connection:
             connection.execute(text(_AGED))
-        pruned = timed("prune", housekeeping.prune, 1, settings=of_owner)
+        pruned = timed("prune", prune, 1, settings=of_owner)
         # Later on, freeing partitions waits for others, and for moments somebody may wait for it.
         waits, waited_for = found.longest_wait, set(found.waited_for)
-        dropped = timed("drop", housekeeping.drop, 1, settings=of_owner)
+        dropped = timed("drop", drop, 1, settings=of_owner)
         holder.rollback()
-        monkeypatch.setattr(housekeeping, "READERS_PATIENCE", 60.0)
-        freed = timed("freeing", housekeeping.prune, 1, settings=of_owner)
+        monkeypatch.setattr(held, "READERS_PATIENCE", 60.0)
+        freed = timed("freeing", prune, 1, settings=of_owner)
     record_property(
         "measured",
         f"{found.reads:,} reads, {len(found.wrong)} wrong; "

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from orders_dask.pipeline import backfill
+from orders_dask.jobs.backfill import backfill
 from orders_dask.settings import Settings
 
 DUMP = Path(__file__).parents[3] / "shared" / "data" / "orders_2017.zip"

@@ -134,7 +134,7 @@ def test_a_run_of_the_same_files_leaves_a_replay_alone_and_a_rollback_undoes_it(
     again = run(DAY, settings=settings, client=client)
     assert (again.outcome, again.load_id) == ("up to date", replayed.load_id)
 
-    rollback(DAY, settings)
+    rollback(DAY, settings=settings)
     assert orders() == before
     once_more = replay(DAY, settings=settings, client=client)
     assert once_more.taken_in == 1
@@ -296,7 +296,7 @@ def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
 import os, signal
 from datetime import date
 from distributed import Client
-from orders_dask import replaying
+from orders_dask.jobs import replay as replaying
 
 def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)

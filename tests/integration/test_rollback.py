@@ -146,7 +146,7 @@ def test_a_rollback_whose_commit_was_done_but_not_answered_is_done_once(
     through_proxy = settings.model_copy(update={"pgsql_port": proxy.port})
     with ThreadPoolExecutor(1) as pool:
         proxy.hold_commit(of="order_superseded")
-        rolling_back = pool.submit(orders_dask.rollback, DAY, through_proxy)
+        rolling_back = pool.submit(orders_dask.rollback, DAY, settings=through_proxy)
         lose_answer(proxy)
         assert rolling_back.result(30).published == loads[1]
     assert query("select load_id from orders_store.published") == [(loads[1],)]

@@ -13,7 +13,8 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.errors import DatabaseNotReady, DataRefused, SettingsError, SourceMissing
-from orders_dask.pipeline import backfill, run, settled
+from orders_dask.jobs.backfill import backfill, settled
+from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 

@@ -15,12 +15,14 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_dask import stage
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
 from orders_dask.contract.tables import FACTS, fact_order
 from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
-from orders_dask.parts import joined_files, place
+from orders_dask.stage import parts as staging
+from orders_dask.stage.layout import REJECTED
+from orders_dask.stage.parts import read_table, write_part
+from orders_dask.stage.record import joined_files, place
 from orders_dask.tasks import normalised, resolve
 from orders_dask.transform.resolve import keep
 
@@ -77,9 +79,7 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
     """
     splits = discover(f"{folder}/dump/", DAY, block_size)
     parts = [
-        stage.write_part(
-            f"{folder}/stage-{block_size}/{n}", normalised(decode(split, ZoneInfo("UTC")))
-        )
+        write_part(f"{folder}/stage-{block_size}/{n}", normalised(decode(split, ZoneInfo("UTC"))))
         for n, split in enumerate(splits)
     ]
     files = joined_files(parts)
@@ -90,7 +90,7 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
     for number, one in enumerate(placed):
         lost = pa.array(losers.get(number, []), pa.int64())
         for name in tables:
-            staged = stage.read_table(one.part, name)
+            staged = read_table(one.part, name)
             kept = keep(staged, lost)
             accounted[name] += staged.num_rows
             kept = one.place(kept) if FILE in kept.column_names else kept
@@ -100,9 +100,7 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
         read.update(file.read)
         accounted.update(file.rejected)
     rejected = [
-        row
-        for one in placed
-        for row in one.place(stage.read_table(one.part, stage.REJECTED)).to_pylist()
+        row for one in placed for row in one.place(read_table(one.part, REJECTED)).to_pylist()
     ]
     issues = {
         (name, issue.field, issue.code): (issue.count, issue.samples)
@@ -129,7 +127,7 @@ def test_any_mixture_of_records_in_any_split_gives_the_same_tables_and_loses_non
             lines = ['{"id": 99, "total_price": "1"}', *texts]  # newline-delimited beyond doubt
             (folder / "dump" / f"{number}.ndjson").write_text("".join(f"{t}\n" for t in lines))
         whole, read, accounted = loaded(folder, 1 << 20)
-        with patch.object(stage, "FLUSH", flush):
+        with patch.object(staging, "FLUSH", flush):
             cut, cut_read, cut_accounted = loaded(folder, block_size)
     assert cut == whole
     for fact in FACTS:

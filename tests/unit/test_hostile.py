@@ -27,13 +27,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from orders_dask import stage
 from orders_dask.contract.tables import fact_order
 from orders_dask.extract import lines, window
 from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.lines import sniffed
 from orders_dask.extract.records import MIB
+from orders_dask.stage.parts import write_part
 from orders_dask.tasks import normalised
 
 FULL = "ORDERS_DASK_FUZZ_SECONDS" in os.environ
@@ -76,7 +76,7 @@ def taken(dump: Path) -> Outcome:
 
     for number, split in enumerate(discover(f"{dump}/", date(2026, 10, 1), 32 * MIB)):
         blocks = watched(decode(split, ZoneInfo("UTC")))
-        part = stage.write_part(f"{dump}.stage/{number}", normalised(blocks))
+        part = write_part(f"{dump}.stage/{number}", normalised(blocks))
         orders += part.rows.get(fact_order.name, 0)
     status = Path("/proc/self/status").read_text()
     (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))

@@ -7,7 +7,9 @@ from threading import Event
 from typing import NoReturn
 
 import pytest
+from tenacity import wait_none
 
+from orders_dask import patience
 from orders_dask.errors import (
     DataRefused,
     LeaseLost,
@@ -59,7 +61,7 @@ def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskErro
         calls.append(1)
         raise error("no")
 
-    for tried in (patiently(ask), again(Event())(ask)):
+    for tried in (patiently(ask), again(ask)):
         with pytest.raises(error):
             tried()
     assert len(calls) == 2, "once each"
@@ -67,8 +69,9 @@ def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskErro
 
 @pytest.mark.parametrize("error", [ServiceUnavailable, LeaseLost, SourceChanged])
 def test_a_run_date_is_tried_again_when_what_it_worked_with_broke_off(
-    error: type[OrdersDaskError],
+    error: type[OrdersDaskError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(patience, "_WAITS", wait_none())
     calls = []
 
     def work() -> NoReturn:
@@ -76,7 +79,7 @@ def test_a_run_date_is_tried_again_when_what_it_worked_with_broke_off(
         raise error("broke off")
 
     with pytest.raises(error):
-        again(Event())(work).retry_with(sleep=lambda seconds: None)()
+        again(work)()
     assert len(calls) == RUNS
 
 
@@ -90,5 +93,5 @@ def test_a_run_that_was_stopped_waits_no_longer() -> None:
         raise RunDateHeld("held")
 
     with pytest.raises(RunDateHeld):
-        in_turn(stop)(work)()
+        in_turn(work, stop)()
     assert calls == [1]

@@ -30,6 +30,7 @@ from orders_dask.books import money_columns
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.tables import FACTS, TEXT, fact_order, load_run
 from orders_dask.errors import NotKept
+from orders_dask.load.connect import snapshot, without_nested_loops
 from orders_dask.load.verify import stored_books
 
 What = Literal["came", "went", "changed"]
@@ -125,7 +126,7 @@ class Difference:
         NotKept
             One of the loads was pruned meanwhile.
         """
-        with _snapshot(self.database, self.run_date, self.before, self.after) as connection:
+        with _whole(self.database, self.run_date, self.before, self.after) as connection:
             differing = _differing(self.run_date, self.before, self.after)
             listed = select(differing).order_by(differing.c.order_id).limit(limit)
             streamed = connection.execution_options(yield_per=FETCHED).execute(listed)
@@ -151,7 +152,7 @@ def compare(
     NotKept
         One of them was pruned.
     """
-    with _snapshot(database, run_date, before, after) as connection:
+    with _whole(database, run_date, before, after) as connection:
         differing = _differing(run_date, before, after)
         counted = select(differing.c.what, func.count()).group_by(differing.c.what)
         counts = {what: count for what, count in connection.execute(counted)}
@@ -207,14 +208,10 @@ def compared_load(database: Engine, run_date: date, fingerprint: str) -> int | N
 
 
 @contextmanager
-def _snapshot(database: Engine, run_date: date, *load_ids: int) -> Iterator[Connection]:
+def _whole(database: Engine, run_date: date, *load_ids: int) -> Iterator[Connection]:
     """Read the database as it stood at one moment, in which the loads are whole."""
-    with (
-        database.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
-        connection.begin(),
-    ):
-        # Fresh rows have no statistics yet, and for a handful nested loops look best: here they would take minutes.
-        connection.execute(select(func.set_config("enable_nestloop", "off", True)))
+    with snapshot(database) as connection:
+        without_nested_loops(connection)
         whole = select(load_run.c.load_id).where(
             load_run.c.load_id.in_(load_ids), load_run.c.pruned_at.is_(None)
         )

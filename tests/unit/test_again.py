@@ -8,19 +8,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
+from orders_dask.contract.findings import Kept
 from orders_dask.contract.tables import FACTS, fact_order, fact_order_line
-from orders_dask.extract.kept import Kept, ReadAgain, read_again
-from orders_dask.extract.records import BLOCK, SourceFile
+from orders_dask.extract.again import ReadAgain, read_again
+from orders_dask.extract.records import BLOCK
 from orders_dask.tasks import replayed
 
-FILES = {name: SourceFile(name, name, None, 1, "etag") for name in ("a", "b")}
 ORDER = {"id": 7, "total_price": "1.5", "line_items": [{"id": 71, "price": "1"}]}
 GOOD = json.dumps(ORDER)
 
 
 def kept(text: str, code: str = "bad_order_id", position: int = 5, file: str = "a") -> Kept:
     refused = {fact_order.name: 1, fact_order_line.name: 2}
-    return Kept(ord(file), FILES[file], position, code, text, refused)
+    return Kept(ord(file), file, 1, "etag", position, code, text, refused)
 
 
 def again(*records: Kept) -> list[ReadAgain]:
@@ -101,7 +101,7 @@ def test_each_record_of_many_has_its_own_outcome_and_place() -> None:
     [issue] = of_a.decoded.issues
     assert (issue.code, issue.count) == ("bad_money", 5)
     assert issue.samples == ((10, "1x"), (17, "1x"), (20, "2x"))
-    assert of_b.decoded.file == FILES["b"]
+    assert of_b.decoded.file.name == "b"
 
 
 def test_records_are_read_in_batches_of_bounded_size() -> None:

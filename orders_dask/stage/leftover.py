@@ -20,13 +20,14 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orders_dask import stage
 from orders_dask.errors import SourceChanged
-from orders_dask.extract.store import filesystem, reaching
-from orders_dask.parts import Part, StagedFile
+from orders_dask.filesystem import filesystem, reaching
+from orders_dask.stage.layout import RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
+from orders_dask.stage.parts import CODEC, find_part, row_groups, write_record
+from orders_dask.stage.record import Part, StagedFile
 
 _MANIFEST: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
-_RAW: Final = stage.REJECTED_SCHEMA.field("raw")
+_RAW: Final = REJECTED_SCHEMA.field("raw")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def leftover(
     rest: list[_Object] = []
     texts: list[Part] = []
     for name, objects in parts.items():
-        record = next((o for o in objects if o.path.endswith(f"/{name}/{stage.RECORD}")), None)
+        record = next((o for o in objects if o.path.endswith(f"/{name}/{RECORD}")), None)
         used = record.changed if record else max(o.changed for o in objects)
         if name not in named and used < before:
             records += [record] if record else []
@@ -121,7 +122,7 @@ def leftover(
         attempts = _attempts(name, objects)
         part = None
         if record and (len(attempts) > 1 or used < texts_before):
-            part = stage.find_part(f"{stage.folder(stage_url, run_date)}/{name}")
+            part = find_part(f"{run_date_folder(stage_url, run_date)}/{name}")
         if part:
             attempts.pop(part.attempt, None)
             rest += [o for a in attempts.values() if max(o.changed for o in a) < before for o in a]
@@ -153,7 +154,7 @@ def remove(stage_url: str, found: Leftover) -> None:
 def _listed(stage_url: str, run_date: date) -> tuple[list[_Object], Mapping[str, list[_Object]]]:
     """List a run date's folder: its manifests, and the objects of each part."""
     manifests, parts = [], defaultdict(list)
-    url = stage.folder(stage_url, run_date)
+    url = run_date_folder(stage_url, run_date)
     with reaching(url):
         fs, path = filesystem(url)
         fs.invalidate_cache()
@@ -200,7 +201,7 @@ def _has_samples(part: Part) -> bool:
 
 
 def _has_texts(part: Part) -> bool:
-    texts = stage.row_groups(part, stage.REJECTED, [_RAW.name])
+    texts = row_groups(part, REJECTED, [_RAW.name])
     with suppress(SourceChanged):  # another prune was here since it was listed
         return any(group.num_rows > group[_RAW.name].null_count for group in texts)
     return False
@@ -208,21 +209,19 @@ def _has_texts(part: Part) -> bool:
 
 def _forget_texts(part: Part) -> None:
     """Write refused records without their texts, and the record of the part without samples."""
-    others = [name for name in stage.REJECTED_SCHEMA.names if name != _RAW.name]
+    others = [name for name in REJECTED_SCHEMA.names if name != _RAW.name]
     if _has_texts(part):
         written = io.BytesIO()
-        with pq.ParquetWriter(written, stage.REJECTED_SCHEMA, compression=stage.CODEC) as writer:
-            for group in stage.row_groups(part, stage.REJECTED, others):
+        with pq.ParquetWriter(written, REJECTED_SCHEMA, compression=CODEC) as writer:
+            for group in row_groups(part, REJECTED, others):
                 empty = pa.nulls(group.num_rows, _RAW.type)
-                writer.write_table(
-                    group.append_column(_RAW, empty).select(stage.REJECTED_SCHEMA.names)
-                )
-        url = f"{part.url}/{part.attempt}/{stage.REJECTED}.parquet"
+                writer.write_table(group.append_column(_RAW, empty).select(REJECTED_SCHEMA.names))
+        url = f"{part.url}/{part.attempt}/{REJECTED}.parquet"
         with reaching(url):
             fs, path = filesystem(url)
             fs.pipe_file(path, written.getvalue())
     if _has_samples(part):
-        stage.write_record(replace(part, files=[_without_samples(file) for file in part.files]))
+        write_record(replace(part, files=[_without_samples(file) for file in part.files]))
 
 
 def _without_samples(file: StagedFile) -> StagedFile:

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from threading import Event
@@ -48,7 +48,7 @@ class Work:
     client: Client
     database: Engine
     clock: Clock
-    stop: Event
+    stop: Event = field(default_factory=Event)
 
 
 @dataclass(frozen=True)

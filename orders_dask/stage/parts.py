@@ -1,19 +1,4 @@
-"""The Parquet intermediates: a part for each split, used again by every run that would make the same one.
-
-::
-
-    STAGE/run_date=2017-11-04/part=6d0f…/5a1e…/fact_order.parquet   a table that has rows
-                                              …
-                                              keys.parquet         what decides which version wins
-                                              rejected.parquet     what was refused
-                                              replayed.parquet     what became of refused records, read again
-                                         part.json                 written last: which of the folders is whole
-    STAGE/run_date=2017-11-04/manifest-20261001T043012.104Z-17-8f….json  the parts of load 17, and which of their rows
-                                         lost; the last piece tells the database, for several may share a stage
-
-A part's name hashes all that its content depends on, so a part that is there is right, whoever wrote it. Each attempt
-to write one has a folder of its own: a task that runs twice, or dies on the way, spoils nothing.
-"""
+"""Parts: written once, with their record last, and read a row group at a time."""
 
 from __future__ import annotations
 
@@ -22,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from hashlib import sha256
 from typing import Any, Final
 from uuid import uuid4
 
@@ -36,23 +20,17 @@ from fsspec import AbstractFileSystem
 from s3fs.utils import FileExpired
 
 from orders_dask.books import Books, books
-from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
 from orders_dask.contract.findings import Issue
-from orders_dask.contract.tables import CONTRACT, FACTS, book_column
-from orders_dask.errors import SourceChanged, SourceMissing
-from orders_dask.extract.decode import DECODER
-from orders_dask.extract.records import Split
-from orders_dask.extract.store import filesystem, reaching
-from orders_dask.parts import Part, StagedFile
+from orders_dask.contract.tables import FACTS
+from orders_dask.errors import SourceChanged
+from orders_dask.filesystem import filesystem, reaching
+from orders_dask.stage.layout import RECORD, empty_table
+from orders_dask.stage.record import Part, StagedFile
 
 FLUSH: Final = 64 << 20
 """Bytes of Arrow tables gathered before a row group is written: many small files make few row groups."""
 
 CODEC: Final = "zstd"
-KEYS: Final = "keys"
-REJECTED: Final = "rejected"
-REPLAYED: Final = "replayed"
-RECORD: Final = "part.json"
 
 FRESH: Final = timedelta(hours=1)
 """Age up to which the record of a part that is used again needs no writing: far below the least age of prune, a day."""
@@ -62,53 +40,6 @@ READERS: Final = 8
 
 LOOKS: Final = 16
 """Records of parts that are looked for at once: they are small, so it is latency that counts."""
-
-FORMAT: Final = 2
-"""Version of what this module writes: part of every part's identity."""
-
-REJECTED_SCHEMA: Final = pa.schema(
-    [
-        (FILE, pa.int64()),
-        (POSITION, pa.int64()),
-        ("path", pa.string()),
-        ("code", pa.string()),
-        ("message", pa.string()),
-        *((book_column(fact, "rejected"), pa.int64()) for fact in FACTS),
-        ("raw", pa.string()),
-    ]
-)
-
-REPLAYED_SCHEMA: Final = pa.schema(
-    [
-        ("file_id", pa.int64()),
-        ("position", pa.int64()),
-        ("order_id", pa.int64()),
-        ("code", pa.string()),
-        ("message", pa.string()),
-        (ORDER_ROW, pa.int64()),
-    ]
-)
-"""What became of each record that a replay read: the order that it is, or what is wrong with it still."""
-
-
-def folder(stage_url: str, run_date: date) -> str:
-    """Give the URL of the folder of a run date's parts."""
-    return f"{stage_url.rstrip('/')}/run_date={run_date.isoformat()}"
-
-
-def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
-    """Give the URL of the part that holds `split`: it hashes all that the content depends on."""
-    return _named(stage_url, run_date, [FORMAT, split.identity, CONTRACT, DECODER, zone])
-
-
-def replay_url(stage_url: str, run_date: date, identity: str, zone: str) -> str:
-    """Give the URL of the part made from refused records; `identity` stands for them and their texts."""
-    return _named(stage_url, run_date, [FORMAT, REPLAYED, identity, CONTRACT, DECODER, zone])
-
-
-def _named(stage_url: str, run_date: date, identity: Sequence[object]) -> str:
-    name = sha256(json.dumps(identity).encode()).hexdigest()[:32]
-    return f"{folder(stage_url, run_date)}/part={name}"
 
 
 def find_part(url: str) -> Part | None:
@@ -312,74 +243,3 @@ def read_table(part: Part, table: str, columns: list[str] | None = None) -> pa.T
     if columns is not None:
         empty = empty.select(columns)
     return pa.concat_tables([empty, *row_groups(part, table, columns)])
-
-
-def empty_table(table: str) -> pa.Table:
-    """Give a staged table without rows."""
-    own = {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
-    return {**own, **staged_schemas()}[table].empty_table()
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The parts of a load.
-
-    Attributes
-    ----------
-    installation
-        Whose ledger it is in (``installed.installation``).
-    load_id
-        The load in that ledger.
-    parts
-        Names of its parts, in the order of the listing.
-    losers
-        For each part that has some: the order rows that another version of their order replaces.
-    """
-
-    installation: str
-    load_id: int
-    parts: list[str]
-    losers: dict[str, list[int]]
-
-
-def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
-    """Write the manifest of a load beside its parts; their names sort by time."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    name = f"manifest-{now}-{manifest.load_id}-{manifest.installation}.json"
-    url = f"{folder(stage_url, run_date)}/{name}"
-    with reaching(url):
-        fs, path = filesystem(url)
-        fs.pipe_file(path, json.dumps(asdict(manifest)).encode())
-
-
-def manifest_of(stage_url: str, run_date: date, installation: str, load_id: int) -> Manifest | None:
-    """Read the manifest of a load, or give None where it is gone."""
-    url = folder(stage_url, run_date)
-    with reaching(url):
-        fs, path = filesystem(url)
-        fs.invalidate_cache()
-        found = fs.glob(f"{path}/manifest-*-{load_id}-{installation}.json")
-        # The latest: a ledger that was restored from a backup gives its ids again.
-        return Manifest(**json.loads(fs.cat_file(max(found)))) if found else None
-
-
-def latest_manifest(stage_url: str, run_date: date) -> Manifest:
-    """Read the manifest of the run date's latest load that was staged to its end.
-
-    Raises
-    ------
-    SourceMissing
-        Nothing is staged for the run date.
-    ServiceUnavailable
-        The stage can't be reached.
-    """
-    url = folder(stage_url, run_date)
-    with reaching(url):
-        fs, path = filesystem(url)
-        fs.invalidate_cache()
-        found = sorted(fs.glob(f"{path}/manifest-*.json"))
-        if found:
-            return Manifest(**json.loads(fs.cat_file(found[-1])))
-    raise SourceMissing(
-        f"Nothing is staged for {run_date} at {stage_url}: run `orders-dask run --run-date {run_date}` first."
-    )

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import date
-from threading import Event
 from typing import Any, Final
 from uuid import uuid4
 
 from distributed import Client
 from sqlalchemy import Connection, Engine
 
-from orders_dask import stage, steps, tasks
-from orders_dask.attempt import Load, Work, loading
+from orders_dask import steps, tasks
 from orders_dask.calls import Call, in_window
+from orders_dask.cluster import usable_client
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NotKept
-from orders_dask.load import ledger, refused
+from orders_dask.jobs.look import standing_result
+from orders_dask.load import ledger, rejected
 from orders_dask.load.publish import publish
 from orders_dask.load.report import (
     LoadStatus,
@@ -26,11 +26,15 @@ from orders_dask.load.report import (
     published_load,
     refused_since,
 )
-from orders_dask.parts import Part
+from orders_dask.load.schema import ready_database
+from orders_dask.loading import Load, Work, loading
 from orders_dask.patience import again, patiently
-from orders_dask.pipeline import ready_database, standing_result, usable_client
 from orders_dask.results import Clock, Listener, ReplayResult, silent
 from orders_dask.settings import Settings, load_settings
+from orders_dask.stage.layout import REJECTED, REPLAYED, run_date_folder
+from orders_dask.stage.manifest import manifest_of
+from orders_dask.stage.parts import find_parts, row_groups
+from orders_dask.stage.record import Part
 
 TOLD_AT_ONCE: Final = 10_000
 """Records whose results are written down by one statement."""
@@ -78,17 +82,14 @@ def replay(
         A service can't be reached, or another run holds the run date.
     """
     settings = settings or load_settings()
-    stop = Event()
-    result: ReplayResult = again(stop)(_replay)(
+    return again(_replay)(
         run_date,
         code,
         settings,
         usable_client(client, settings),
         ready_database(settings),
         listener or silent,
-        stop,
     )
-    return result
 
 
 @dataclass
@@ -117,19 +118,18 @@ def _replay(
     client: Client,
     database: Engine,
     listener: Listener,
-    stop: Event,
 ) -> ReplayResult:
     clock = Clock(run_date, listener)
-    work = Work(settings, client, database, clock, stop)
+    work = Work(settings, client, database, clock)
     standing = _replayable(database, run_date)
     part = _read_again(work, standing, code)
     if part and part.orders:
         parts = [part, *_parts_of(work, standing)]
         with loading(work, run_date, standing, standing.fingerprint) as load:
-            steps.loaded(load, parts)
-            story = _taken_in(load, standing, part, code)
+            losers = steps.resolve_and_load(load, parts)
+            story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
             with clock.step("publish"):
-                steps.verified(load, parts)
+                steps.seal_and_verify(load, parts)
                 publish(load.lease, load.load_id)
             ended = patiently(load_status)(database, load.load_id)
         stands = standing_result("published", ended, clock)
@@ -160,7 +160,7 @@ def _read_again(work: Work, standing: LoadStatus, code: str | None) -> Part | No
     """Make the part of the records that can be read, on a worker; nothing is written down of it yet."""
     run_date, settings = standing.run_date, work.settings
     with work.database.connect() as connection:
-        if not refused.readable(connection, standing.load_id, code):
+        if not rejected.readable(connection, standing.load_id, code):
             return None
     arguments = settings.stage_url, run_date, standing.load_id, code, settings.shop_timezone
     calls = [Call(f"the rejected records of {run_date}", arguments)]
@@ -187,17 +187,15 @@ def _parts_of(work: Work, standing: LoadStatus) -> list[Part]:
     """
     stage_url, run_date = work.settings.stage_url, standing.run_date
     of_database = installation(work.database)
-    manifest = stage.manifest_of(stage_url, run_date, of_database, standing.load_id)
+    manifest = manifest_of(stage_url, run_date, of_database, standing.load_id)
     if manifest is None:
         raise _gone(standing, "its manifest is")
-    folder = stage.folder(stage_url, run_date)
-    parts = [
-        part for part in stage.find_parts(f"{folder}/{name}" for name in manifest.parts) if part
-    ]
+    folder = run_date_folder(stage_url, run_date)
+    parts = [part for part in find_parts(f"{folder}/{name}" for name in manifest.parts) if part]
     if len(parts) < len(manifest.parts):
         raise _gone(standing, f"{len(manifest.parts) - len(parts)} of its parts are")
     return [
-        replace(part, rows={name: n for name, n in part.rows.items() if name != stage.REJECTED})
+        replace(part, rows={name: n for name, n in part.rows.items() if name != REJECTED})
         for part in parts
     ]
 
@@ -209,15 +207,13 @@ def _gone(standing: LoadStatus, what: str) -> NotKept:
     )
 
 
-def _taken_in(load: Load, standing: LoadStatus, part: Part, code: str | None) -> _Story:
+def _taken_in(
+    load: Load, standing: LoadStatus, part: Part, code: str | None, losers: frozenset[int]
+) -> _Story:
     """Write down what became of each record, and for the new load those that are still rejected."""
-    stage_url, of_database = load.work.settings.stage_url, installation(load.work.database)
-    manifest = stage.manifest_of(stage_url, load.run_date, of_database, load.load_id)
-    assert manifest, f"load {load.load_id} wrote its manifest, and it is not there"
-    losers = frozenset(manifest.losers.get(part.name, ()))
     with load.lease.transaction() as connection:
         story = _told(connection, standing.load_id, part, code, load.load_id, losers)
-        refused.carry(connection, standing.load_id, story.taken, load.load_id)
+        rejected.carry(connection, standing.load_id, story.taken, load.load_id)
     return story
 
 
@@ -230,13 +226,13 @@ def _told(
     losers: frozenset[int],
 ) -> _Story:
     """Write down what became of each record of a load that was asked for."""
-    still = Counter(refused.pass_over(connection, load_id, code, replayed_in))
+    still = Counter(rejected.pass_over(connection, load_id, code, replayed_in))
     story = _Story([], 0, still)
-    for table in stage.row_groups(part, stage.REPLAYED) if part else ():
+    for table in row_groups(part, REPLAYED) if part else ():
         for batch in table.to_batches(max_chunksize=TOLD_AT_ONCE):
             rows = batch.to_pylist()
             results = [(r["file_id"], r["position"], _result(r, losers)) for r in rows]
-            refused.tell(connection, load_id, results, replayed_in)
+            rejected.tell(connection, load_id, results, replayed_in)
             story.taken += ((r["file_id"], r["position"]) for r in rows if r["code"] is None)
             story.still.update(r["code"] for r in rows if r["code"] is not None)
             story.lost += sum(r[ORDER_ROW] in losers for r in rows)

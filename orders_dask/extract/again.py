@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
-from orders_dask.contract.findings import Issue, Rejected
+from orders_dask.contract.findings import Issue, Kept, Rejected
 from orders_dask.contract.jsontext import Json, NotJson, parse
 from orders_dask.contract.rules import ENVELOPES, id_key, merged
 from orders_dask.contract.tables import fact_order
@@ -23,34 +23,6 @@ from orders_dask.extract.records import BLOCK, LINES, Records, SourceFile
 BARE: Final = ("invalid_json", "not_an_order")
 """Codes of records that nobody knows to be orders: their texts are read as lines of their own. The others were orders,
 wherever they stood, and stay such."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A rejected record as the ledger kept it.
-
-    Attributes
-    ----------
-    file_id
-        The ledger's id of its file.
-    file
-        The file.
-    position
-        Number of the record in the whole file, from 1.
-    code
-        The contract's code of what was wrong.
-    text
-        The whole text, as it stood or as it was mended.
-    counts
-        Records that were refused with it, itself included, by the name of their fact table.
-    """
-
-    file_id: int
-    file: SourceFile
-    position: int
-    code: str
-    text: str
-    counts: Mapping[str, int]
 
 
 class Verdict(NamedTuple):
@@ -92,7 +64,7 @@ def read_again(records: Iterable[Kept], zone: ZoneInfo) -> Iterator[ReadAgain]:
     zone
         The shop's.
     """
-    for _, of_file in groupby(records, lambda record: record.file.name):
+    for _, of_file in groupby(records, lambda record: record.file_id):
         for some in _batches(of_file):
             yield _read_again(some, zone)
 
@@ -182,8 +154,9 @@ def _read_again(records: Sequence[Kept], zone: ZoneInfo) -> ReadAgain:
     for record in records:
         if record.position in good:
             before.update(record.counts)
+    first = records[0]
     decoded = Decoded(
-        records[0].file,
+        SourceFile(first.name, first.name, None, first.size, first.etag),
         orders,
         tuple(found.children),
         merged(found.issues),

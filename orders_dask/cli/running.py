@@ -79,9 +79,9 @@ def run(
         cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
         screen.progress() as listener,
     ):
-        from orders_dask import pipeline
+        from orders_dask.jobs import run as job
 
-        ended = pipeline.run(
+        ended = job.run(
             run_date,
             settings=settings,
             client=client,
@@ -116,15 +116,15 @@ def backfill(
     began = time.monotonic()
     settings = settings_of(source, scheduler, workers)
 
-    from orders_dask import pipeline
+    from orders_dask.jobs import backfill as job
 
-    ended = None if force or dry_run else pipeline.settled(start, end, settings=settings)
+    ended = None if force or dry_run else job.settled(start, end, settings=settings)
     if ended is None:
         with (
             cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
             screen.progress() as listener,
         ):
-            ended = pipeline.backfill(
+            ended = job.backfill(
                 start,
                 end,
                 settings=settings,

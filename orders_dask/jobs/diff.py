@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from datetime import date
-from threading import Event
 
 from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask import steps
-from orders_dask.attempt import Work, loading
+from orders_dask.cluster import usable_client
 from orders_dask.errors import NotKept, SourceMissing
+from orders_dask.extract.records import Split
+from orders_dask.jobs.look import looked
 from orders_dask.load import ledger
-from orders_dask.load.diff import Difference, compare, compared_load, replaced_load
+from orders_dask.load.difference import Difference, compare, compared_load, replaced_load
 from orders_dask.load.report import LoadStatus, published_load
+from orders_dask.load.schema import ready_database
+from orders_dask.loading import Work, loading
 from orders_dask.patience import again
-from orders_dask.pipeline import looked, ready_database, usable_client
 from orders_dask.results import Clock, Listener, silent
 from orders_dask.settings import Settings, load_settings
 
@@ -55,19 +57,8 @@ def diff(
         A setting is missing or malformed, or a client is needed and there is none.
     """
     settings = settings or load_settings()
-    found = diff_there(run_date, settings=settings)
-    if found:
-        return found
-    stop = Event()
-    made: Difference = again(stop)(_loaded_beside)(
-        run_date,
-        settings,
-        usable_client(client, settings),
-        ready_database(settings),
-        listener or silent,
-        stop,
-    )
-    return made
+    database = ready_database(settings)
+    return again(_diff)(run_date, settings, client, database, listener or silent)
 
 
 def diff_there(run_date: date, *, settings: Settings | None = None) -> Difference | None:
@@ -79,18 +70,42 @@ def diff_there(run_date: date, *, settings: Settings | None = None) -> Differenc
         None where the dump has changed and has to be loaded.
     """
     settings = settings or load_settings()
-    database = ready_database(settings)
+    found = _found(run_date, settings, ready_database(settings), Clock(run_date, silent))
+    return found if isinstance(found, Difference) else None
+
+
+def _diff(
+    run_date: date, settings: Settings, client: Client | None, database: Engine, listener: Listener
+) -> Difference:
+    clock = Clock(run_date, listener)
+    found = _found(run_date, settings, database, clock)
+    if isinstance(found, Difference):
+        return found
+    splits, fingerprint, standing = found
+    work = Work(settings, usable_client(client, settings), database, clock)
+    with loading(work, run_date, standing, fingerprint) as load:
+        parts = steps.decode(load, splits)
+        steps.resolve_and_load(load, parts, manifest=False)
+        steps.seal_and_verify(load, parts)
+        ledger.finish(load.lease, load.load_id, "compared")
+    return compare(database, run_date, standing.load_id, load.load_id, published=False)
+
+
+def _found(
+    run_date: date, settings: Settings, database: Engine, clock: Clock
+) -> Difference | tuple[list[Split], str, LoadStatus]:
+    """Compare what is in the storage, or say what has to be loaded: its splits, fingerprint, and what is published."""
     try:
-        _, fingerprint, seen = looked(run_date, settings, database, Clock(run_date, silent))
+        splits, fingerprint, seen = looked(run_date, settings, database, clock)
     except SourceMissing:  # what was loaded of it can be compared all the same
-        fingerprint, seen = None, published_load(database, run_date)
-    standing = _published(run_date, seen)
-    if fingerprint in (None, standing.fingerprint):
+        standing = _published(run_date, published_load(database, run_date))
         return _with_replaced(database, standing)
-    assert fingerprint
+    standing = _published(run_date, seen)
+    if fingerprint == standing.fingerprint:
+        return _with_replaced(database, standing)
     compared = compared_load(database, run_date, fingerprint)
     if compared is None:
-        return None
+        return splits, fingerprint, standing
     return compare(database, run_date, standing.load_id, compared, published=False)
 
 
@@ -111,24 +126,3 @@ def _with_replaced(database: Engine, standing: LoadStatus) -> Difference:
             "there is nothing to compare it with."
         )
     return compare(database, standing.run_date, replaced, standing.load_id, published=True)
-
-
-def _loaded_beside(
-    run_date: date,
-    settings: Settings,
-    client: Client,
-    database: Engine,
-    listener: Listener,
-    stop: Event,
-) -> Difference:
-    """Take a run date through the steps of a run, but for the publish, and compare."""
-    clock = Clock(run_date, listener)
-    splits, fingerprint, seen = looked(run_date, settings, database, clock)
-    standing = _published(run_date, seen)
-    work = Work(settings, client, database, clock, stop)
-    with loading(work, run_date, standing, fingerprint) as load:
-        parts = steps.decoded(load, splits)
-        steps.loaded(load, parts, manifest=False)
-        steps.verified(load, parts)
-        ledger.finish(load.lease, load.load_id, "compared")
-    return compare(database, run_date, standing.load_id, load.load_id, published=False)

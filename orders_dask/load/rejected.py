@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -11,7 +10,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Engine,
     Text,
     and_,
     case,
@@ -28,10 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from orders_dask.contract.findings import Kept
 from orders_dask.contract.jsontext import RAW_BYTES
 from orders_dask.contract.tables import FACTS, book_column, installed, load_file, rejected_record
-from orders_dask.extract.kept import Kept
-from orders_dask.extract.records import SourceFile
+from orders_dask.load.connect import without_nested_loops
 
 _R: Final = rejected_record.c
 _TEXT: Final = func.coalesce(_R.mended, _R.raw)
@@ -80,13 +78,6 @@ def _asked(load_id: int, code: str | None) -> ColumnElement[bool]:
     return and_(_R.load_id == load_id, true() if code is None else _R.code == code)
 
 
-@contextmanager
-def snapshot(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that sees the ledger as it stands now, until the end of the ``with`` block."""
-    with engine.connect() as connection:
-        yield connection.execution_options(isolation_level="REPEATABLE READ")
-
-
 def identity(connection: Connection, load_id: int, code: str | None) -> str:
     """Give what stands for the records that can be read again, and for their texts."""
     record = func.concat_ws(":", _R.file_id, _R.position, _R.code, func.md5(_TEXT))
@@ -114,9 +105,8 @@ def kept(connection: Connection, load_id: int, code: str | None) -> Iterator[Kep
     )
     for row in connection.execution_options(yield_per=AT_ONCE).execute(query):
         file_id, name, size, etag, position, its_code, text, *refused = row
-        source = SourceFile(name, name, None, size, etag)
         of_fact = {fact.name: n for fact, n in zip(FACTS, refused, strict=True)}
-        yield Kept(file_id, source, position, its_code, text, of_fact)
+        yield Kept(file_id, name, size, etag, position, its_code, text, of_fact)
 
 
 def readable(connection: Connection, load_id: int, code: str | None) -> int:
@@ -168,7 +158,7 @@ def tell(
         The load that they were read for, if it came to one.
     """
     results = Column("result", Text)
-    _without_loops(connection)
+    without_nested_loops(connection)
     told = _given([*zip(*records, strict=True)], [_R.file_id, _R.position, results])
     connection.execute(
         update(rejected_record)
@@ -192,7 +182,7 @@ def carry(
     replayed_in
         The load that takes its place: it has the same files, under ids of its own.
     """
-    _without_loops(connection)
+    without_nested_loops(connection)
     had, has = load_file.alias(), load_file.alias()
     gone = _given([*zip(*taken, strict=True)], [_R.file_id, _R.position])
     is_gone = and_(_R.path == "", _R.file_id == gone.c.file_id, _R.position == gone.c.position)
@@ -205,11 +195,6 @@ def carry(
     )
     names = [_R.load_id, _R.file_id, *same]
     connection.execute(insert(rejected_record).from_select(names, rows))
-
-
-def _without_loops(connection: Connection) -> None:
-    """Keep the planner, in the open transaction, from comparing each of many records with each value given."""
-    connection.execute(select(func.set_config("enable_nestloop", "off", True)))
 
 
 def _given(columns: Sequence[Sequence[Any]], of: Sequence[Column[Any]]) -> TableValuedAlias:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from orders_dask import stage
 from orders_dask.contract.arrow import key_schema, staged_schemas
 from orders_dask.contract.tables import FACTS
 from orders_dask.errors import SourceChanged
-from orders_dask.parts import Part, StagedFile
-from orders_dask.stage import Manifest, find_part, use_part, write_manifest, write_part
-from orders_dask.stage_keeping import Gone, Leftover, leftover, remove, run_dates
+from orders_dask.stage.layout import KEYS, RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
+from orders_dask.stage.leftover import Gone, Leftover, leftover, remove, run_dates
+from orders_dask.stage.manifest import Manifest, write_manifest
+from orders_dask.stage.parts import find_part, read_table, use_part, write_part
+from orders_dask.stage.record import Part, StagedFile
 
 DAY = date(2017, 11, 3)
 OURS = "8f3a-ours"
@@ -37,13 +38,13 @@ def write(url: str, name: str) -> Part:
     """Write a part of one refused record."""
     none = dict.fromkeys((fact.name for fact in FACTS), 0)
     file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [], [])
-    refused = {field.name: [None] for field in stage.REJECTED_SCHEMA} | {"raw": ["oops"]}
+    refused = {field.name: [None] for field in REJECTED_SCHEMA} | {"raw": ["oops"]}
     tables = {
         **{table: schema.empty_table() for table, schema in staged_schemas().items()},
-        stage.KEYS: key_schema().empty_table(),
-        stage.REJECTED: pa.table(refused, schema=stage.REJECTED_SCHEMA),
+        KEYS: key_schema().empty_table(),
+        REJECTED: pa.table(refused, schema=REJECTED_SCHEMA),
     }
-    return write_part(f"{stage.folder(url, DAY)}/part={name}", [(file, tables)])
+    return write_part(f"{run_date_folder(url, DAY)}/part={name}", [(file, tables)])
 
 
 def age(folder: Path, days: int) -> None:
@@ -88,7 +89,7 @@ def test_what_a_dead_attempt_left_goes_by_its_newest_object(url: str, folder: Pa
     write(url, "dead")
     write(url, "dying")
     for name in ("dead", "dying"):
-        (folder / f"part={name}" / stage.RECORD).unlink()
+        (folder / f"part={name}" / RECORD).unlink()
     age(folder, 40)
     newest = next((folder / "part=dying").rglob("*.parquet"))
     os.utime(newest)
@@ -127,7 +128,7 @@ def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
     age(folder, 40)
     remove(url, look(url))
     with pytest.raises(SourceChanged, match="was removed or written anew while it was read"):
-        stage.read_table(part, stage.REJECTED)
+        read_table(part, REJECTED)
 
 
 def test_texts_go_from_parts_that_stay(url: str, folder: Path) -> None:
@@ -139,6 +140,6 @@ def test_texts_go_from_parts_that_stay(url: str, folder: Path) -> None:
     found = look(url)
     assert [each.url for each in found.texts] == [part.url]
     remove(url, found)
-    assert stage.read_table(part, stage.REJECTED)["raw"].to_pylist() == [None]
+    assert read_table(part, REJECTED)["raw"].to_pylist() == [None]
     age(folder, 100)
     assert not look(url)

@@ -1,0 +1,142 @@
+"""A run date from its dump to its publication: the steps in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from threading import Event
+
+from distributed import Client
+from sqlalchemy import Engine
+
+from orders_dask import steps
+from orders_dask.cluster import usable_client
+from orders_dask.contract.tables import fact_order_line
+from orders_dask.extract.records import Split
+from orders_dask.jobs.look import looked, standing_result
+from orders_dask.load.publish import publish
+from orders_dask.load.report import LoadStatus, load_status
+from orders_dask.load.schema import ready_database
+from orders_dask.loading import Work, loading
+from orders_dask.patience import again, patiently
+from orders_dask.results import Clock, Listener, Plan, RunResult, silent
+from orders_dask.settings import Settings, load_settings
+from orders_dask.stage.layout import part_url
+from orders_dask.stage.parts import find_parts
+
+
+def run(
+    run_date: date | None = None,
+    *,
+    settings: Settings | None = None,
+    client: Client | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    listener: Listener | None = None,
+) -> RunResult:
+    """Bring one run date from its dump to its publication.
+
+    Parameters
+    ----------
+    run_date
+        The date of the dump; yesterday in the shop's zone by default.
+    settings
+        From the environment by default. The workers of a cluster on this machine, or over TLS, get the same; others
+        read their own environment.
+    client
+        The Dask client to work with; the current one by default, as in other Dask libraries.
+    force
+        Load and publish it also where its files, contract and settings are those that are published.
+    dry_run
+        Only say what would be done (:class:`~orders_dask.results.Plan`); no client is needed.
+    listener
+        Called with each step's progress.
+
+    Returns
+    -------
+    RunResult
+        ``published``, ``up to date`` or, in a dry run, ``planned``.
+
+    Raises
+    ------
+    SettingsError
+        A setting is missing or malformed, or there is no client.
+    DatabaseNotReady
+        ``orders-dask init`` has not been run.
+    DataRefused
+        Too much was rejected, a file could not be read or is missing, or the books don't balance. What was published
+        before stands.
+    TransientError
+        A service can't be reached, another run holds the run date, or a file changed meanwhile.
+    """
+    settings = settings or load_settings()
+    run_date = run_date or datetime.now(settings.zone).date() - timedelta(days=1)
+    return again(run_once)(
+        run_date,
+        settings,
+        None if dry_run else usable_client(client, settings),
+        ready_database(settings),
+        force=force,
+        listener=listener or silent,
+    )
+
+
+def run_once(
+    run_date: date,
+    settings: Settings,
+    client: Client | None,
+    database: Engine,
+    *,
+    force: bool,
+    listener: Listener,
+    stop: Event | None = None,
+) -> RunResult:
+    """Take one run date through the steps; without a client only say what would be done."""
+    clock = Clock(run_date, listener)
+    splits, fingerprint, standing = looked(run_date, settings, database, clock)
+    if standing and standing.fingerprint == fingerprint and not force:
+        return standing_result("up to date", standing, clock)
+    if client is None:
+        return _planned(run_date, splits, settings, standing, clock)
+    work = Work(settings, client, database, clock, stop or Event())
+    with loading(work, run_date, standing, fingerprint) as load:
+        parts = steps.decode(load, splits)
+        steps.resolve_and_load(load, parts)
+        with clock.step("publish"):
+            steps.seal_and_verify(load, parts)
+            publish(load.lease, load.load_id)
+        ended = patiently(load_status)(database, load.load_id)
+    return standing_result("published", ended, clock)
+
+
+def _planned(
+    run_date: date,
+    splits: Sequence[Split],
+    settings: Settings,
+    standing: LoadStatus | None,
+    clock: Clock,
+) -> RunResult:
+    """Say what a run would read and replace, and what of it is staged already."""
+    zone = settings.shop_timezone
+    urls = [part_url(settings.stage_url, run_date, split, zone) for split in splits]
+    staged = [part for part in find_parts(urls) if part]
+    sizes = {file.name: file.size for split in splits for file in split.files}
+    plan = Plan(
+        files=len(sizes),
+        bytes=sum(sizes.values()),
+        tasks=len(splits),
+        staged=len(staged),
+        staged_orders=sum(part.orders for part in staged),
+        staged_lines=sum(part.rows.get(fact_order_line.name, 0) for part in staged),
+        replaces=standing.load_id if standing else None,
+        replaced_orders=standing.orders if standing else 0,
+        replaced_lines=standing.lines if standing else 0,
+    )
+    return RunResult(
+        run_date,
+        "planned",
+        files=plan.files,
+        seconds=clock.total,
+        message=str(plan),
+        plan=plan,
+    )

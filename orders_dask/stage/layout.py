@@ -1,0 +1,74 @@
+"""Where things stand in the stage, and what its own tables hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from hashlib import sha256
+from typing import Final
+
+import pyarrow as pa
+
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
+from orders_dask.contract.tables import CONTRACT, FACTS, book_column
+from orders_dask.extract.decode import DECODER
+from orders_dask.extract.records import Split
+
+KEYS: Final = "keys"
+REJECTED: Final = "rejected"
+REPLAYED: Final = "replayed"
+RECORD: Final = "part.json"
+
+FORMAT: Final = 2
+"""Version of what this module writes: part of every part's identity."""
+
+REJECTED_SCHEMA: Final = pa.schema(
+    [
+        (FILE, pa.int64()),
+        (POSITION, pa.int64()),
+        ("path", pa.string()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        *((book_column(fact, "rejected"), pa.int64()) for fact in FACTS),
+        ("raw", pa.string()),
+    ]
+)
+
+REPLAYED_SCHEMA: Final = pa.schema(
+    [
+        ("file_id", pa.int64()),
+        ("position", pa.int64()),
+        ("order_id", pa.int64()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        (ORDER_ROW, pa.int64()),
+    ]
+)
+"""What became of each record that a replay read: the order that it is, or what is wrong with it still."""
+
+
+def run_date_folder(stage_url: str, run_date: date) -> str:
+    """Give the URL of the folder of a run date's parts."""
+    return f"{stage_url.rstrip('/')}/run_date={run_date.isoformat()}"
+
+
+def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
+    """Give the URL of the part that holds `split`: it hashes all that the content depends on."""
+    return _named(stage_url, run_date, [FORMAT, split.identity, CONTRACT, DECODER, zone])
+
+
+def replay_url(stage_url: str, run_date: date, identity: str, zone: str) -> str:
+    """Give the URL of the part made from refused records; `identity` stands for them and their texts."""
+    return _named(stage_url, run_date, [FORMAT, REPLAYED, identity, CONTRACT, DECODER, zone])
+
+
+def _named(stage_url: str, run_date: date, identity: Sequence[object]) -> str:
+    name = sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    return f"{run_date_folder(stage_url, run_date)}/part={name}"
+
+
+def empty_table(table: str) -> pa.Table:
+    """Give a staged table without rows."""
+    own = {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
+    return {**own, **staged_schemas()}[table].empty_table()
