@@ -80,7 +80,11 @@ class Load:
 
 @contextmanager
 def loading(
-    work: Work, run_date: date, standing: LoadStatus | None, fingerprint: str
+    work: Work,
+    run_date: date,
+    standing: LoadStatus | None,
+    fingerprint: str,
+    texts_of: int | None = None,
 ) -> Iterator[Load]:
     """Hold a run date and begin a load of it; at the end write down how it ended, where it was not published.
 
@@ -90,6 +94,8 @@ def loading(
         What was published when the run looked.
     fingerprint
         What tells whether the same would be loaded again.
+    texts_of
+        The load whose rejected records this one carries over.
 
     Raises
     ------
@@ -97,11 +103,12 @@ def loading(
         Another run holds the run date, or published it since the run looked.
     """
     with ledger.hold(work.database, run_date) as lease:
-        if published_load(work.database, run_date) != standing:
+        now = published_load(work.database, run_date)
+        if (now and now.load_id) != (standing and standing.load_id):
             raise RunDateHeld(
                 f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
             )
-        load_id = ledger.begin(lease, work.settings.source, fingerprint, _holder())
+        load_id = ledger.begin(lease, work.settings.source, fingerprint, _holder(), texts_of)
         with _ending(lease, load_id, work.clock):
             ensure_leaves(lease.connection, run_date)
             # Load ids are a database's own, and a cluster may serve several.

@@ -44,7 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
-CONTRACT: Final = 2
+CONTRACT: Final = 3
 """Version of this contract: part of every stage part's identity. Raise it when a stored value or a table changes."""
 
 STORE: Final = "orders_store"
@@ -576,6 +576,13 @@ load_run = Table(
     ),
     Column("holder", TEXT, nullable=False, comment="Who runs it: process and host"),
     Column("started_at", INSTANT, nullable=False, server_default=func.now(), comment="Begin"),
+    Column(
+        "read_at",
+        INSTANT,
+        nullable=False,
+        server_default=func.now(),
+        comment="What the age of its texts counts from: its begin; of a replay, that of the load before",
+    ),
     Column("finished_at", INSTANT, comment="End, whatever it was"),
     Column("published_at", INSTANT, comment="When it was last published"),
     Column("replaces", ID, comment="The load that readers saw before, where there was one"),

@@ -125,7 +125,9 @@ def _replay(
     part = _read_again(work, standing, code)
     if part and part.orders:
         parts = [part, *_parts_of(work, standing)]
-        with loading(work, run_date, standing, standing.fingerprint) as load:
+        with loading(
+            work, run_date, standing, standing.fingerprint, texts_of=standing.load_id
+        ) as load:
             losers = steps.resolve_and_load(load, parts)
             story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
             with clock.step("publish"):

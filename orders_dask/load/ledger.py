@@ -133,7 +133,9 @@ def _held(connection: Connection, run_date: date) -> str:
     return f"Run date {run_date} is being worked on by {who}: wait for it to end, or end it."
 
 
-def begin(lease: Lease, source: str, fingerprint: str, holder: str) -> int:
+def begin(
+    lease: Lease, source: str, fingerprint: str, holder: str, texts_of: int | None = None
+) -> int:
     """Begin a load, ``loading``.
 
     Parameters
@@ -144,6 +146,8 @@ def begin(lease: Lease, source: str, fingerprint: str, holder: str) -> int:
         What tells whether the same would be loaded again.
     holder
         Who runs it, for people: process and host.
+    texts_of
+        The load whose texts this one carries over, and with them their age.
 
     Returns
     -------
@@ -157,6 +161,10 @@ def begin(lease: Lease, source: str, fingerprint: str, holder: str) -> int:
         fingerprint=fingerprint,
         holder=holder,
     )
+    if texts_of is not None:
+        had = load_run.alias()
+        as_old = select(had.c.read_at).where(had.c.load_id == texts_of)
+        row = row.values(read_at=as_old.scalar_subquery())
     with lease.transaction() as connection:
         return int(connection.execute(row.returning(load_run.c.load_id)).scalar_one())
 

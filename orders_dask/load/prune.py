@@ -190,8 +190,8 @@ def count(engine: Engine, loads: Sequence[int]) -> int:
 
 
 def dates_with_texts(engine: Engine, before: datetime) -> Sequence[date]:
-    """List the run dates whose loads from before an instant still have texts of the dump in the ledger."""
-    old = load_run.c.started_at < before
+    """List the run dates whose loads still have texts from before an instant of the dump in the ledger."""
+    old = load_run.c.read_at < before
     refused = select(load_run.c.run_date).join(
         rejected_record, rejected_record.c.load_id == load_run.c.load_id
     )
@@ -217,7 +217,7 @@ _HAS_SAMPLES: Final = func.jsonb_array_length(data_issue.c.samples) > 0
 
 def count_texts(engine: Engine, before: datetime) -> int:
     """Count the rows of the ledger that :func:`forget_texts` would change."""
-    old = select(load_run.c.load_id).where(load_run.c.started_at < before)
+    old = select(load_run.c.load_id).where(load_run.c.read_at < before)
     with engine.connect() as connection:
         return sum(
             connection.scalar(
@@ -229,7 +229,7 @@ def count_texts(engine: Engine, before: datetime) -> int:
 
 
 def forget_texts(lease: Lease, before: datetime) -> int:
-    """Remove the texts that a run date's loads from before an instant keep of what was refused or repaired.
+    """Remove the texts from before an instant that a run date's loads keep of what was refused or repaired.
 
     Where it stands and the code of why stays; the sentences may quote it.
 
@@ -239,7 +239,7 @@ def forget_texts(lease: Lease, before: datetime) -> int:
         Number of rows of the ledger that had some.
     """
     old = select(load_run.c.load_id).where(
-        load_run.c.run_date == lease.run_date, load_run.c.started_at < before
+        load_run.c.run_date == lease.run_date, load_run.c.read_at < before
     )
     refused = update(rejected_record).where(_HAS_TEXT, rejected_record.c.load_id.in_(old))
     repaired = update(data_issue).where(_HAS_SAMPLES, data_issue.c.load_id.in_(old))

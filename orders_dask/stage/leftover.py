@@ -20,14 +20,26 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orders_dask.contract.tables import rejected_record
 from orders_dask.errors import SourceChanged
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
+from orders_dask.stage.layout import (
+    RECORD,
+    REJECTED,
+    REJECTED_SCHEMA,
+    REPLAYED,
+    REPLAYED_SCHEMA,
+    run_date_folder,
+)
 from orders_dask.stage.parts import CODEC, find_part, row_groups, write_record
 from orders_dask.stage.record import Part, StagedFile
 
 _MANIFEST: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
-_RAW: Final = REJECTED_SCHEMA.field("raw")
+_TEXTS: Final = {REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
+"""Tables of a part with texts of the dump: as they stood, and in sentences that may quote them."""
+_RAW: Final = rejected_record.c.raw.name
+_MESSAGE: Final = rejected_record.c.message.name
+_CODE: Final = rejected_record.c.code.name
 
 
 @dataclass(frozen=True)
@@ -201,22 +213,30 @@ def _has_samples(part: Part) -> bool:
 
 
 def _has_texts(part: Part) -> bool:
-    texts = row_groups(part, REJECTED, [_RAW.name])
     with suppress(SourceChanged):  # another prune was here since it was listed
-        return any(group.num_rows > group[_RAW.name].null_count for group in texts)
+        return any(
+            group != _forgotten(group) for name in _TEXTS for group in row_groups(part, name)
+        )
     return False
+
+
+def _forgotten(group: pa.Table) -> pa.Table:
+    """Give rows of refused records without their texts, as :func:`orders_dask.load.prune.forget_texts` leaves them."""
+    gone = {_MESSAGE: group[_CODE], _RAW: pa.nulls(group.num_rows, pa.string())}
+    columns = [gone.get(name, group[name]) for name in group.column_names]
+    return pa.table(columns, schema=group.schema)
 
 
 def _forget_texts(part: Part) -> None:
     """Write refused records without their texts, and the record of the part without samples."""
-    others = [name for name in REJECTED_SCHEMA.names if name != _RAW.name]
-    if _has_texts(part):
+    for name, schema in _TEXTS.items():
+        if not part.rows.get(name):
+            continue
         written = io.BytesIO()
-        with pq.ParquetWriter(written, REJECTED_SCHEMA, compression=CODEC) as writer:
-            for group in row_groups(part, REJECTED, others):
-                empty = pa.nulls(group.num_rows, _RAW.type)
-                writer.write_table(group.append_column(_RAW, empty).select(REJECTED_SCHEMA.names))
-        url = f"{part.url}/{part.attempt}/{REJECTED}.parquet"
+        with pq.ParquetWriter(written, schema, compression=CODEC) as writer:
+            for group in row_groups(part, name):
+                writer.write_table(_forgotten(group))
+        url = f"{part.url}/{part.attempt}/{name}.parquet"
         with reaching(url):
             fs, path = filesystem(url)
             fs.pipe_file(path, written.getvalue())

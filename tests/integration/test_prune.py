@@ -52,7 +52,8 @@ def aged(owner: Engine) -> Aged:
     def aged(days: int, *loads: int) -> None:
         older = text(
             """
-            update orders_ops.load_run set started_at = started_at - :by, finished_at = finished_at - :by,
+            update orders_ops.load_run set started_at = started_at - :by, read_at = read_at - :by,
+              finished_at = finished_at - :by,
               published_at = published_at - :by, left_at = left_at - :by where load_id = any(:loads)
             """
         )

@@ -17,7 +17,7 @@ from distributed import Client
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
-from orders_dask import replay, rollback, run
+from orders_dask import prune, replay, rollback, run
 from orders_dask.cli import app
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.tables import FACTS
@@ -153,6 +153,23 @@ def test_a_second_replay_adds_to_the_first(
     ended = replay(DAY, settings=split, client=client)
     assert (ended.taken_in, ended.still) == (1, {"invalid_json": 1})
     assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2), (8, 4)]
+
+
+def test_a_replay_makes_no_text_younger(
+    client: Client, settings: Settings, owner: Engine, query: Query, put: Put, mend: Mend
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
+    run(DAY, settings=settings, client=client)
+    with owner.begin() as connection:
+        connection.execute(
+            text("update orders_ops.load_run set read_at = read_at - interval '99 days'")
+        )
+    mend(2, json.dumps(order(7)))
+    assert replay(DAY, settings=settings, client=client).taken_in == 1
+    prune(rejected_older_than=100, settings=settings)
+    assert query("select count(raw) from orders_ops.rejected_record") == [(3,)]
+    prune(rejected_older_than=99, settings=settings)
+    assert query("select count(raw), count(mended) from orders_ops.rejected_record") == [(0, 0)]
 
 
 def test_a_mended_record_takes_part_as_any_version_of_its_order(

@@ -38,7 +38,11 @@ def write(url: str, name: str) -> Part:
     """Write a part of one refused record."""
     none = dict.fromkeys((fact.name for fact in FACTS), 0)
     file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [], [])
-    refused = {field.name: [None] for field in REJECTED_SCHEMA} | {"raw": ["oops"]}
+    refused = {field.name: [None] for field in REJECTED_SCHEMA} | {
+        "code": ["invalid_json"],
+        "message": ["Not JSON: oops"],
+        "raw": ["oops"],
+    }
     tables = {
         **{table: schema.empty_table() for table, schema in staged_schemas().items()},
         KEYS: key_schema().empty_table(),
@@ -140,6 +144,7 @@ def test_texts_go_from_parts_that_stay(url: str, folder: Path) -> None:
     found = look(url)
     assert [each.url for each in found.texts] == [part.url]
     remove(url, found)
-    assert read_table(part, REJECTED)["raw"].to_pylist() == [None]
+    [rejected] = read_table(part, REJECTED).to_pylist()
+    assert (rejected["raw"], rejected["message"]) == (None, "invalid_json"), "messages quote texts"
     age(folder, 100)
     assert not look(url)
