@@ -25,6 +25,8 @@ from orders_dask.load.report import LoadStatus, published_load
 from orders_dask.results import Clock
 from orders_dask.settings import Settings
 
+Refusal = Literal["refused", "failed"]
+
 
 @dataclass(frozen=True)
 class Work:
@@ -85,6 +87,7 @@ def loading(
     standing: LoadStatus | None,
     fingerprint: str,
     texts_of: int | None = None,
+    refusal: Refusal = "refused",
 ) -> Iterator[Load]:
     """Hold a run date and begin a load of it; at the end write down how it ended, where it was not published.
 
@@ -96,6 +99,8 @@ def loading(
         What tells whether the same would be loaded again.
     texts_of
         The load whose rejected records this one carries over.
+    refusal
+        What a load becomes whose data is refused: only of one that ``run`` made people are shown what was.
 
     Raises
     ------
@@ -109,7 +114,7 @@ def loading(
                 f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
             )
         load_id = ledger.begin(lease, work.settings.source, fingerprint, _holder(), texts_of)
-        with _ending(lease, load_id, work.clock):
+        with _ending(lease, load_id, work.clock, refusal):
             ensure_leaves(lease.connection, run_date)
             # Load ids are a database's own, and a cluster may serve several.
             name = f"{load_id}-{uuid4().hex[:8]}"
@@ -118,14 +123,12 @@ def loading(
 
 
 @contextmanager
-def _ending(lease: Lease, load_id: int, clock: Clock) -> Iterator[None]:
+def _ending(lease: Lease, load_id: int, clock: Clock, refusal: Refusal) -> Iterator[None]:
     """Write down how a load ended that was not published."""
     try:
         yield
     except BaseException as error:
-        status: Literal["refused", "failed"] = (
-            "refused" if isinstance(error, DataRefused) else "failed"
-        )
+        status: Refusal = refusal if isinstance(error, DataRefused) else "failed"
         with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
             ledger.remember(lease, load_id, seconds=clock.seconds)
             ledger.finish(lease, load_id, status, _reason(error))

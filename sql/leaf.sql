@@ -20,6 +20,8 @@ begin
         select c.relname from pg_class c
         where c.relnamespace = 'orders_store'::regnamespace and c.relkind = 'p' order by c.relname
     loop
+        -- One that somebody made by hand is as good.
+        continue when to_regclass(format('orders_store.%I', fact || '_' || suffix)) is not null;
         execute format(
             'create table orders_store.%I (like orders_store.%I including all)',
             fact || '_' || suffix, fact);

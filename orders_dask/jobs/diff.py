@@ -83,7 +83,7 @@ def _diff(
         return found
     splits, fingerprint, standing = found
     work = Work(settings, usable_client(client, settings), database, clock)
-    with loading(work, run_date, standing, fingerprint) as load:
+    with loading(work, run_date, standing, fingerprint, refusal="failed") as load:
         parts = steps.decode(load, splits)
         steps.resolve_and_load(load, parts, manifest=False)
         steps.seal_and_verify(load, parts)
@@ -122,7 +122,7 @@ def _with_replaced(database: Engine, standing: LoadStatus) -> Difference:
     replaced = replaced_load(database, standing.load_id)
     if replaced is None:
         raise NotKept(
-            f"Load {standing.load_id} of {standing.run_date} replaced no other and its files have not changed since: "
-            "there is nothing to compare it with."
+            f"Load {standing.load_id} of {standing.run_date} replaced no other, and no other files are there: there is "
+            "nothing to compare it with."
         )
     return compare(database, standing.run_date, replaced, standing.load_id, published=True)

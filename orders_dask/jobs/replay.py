@@ -15,14 +15,15 @@ from orders_dask import steps, tasks
 from orders_dask.calls import Call, in_window
 from orders_dask.cluster import usable_client
 from orders_dask.contract.arrow import ORDER_ROW
-from orders_dask.errors import NotKept
-from orders_dask.jobs.look import standing_result
+from orders_dask.errors import NotKept, SourceMissing
+from orders_dask.jobs.look import looked, standing_result
 from orders_dask.load import ledger, rejected
 from orders_dask.load.publish import publish
 from orders_dask.load.report import (
     LoadStatus,
     installation,
     load_status,
+    loaded_parts,
     published_load,
     refused_since,
 )
@@ -121,12 +122,17 @@ def _replay(
 ) -> ReplayResult:
     clock = Clock(run_date, listener)
     work = Work(settings, client, database, clock)
-    standing = _replayable(database, run_date)
+    standing = _replayable(work, run_date)
     part = _read_again(work, standing, code)
     if part and part.orders:
         parts = [part, *_parts_of(work, standing)]
         with loading(
-            work, run_date, standing, standing.fingerprint, texts_of=standing.load_id
+            work,
+            run_date,
+            standing,
+            standing.fingerprint,
+            texts_of=standing.load_id,
+            refusal="failed",
         ) as load:
             losers = steps.resolve_and_load(load, parts)
             story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
@@ -142,20 +148,30 @@ def _replay(
     return ReplayResult(run_date, len(story.taken), story.lost, dict(story.still), stands)
 
 
-def _replayable(database: Engine, run_date: date) -> LoadStatus:
+def _replayable(work: Work, run_date: date) -> LoadStatus:
     """Give the published load whose rejected records are to be read again."""
-    standing = published_load(database, run_date)
+    standing = published_load(work.database, run_date)
     if standing is None:
         raise NotKept(
             f"Nothing is published for {run_date} that rejected records could be added to: mend the files, and give "
             f"`orders-dask run --run-date {run_date}`."
         )
-    if later := refused_since(database, standing):
+    later = refused_since(work.database, standing)
+    if later and _has_other_files(work, standing):
         raise NotKept(
             f"Load {later} of {run_date} came after what is published, and was refused as a whole: mend the files, and "
             f"give `orders-dask run --run-date {run_date}`."
         )
     return standing
+
+
+def _has_other_files(work: Work, standing: LoadStatus) -> bool:
+    """Say whether the dump is another one now than what is published; one that is gone is not."""
+    try:
+        _, fingerprint, _ = looked(standing.run_date, work.settings, work.database, work.clock)
+    except SourceMissing:
+        return False
+    return fingerprint != standing.fingerprint
 
 
 def _read_again(work: Work, standing: LoadStatus, code: str | None) -> Part | None:
@@ -189,7 +205,8 @@ def _parts_of(work: Work, standing: LoadStatus) -> list[Part]:
     """
     stage_url, run_date = work.settings.stage_url, standing.run_date
     of_database = installation(work.database)
-    manifest = manifest_of(stage_url, run_date, of_database, standing.load_id)
+    loaded = loaded_parts(work.database, standing.load_id)
+    manifest = manifest_of(stage_url, run_date, of_database, standing.load_id, loaded)
     if manifest is None:
         raise _gone(standing, "its manifest is")
     folder = run_date_folder(stage_url, run_date)

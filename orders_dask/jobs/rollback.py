@@ -75,6 +75,8 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
         try:
             take_back(lease, before.load_id)
         except ServiceUnavailable as error:
+            if not lease.connection.invalidated:
+                raise
             # Terminal: the same command again might go one load further back.
             raise Undecided(
                 f"PostgreSQL broke off while load {before.load_id} of {run_date} was rolled back: see in `orders-dask "

@@ -46,6 +46,13 @@ _CLIENT: Final[dict[str, Any]] = {
 # Instants come back in UTC.
 _SERVER: Final = "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
 
+# What a server or database sets for its users would end a run whose session waits for the workers, and publishes that
+# take longer; pg_dump does the same. Some came with PostgreSQL 14 and 17.
+_NO_TIMEOUTS: Final = """
+    select set_config(name, '0', false) from pg_settings where setting <> '0' and name in ('statement_timeout',
+      'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
+"""
+
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _MAY_PASS: Final = (
     "08",  # the connection broke
@@ -66,6 +73,7 @@ _REFUSED: Final = (
 )
 _NOT_MADE: Final = ("3F000", "42P01")  # no such schema, no such table
 _NOT_ALLOWED: Final = "42501"
+_READ_ONLY: Final = "25006"
 
 
 def engine(settings: Settings) -> Engine:
@@ -95,6 +103,8 @@ def engine(settings: Settings) -> Engine:
                 options=_SERVER,
                 **_CLIENT,
             )
+            with session, session.cursor() as cursor:
+                cursor.execute(_NO_TIMEOUTS)
         except psycopg2.OperationalError as error:
             reason = _reason(error)
             kind = (
@@ -213,6 +223,10 @@ def explained(error: psycopg2.Error) -> OrdersDaskError | None:
         return ServiceUnavailable(f"PostgreSQL broke off ({reason}): try again.")
     if code in _NOT_MADE:
         return DatabaseNotReady(f"PostgreSQL says {reason}: run `orders-dask init`.")
+    if code == _READ_ONLY:
+        return SettingsError(
+            f"PostgreSQL says {reason}: name a primary server in _PGSQL_HOSTNAME, and let the database be written."
+        )
     if code == _NOT_ALLOWED:
         return SettingsError(
             f"PostgreSQL says {reason}: grant it to the user in _PGSQL_USER, or take another user."

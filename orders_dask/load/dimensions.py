@@ -25,11 +25,12 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders_dask.contract.tables import BEFORE, DIMENSIONS, ID, SAID, attributes
+from orders_dask.contract.tables import BEFORE, DIMENSIONS, ID, SAID, attributes, load_run
 
 Columns = ColumnCollection[str, Any]
 
@@ -48,9 +49,20 @@ def restore(connection: Connection, load_id: int) -> None:
     """Put back the rows that the publish of a load overwrote, where no later publish has written them since.
 
     Where one has, the row stays, and what is put back when that one is rolled back too is what stood before both.
+    Into the rows that are put back comes what later publishes had said of them and was already there then.
     """
-    for dimension, before in zip(DIMENSIONS, BEFORE, strict=True):
-        connection.execute(_restore(dimension, before, load_id))
+    published_at = select(load_run.c.published_at).where(load_run.c.load_id == load_id)
+    later = select(load_run.c.run_date, load_run.c.load_id).where(
+        load_run.c.status == "published", load_run.c.published_at > published_at.scalar_subquery()
+    )
+    loads = connection.execute(later.order_by(load_run.c.published_at)).all()
+    for dimension, said, before in zip(DIMENSIONS, SAID, BEFORE, strict=True):
+        latest = connection.execute(select(func.coalesce(func.max(before.c.turn), 0))).scalar_one()
+        connection.execute(_put_back(dimension, before, load_id))
+        for run_date, later_id in loads:
+            restored = _restored(said, before, load_id, latest)
+            connection.execute(_upsert(dimension, said, before, run_date, later_id, restored))
+        connection.execute(delete(before).where(before.c.load_id == load_id))
 
 
 def forget(connection: Connection, load_ids: Sequence[int]) -> None:
@@ -67,8 +79,21 @@ def forget(connection: Connection, load_ids: Sequence[int]) -> None:
         )
 
 
-def _upsert(dimension: Table, said: Table, before: Table, run_date: date, load_id: int) -> Insert:
-    """Make the statement for one dimension: a single one, so that the load's rows are ranked once."""
+def _upsert(
+    dimension: Table,
+    said: Table,
+    before: Table,
+    run_date: date,
+    load_id: int,
+    only: ColumnElement[bool] | None = None,
+) -> Insert:
+    """Make the statement for one dimension: a single one, so that the load's rows are ranked once.
+
+    Parameters
+    ----------
+    only
+        Which rows of `said` count; all of the load's by default.
+    """
     key, names = dimension.info["key"], [c.name for c in attributes(dimension)]
     order = (
         said.c.version.desc().nulls_last(),
@@ -76,7 +101,8 @@ def _upsert(dimension: Table, said: Table, before: Table, run_date: date, load_i
         said.c.source_position.desc(),
     )
     place = func.row_number().over(partition_by=[said.c[k] for k in key], order_by=order)
-    ranked = select(said, place.label("place")).where(said.c.load_id == load_id).subquery()
+    counts = true() if only is None else only
+    ranked = select(said, place.label("place")).where(said.c.load_id == load_id, counts).subquery()
     says_any = or_(false(), *(ranked.c[name].is_not(None) for name in names))
     this = literal(run_date)
     rows = (
@@ -134,7 +160,7 @@ def _overwrites(had: Columns, given: Columns) -> ColumnElement[bool]:
     )
 
 
-def _restore(dimension: Table, before: Table, load_id: int) -> Delete:
+def _put_back(dimension: Table, before: Table, load_id: int) -> Delete:
     """Make the statement for one dimension; its parts see the same rows, and each row is written by one of them."""
     key = dimension.info["key"]
     mine = before.alias("mine")
@@ -155,11 +181,18 @@ def _restore(dimension: Table, before: Table, load_id: int) -> Delete:
     handed_on = update(before).where(before.c.turn == kept.c.next_turn).values(stood)
     put_back = update(dimension).where(untouched, kept.c.first_seen.is_not(None)).values(stood)
     taken_out = delete(dimension).where(untouched, kept.c.first_seen.is_(None))
-    return (
-        delete(before)
-        .where(before.c.load_id == load_id)
-        .add_cte(handed_on.cte("handed_on"), put_back.cte("put_back"), taken_out.cte("taken_out"))
+    return taken_out.add_cte(handed_on.cte("handed_on"), put_back.cte("put_back"))
+
+
+def _restored(said: Table, before: Table, load_id: int, latest: int) -> ColumnElement[bool]:
+    """Say of what was said that its row was put back: the load's publish was the last to write it, up to a turn."""
+    mine, later = before.alias("mine"), before.alias("later")
+    key = before.info["key"]
+    written = select(later).where(
+        _same_key(later, mine, key), later.c.turn > mine.c.turn, later.c.turn <= latest
     )
+    mine_alone = mine.c.load_id == load_id, _same_key(mine, said, key), ~written.exists()
+    return select(mine).where(*mine_alone).exists()
 
 
 def _same_key(one: FromClause, other: FromClause, key: Sequence[str]) -> ColumnElement[bool]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Select,
+    case,
     cast,
     extract,
     func,
@@ -26,6 +27,7 @@ from orders_dask.contract.tables import (
     fact_order_line,
     installed,
     load_file,
+    load_part,
     load_run,
     rejected_record,
 )
@@ -114,6 +116,12 @@ def installation(engine: Engine) -> str:
         return str(connection.scalar(select(installed.c.installation)))
 
 
+def loaded_parts(engine: Engine, load_id: int) -> set[str]:
+    """Name the parts that were copied into a load."""
+    with engine.connect() as connection:
+        return {*connection.scalars(select(load_part.c.part).where(load_part.c.load_id == load_id))}
+
+
 def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
     def total(fact: Any, entry: str) -> ColumnElement[int]:
         # sum(bigint) is numeric, which would come back as Decimal
@@ -158,7 +166,7 @@ class RejectedRecord:
     raw, mended
         The text as it stood, and as people mended it since; None where there is none.
     replayed_in, replay_result
-        The load that last read it again, if it came to one, and what became of it.
+        The load that last read it again, if it came to one, and what became of it, if that load was published.
     """
 
     run_date: date
@@ -199,13 +207,18 @@ def rejects(
         Only those of this run date, only those with this code; all by default.
     """
     r = rejected_record.c
+    replayed = load_run.alias()
+    # A replay writes down what becomes of the records before it publishes, and may be taken back.
+    stands = r.replayed_in.is_(None) | replayed.c.status.in_(("published", "replaced"))
+    result = case((stands, r.replay_result))
     query: Select[Any] = (
         select(
             *(load_run.c.run_date, r.load_id, r.file_id, load_file.c.name, r.position, r.path),
-            *(r.code, r.message, r.raw, r.mended, r.replayed_in, r.replay_result),
+            *(r.code, r.message, r.raw, r.mended, r.replayed_in, result),
         )
         .join_from(rejected_record, load_run, load_run.c.load_id == r.load_id)
         .join(load_file, load_file.c.file_id == r.file_id)
+        .join(replayed, replayed.c.load_id == r.replayed_in, isouter=True)
         .where(r.load_id.in_(_telling()))
         .order_by(load_run.c.run_date, r.file_id, r.position, r.path)
     )

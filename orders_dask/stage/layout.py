@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from datetime import date
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
+from fsspec import AbstractFileSystem
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
 from orders_dask.contract.tables import CONTRACT, FACTS, book_column
@@ -66,6 +67,16 @@ def replay_url(stage_url: str, run_date: date, identity: str, zone: str) -> str:
 def _named(stage_url: str, run_date: date, identity: Sequence[object]) -> str:
     name = sha256(json.dumps(identity).encode()).hexdigest()[:32]
     return f"{run_date_folder(stage_url, run_date)}/part={name}"
+
+
+def recorded(fs: AbstractFileSystem, path: str) -> dict[str, Any] | None:
+    """Read what is recorded in JSON at a path; None where it isn't whole, as a full disk leaves it."""
+    content: bytes = fs.cat_file(path)
+    try:
+        record: dict[str, Any] = json.loads(content)
+    except ValueError:
+        return None
+    return record
 
 
 def empty_table(table: str) -> pa.Table:

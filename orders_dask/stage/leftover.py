@@ -8,17 +8,18 @@ A part is kept while a kept manifest names it, or as long as it is young: its ag
 from __future__ import annotations
 
 import io
-import json
-import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 
 from orders_dask.contract.tables import rejected_record
 from orders_dask.errors import SourceChanged
@@ -29,12 +30,16 @@ from orders_dask.stage.layout import (
     REJECTED_SCHEMA,
     REPLAYED,
     REPLAYED_SCHEMA,
+    recorded,
     run_date_folder,
 )
+from orders_dask.stage.manifest import NAME
 from orders_dask.stage.parts import CODEC, find_part, row_groups, write_record
 from orders_dask.stage.record import Part, StagedFile
 
-_MANIFEST: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
+AT_ONCE: Final = 16
+"""Objects that are removed at once: it is latency that counts."""
+
 _TEXTS: Final = {REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
 """Tables of a part with texts of the dump: as they stood, and in sentences that may quote them."""
 _RAW: Final = rejected_record.c.raw.name
@@ -100,8 +105,15 @@ def run_dates(stage_url: str) -> list[date]:
         fs, path = filesystem(stage_url)
         fs.invalidate_cache()
         folders = fs.ls(path, detail=False) if fs.exists(path) else []
-    found = (re.search(r"/run_date=(\d{4}-\d\d-\d\d)$", folder) for folder in folders)
-    return sorted(date.fromisoformat(match[1]) for match in found if match)
+    return sorted(filter(None, map(_run_date, folders)))
+
+
+def _run_date(folder: str) -> date | None:
+    named = folder.rpartition("/run_date=")[2]
+    try:
+        return date.fromisoformat(named)
+    except ValueError:  # somebody else's
+        return None
 
 
 def leftover(
@@ -150,17 +162,23 @@ def leftover(
 
 
 def remove(stage_url: str, found: Leftover) -> None:
-    """Remove the objects, many a request, and the texts, by writing objects anew: their parts stay as usable as before.
+    """Remove the objects, and the texts by writing objects anew: their parts stay as usable as before.
 
     The records of parts go before what they tell of. Where this ends half-way, the next look finds the rest.
     """
     with reaching(stage_url):
         fs, _ = filesystem(stage_url)
-        for paths in (found.first, found.rest):
-            if paths:
-                fs.rm(list(paths))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for paths in (found.first, found.rest):
+                list(pool.map(partial(_remove, fs), paths))
     for part in found.texts:
         _forget_texts(part)
+
+
+def _remove(fs: AbstractFileSystem, path: str) -> None:
+    # One by one: what takes several takes their names as patterns, and some names are somebody else's.
+    with suppress(FileNotFoundError):  # another prune removed it since it was listed
+        fs.rm_file(path)
 
 
 def _listed(stage_url: str, run_date: date) -> tuple[list[_Object], Mapping[str, list[_Object]]]:
@@ -176,13 +194,13 @@ def _listed(stage_url: str, run_date: date) -> tuple[list[_Object], Mapping[str,
             top, _, below = name.removeprefix(f"{path}/").partition("/")
             if below and top.startswith("part="):
                 parts[top].append(found)
-            elif _MANIFEST.fullmatch(top):
+            elif NAME.fullmatch(top):
                 manifests.append(found)
     return manifests, parts
 
 
 def _is_over(manifest: _Object, gone: Gone) -> bool:
-    match = _MANIFEST.fullmatch(manifest.path.rpartition("/")[2])
+    match = NAME.fullmatch(manifest.path.rpartition("/")[2])
     assert match, manifest.path
     return match["installation"] == gone.installation and int(match["load"]) in gone.loads
 
@@ -194,7 +212,8 @@ def _named(stage_url: str, manifests: list[_Object]) -> set[str]:
         fs, _ = filesystem(stage_url)
         for manifest in manifests:
             with suppress(FileNotFoundError):  # another prune removed it since it was listed
-                named.update(json.loads(fs.cat_file(manifest.path))["parts"])
+                record = recorded(fs, manifest.path)
+                named.update(record["parts"] if record else ())
     return named
 
 

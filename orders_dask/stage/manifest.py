@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from typing import Final
 
 from orders_dask.errors import SourceMissing
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import run_date_folder
+from orders_dask.stage.layout import recorded, run_date_folder
+
+NAME: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
+"""Names of manifests: when they were written, the load, and whose ledger it is in."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,23 @@ def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
         fs.pipe_file(path, json.dumps(asdict(manifest)).encode())
 
 
-def manifest_of(stage_url: str, run_date: date, installation: str, load_id: int) -> Manifest | None:
-    """Read the manifest of a load, or give None where it is gone."""
-    url = run_date_folder(stage_url, run_date)
-    with reaching(url):
-        fs, path = filesystem(url)
-        fs.invalidate_cache()
-        found = fs.glob(f"{path}/manifest-*-{load_id}-{installation}.json")
-        # The latest: a ledger that was restored from a backup gives its ids again.
-        return Manifest(**json.loads(fs.cat_file(max(found)))) if found else None
+def manifest_of(
+    stage_url: str, run_date: date, installation: str, load_id: int, parts: Collection[str]
+) -> Manifest | None:
+    """Read the manifest of a load, or give None where it is gone.
+
+    Parameters
+    ----------
+    parts
+        Names of the load's parts in the ledger: a copy of the database has the same installation and goes on with the
+        same ids, and so has one that was restored.
+    """
+
+    def wanted(name: re.Match[str]) -> bool:
+        return name["installation"] == installation and int(name["load"]) == load_id
+
+    found = _manifests(stage_url, run_date, wanted)
+    return next((each for each in found if {*each.parts} == {*parts}), None)
 
 
 def latest_manifest(stage_url: str, run_date: date) -> Manifest:
@@ -64,13 +78,26 @@ def latest_manifest(stage_url: str, run_date: date) -> Manifest:
     ServiceUnavailable
         The stage can't be reached.
     """
+    for manifest in _manifests(stage_url, run_date, lambda name: True):
+        return manifest
+    raise SourceMissing(
+        f"Nothing is staged for {run_date} at {stage_url}: run `orders-dask run --run-date {run_date}` first."
+    )
+
+
+def _manifests(
+    stage_url: str, run_date: date, wanted: Callable[[re.Match[str]], bool]
+) -> Iterator[Manifest]:
+    """Read the manifests of a run date whose names are wanted, the latest first."""
     url = run_date_folder(stage_url, run_date)
     with reaching(url):
         fs, path = filesystem(url)
         fs.invalidate_cache()
-        found = sorted(fs.glob(f"{path}/manifest-*.json"))
-        if found:
-            return Manifest(**json.loads(fs.cat_file(found[-1])))
-    raise SourceMissing(
-        f"Nothing is staged for {run_date} at {stage_url}: run `orders-dask run --run-date {run_date}` first."
-    )
+        try:
+            listed = fs.ls(path, detail=False)
+        except FileNotFoundError:
+            return
+        for file in sorted(listed, reverse=True):
+            name = NAME.fullmatch(file.rpartition("/")[2])
+            if name and wanted(name) and (record := recorded(fs, file)):
+                yield Manifest(**record)

@@ -24,7 +24,7 @@ from orders_dask.contract.findings import Issue
 from orders_dask.contract.tables import FACTS
 from orders_dask.errors import SourceChanged
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import RECORD, empty_table
+from orders_dask.stage.layout import RECORD, empty_table, recorded
 from orders_dask.stage.record import Part, StagedFile
 
 FLUSH: Final = 64 << 20
@@ -47,8 +47,10 @@ def find_part(url: str) -> Part | None:
     try:
         with reaching(url):
             fs, path = filesystem(f"{url}/{RECORD}")
-            record = json.loads(fs.cat_file(path))
+            record = recorded(fs, path)
     except FileNotFoundError:
+        return None
+    if record is None:
         return None
     files = [_staged_file(file) for file in record.pop("files")]
     return Part(url, files=files, **record)

@@ -32,16 +32,13 @@ class Model:
 
     published: dict[date, list[Loaded]] = field(default_factory=dict)
     written: dict[Key, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    turns: list[int] = field(default_factory=list)
 
     def publish(self, load: Loaded) -> None:
         self.published.setdefault(load.run_date, []).append(load)
-        for dimension in DIMENSIONS:
-            names = [c.name for c in attributes(dimension)]
-            said: dict[Key, Row] = {}
-            for row in sorted(load.rows(dimension.name), key=_version):
-                said[(dimension.name, *(row[k] for k in dimension.info["key"]))] = row
-            for key, row in said.items():
-                self._write(key, load, {name: row.get(name) for name in names})
+        self.turns.append(load.load_id)
+        for key, given in _said(load).items():
+            self._write(key, load, given)
 
     def _write(self, key: Key, load: Loaded, given: dict[str, Any]) -> None:
         states = self.written.setdefault(key, [])
@@ -60,8 +57,15 @@ class Model:
 
     def roll_back(self, run_date: date) -> None:
         gone = self.published[run_date].pop()
+        turn = self.turns.index(gone.load_id)
+        later = [load for load in self.seen().values() if self.turns.index(load.load_id) > turn]
+        later.sort(key=lambda load: self.turns.index(load.load_id))
         for key, states in list(self.written.items()):
             self.written[key] = [state for state in states if state[0] != gone.load_id]
+            if states and states[-1][0] == gone.load_id:
+                for load in later:
+                    if key in _said(load):
+                        self._write(key, load, _said(load)[key])
 
     def drop(self, run_date: date) -> None:
         del self.published[run_date]
@@ -86,6 +90,17 @@ class Model:
             for key, row in rows.items()
             if key[0] == name
         }
+
+
+def _said(load: Loaded) -> dict[Key, dict[str, Any]]:
+    """Give the attributes that a load gives each key of each dimension."""
+    said: dict[Key, dict[str, Any]] = {}
+    for dimension in DIMENSIONS:
+        names = [c.name for c in attributes(dimension)]
+        for row in sorted(load.rows(dimension.name), key=_version):
+            key = (dimension.name, *(row[k] for k in dimension.info["key"]))
+            said[key] = {name: row.get(name) for name in names}
+    return said
 
 
 def _version(row: Row) -> tuple[datetime, int]:

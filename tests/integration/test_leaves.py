@@ -41,6 +41,14 @@ def test_the_last_day_of_the_calendar_has_a_leaf(warehouse: Engine, query: Query
     assert query("select run_date, order_id from orders.fact_order") == [(last, 1)]
 
 
+def test_a_leaf_that_was_made_by_hand_is_as_good(warehouse: Engine, query: Query) -> None:
+    with warehouse.begin() as connection:
+        for _ in range(2):
+            connection.execute(text("select orders_store.make_leaf('2017-11-01')"))
+    published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+    assert query("select order_id from orders.fact_order") == [(1,)]
+
+
 def test_a_leaf_that_is_to_be_freed_is_kept_by_a_load_into_it(
     warehouse: Engine, owner: Engine, query: Query
 ) -> None:

@@ -17,15 +17,16 @@ from distributed import Client
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
-from orders_dask import prune, replay, rollback, run
+from orders_dask import diff, prune, replay, rollback, run
 from orders_dask.cli import app
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.tables import FACTS
 from orders_dask.errors import DataRefused, NotKept
 from orders_dask.load.connect import engine
-from orders_dask.load.report import rejects
+from orders_dask.load.report import installation, rejects
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
+from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from tests.integration.test_run import lines, order
 
 DAY = date(2026, 10, 1)
@@ -373,6 +374,60 @@ def test_a_later_load_that_was_refused_has_to_be_run_again(
         run(DAY, settings=settings, client=client)
     with pytest.raises(NotKept, match=r"was refused as a whole.*orders-dask run"):
         replay(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", lines(order(1), "oops"))
+    assert replay(DAY, settings=settings, client=client).still == {"invalid_json": 1}, "put back"
+
+
+def test_a_replay_or_diff_that_is_refused_hides_nothing_and_bars_nothing(
+    client: Client, settings: Settings, put: Put, mend: Mend, orders: Callable[[], Any]
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, "[" * 9))
+    tolerant = settings.model_copy(update={"allow_unreadable": True})
+    run(DAY, settings=tolerant, client=client)
+    shown = [(r.load_id, r.position) for r in rejects(engine(settings))]
+    mend(2, json.dumps(order(7)))
+    with pytest.raises(DataRefused):
+        replay(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", lines(order(1), *["oops"] * 20))
+    with pytest.raises(DataRefused):
+        diff(DAY, settings=settings, client=client)
+    assert [(r.load_id, r.position) for r in rejects(engine(settings))] == shown
+    assert replay(DAY, settings=tolerant, client=client).taken_in == 1
+    assert [order_id for order_id, *_ in orders()] == [1, 7]
+
+
+def test_the_parts_are_those_of_the_ledger_whoever_wrote_a_manifest_for_them(
+    client: Client,
+    settings: Settings,
+    warehouse: Engine,
+    put: Put,
+    mend: Mend,
+    orders: Callable[[], Any],
+) -> None:
+    """A copy of the database has the same installation, and goes on with the same ids of loads."""
+    put("dump/a.ndjson", lines(order(900)))
+    run(DAY, settings=settings, client=client)
+    [others] = latest_manifest(settings.stage_url, DAY).parts
+    put("dump/a.ndjson", lines(order(1), NO_ID))
+    load_id = run(DAY, settings=settings, client=client).load_id
+    assert load_id
+    copied = Manifest(installation(warehouse), load_id, [others], {})
+    write_manifest(settings.stage_url, DAY, copied)
+    mend(2, json.dumps(order(7)))
+    assert replay(DAY, settings=settings, client=client).taken_in == 1
+    assert [order_id for order_id, *_ in orders()] == [1, 7]
+
+
+def test_a_replay_that_was_taken_back_is_not_told_as_standing(
+    client: Client, settings: Settings, put: Put, mend: Mend
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID))
+    run(DAY, settings=settings, client=client)
+    mend(2, json.dumps(order(7)))
+    replay(DAY, settings=settings, client=client)
+    rollback(DAY, settings=settings)
+    [record] = rejects(engine(settings))
+    assert (record.position, record.replay_result) == (2, None)
 
 
 # The commands.

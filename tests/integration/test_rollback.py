@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Integer, Text, column, func, select, table, text
 
 import orders_dask
-from orders_dask.errors import NotKept, RunDateHeld, Undecided
+from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable, Undecided
 from orders_dask.load import dimensions, gate, ledger
 from orders_dask.load.locks import Lock
 from orders_dask.settings import Settings
@@ -88,6 +88,22 @@ def test_what_a_later_publish_wrote_stays_also_when_that_one_is_kept_no_more(
     assert query(CUSTOMERS) == [(1, "last@x", DAY, NEXT)]
 
 
+def test_what_is_still_published_is_said_again_of_rows_that_are_put_back(
+    warehouse: Engine, query: Query
+) -> None:
+    last = NEXT + timedelta(days=1)
+    published(warehouse, DAY, said(5, "first@x"))
+    published(warehouse, last, said(5, "last@x"))
+    published(warehouse, NEXT, said(5, "next@x"))  # the row says more already, and stays as it is
+    assert query(CUSTOMERS) == [(5, "last@x", DAY, last)]
+    orders_dask.rollback(last)
+    assert query(CUSTOMERS) == [(5, "next@x", DAY, NEXT)]
+    orders_dask.rollback(DAY)
+    assert query(CUSTOMERS) == [(5, "next@x", DAY, NEXT)], "a published order names this customer"
+    orders_dask.rollback(NEXT)
+    assert query(CUSTOMERS) == []
+
+
 def test_versions_are_current_again_as_they_were(warehouse: Engine, query: Query) -> None:
     current = "select run_date from orders.order_current where order_id = 1"
     published(warehouse, DAY, said(1, "a@x", second=5))
@@ -123,16 +139,32 @@ def test_a_rollback_that_is_killed_did_nothing(warehouse: Engine, query: Query) 
     with warehouse.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute(text("lock table orders_store.order_superseded in share mode"))
         rolling_back = pool.submit(orders_dask.rollback, DAY)
-        terminate_who_waits(warehouse)
+        to_who_waits(warehouse, "pg_terminate_backend")
         with pytest.raises(Undecided, match="whether it is still published before you"):
             rolling_back.result(30)
     assert [query(CUSTOMERS), query("select * from orders_store.published")] == stands
 
 
-def terminate_who_waits(database: Engine) -> None:
-    waiting = text(
-        "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0"
+def test_a_rollback_that_is_cancelled_says_so_and_is_not_undecided(
+    warehouse: Engine, query: Query
+) -> None:
+    load_id = published(warehouse, DAY, said(1, "a@x"))
+    with warehouse.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
+        rolling_back = pool.submit(orders_dask.rollback, DAY)
+        to_who_waits(warehouse, "pg_cancel_backend")
+        with pytest.raises(ServiceUnavailable, match="broke off"):
+            rolling_back.result(30)
+    assert query("select load_id from orders_store.published") == [(load_id,)]
+
+
+def to_who_waits(database: Engine, do: str) -> None:
+    """Do something to the session that waits for another, as soon as there is one."""
+    activity = table("pg_stat_activity", column("pid", Integer), column("datname", Text))
+    pid = activity.c.pid
+    waiting = select(getattr(func, do)(pid)).where(
+        activity.c.datname == func.current_database(),
+        func.cardinality(func.pg_blocking_pids(pid)) > 0,
     )
     with database.connect() as connection:
         while not connection.scalar(waiting):

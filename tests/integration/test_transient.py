@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import date
@@ -14,7 +15,7 @@ from psycopg2 import sql
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from orders_dask.errors import LeaseLost, ServiceUnavailable
+from orders_dask.errors import LeaseLost, ServiceUnavailable, SettingsError
 from orders_dask.load import ledger
 from orders_dask.load.connect import engine
 from orders_dask.load.publish import publish
@@ -41,6 +42,33 @@ def test_what_may_pass_is_a_service_that_is_unavailable(settings: Settings, code
 def test_a_fault_of_ours_stays_one(settings: Settings, code: str) -> None:
     with engine(settings).connect() as connection, pytest.raises(DBAPIError):
         connection.execute(text(_RAISE.format(code)))
+
+
+def test_a_database_that_may_not_be_written_is_told_as_that(settings: Settings) -> None:
+    with engine(settings).connect() as connection:
+        connection.execute(text("set transaction read only"))
+        with pytest.raises(SettingsError, match="name a primary server"):
+            connection.execute(text("create table orders_store.there_is_none ()"))
+
+
+def test_timeouts_that_a_database_sets_end_no_session_of_ours(
+    settings: Settings, database: str
+) -> None:
+    timeouts = ("statement", "lock", "idle_in_transaction_session", "idle_session", "transaction")
+    with closing(psycopg2.connect(database)) as owner:
+        owner.autocommit = True
+        for timeout in timeouts:
+            statement = sql.SQL("alter database {} set {} = '100ms'").format(
+                sql.Identifier(settings.pgsql_database), sql.Identifier(f"{timeout}_timeout")
+            )
+            owner.cursor().execute(statement)
+    with engine(settings).connect() as connection:
+        assert connection.scalar(text("select 1 from pg_sleep(0.3)")) == 1
+        time.sleep(0.3)
+        assert connection.scalar(text("select 2")) == 2
+        connection.rollback()
+        time.sleep(0.3)
+        assert connection.scalar(text("select 3")) == 3
 
 
 def test_a_server_without_a_free_connection_is_waited_for(

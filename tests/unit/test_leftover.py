@@ -12,10 +12,10 @@ import pytest
 
 from orders_dask.contract.arrow import key_schema, staged_schemas
 from orders_dask.contract.tables import FACTS
-from orders_dask.errors import SourceChanged
+from orders_dask.errors import SourceChanged, SourceMissing
 from orders_dask.stage.layout import KEYS, RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
 from orders_dask.stage.leftover import Gone, Leftover, leftover, remove, run_dates
-from orders_dask.stage.manifest import Manifest, write_manifest
+from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part, read_table, use_part, write_part
 from orders_dask.stage.record import Part, StagedFile
 
@@ -133,6 +133,45 @@ def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
     remove(url, look(url))
     with pytest.raises(SourceChanged, match="was removed or written anew while it was read"):
         read_table(part, REJECTED)
+
+
+def test_what_a_full_disk_left_half_written_names_nothing_and_is_written_anew(
+    url: str, folder: Path
+) -> None:
+    part = write(url, "half")
+    (folder / "part=half" / RECORD).write_text("")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=half"], {}))
+    [empty] = folder.glob("manifest-*")
+    empty.write_text('{"parts": [')
+    assert find_part(part.url) is None
+    with pytest.raises(SourceMissing):
+        latest_manifest(url, DAY)
+    age(folder, 40)
+    remove(url, look(url))
+    assert names(folder) == set()
+    assert find_part(write(url, "half").url)
+
+
+def test_names_that_are_somebody_elses_or_patterns_harm_nothing(url: str, folder: Path) -> None:
+    write(url, "kept")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=kept"], {}))
+    (folder / "part=*").mkdir()
+    (folder / "part=*" / RECORD).write_text("{}")
+    for foreign in ("run_date=2026-99-99", "run_date=", "else"):
+        (folder.parent / foreign).mkdir()
+    age(folder, 40)
+    assert run_dates(url) == [DAY]
+    found = look(url)
+    for _ in range(2):
+        remove(url, found)  # two prunes that listed the same
+    assert names(folder) == {"part=kept"}
+
+
+def test_manifests_are_found_where_the_stage_has_brackets_in_its_name(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/stage[1]"
+    write(url, "one")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=one"], {}))
+    assert latest_manifest(url, DAY).load_id == 17
 
 
 def test_texts_go_from_parts_that_stay(url: str, folder: Path) -> None:
