@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,3 +37,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("chaos")
     for name, outcome, properties in sorted(told, key=lambda each: each[0]):
         terminalreporter.write_line(f"{name}: {properties.get(STORY, outcome)}")
+    strikes = Counter(
+        name.rpartition("-")[2].rstrip("]") for name, *_ in told if "struck_anywhere" in name
+    )
+    if strikes:
+        each = ", ".join(f"{strike} {times}" for strike, times in sorted(strikes.items()))
+        terminalreporter.write_line(f"struck {strikes.total()} times: {each}")
