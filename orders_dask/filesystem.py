@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,11 +14,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from s3fs.utils import FileExpired
 
-from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged
-from orders_dask.extract.records import MIB, SourceFile
-
-READ_AHEAD: Final = 4 * MIB
-"""Bytes of a ranged read: some 50 ms of transfer from S3, well above the latency of a request."""
+from orders_dask.errors import ServiceUnavailable, SettingsError
 
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
     # A listing is what the store says now, never what it said to this process before.
@@ -88,83 +83,3 @@ def _told(url: str, reason: str) -> str:
         f"{endpoint} doesn't give bucket {bucket} ({reason}): check AWS_ENDPOINT_URL_S3, the AWS credentials and "
         "that they may list and read the bucket, then run it again."
     )
-
-
-def etag(details: Mapping[str, Any]) -> str:
-    """Give what changes when a file's content does: its ETag, elsewhere its size and time of change.
-
-    Parameters
-    ----------
-    details
-        What fsspec's ``info`` or a listing says of the file.
-    """
-    tag = str(details.get("ETag") or "").strip('"')
-    changed = details.get("mtime", details.get("created"))
-    return tag or f"{details['size']}-{changed}"
-
-
-@contextmanager
-def opened(file: SourceFile, ahead: int = READ_AHEAD) -> Iterator[BinaryIO]:
-    """Open the object of `file` for reading and seeking, in the memory of one ranged read.
-
-    Parameters
-    ----------
-    file
-        The file, as listed.
-    ahead
-        Bytes that are read at once, at least.
-
-    Raises
-    ------
-    SourceChanged
-        The object is not the one that was listed; also while it is read.
-    ServiceUnavailable
-        The store can't be reached; also while it is read.
-    """
-    with _unchanged(file):
-        fs, path = filesystem(file.url)
-        raw = fs.open(path, "rb", cache_type="none")
-        if etag(getattr(raw, "details", None) or fs.info(path)) != file.etag:
-            raise FileExpired(file.url, file.etag)
-    with raw, io.BufferedReader(_Object(raw, file), ahead) as stream:
-        yield cast(BinaryIO, stream)
-
-
-@contextmanager
-def _unchanged(file: SourceFile) -> Iterator[None]:
-    try:
-        with reaching(file.url):
-            yield
-    except (FileNotFoundError, FileExpired) as error:
-        raise SourceChanged(
-            f"{file.url} changed between its listing and its reading: run the date again."
-        ) from error
-
-
-class _Object(io.RawIOBase):
-    """The bytes of an object. What goes wrong in reading them is never taken for a fault of theirs.
-
-    An ``io`` class, so that ``zipfile`` can read from it: only ranges that are wanted travel.
-    """
-
-    def __init__(self, file: Any, source: SourceFile) -> None:
-        self._file = file
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def readinto(self, buffer: Any, /) -> int:
-        with _unchanged(self._source):
-            content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)

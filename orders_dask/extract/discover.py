@@ -16,9 +16,10 @@ from fsspec.utils import glob_translate
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.archives import is_compressed, is_zip, members
 from orders_dask.extract.lines import sniffed, unmarked
+from orders_dask.extract.objects import etag, opened
 from orders_dask.extract.records import MIB, SourceFile, Split, Unreadable
 from orders_dask.extract.text import member_file
-from orders_dask.filesystem import etag, filesystem, opened, reaching
+from orders_dask.filesystem import filesystem, reaching
 from orders_dask.settings import STAGE_FOLDER
 
 __all__ = ["SourceFile", "Split", "discover", "filesystem"]

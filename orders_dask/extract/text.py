@@ -10,8 +10,8 @@ from typing import BinaryIO
 from orders_dask.extract.archives import is_zip, member, members, plain
 from orders_dask.extract.documents import documents, elements
 from orders_dask.extract.lines import lines, lines_within, sniffed, unmarked
+from orders_dask.extract.objects import opened
 from orders_dask.extract.records import BLOCK, Records, SourceFile, Split, Unreadable
-from orders_dask.filesystem import opened
 
 __all__ = ["Records", "SourceFile", "Split", "Unreadable", "elements", "texts"]
 

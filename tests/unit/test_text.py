@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from orders_dask.errors import ServiceUnavailable, SourceChanged
 from orders_dask.extract import lines as line_module
 from orders_dask.extract.lines import lines, lines_within, newline_delimited
+from orders_dask.extract.objects import etag
 from orders_dask.extract.records import MAX_RECORD, MIB, Records, SourceFile, Split, Unreadable
 from orders_dask.extract.text import texts
-from orders_dask.filesystem import etag, filesystem
+from orders_dask.filesystem import filesystem
 
 LINES = b'{"id": 1}\n{"id": 2}\n{"id": 3}\n'
 
