@@ -107,9 +107,9 @@ class ReplayResult:
     run_date
         The date of the dump.
     taken_in
-        Number of records that are orders now.
+        Number of records that are orders now, and of children that their orders have now.
     lost
-        Number of those that another version of their order replaces inside the run date.
+        Number of those whose order another version of it replaces inside the run date.
     still
         Number of records that are rejected still, by code, or by the reason why they can't be read again.
     standing

@@ -97,7 +97,7 @@ def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
         (
             *(file, r.position, r.path, r.code, r.message),
             *(r.counts.get(fact.name, 0) for fact in FACTS),
-            r.raw,
+            *(r.raw, r.of_order),
         )
         for r in rejected
     ]
@@ -130,7 +130,8 @@ def read_again(stage_url: str, run_date: date, load_id: int, code: str | None, z
 def replayed(blocks: Iterable[ReadAgain]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
     """Normalise records that were read again: what each block changes in the books of its file, and its staged tables.
 
-    The records have their positions in the whole file and were counted there before: the block itself has none.
+    The records have their positions in the whole file and were counted there before: the block itself has none. An
+    order that stood without some children counts as read once more: what stood of it loses to it.
     """
     blocks, same = tee(blocks)
     orders = 0
@@ -142,6 +143,7 @@ def replayed(blocks: Iterable[ReadAgain]) -> Iterator[tuple[StagedFile, dict[str
                 positions=0,
                 read={fact: n - block.before.get(fact, 0) for fact, n in file.read.items()},
                 rejected={fact: n - block.before.get(fact, 0) for fact, n in file.rejected.items()},
+                lines_rejected=file.lines_rejected - block.lines_before,
             ),
             {**tables, REPLAYED: _replayed_table(block.verdicts, orders)},
         )
@@ -150,8 +152,8 @@ def replayed(blocks: Iterable[ReadAgain]) -> Iterator[tuple[StagedFile, dict[str
 
 def _replayed_table(verdicts: Sequence[Verdict], first_row: int) -> pa.Table:
     rows = [
-        (*verdict, None if verdict.order_id is None else row)
-        for row, verdict in enumerate(verdicts, first_row)
+        verdict._replace(row=None if verdict.row is None else first_row + verdict.row)
+        for verdict in verdicts
     ]
     schema = REPLAYED_SCHEMA
     columns = zip(*rows, strict=True)
@@ -175,16 +177,19 @@ def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list
         For the index of each part that has losers: their order rows.
     """
     tables = read_tables([placed.part for placed in parts], KEYS)
-    keys = [
-        _in_range(_keys(placed, table), index, ranges, number)
-        for index, (placed, table) in enumerate(zip(parts, tables, strict=True))
-    ]
-    lost = losers(pa.concat_tables(keys)).group_by(PART).aggregate([(ORDER_ROW, "list")])
+    keys, again = [], []
+    for index, (placed, table) in enumerate(zip(parts, tables, strict=True)):
+        of_part = _keys(placed, table)
+        of_part = of_part.append_column(PART, pa.repeat(pa.scalar(index, pa.int64()), len(of_part)))
+        keys.append(_in_range(of_part, ranges, number))
+        if placed.part.rows.get(REPLAYED):
+            again.append(of_part)
+    lost = losers(pa.concat_tables(keys), pa.concat_tables(again) if again else None)
+    lost = lost.group_by(PART).aggregate([(ORDER_ROW, "list")])
     return dict(zip(lost[PART].to_pylist(), lost[f"{ORDER_ROW}_list"].to_pylist(), strict=True))
 
 
-def _in_range(keys: pa.Table, index: int, ranges: int, number: int) -> pa.Table:
-    keys = keys.append_column(PART, pa.repeat(pa.scalar(index, pa.int64()), keys.num_rows))
+def _in_range(keys: pa.Table, ranges: int, number: int) -> pa.Table:
     if ranges == 1:
         return keys
     order_id = keys[ORDER_ID]

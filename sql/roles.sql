@@ -84,7 +84,7 @@ grant select, insert, update (
 ) on orders_ops.load_run to orders_loader;
 grant select, insert, update on orders_ops.load_file to orders_loader;
 grant select, insert, update (rows, seconds), delete on orders_ops.load_part to orders_loader;
-grant select, insert, update (message, raw, mended, replayed_in, replay_result) on orders_ops.rejected_record to orders_loader;
+grant select, insert, update (message, raw, of_order, mended, replayed_in, replay_result) on orders_ops.rejected_record to orders_loader;
 grant select, insert, update (samples) on orders_ops.data_issue to orders_loader;
 
 -- The reader: the views work with their owner's rights, so storage and ledger stay closed. What the owner adds to the

@@ -26,6 +26,8 @@ class Rejected:
         The text as it stood, cleaned, cut at 64 KiB. A child's is written again from its values.
     counts
         Records refused with it, itself included, by the name of their fact table.
+    of_order
+        The text of the order that stands without this child, as `raw`; only on the first refused child of each order.
     """
 
     position: int
@@ -34,11 +36,12 @@ class Rejected:
     message: str
     raw: str
     counts: Mapping[str, int]
+    of_order: str | None = None
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A rejected record as the ledger kept it.
+    """A rejected record as the ledger kept it, or an order that stands without children which were rejected.
 
     Attributes
     ----------
@@ -53,7 +56,12 @@ class Kept:
     text
         The whole text, as it stood or as it was mended.
     counts
-        Records that were refused with it, itself included, by the name of their fact table.
+        Records that were refused with it, itself included, by the name of their fact table; of an order that stands,
+        those that were refused of it.
+    children
+        Paths of the children that were refused of an order that stands; empty for a rejected record.
+    mended
+        People mended the text.
     """
 
     file_id: int
@@ -64,6 +72,8 @@ class Kept:
     code: str
     text: str
     counts: Mapping[str, int]
+    children: tuple[str, ...] = ()
+    mended: bool = False
 
 
 @dataclass(frozen=True)

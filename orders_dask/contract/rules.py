@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
@@ -149,7 +149,15 @@ def judge(
     except _TooMany:
         message = f"More than {MANY_CHILDREN:,} children of the order are rejected."
         return rejected(line, position, "bad_child_id", message, record)
-    return Repaired(_encode(order).encode() + b"\n", notes.issues(), notes.rejected)
+    return Repaired(
+        _encode(order).encode() + b"\n", notes.issues(), _with_order(notes.rejected, line)
+    )
+
+
+def _with_order(children: list[Rejected], line: bytes) -> list[Rejected]:
+    """Keep the text of the order with the first of its rejected children: only there, for they may be many."""
+    first = (replace(child, of_order=kept(line.removesuffix(b"\n"))) for child in children[:1])
+    return [*first, *children[1:]]
 
 
 MANY_CHILDREN: Final = 10_000

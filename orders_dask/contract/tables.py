@@ -44,7 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
-CONTRACT: Final = 3
+CONTRACT: Final = 4
 """Version of this contract: part of every stage part's identity. Raise it when a stored value or a table changes."""
 
 STORE: Final = "orders_store"
@@ -686,7 +686,16 @@ rejected_record = Table(
     ),
     Column("raw", TEXT, comment="The text as it stood, cut at 64 KiB; personal data"),
     Column(
-        "mended", TEXT, comment="The text as people mended it: a replay reads it instead of raw"
+        "of_order",
+        TEXT,
+        comment="The text of the order that a rejected child belongs to, cut at 64 KiB; on the first of its rejected "
+        "children; personal data",
+    ),
+    Column(
+        "mended",
+        TEXT,
+        comment="The text as people mended it, for a child that of its whole order: a replay reads it instead of raw "
+        "or of_order",
     ),
     Column("replayed_in", ID, comment="The load that last read it again"),
     Column("replay_result", TEXT, comment="What became of it there"),

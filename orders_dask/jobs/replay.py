@@ -53,16 +53,18 @@ def replay(
 
     After a fix of the contract, or of the records' texts (``orders_ops.rejected_record.mended``). They are read from
     the ledger and all else from the stage, so the dump may be gone. They take part as if they had always been good:
-    another version of the same order may win against them. The ledger says of each record what became of it. The new
-    load counts as the same files, so that a run of unchanged ones leaves it alone; one that is forced, or finds other
-    files, reads the files again and so without what was mended.
+    another version of the same order may win against them. Of a rejected child the whole order is read again, and takes
+    its former self's place; where neither its text was mended nor any of its rejected children is good now, it is left
+    alone. The ledger says of each record what became of it. The new load counts as the same files, so that a run of
+    unchanged ones leaves it alone; one that is forced, or finds other files, reads the files again and so without what
+    was mended.
 
     Parameters
     ----------
     run_date
         The date of the dump.
     code
-        Only records with this code; all by default.
+        Only records with this code, and orders with such a child; all by default.
     settings, client, listener
         As in :func:`orders_dask.run`.
 
@@ -100,16 +102,19 @@ class _Story:
     Attributes
     ----------
     taken
-        File and position of each that is an order now.
+        Number of those that are orders now, or children of one.
     lost
         Number of these that another version of their order replaces.
     still
         Number of those that are rejected still, by code or reason.
+    read
+        File and position of each order that was read.
     """
 
-    taken: list[tuple[int, int]]
+    taken: int
     lost: int
     still: Counter[str]
+    read: set[tuple[int, int]]
 
 
 def _replay(
@@ -145,7 +150,7 @@ def _replay(
         with ledger.hold(database, run_date) as lease, lease.transaction() as connection:
             story = _told(connection, standing.load_id, part, code, None, frozenset())
         stands = standing_result("up to date", standing, clock)
-    return ReplayResult(run_date, len(story.taken), story.lost, dict(story.still), stands)
+    return ReplayResult(run_date, story.taken, story.lost, dict(story.still), stands)
 
 
 def _replayable(work: Work, run_date: date) -> LoadStatus:
@@ -232,7 +237,7 @@ def _taken_in(
     """Write down what became of each record, and for the new load those that are still rejected."""
     with load.lease.transaction() as connection:
         story = _told(connection, standing.load_id, part, code, load.load_id, losers)
-        rejected.carry(connection, standing.load_id, story.taken, load.load_id)
+        rejected.carry(connection, standing.load_id, story.read, load.load_id)
     return story
 
 
@@ -246,15 +251,19 @@ def _told(
 ) -> _Story:
     """Write down what became of each record of a load that was asked for."""
     still = Counter(rejected.pass_over(connection, load_id, code, replayed_in))
-    story = _Story([], 0, still)
+    story = _Story(0, 0, still, set())
     for table in row_groups(part, REPLAYED) if part else ():
         for batch in table.to_batches(max_chunksize=TOLD_AT_ONCE):
             rows = batch.to_pylist()
-            results = [(r["file_id"], r["position"], _result(r, losers)) for r in rows]
+            results = [(r["file_id"], r["position"], r["path"], _result(r, losers)) for r in rows]
             rejected.tell(connection, load_id, results, replayed_in)
-            story.taken += ((r["file_id"], r["position"]) for r in rows if r["code"] is None)
+            good = [r for r in rows if r["code"] is None]
+            story.taken += len(good)
+            story.lost += sum(r[ORDER_ROW] in losers for r in good)
             story.still.update(r["code"] for r in rows if r["code"] is not None)
-            story.lost += sum(r[ORDER_ROW] in losers for r in rows)
+            story.read.update(
+                (r["file_id"], r["position"]) for r in rows if r[ORDER_ROW] is not None
+            )
     return story
 
 
@@ -264,4 +273,4 @@ def _result(verdict: dict[str, Any], losers: frozenset[int]) -> str:
         return f"still {verdict['code']}: {verdict['message']}"
     if verdict[ORDER_ROW] in losers:
         return f"lost to another version of order {verdict['order_id']}"
-    return f"taken in as order {verdict['order_id']}"
+    return f"taken in {'with' if verdict['path'] else 'as'} order {verdict['order_id']}"

@@ -205,13 +205,13 @@ def dates_with_texts(engine: Engine, before: datetime) -> Sequence[date]:
         return connection.scalars(query).all()
 
 
+_TEXTS: Final = rejected_record.c.raw, rejected_record.c.of_order, rejected_record.c.mended
 _FORGOTTEN: Final = {
-    rejected_record.c.raw: None,
-    rejected_record.c.mended: None,
+    **dict.fromkeys(_TEXTS),
     rejected_record.c.message: rejected_record.c.code,
     rejected_record.c.replay_result: None,
 }
-_HAS_TEXT: Final = rejected_record.c.raw.is_not(None) | rejected_record.c.mended.is_not(None)
+_HAS_TEXT: Final = or_(*(column.is_not(None) for column in _TEXTS))
 _HAS_SAMPLES: Final = func.jsonb_array_length(data_issue.c.samples) > 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Select,
     Text,
     and_,
     case,
@@ -32,7 +33,11 @@ from orders_dask.contract.tables import FACTS, book_column, installed, load_file
 from orders_dask.load.connect import without_nested_loops
 
 _R: Final = rejected_record.c
-_TEXT: Final = func.coalesce(_R.mended, _R.raw)
+
+# Of a record; the refused children of an order that stands count as one, for it is their order that is read again.
+_MENDED: Final = func.max(_R.mended)
+_KEPT: Final = func.max(case((_R.path == "", _R.raw), else_=_R.of_order))
+_TEXT: Final = func.coalesce(_MENDED, _KEPT)
 
 AT_ONCE: Final = 100
 """Records fetched at once: of each, up to 64 KiB are kept."""
@@ -50,69 +55,83 @@ class _Obstacle(NamedTuple):
 
 
 _MEND_FILE: Final = "mend the file and run the date again"
-_MEND: Final = f"set mended to the whole text, or {_MEND_FILE}"
+_MEND: Final = f"set mended to the whole text, of a child to that of its order, or {_MEND_FILE}"
 
 _OBSTACLES: Final = (
     _Obstacle(
-        _R.path != "",
-        "child of an order that stands",
-        f"the text of that order is not kept; {_MEND_FILE}",
-    ),
-    _Obstacle(
-        _R.code == "unreadable_file",
+        func.bool_or(_R.code == "unreadable_file"),
         "rest of a file that can't be read",
         f"it may hold any number of records; {_MEND_FILE}",
     ),
-    _Obstacle(and_(_R.mended.is_(None), _R.raw.is_(None)), "text removed", _MEND),
     _Obstacle(
-        and_(_R.mended.is_(None), func.octet_length(_R.raw) >= CUT),
+        func.min(_R.mended) != _MENDED,
+        "one order mended in two ways",
+        "set mended to the same text for all of its children, or for one of them alone",
+    ),
+    _Obstacle(_TEXT.is_(None), "text removed", _MEND),
+    _Obstacle(
+        and_(_MENDED.is_(None), func.octet_length(_KEPT) >= CUT),
         "text not kept whole",
         f"it has more than {RAW_BYTES // 1024} KiB; {_MEND}",
     ),
 )
 
+_IS_MENDED: Final = _MENDED.is_not(None)
 _READABLE: Final = not_(func.coalesce(or_(*(each.stands for each in _OBSTACLES)), False))
 
 
-def _asked(load_id: int, code: str | None) -> ColumnElement[bool]:
-    return and_(_R.load_id == load_id, true() if code is None else _R.code == code)
+def _asked(load_id: int, code: str | None, *of_each: ColumnElement[Any]) -> Select[Any]:
+    """Select the records of a load, or those with a code, by file and position, and more of each."""
+    with_code = true() if code is None else func.bool_or(_R.code == code)
+    return (
+        select(_R.file_id, _R.position, *of_each)
+        .where(_R.load_id == load_id)
+        .group_by(_R.file_id, _R.position)
+        .having(with_code)
+    )
 
 
 def identity(connection: Connection, load_id: int, code: str | None) -> str:
     """Give what stands for the records that can be read again, and for their texts."""
-    record = func.concat_ws(":", _R.file_id, _R.position, _R.code, func.md5(_TEXT))
-    records = func.string_agg(record, aggregate_order_by(literal(" "), _R.file_id, _R.position))
+    texts = func.md5(_TEXT).label("text"), _IS_MENDED.label("mended")
+    each = _asked(load_id, code, *texts).having(_READABLE).subquery().c
+    record = func.concat_ws(":", *each)
+    records = func.string_agg(record, aggregate_order_by(literal(" "), each.file_id, each.position))
     database = select(installed.c.installation).scalar_subquery()
-    query = select(func.concat_ws(" ", database, load_id, func.md5(records)))
-    return str(connection.scalar(query.where(_asked(load_id, code), _READABLE)))
+    return str(connection.scalar(select(func.concat_ws(" ", database, load_id, func.md5(records)))))
 
 
 def kept(connection: Connection, load_id: int, code: str | None) -> Iterator[Kept]:
     """Give the records of a load that can be read again, file by file, a few in memory at a time.
 
+    Of an order that stands without some children it is the order, whole.
+
     Parameters
     ----------
     code
-        Only those with this code; all by default.
+        Only those with this code, and orders with such a child; all by default.
     """
     file = load_file.c
-    counts = [_R[book_column(fact, "rejected")] for fact in FACTS]
+    children = func.array_agg(aggregate_order_by(_R.path, _R.path)).filter(_R.path != "")
+    counts = (func.sum(_R[book_column(fact, "rejected")]) for fact in FACTS)
+    of_each = func.min(_R.code), _TEXT, _IS_MENDED, children, *counts
+    records = _asked(load_id, code, *of_each).having(_READABLE).subquery()
     query = (
-        select(_R.file_id, file.name, file.bytes, file.etag, _R.position, _R.code, _TEXT, *counts)
-        .join_from(rejected_record, load_file, file.file_id == _R.file_id)
-        .where(_asked(load_id, code), _READABLE)
-        .order_by(_R.file_id, _R.position)
+        select(file.name, file.bytes, file.etag, records)
+        .join_from(records, load_file, file.file_id == records.c.file_id)
+        .order_by(records.c.file_id, records.c.position)
     )
     for row in connection.execution_options(yield_per=AT_ONCE).execute(query):
-        file_id, name, size, etag, position, its_code, text, *refused = row
-        of_fact = {fact.name: n for fact, n in zip(FACTS, refused, strict=True)}
-        yield Kept(file_id, name, size, etag, position, its_code, text, of_fact)
+        name, size, etag, file_id, position, its_code, text, mended, paths, *refused = row
+        of_fact = {fact.name: int(n) for fact, n in zip(FACTS, refused, strict=True)}
+        of_file = file_id, name, size, etag
+        yield Kept(*of_file, position, its_code, text, of_fact, tuple(paths or ()), mended)
 
 
-def readable(connection: Connection, load_id: int, code: str | None) -> int:
-    """Count the records that :func:`kept` gives."""
-    query = select(func.count()).select_from(rejected_record)
-    return int(connection.scalar(query.where(_asked(load_id, code), _READABLE)) or 0)
+def readable(connection: Connection, load_id: int, code: str | None) -> bool:
+    """Tell whether :func:`kept` gives any record."""
+    query = _asked(load_id, code).having(_READABLE)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def pass_over(
@@ -129,13 +148,15 @@ def pass_over(
     result = case(
         *((each.stands, f"not read again: {each.reason}: {each.advice}") for each in _OBSTACLES)
     )
-    those = _asked(load_id, code), not_(_READABLE)
-    counted = select(reason, func.count()).where(*those).group_by(reason).order_by(reason)
-    found = {why: int(number) for why, number in connection.execute(counted)}
+    of_each = func.count().label("rows"), reason.label("reason"), result.label("result")
+    those = _asked(load_id, code, *of_each).having(not_(_READABLE)).subquery().c
+    counted = select(those.reason, func.sum(those.rows)).group_by(those.reason)
+    found = {why: int(rows) for why, rows in connection.execute(counted)}
+    without_nested_loops(connection)
     connection.execute(
         update(rejected_record)
-        .where(*those)
-        .values({_R.replayed_in: replayed_in, _R.replay_result: result})
+        .where(_R.load_id == load_id, _R.file_id == those.file_id, _R.position == those.position)
+        .values({_R.replayed_in: replayed_in, _R.replay_result: those.result})
     )
     return found
 
@@ -143,7 +164,7 @@ def pass_over(
 def tell(
     connection: Connection,
     load_id: int,
-    records: Sequence[tuple[int, int, str]],
+    records: Sequence[tuple[int, int, str, str]],
     replayed_in: int | None,
 ) -> None:
     """Write down what became of records that were read again.
@@ -153,39 +174,39 @@ def tell(
     load_id
         The load that had refused them.
     records
-        Their files' ids and positions, and what became of them.
+        Their files' ids, positions and paths, and what became of them.
     replayed_in
         The load that they were read for, if it came to one.
     """
     results = Column("result", Text)
     without_nested_loops(connection)
-    told = _given([*zip(*records, strict=True)], [_R.file_id, _R.position, results])
+    told = _given([*zip(*records, strict=True)], [_R.file_id, _R.position, _R.path, results])
     connection.execute(
         update(rejected_record)
-        .where(_R.load_id == load_id, _R.path == "", _R.file_id == told.c.file_id)
-        .where(_R.position == told.c.position)
+        .where(_R.load_id == load_id, _R.file_id == told.c.file_id)
+        .where(_R.position == told.c.position, _R.path == told.c.path)
         .values({_R.replayed_in: replayed_in, _R.replay_result: told.c.result})
     )
 
 
 def carry(
-    connection: Connection, load_id: int, taken: Sequence[tuple[int, int]], replayed_in: int
+    connection: Connection, load_id: int, read: Collection[tuple[int, int]], replayed_in: int
 ) -> None:
-    """Write the refused records of a load down for the one that takes its place, but for those that it took in.
+    """Write the refused records of a load down for the one that takes its place, but for those of orders that it read.
 
     Parameters
     ----------
     load_id
         The load that had refused them.
-    taken
-        Files' ids there and positions of those that were taken in.
+    read
+        Files' ids there and positions of these orders. What is refused of them now is written down already.
     replayed_in
         The load that takes its place: it has the same files, under ids of its own.
     """
     without_nested_loops(connection)
     had, has = load_file.alias(), load_file.alias()
-    gone = _given([*zip(*taken, strict=True)], [_R.file_id, _R.position])
-    is_gone = and_(_R.path == "", _R.file_id == gone.c.file_id, _R.position == gone.c.position)
+    gone = _given([*zip(*read, strict=True)], [_R.file_id, _R.position])
+    is_gone = and_(_R.file_id == gone.c.file_id, _R.position == gone.c.position)
     same = [c for c in rejected_record.c if c not in {_R.load_id, _R.file_id}]
     rows = (
         select(literal(replayed_in), has.c.file_id, *same)

@@ -163,8 +163,9 @@ class RejectedRecord:
         Number of the record in the file, and of a child its place in the order.
     code, message
         What is wrong.
-    raw, mended
-        The text as it stood, and as people mended it since; None where there is none.
+    raw, of_order, mended
+        The text as it stood, on the first rejected child of an order also the order's, and as people mended it since;
+        None where there is none.
     replayed_in, replay_result
         The load that last read it again, if it came to one, and what became of it, if that load was published.
     """
@@ -178,6 +179,7 @@ class RejectedRecord:
     code: str
     message: str
     raw: str | None
+    of_order: str | None
     mended: str | None
     replayed_in: int | None
     replay_result: str | None
@@ -214,7 +216,7 @@ def rejects(
     query: Select[Any] = (
         select(
             *(load_run.c.run_date, r.load_id, r.file_id, load_file.c.name, r.position, r.path),
-            *(r.code, r.message, r.raw, r.mended, r.replayed_in, result),
+            *(r.code, r.message, r.raw, r.of_order, r.mended, r.replayed_in, result),
         )
         .join_from(rejected_record, load_run, load_run.c.load_id == r.load_id)
         .join(load_file, load_file.c.file_id == r.file_id)

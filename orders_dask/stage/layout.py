@@ -21,7 +21,7 @@ REJECTED: Final = "rejected"
 REPLAYED: Final = "replayed"
 RECORD: Final = "part.json"
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Version of what this module writes: part of every part's identity."""
 
 REJECTED_SCHEMA: Final = pa.schema(
@@ -33,6 +33,7 @@ REJECTED_SCHEMA: Final = pa.schema(
         ("message", pa.string()),
         *((book_column(fact, "rejected"), pa.int64()) for fact in FACTS),
         ("raw", pa.string()),
+        ("of_order", pa.string()),
     ]
 )
 
@@ -40,13 +41,15 @@ REPLAYED_SCHEMA: Final = pa.schema(
     [
         ("file_id", pa.int64()),
         ("position", pa.int64()),
+        ("path", pa.string()),
         ("order_id", pa.int64()),
         ("code", pa.string()),
         ("message", pa.string()),
         (ORDER_ROW, pa.int64()),
     ]
 )
-"""What became of each record that a replay read: the order that it is, or what is wrong with it still."""
+"""What became of each record that a replay read: the order that it is or is in, or what is wrong with it still. One has
+an order row where its order is in the part."""
 
 
 def run_date_folder(stage_url: str, run_date: date) -> str:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
@@ -27,9 +28,7 @@ from orders_dask.filesystem import filesystem, reaching
 from orders_dask.stage.layout import (
     RECORD,
     REJECTED,
-    REJECTED_SCHEMA,
     REPLAYED,
-    REPLAYED_SCHEMA,
     recorded,
     run_date_folder,
 )
@@ -40,9 +39,10 @@ from orders_dask.stage.record import Part, StagedFile
 AT_ONCE: Final = 16
 """Objects that are removed at once: it is latency that counts."""
 
-_TEXTS: Final = {REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
+_TEXTS: Final = (REJECTED, REPLAYED)
 """Tables of a part with texts of the dump: as they stood, and in sentences that may quote them."""
 _RAW: Final = rejected_record.c.raw.name
+_OF_ORDER: Final = rejected_record.c.of_order.name
 _MESSAGE: Final = rejected_record.c.message.name
 _CODE: Final = rejected_record.c.code.name
 
@@ -241,20 +241,24 @@ def _has_texts(part: Part) -> bool:
 
 def _forgotten(group: pa.Table) -> pa.Table:
     """Give rows of refused records without their texts, as :func:`orders_dask.load.prune.forget_texts` leaves them."""
-    gone = {_MESSAGE: group[_CODE], _RAW: pa.nulls(group.num_rows, pa.string())}
+    empty = pa.nulls(group.num_rows, pa.string())
+    gone = {_MESSAGE: group[_CODE], _RAW: empty, _OF_ORDER: empty}
     columns = [gone.get(name, group[name]) for name in group.column_names]
     return pa.table(columns, schema=group.schema)
 
 
 def _forget_texts(part: Part) -> None:
     """Write refused records without their texts, and the record of the part without samples."""
-    for name, schema in _TEXTS.items():
+    for name in _TEXTS:
         if not part.rows.get(name):
             continue
+        groups = map(_forgotten, row_groups(part, name))
+        first = next(groups)
         written = io.BytesIO()
-        with pq.ParquetWriter(written, schema, compression=CODEC) as writer:
-            for group in row_groups(part, name):
-                writer.write_table(_forgotten(group))
+        # Its own schema: the part may be of an earlier format.
+        with pq.ParquetWriter(written, first.schema, compression=CODEC) as writer:
+            for group in chain((first,), groups):
+                writer.write_table(group)
         url = f"{part.url}/{part.attempt}/{name}.parquet"
         with reaching(url):
             fs, path = filesystem(url)

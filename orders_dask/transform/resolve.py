@@ -23,8 +23,8 @@ ORDER_ID: Final = fact_order.c.order_id.name
 VERSION: Final = order_version.c.version.name
 
 
-def losers(keys: pa.Table) -> pa.Table:
-    """Find the orders that another version of the same order replaces.
+def losers(keys: pa.Table, again: pa.Table | None = None) -> pa.Table:
+    """Find the orders that another version of the same order replaces, or that were read again.
 
     Parameters
     ----------
@@ -32,12 +32,18 @@ def losers(keys: pa.Table) -> pa.Table:
         A row an order, of any number of parts: :func:`~orders_dask.contract.arrow.key_schema` with :data:`PART` and
         :data:`~orders_dask.contract.arrow.ORDER_ROW` (int64). Files count as the listing is sorted, positions in the
         whole file.
+    again
+        The keys of all orders that replays read, if there are any, of whatever id: an order takes the place of what
+        stands at the same place in a later part, before versions count.
 
     Returns
     -------
     pa.Table
         ``PART`` and ``ORDER_ROW`` of the orders that lose, each once.
     """
+    former = keys.schema.empty_table()
+    if again is not None:
+        keys, former = _apart(keys, again)
     ids = np.sort(keys[ORDER_ID].to_numpy())
     repeated = np.unique(ids[1:][ids[1:] == ids[:-1]])
     rivals = keys.filter(pc.is_in(keys[ORDER_ID], pa.array(repeated)))
@@ -45,7 +51,21 @@ def losers(keys: pa.Table) -> pa.Table:
     rivals = rivals.take(_ascending(rivals, order))
     ids = rivals[ORDER_ID].to_numpy()
     beaten = np.append(ids[1:] == ids[:-1], np.zeros(min(len(ids), 1), bool))
-    return rivals.select([PART, ORDER_ROW]).filter(pa.array(beaten))
+    lost = rivals.filter(pa.array(beaten))
+    return pa.concat_tables([each.select([PART, ORDER_ROW]) for each in (former, lost)])
+
+
+def _apart(keys: pa.Table, again: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Tell the orders that count from the former selves of those that were read again."""
+    place = [FILE, POSITION]
+    first = again.group_by(place, use_threads=False).aggregate([(PART, "min")])
+    # Few are near such a place: of 5 million keys these took 0.6 s, a join of all 4.8.
+    near = pc.and_(*(pc.is_in(keys[name], first[name]) for name in place))
+    beside = keys.filter(near).join(first, place, join_type="left outer", use_threads=False)
+    counts = pc.less_equal(beside[PART], beside[f"{PART}_min"]).fill_null(True)
+    beside = beside.select(keys.column_names).cast(keys.schema)
+    others = keys.filter(pc.invert(near))
+    return pa.concat_tables([others, beside.filter(counts)]), beside.filter(pc.invert(counts))
 
 
 def keep(table: pa.Table, losers: pa.Array) -> pa.Table:

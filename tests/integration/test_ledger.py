@@ -102,6 +102,7 @@ def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
             "message": ["why"] * len(rows),
             **{book_column(fact, "rejected"): [1] * len(rows) for fact in FACTS},
             "raw": ["{"] * len(rows),
+            "of_order": pa.nulls(len(rows), pa.string()),
         }
     )
 

@@ -206,7 +206,7 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
     fill = text(
         """
         with r as (insert into orders_ops.rejected_record
-          select l, 1, 1, '', 'bad_order_id', 'It has none.', 1, 0, 0, 0, 0, 'raw', 'mended', null, null
+          select l, 1, 1, '', 'bad_order_id', 'It has none.', 1, 0, 0, 0, 0, 'raw', 'order', 'mended', null, null
           from unnest(cast(:loads as bigint[])) l)
         insert into orders_ops.data_issue select l, 1, 'email', 'not_text', 1, '[[1, "x"]]'
           from unnest(cast(:loads as bigint[])) l
@@ -218,10 +218,10 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
     assert prune(settings=settings, dry_run=True).texts == 2
     assert prune(settings=settings).texts == 2
     assert query(
-        "select load_id, code, raw, mended from orders_ops.rejected_record order by 1"
+        "select load_id, code, raw, of_order, mended from orders_ops.rejected_record order by 1"
     ) == [
-        (old, "bad_order_id", None, None),
-        (young, "bad_order_id", "raw", "mended"),
+        (old, "bad_order_id", None, None, None),
+        (young, "bad_order_id", "raw", "order", "mended"),
     ]
     assert query("select values, samples from orders_ops.data_issue order by load_id") == [
         (1, []),

@@ -227,7 +227,7 @@ def test_what_can_not_be_read_again_is_told_and_nothing_is_loaded(
         first.load_id,
     )
     assert ended.still == {
-        "child of an order that stands": 1,
+        "bad_child_id": 1,
         "invalid_json": 1,
         "rest of a file that can't be read": 1,
         "text not kept whole": 1,
@@ -236,7 +236,9 @@ def test_what_can_not_be_read_again_is_told_and_nothing_is_loaded(
     told = stories(query)
     assert "text not kept whole" in (told[first.load_id, 2, ""] or "")
     assert "text removed" in (told[first.load_id, 3, ""] or "")
-    assert "child of an order" in (told[first.load_id, 4, "line_items[0]"] or "")
+    assert told[first.load_id, 4, "line_items[0]"] == (
+        "still bad_child_id: The id of line_items[0] is null, not a positive integer."
+    )
     assert "still invalid_json" in (told[first.load_id, 5, ""] or "")
     assert "rest of a file" in (told[first.load_id, 6, ""] or "")
     assert query("select count(*) from orders_ops.load_run") == [(1,)]

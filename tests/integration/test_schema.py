@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from orders_dask.contract.tables import FACTS, METADATA
+from orders_dask.contract.tables import CONTRACT, FACTS, METADATA
 from orders_dask.errors import (
     DatabaseNotReady,
     OrdersDaskError,
@@ -166,9 +166,10 @@ def test_a_database_of_another_contract_is_not_ready(initialised: Engine) -> Non
     ensure_ready(initialised)
     with initialised.begin() as connection:
         connection.execute(text("update orders_ops.installed set contract = contract + 1"))
-    with pytest.raises(DatabaseNotReady, match="version 3 of the contract and this is version 2"):
+    said = f"version {CONTRACT + 1} of the contract and this is version {CONTRACT}"
+    with pytest.raises(DatabaseNotReady, match=said):
         ensure_ready(initialised)
-    with pytest.raises(DatabaseNotReady, match="version 3 of the contract and this is version 2"):
+    with pytest.raises(DatabaseNotReady, match=said):
         initialise(initialised)
 
 

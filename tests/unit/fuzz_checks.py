@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -128,8 +128,7 @@ def _add(read: Read, block: Decoded, before: int) -> None:
     moved = pa.array(block.orders[POSITION].to_numpy() + before, pa.int64())
     read.tables.append(block.orders.set_column(at, block.orders.field(at), moved))
     read.rejected += [
-        Rejected(r.position + before, r.path, r.code, r.message, r.raw, dict(r.counts))
-        for r in block.rejected
+        replace(r, position=r.position + before, counts=dict(r.counts)) for r in block.rejected
     ]
     read.issues += [
         Issue(i.field, i.code, i.count, tuple((at + before, text) for at, text in i.samples))
@@ -147,7 +146,11 @@ def _sound(block: Decoded) -> None:
     for column in block.orders.columns:
         for texts in _texts(column.combine_chunks()):
             assert "\0" not in "".join(texts.drop_null().to_pylist())
-    said = [part for r in block.rejected for part in (r.path, r.code, r.message, r.raw)]
+    said = [
+        part
+        for r in block.rejected
+        for part in (r.path, r.code, r.message, r.raw, r.of_order or "")
+    ]
     said += [text for issue in block.issues for _, text in issue.samples]
     assert all(map(is_clean, [*said, *block.drift]))
 

@@ -34,14 +34,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "stage" / f"run_date={DAY}"
 
 
-def write(url: str, name: str) -> Part:
-    """Write a part of one refused record."""
+def write(url: str, name: str, text: str = "raw") -> Part:
+    """Write a part of one refused record that has a text."""
     none = dict.fromkeys((fact.name for fact in FACTS), 0)
     file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [], [])
     refused = {field.name: [None] for field in REJECTED_SCHEMA} | {
         "code": ["invalid_json"],
         "message": ["Not JSON: oops"],
-        "raw": ["oops"],
+        text: ["oops"],
     }
     tables = {
         **{table: schema.empty_table() for table, schema in staged_schemas().items()},
@@ -174,8 +174,9 @@ def test_manifests_are_found_where_the_stage_has_brackets_in_its_name(tmp_path: 
     assert latest_manifest(url, DAY).load_id == 17
 
 
-def test_texts_go_from_parts_that_stay(url: str, folder: Path) -> None:
-    part = write(url, "old")
+@pytest.mark.parametrize("text", ["raw", "of_order"])
+def test_texts_go_from_parts_that_stay(url: str, folder: Path, text: str) -> None:
+    part = write(url, "old", text)
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=old"], {}))
     age(folder, 40)
     assert not look(url)
@@ -184,6 +185,6 @@ def test_texts_go_from_parts_that_stay(url: str, folder: Path) -> None:
     assert [each.url for each in found.texts] == [part.url]
     remove(url, found)
     [rejected] = read_table(part, REJECTED).to_pylist()
-    assert (rejected["raw"], rejected["message"]) == (None, "invalid_json"), "messages quote texts"
+    assert (rejected[text], rejected["message"]) == (None, "invalid_json"), "messages quote texts"
     age(folder, 100)
     assert not look(url)

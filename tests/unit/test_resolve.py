@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +74,49 @@ def test_all_but_the_greatest_version_lose_in_whatever_order_the_keys_come(
     found = [(row[PART], row[ORDER_ROW]) for row in lost.to_pylist()]
     assert len(found) == len(set(found))
     assert set(found) == expected
+
+
+@settings(deadline=None)
+@given(
+    keys(),
+    st.lists(st.lists(st.tuples(PLACES, IDS, VERSIONS), unique_by=lambda r: r[0])),
+    st.randoms(),
+)
+def test_an_order_that_was_read_again_takes_the_place_of_its_former_self_whatever_their_versions(
+    records: list[Json], replays: list[list[Any]], random: Random
+) -> None:
+    again = [
+        {
+            "order_id": order_id,
+            "version": version,
+            FILE: place[0],
+            POSITION: place[1],
+            PART: part,
+            ORDER_ROW: row,
+        }
+        for part, read in enumerate(replays)
+        for row, (place, order_id, version) in enumerate(read)
+    ]
+    records = [*again, *({**record, PART: record[PART] + len(replays)} for record in records)]
+    at_place: dict[tuple[int, int], Json] = {}
+    for record in sorted(records, key=lambda record: -record[PART]):
+        at_place[record[FILE], record[POSITION]] = record
+    best: dict[int, Json] = {}
+    for record in sorted(at_place.values(), key=standing):
+        best[record["order_id"]] = record
+    expected = {(r[PART], r[ORDER_ROW]) for r in records if r is not best.get(r["order_id"])}
+    random.shuffle(records)
+    table = pa.Table.from_pylist(records, schema=KEYS)
+    lost = losers(table, pa.Table.from_pylist(again, schema=KEYS)).to_pylist()
+    found = [(row[PART], row[ORDER_ROW]) for row in lost]
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+    # A task sees the orders of its own ids alone, and all that were read again.
+    alone = [
+        losers(part, pa.Table.from_pylist(again, schema=KEYS))
+        for part in (table.filter(pc.equal(table["order_id"], n)) for n in (1, 2, 2**63 - 1))
+    ]
+    assert {(r[PART], r[ORDER_ROW]) for one in alone for r in one.to_pylist()} == expected
 
 
 def test_children_of_an_order_that_lost_go_with_it() -> None:

@@ -1,0 +1,350 @@
+"""Rejected children of orders that stand: their orders are read again, and take their former selves' places."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from distributed import Client
+from sqlalchemy import Engine, text
+
+from orders_dask import replay, rollback, run
+from orders_dask.jobs import prune as pruning_job
+from orders_dask.jobs.prune import prune
+from orders_dask.read import read_staged
+from orders_dask.settings import Settings
+from tests.integration.test_replay import stories
+from tests.integration.test_run import lines, order
+
+DAY = date(2026, 10, 1)
+
+Put = Callable[[str, bytes], None]
+Query = Callable[..., list[tuple[Any, ...]]]
+Change = Callable[..., int]
+Lines = Callable[[], dict[int, list[int]]]
+
+
+def line(line_id: Any, price: str = "1") -> dict[str, Any]:
+    return {"id": line_id, "quantity": 1, "price": price, "product_id": 1, "variant_id": line_id}
+
+
+def with_lines(order_id: int, *line_ids: Any, **more: Any) -> dict[str, Any]:
+    return order(order_id, line_items=[line(line_id) for line_id in line_ids], **more)
+
+
+@pytest.fixture
+def change(warehouse: Engine) -> Change:
+    """Set something of the published refused children at a position, and give how many there are."""
+
+    def change(position: int, what: str, path: str = "%", **values: Any) -> int:
+        with warehouse.begin() as connection:
+            statement = (
+                f"update orders_ops.rejected_record set {what}"  # noqa: S608
+                " where position = :position and path like :path"
+                " and load_id = (select load_id from orders_store.published where run_date = :day)"
+            )
+            given = {"position": position, "path": path, "day": DAY, **values}
+            return connection.execute(text(statement), given).rowcount
+
+    return change
+
+
+@pytest.fixture
+def mend(change: Change) -> Callable[..., None]:
+    """Mend the text of the order at a position, beside its child at a path, as a loader may."""
+
+    def mend(position: int, path: str, mended: dict[str, Any]) -> None:
+        assert change(position, "mended = :mended", path, mended=json.dumps(mended)) == 1
+
+    return mend
+
+
+@pytest.fixture
+def seen(query: Query) -> Lines:
+    """The lines that readers see of each order."""
+
+    def seen() -> dict[int, list[int]]:
+        return dict(
+            query(
+                "select order_id, array_agg(line_id order by line_id) from orders.fact_order_line group by 1"
+            )
+        )
+
+    return seen
+
+
+def books(query: Query, load_id: int | None) -> dict[str, tuple[Any, ...]]:
+    """Read, loaded, superseded and rejected orders and lines of the only file of a load."""
+    names = ("read", "loaded", "superseded", "rejected")
+    facts = ("order", "order_line")
+    columns = ", ".join(f"{fact}_{name}" for fact in facts for name in names)
+    [row] = query(
+        f"select {columns} from orders_ops.load_file where load_id = :load_id",  # noqa: S608
+        load_id=load_id,
+    )
+    return dict(zip(facts, (row[:4], row[4:]), strict=True))
+
+
+def test_of_two_refused_lines_one_is_mended_and_their_order_takes_its_own_place(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Any, seen: Lines
+) -> None:
+    put("dump/a.ndjson", lines(order(1), with_lines(2, 21, "x", None, 24)))
+    first = run(DAY, settings=settings, client=client)
+    assert books(query, first.load_id) == {"order": (2, 2, 0, 0), "order_line": (5, 3, 0, 2)}
+    mend(2, "line_items[1]", with_lines(2, 21, 22, None, 24))
+
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.taken_in, ended.lost, ended.still) == (1, 0, {"bad_child_id": 1})
+    new = ended.standing.load_id
+    assert ended.standing.outcome == "published"
+    assert seen() == {1: [10], 2: [21, 22, 24]}
+    assert query(
+        "select line_count, gross_line_amount, source_position from orders.order_current where order_id = 2"
+    ) == [(3, Decimal(3), 2)]
+    assert query("select variant_id from orders.dim_product_variant order by 1") == [
+        (21,),
+        (22,),
+        (24,),
+    ]
+    assert books(query, new) == {"order": (3, 2, 1, 0), "order_line": (7, 4, 2, 1)}
+    told = stories(query)
+    assert told == {
+        (first.load_id, 2, "line_items[1]"): "taken in with order 2",
+        (first.load_id, 2, "line_items[2]"): told[first.load_id, 2, "line_items[2]"],
+        (new, 2, "line_items[2]"): None,
+    }
+    assert (told[first.load_id, 2, "line_items[2]"] or "").startswith("still bad_child_id: The id")
+    assert query(
+        "select distinct replayed_in from orders_ops.rejected_record where load_id = :load_id",
+        load_id=first.load_id,
+    ) == [(new,)]
+    staged = read_staged(DAY, "fact_order_line", columns=["line_id"]).compute(scheduler="sync")
+    assert sorted(staged["line_id"]) == [10, 21, 22, 24]
+
+    # What is kept of the order is the text as it was mended.
+    assert replay(DAY, settings=settings, client=client).standing.outcome == "up to date"
+    mend(2, "line_items[2]", with_lines(2, 21, 22, 23, 24))
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.taken_in, ended.still) == (1, {})
+    assert seen() == {1: [10], 2: [21, 22, 23, 24]}
+    assert books(query, ended.standing.load_id) == {
+        "order": (4, 2, 2, 0),
+        "order_line": (10, 5, 5, 0),
+    }
+    assert {load_id for load_id, _, _ in stories(query)} == {first.load_id, new}
+
+    for stands in ([21, 22, 24], [21, 24]):
+        rollback(DAY, settings=settings)
+        assert seen() == {1: [10], 2: stands}
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.taken_in, ended.still) == (1, {"bad_child_id": 1})
+    assert seen() == {1: [10], 2: [21, 22, 24]}
+
+
+def test_a_version_that_reads_more_takes_in_what_it_can_and_leaves_other_orders_alone(
+    client: Client, settings: Settings, query: Query, put: Put, change: Change
+) -> None:
+    refunds = [{"id": "r5", "note": "late", "refund_line_items": [{"id": 51, "quantity": 1}]}]
+    put(
+        "dump/a.ndjson",
+        lines(with_lines(1, "11!", 12), with_lines(2, 20, 20), with_lines(3, 31, refunds=refunds)),
+    )
+    first = run(DAY, settings=settings, client=client)
+    kept = query("select position, code, of_order from orders_ops.rejected_record order by 1")
+    assert [(position, code) for position, code, _ in kept] == [
+        *((1, "bad_child_id"), (2, "duplicate_child")),
+        (3, "bad_child_id"),
+    ]
+    assert json.loads(kept[2][2]) == with_lines(3, 31, refunds=refunds)
+    ended = replay(DAY, settings=settings, client=client)
+    still = {"bad_child_id": 2, "duplicate_child": 1}
+    assert (ended.taken_in, ended.still, ended.standing.outcome) == (0, still, "up to date")
+    assert all((story or "").startswith("still ") for story in stories(query).values())
+
+    # A contract that reads "11!" and "r5" would find in the kept texts what this one finds in these.
+    for position, bad, good in ((1, '"11!"', "11"), (3, '"r5"', "5")):
+        said = {"bad": bad, "good": good}
+        assert change(position, "of_order = replace(of_order, :bad, :good)", **said) == 1
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.taken_in, ended.still) == (2, {"duplicate_child": 1})
+    assert books(query, ended.standing.load_id)["order"] == (5, 3, 2, 0)
+    left = "select position from orders_ops.rejected_record where load_id = :new"
+    assert query(left, new=ended.standing.load_id) == [(2,)]
+    assert query("select order_id, line_count, refund_count from orders.fact_order order by 1") == [
+        *((1, 2, 0), (2, 1, 0)),
+        (3, 1, 1),
+    ]
+    assert query("select order_id, refund_id, refund_line_id from orders.fact_refund_line") == [
+        (3, 5, 51)
+    ]
+    assert stories(query)[first.load_id, 3, "refunds[0]"] == "taken in with order 3"
+
+
+def test_a_mended_order_loses_to_another_version_as_its_former_self_did_and_wins_with_a_greater_one(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Any, seen: Lines
+) -> None:
+    early, late = ({"updated_at": f"2026-10-01T{hour}:00:00Z"} for hour in ("07", "09"))
+    put(
+        "dump/a.ndjson",
+        lines(
+            with_lines(1, "x", **early),
+            with_lines(1, 12, **late),
+            with_lines(2, "x", **late),
+            with_lines(2, 22, **early),
+        ),
+    )
+    first = run(DAY, settings=settings, client=client)
+    assert seen() == {1: [12]}
+    mend(1, "line_items[0]", with_lines(1, 11, **early))
+    # The former self would win with its greater version, if it took part.
+    mend(3, "line_items[0]", with_lines(2, 21, updated_at="2026-10-01T06:00:00Z"))
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.taken_in, ended.lost, ended.standing.superseded) == (2, 2, 4)
+    assert seen() == {1: [12], 2: [22]}
+    assert stories(query) == {
+        (first.load_id, 1, "line_items[0]"): "lost to another version of order 1",
+        (first.load_id, 3, "line_items[0]"): "lost to another version of order 2",
+    }
+
+
+def test_an_order_that_is_mended_into_another_leaves_its_former_self_behind(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Any, seen: Lines
+) -> None:
+    put("dump/a.ndjson", lines(order(1), with_lines(2, 21, "x")))
+    run(DAY, settings=settings, client=client)
+    mend(2, "line_items[1]", with_lines(9, 91, 92))
+    assert replay(DAY, settings=settings, client=client).taken_in == 1
+    assert seen() == {1: [10], 9: [91, 92]}
+
+
+def test_what_is_bad_as_a_whole_or_was_not_kept_leaves_the_order_as_it_stands(
+    client: Client,
+    settings: Settings,
+    query: Query,
+    put: Put,
+    mend: Any,
+    change: Change,
+    seen: Lines,
+) -> None:
+    long = with_lines(4, 41, "x", note="x" * 70_000)
+    put(
+        "dump/a.ndjson",
+        lines(*(with_lines(n, n * 10, "x") for n in (1, 2)), with_lines(3, 30, "x", "y"), long),
+    )
+    first = run(DAY, settings=settings, client=client)
+    before = seen()
+    mend(1, "line_items[1]", with_lines(1, 10, 11) | {"id": None})
+    assert change(2, "of_order = null") == 1
+    mend(3, "line_items[1]", with_lines(3, 30, 31, "y"))
+    mend(3, "line_items[2]", with_lines(3, 30, "x", 32))
+    ended = replay(DAY, settings=settings, client=client)
+    assert (ended.standing.outcome, ended.standing.load_id) == ("up to date", first.load_id)
+    assert ended.still == {
+        "bad_order_id": 1,
+        "text removed": 1,
+        "one order mended in two ways": 2,
+        "text not kept whole": 1,
+    }
+    assert seen() == before
+    told = {position: story or "" for (_, position, path), story in stories(query).items() if path}
+    assert told[1].startswith("still bad_order_id: The order's id is null")
+    assert "of a child to that of its order" in told[2]
+    assert "the same text for all of its children" in told[3]
+    mend(4, "line_items[1]", with_lines(4, 41, 42, note="x" * 70_000))
+    assert replay(DAY, settings=settings, client=client).taken_in == 1
+    assert seen() == before | {4: [41, 42]}
+
+
+def test_with_a_code_only_orders_that_have_such_a_child_are_read(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Any, seen: Lines
+) -> None:
+    put("dump/a.ndjson", lines(with_lines(1, "x", 12), with_lines(2, 21, 21, "x")))
+    first = run(DAY, settings=settings, client=client)
+    mend(1, "line_items[0]", with_lines(1, 11, 12))
+    mend(2, "line_items[0]", with_lines(2, 21, 22, "x"))
+    ended = replay(DAY, "duplicate_child", settings=settings, client=client)
+    assert (ended.taken_in, ended.still) == (1, {"bad_child_id": 1})
+    assert seen() == {1: [12], 2: [21, 22]}
+    told = stories(query)
+    assert told[first.load_id, 1, "line_items[0]"] is None
+    assert told[first.load_id, 2, "line_items[0]"] == "taken in with order 2"
+    assert (told[first.load_id, 2, "line_items[2]"] or "").startswith("still bad_child_id")
+
+
+def test_a_record_that_was_taken_in_without_a_child_is_read_again_like_any_order(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Any, seen: Lines
+) -> None:
+    put("dump/a.ndjson", lines(order(1), order(7) | {"id": None}))
+    split = settings.model_copy(update={"block_size": 100})
+    run(DAY, settings=split, client=client)
+    mend(2, "", with_lines(7, 71, "x"))
+    ended = replay(DAY, settings=split, client=client)
+    assert seen() == {1: [10], 7: [71]}
+    mend(2, "line_items[1]", with_lines(7, 71, 72))
+    ended = replay(DAY, settings=split, client=client)
+    assert (ended.taken_in, ended.still) == (1, {})
+    assert seen() == {1: [10], 7: [71, 72]}
+    assert books(query, ended.standing.load_id) == {
+        "order": (3, 2, 1, 0),
+        "order_line": (4, 3, 1, 0),
+    }
+    left = "select path from orders_ops.rejected_record where load_id = :new"
+    assert query(left, new=ended.standing.load_id) == []
+
+
+def test_texts_of_orders_go_with_the_others(
+    client: Client,
+    settings: Settings,
+    query: Query,
+    put: Put,
+    seen: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put("dump/a.ndjson", lines(with_lines(1, "x", 12)))
+    run(DAY, settings=settings, client=client)
+    monkeypatch.setattr(pruning_job, "ago", lambda days: datetime.now(UTC) + timedelta(days=1))
+    prune(settings=settings)
+    assert query("select raw, of_order from orders_ops.rejected_record") == [(None, None)]
+    assert replay(DAY, settings=settings, client=client).still == {"text removed": 1}
+    run(DAY, settings=settings, client=client, force=True)
+    assert query("select distinct raw, of_order from orders_ops.rejected_record") == [(None, None)]
+
+
+@pytest.mark.slow
+def test_a_replay_of_children_that_was_killed_before_its_publish_is_repeated_without_harm(
+    client: Client, settings: Settings, query: Query, put: Put, mend: Any, seen: Lines
+) -> None:
+    put("dump/a.ndjson", lines(order(1), with_lines(2, 21, "x", "y")))
+    run(DAY, settings=settings, client=client)
+    mend(2, "line_items[1]", with_lines(2, 21, 22, "y"))
+    script = """
+import os, signal
+from datetime import date
+from distributed import Client
+from orders_dask.jobs import replay as replaying
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+replaying.publish = killed
+if __name__ == "__main__":
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+        replaying.replay(date(2026, 10, 1))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert seen() == {1: [10], 2: [21]}
+    again = replay(DAY, settings=settings, client=client)
+    assert (again.taken_in, again.still) == (1, {"bad_child_id": 1})
+    assert seen() == {1: [10], 2: [21, 22]}
+    assert query("select load_id, path from orders_ops.rejected_record order by 1, 2") == [
+        *((1, "line_items[1]"), (1, "line_items[2]")),
+        *((2, "line_items[2]"), (3, "line_items[2]")),
+    ]

@@ -1,0 +1,179 @@
+"""Orders with bad children, mended and read again: the same tables as a dump that was mended before its load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orders_dask.books import Books
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
+from orders_dask.contract.findings import Kept
+from orders_dask.contract.tables import FACTS, book_column
+from orders_dask.extract.again import read_again
+from orders_dask.extract.decode import decode
+from orders_dask.extract.discover import discover
+from orders_dask.stage.layout import REJECTED, REPLAYED
+from orders_dask.stage.parts import read_table, write_part
+from orders_dask.stage.record import Part, joined_files, place
+from orders_dask.tasks import normalised, replayed, resolve
+from orders_dask.transform.resolve import keep
+
+Json = Any
+
+DAY = date(2026, 10, 1)
+ZONE = ZoneInfo("UTC")
+
+ids = st.sampled_from([1, 2, 3, None, "x"])
+child = st.fixed_dictionaries({"id": ids}, optional={"price": st.sampled_from(["1.5", "x"])})
+refund = st.fixed_dictionaries(
+    {"id": ids},
+    optional={
+        "refund_line_items": st.lists(st.fixed_dictionaries({"id": ids}), max_size=2),
+        "order_adjustments": st.lists(st.fixed_dictionaries({"id": ids}), max_size=2),
+    },
+)
+order = st.fixed_dictionaries(
+    {
+        "id": st.integers(1, 4),
+        "total_price": st.sampled_from(["1", "2.5"]),
+        "line_items": st.lists(child, max_size=3),
+    },
+    optional={
+        "refunds": st.lists(refund, max_size=2),
+        "updated_at": st.sampled_from(["2026-10-01T10:00:00Z", "2026-10-01T11:00:00Z"]),
+        "customer": st.sampled_from([{"id": 5, "email": "a@b"}, {"id": 5, "email": "c@d"}]),
+    },
+)
+
+
+def staged(folder: Path, name: str, orders: list[list[Json]], block_size: int) -> list[Part]:
+    """Stage a dump of some files."""
+    (folder / name).mkdir()
+    for number, texts in enumerate(orders):
+        lines = "".join(f"{json.dumps(text)}\n" for text in texts)
+        (folder / name / f"{number}.ndjson").write_text(lines)
+    return [
+        write_part(f"{folder}/stage/{name}-{n}", normalised(decode(split, ZONE)))
+        for n, split in enumerate(discover(f"{folder}/{name}/", DAY, block_size))
+    ]
+
+
+def published(parts: list[Part]) -> tuple[dict[str, list[str]], list[str]]:
+    """Give the facts and what is said of dimensions, and what was refused, of some parts; their books must balance."""
+    files = joined_files(parts)
+    placed = place(parts, {name: number for number, name in enumerate(files)})
+    losers = resolve(placed, 1, 0)
+    tables: dict[str, list[str]] = {name: [] for name in staged_schemas()}
+    superseded = {fact.name: Books() for fact in FACTS}
+    for number, one in enumerate(placed):
+        lost = pa.array(losers.get(number, []), pa.int64())
+        for name in tables:
+            rows = read_table(one.part, name)
+            kept = keep(rows, lost)
+            if name in superseded:
+                superseded[name] += Books(rows.num_rows - kept.num_rows)
+            kept = one.place(kept) if FILE in kept.column_names else kept
+            tables[name] += map(repr, kept.drop_columns([ORDER_ROW]).to_pylist())
+    for fact in FACTS:
+        read = sum(file.read[fact.name] for file in files.values())
+        rejected = sum(file.rejected[fact.name] for file in files.values())
+        assert read == len(tables[fact.name]) + superseded[fact.name].rows + rejected, fact.name
+    refused = refusals(parts)
+    lines = sum(file.lines_rejected for file in files.values())
+    assert lines == sum(row["path"].startswith("line_items[") for row in refused)
+    return {name: sorted(rows) for name, rows in tables.items()}, sorted(map(repr, refused))
+
+
+def refusals(parts: list[Part]) -> list[dict[str, Any]]:
+    """What stands in the ledger as refused: of orders that were read again, what was found then."""
+    files = joined_files(parts)
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for one in reversed(place(parts, {name: number for number, name in enumerate(files)})):
+        for row in read_table(one.part, REPLAYED).to_pylist():
+            if row[ORDER_ROW] is not None:
+                found.pop((row["file_id"], row["position"]), None)
+        for row in one.place(read_table(one.part, REJECTED)).to_pylist():
+            found.setdefault((row[FILE], row[POSITION]), []).append(row)
+    return [row for rows in found.values() for row in rows]
+
+
+def replay(
+    folder: str, parts: list[Part], better: dict[tuple[int, int], str], *, mended: bool
+) -> list[Part]:
+    """Read the orders of refused children again, as they are kept or with better texts.
+
+    These are `mended` by people, or the kept texts stand for what another contract reads in them.
+    """
+    names = [*joined_files(parts)]
+
+    def at(row: dict[str, Any]) -> tuple[int, int]:
+        return row[FILE], row[POSITION]
+
+    records = []
+    for where, group in groupby(sorted(refusals(parts), key=at), at):
+        rows = [*group]
+        counts = {fact.name: sum(r[book_column(fact, "rejected")] for r in rows) for fact in FACTS}
+        [text] = filter(None, (row["of_order"] for row in rows))
+        text = better.get(where, text)
+        paths = tuple(row["path"] for row in rows)
+        of_file = where[0], names[where[0]], 1, ""
+        code = rows[0]["code"]
+        by_people = mended and where in better
+        records.append(Kept(*of_file, where[1], code, text, counts, paths, by_people))
+    part = write_part(folder, replayed(read_again(records, ZONE)))
+    return [part, *parts] if part.orders else parts
+
+
+def repaired(order: Json, is_given: Callable[[], bool]) -> Json:
+    """Give an order with new ids for some children, or all."""
+    order = deepcopy(order)
+    numbers = iter(range(100, 200))
+    for one in [order, *order.get("refunds", [])]:
+        for key in ("line_items", "refunds", "refund_line_items", "order_adjustments"):
+            for child in one.get(key, []):
+                if is_given():
+                    child["id"] = next(numbers)
+    return order
+
+
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.lists(order, min_size=1, max_size=4), min_size=1, max_size=2),
+    st.sampled_from([100, 1 << 20]),
+    st.data(),
+)
+def test_orders_that_were_mended_after_their_load_are_as_if_they_had_been_mended_before(
+    dump: list[list[Json]], block_size: int, data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        parts = staged(folder, "dump", dump, block_size)
+        assert published(parts)
+        assert replay(f"{folder}/stage/as-kept", parts, {}, mended=False) == parts
+        for turn in range(2):
+            by_people = data.draw(st.booleans())
+            better = {}
+            for number, position in sorted({(r[FILE], r[POSITION]) for r in refusals(parts)}):
+                if data.draw(st.booleans()):
+                    # Without people, it is only a child that is good now that makes an order be read.
+                    text = repaired(
+                        dump[number][position - 1],
+                        (lambda: data.draw(st.booleans())) if by_people else (lambda: True),
+                    )
+                    dump[number][position - 1] = text
+                    better[number, position] = json.dumps(text)
+            parts = replay(f"{folder}/stage/{turn}", parts, better, mended=by_people)
+            assert published(parts) == published(staged(folder, f"mended-{turn}", dump, 1 << 20))
