@@ -26,7 +26,7 @@ test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores
 	$(BIN)/pytest -n auto --dist worksteal -m "not chaos"
 
 chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, and many schedules of publishing
-	$(BIN)/pytest tests/chaos -n 2 --dist worksteal
+	$(BIN)/pytest tests/chaos -n 3 --dist worksteal
 	ORDERS_DASK_SCHEDULES=60 $(BIN)/pytest tests/integration/test_schedules.py tests/integration/test_readers.py -n 2
 
 fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of some GB included

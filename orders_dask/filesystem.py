@@ -19,11 +19,12 @@ from orders_dask.errors import ServiceUnavailable, SettingsError
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
     # A listing is what the store says now, never what it said to this process before.
     "use_listings_cache": False,
-    # Seconds, and attempts by botocore; s3fs itself tries five times more where a connection broke.
+    # Seconds, and attempts by botocore; where a connection broke, s3fs tries each five times. With three a server that
+    # never answered a write was given up after more than five minutes.
     "config_kwargs": {
         "connect_timeout": 10,
         "read_timeout": 30,
-        "retries": {"mode": "standard", "max_attempts": 3},
+        "retries": {"mode": "standard", "max_attempts": 2},
     },
 }
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from fsspec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile
 from s3fs.utils import FileExpired
 
 from orders_dask.books import Books, books
@@ -158,13 +159,23 @@ def _write_tables(
         for group in groups:
             for name, table in group.items():
                 if name not in writers:
-                    file = stack.enter_context(fs.open(f"{folder}/{name}.parquet", "wb"))
+                    file = fs.open(f"{folder}/{name}.parquet", "wb")
+                    stack.push(partial(_end, file))
                     writers[name] = stack.enter_context(
                         pq.ParquetWriter(file, table.schema, compression=CODEC)
                     )
                 writers[name].write_table(table, row_group_size=table.num_rows)
                 rows[name] += table.num_rows
     return rows
+
+
+def _end(file: Any, kind: type[BaseException] | None, *_: object) -> None:
+    """Close a file that was written; after an error give up what of it was not sent: it would be tried for long."""
+    if kind and isinstance(file, AbstractBufferedFile):
+        file.closed = True
+        file.discard()
+    else:
+        file.close()
 
 
 def _row_groups(blocks: Iterable[dict[str, pa.Table]]) -> Iterator[dict[str, pa.Table]]:
