@@ -24,7 +24,7 @@ import s3fs
 from sqlalchemy import Engine, Pool, event
 
 from orders_dask import tasks
-from orders_dask.contract.tables import FACTS, load_file, load_part, published
+from orders_dask.contract.tables import FACTS, load_file, load_part, published, rejected_record
 from orders_dask.extract.discover import discover
 from orders_dask.jobs import backfill
 from orders_dask.load import publish as publishing
@@ -37,6 +37,8 @@ from orders_dask.stage.parts import row_groups, write_part
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
 FORGOTTEN: Final = 600
 """Seconds after which the test must have died."""
+_COPIED: Final = {rejected_record.name: "ledger:recording"}
+"""Points before the first COPY into a table; into all others it is that of a part which is claimed."""
 _SESSIONS: Final[set[int]] = set()
 """Process ids, on the server, of the sessions that this process has open."""
 
@@ -192,7 +194,7 @@ def install() -> None:
     _after_first(tasks.normalised, at("decode:block"), lambda *_: True)
     _before_object(RECORD, at("stage:tables"))
     _after(write_part, at("stage:recorded"))
-    _before(copy_into, at("load:claimed"))
+    _before(copy_into, lambda _, table, *__: halt(_COPIED.get(table.name, "load:claimed")))
     _after_first(row_groups, at("load:copying"), _of_facts)
     _before_commit(f"update {load_part}", at("load:copied"))
     # On the client.

@@ -36,6 +36,7 @@ ON_WORKER: Final = (
 )
 ON_CLIENT: Final = (
     "discover:listed",
+    "ledger:recording",  # in the transaction that writes down what was rejected
     "resolve:manifest",  # the manifest is written, nothing is loaded
     "seal:before",
     "seal:done",
