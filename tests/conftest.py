@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,9 @@ import pytest
 from psycopg2 import sql
 
 from orders_dask.sandbox import Sandbox, sandbox
+
+# A shell that runs the tests in the background makes them, and all they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

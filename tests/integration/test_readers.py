@@ -80,7 +80,7 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
         for round_ in range(1, ROUNDS + 1):
             for place, day in enumerate(DAYS):
                 brought(day, 10 * round_ + place)
-            timed("rollback", rollback, DAYS[round_ % len(DAYS)], settings)
+            timed("rollback", rollback, DAYS[round_ % len(DAYS)], settings=settings)
         with owner.begin() as connection:
             connection.execute(text(_AGED))
         pruned = timed("prune", prune, 1, settings=of_owner)
