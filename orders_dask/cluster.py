@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, Final
 
+import dask
 from dask.system import CPU_COUNT
 from distributed import (
     Client,
@@ -34,6 +36,10 @@ from orders_dask.settings import Settings, load_settings
 
 CHECKED: Final = ("orders_dask", "dask", "distributed", "pyarrow")
 """Packages whose versions must be the same everywhere, beside Python's own (3.11, say; 3.11.4 and 3.11.9 get along)."""
+
+# Before 3.11.12 `sys._current_frames`, which Dask's profiler calls all the time, can stop the whole process for good:
+# https://github.com/python/cpython/issues/106883. A worker of 199 cases of `make chaos` was stopped so.
+PROFILED: Final = sys.version_info >= (3, 11, 12)
 
 CONNECT_SECONDS: Final = 10
 WORKER_SECONDS: Final = 30  # a worker takes some 3 s to start on a busy machine
@@ -79,6 +85,7 @@ def _local(workers: int) -> Iterator[Client]:
         # thread starts it comes out with Ctrl-C unblocked.
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": PROFILED}))
         try:
             cluster = stack.enter_context(
                 LocalCluster(

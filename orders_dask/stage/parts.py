@@ -214,11 +214,7 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
 
 
 def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
-    """Read the whole of a staged table of several parts, which is small: some are fetched at once.
-
-    Only fetched: with eight threads that read Parquet through Python's files a worker once stopped for good, as two
-    threads do of which one holds Python's lock and the other one of Arrow's.
-    """
+    """Read the whole of a staged table of several parts, which is small: some are fetched at once."""
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(parts), READERS):
             some = parts[start : start + READERS]

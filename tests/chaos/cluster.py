@@ -15,6 +15,7 @@ from typing import Final
 import psutil
 from distributed import Client, Scheduler, Worker
 
+from orders_dask.cluster import PROFILED
 from tests.chaos.checks import until
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -38,6 +39,7 @@ class Cluster:
         self._environment = environment | {
             "DASK_TEMPORARY_DIRECTORY": str(folder),
             "PYTHONPATH": str(REPOSITORY),
+            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": str(PROFILED),
         }
         self._scheduler: subprocess.Popen[bytes] | None = None
         self._workers: subprocess.Popen[bytes] | None = None

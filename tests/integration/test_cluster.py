@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dask import config
 from pydantic import SecretStr
 
 from orders_dask import cluster
@@ -107,6 +108,12 @@ def test_a_local_cluster_gets_the_settings_of_the_latest_run() -> None:
             mine = MINE.model_copy(update={"pgsql_database": database})
             carry_settings(client, mine)
             assert client.submit(worker_settings, pure=False).result(timeout=30) == mine
+
+
+def test_a_local_cluster_profiles_only_where_that_can_not_stop_a_process() -> None:
+    with connect(MINE, workers=1) as client:
+        enabled = client.run(config.get, "distributed.worker.profile.enabled")
+    assert {*enabled.values()} == {sys.version_info >= (3, 11, 12)}
 
 
 def test_local_clusters_run_side_by_side_without_a_warning() -> None:
