@@ -11,9 +11,14 @@ from contextlib import closing
 
 import psycopg2
 import pytest
+from dask import config
 from psycopg2 import sql
 
+from orders_dask.cluster import PROFILED
 from orders_dask.sandbox import Sandbox, sandbox
+
+# As the product's own clusters: on some Pythons the profiler can stop a process for good.
+config.set({"distributed.worker.profile.enabled": PROFILED})
 
 # A shell that runs the tests in the background makes them, and all they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
