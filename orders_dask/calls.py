@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from itertools import islice
 from threading import Event
 from typing import Any, Final, NamedTuple, TypeVar
@@ -46,8 +47,10 @@ def in_window(
 
     The next call is submitted when one ends and its future is dropped: a window on the client holds no threads, doesn't
     leak and follows an elastic cluster, which semaphores and worker resources don't. A call whose worker died is made
-    again on another one: pure work may run twice, and effects happen once by their key. An error ends it all: what may
-    pass, the task has tried again by itself (:mod:`orders_dask.patience`).
+    again on another one: pure work may run twice, and effects happen once by their key. Dask gives up on each call that
+    ran or waited on four workers that died; those are made again at the end, one at a time, and only a call that has
+    workers die even then ends it. So does any other error: what may pass, the task has tried again by itself
+    (:mod:`orders_dask.patience`).
 
     Parameters
     ----------
@@ -66,25 +69,56 @@ def in_window(
     WorkersDied
         Workers died again and again over the same call.
     """
-    waiting = enumerate(calls)
-    running: dict[Future[Any], tuple[int, str]] = {}
+    suspects: list[tuple[int, Call]] = []
+    submit = partial(_submitted, client, function, f"{step}-{of}")
+    with closing(_made(client, submit, enumerate(calls), window, stop)) as made:
+        for number, call, future in made:
+            try:
+                yield number, _result_of(future)
+            except KilledWorker:
+                suspects.append((number, call))
+    submit = partial(_submitted, client, function, f"{step}-{of}-alone")
+    with closing(_made(client, submit, suspects, 1, stop)) as made:
+        for number, call, future in made:
+            try:
+                yield number, _result_of(future)
+            except KilledWorker as error:
+                raise WorkersDied(
+                    f"Workers died again and again over {call.about}: look at their logs, and give them more memory, "
+                    "lower ORDERS_DASK_BLOCK_SIZE, or take the file away; what was published stands."
+                ) from error
+
+
+def _made(
+    client: Client,
+    submit: Callable[[int, Call], Future[Any]],
+    calls: Iterable[tuple[int, Call]],
+    window: int,
+    stop: Event,
+) -> Generator[tuple[int, Call, Future[Any]]]:
+    """Make calls, `window` at a time, and give each with its future when it has ended."""
+    waiting = iter(calls)
+    running: dict[Future[Any], tuple[int, Call]] = {}
     try:
         while True:
             for number, call in islice(waiting, window - len(running)):
-                key = f"{step}-{of}-{number}"
-                with _scheduler_there():
-                    future = client.submit(function, *call.arguments, key=key, pure=False)
-                running[future] = number, call.about
+                running[submit(number, call)] = number, call
             if not running:
                 return
             if stop.is_set():
                 raise RunStopped("The run was stopped; what was published stands.")
             for future in _ended(list(running)):
-                number, about = running.pop(future)
-                yield number, _result_of(future, about)
+                yield *running.pop(future), future
     finally:
         with suppress(*_LOST):
             client.cancel(list(running))
+
+
+def _submitted(
+    client: Client, function: Callable[..., Any], key: str, number: int, call: Call
+) -> Future[Any]:
+    with _scheduler_there():
+        return client.submit(function, *call.arguments, key=f"{key}-{number}", pure=False)
 
 
 def _ended(futures: list[Future[Any]]) -> set[Future[Any]]:
@@ -97,15 +131,9 @@ def _ended(futures: list[Future[Any]]) -> set[Future[Any]]:
     return done
 
 
-def _result_of(future: Future[Any], about: str) -> Any:
-    try:
-        with _scheduler_there():
-            return future.result()
-    except KilledWorker as error:
-        raise WorkersDied(
-            f"Workers died again and again over {about}: look at their logs, and give them more memory, lower "
-            "ORDERS_DASK_BLOCK_SIZE, or take the file away; what was published stands."
-        ) from error
+def _result_of(future: Future[Any]) -> Any:
+    with _scheduler_there():
+        return future.result()
 
 
 _LOST: Final = (CancelledError, ClosedClientError, CommClosedError)
