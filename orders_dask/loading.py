@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from threading import Event
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from distributed import Client
@@ -119,7 +119,14 @@ def loading(
             # Load ids are a database's own, and a cluster may serve several.
             name = f"{load_id}-{uuid4().hex[:8]}"
             calls = partial(in_window, work.client, of=name, stop=work.stop)
-            yield Load(lease, load_id, work, calls)
+            yield Load(lease, load_id, work, partial(_charged, calls, work.clock))
+
+
+def _charged(calls: Calls, clock: Clock, *args: Any, **kwargs: Any) -> Iterator[tuple[int, Any]]:
+    """Make calls of metered tasks, and charge the clock's meter with what they cost."""
+    for number, (result, costs) in calls(*args, **kwargs):
+        clock.meter.add(costs)
+        yield number, result
 
 
 @contextmanager
@@ -130,12 +137,12 @@ def _ending(lease: Lease, load_id: int, clock: Clock, refusal: Refusal) -> Itera
     except BaseException as error:
         status: Refusal = refusal if isinstance(error, DataRefused) else "failed"
         with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
-            ledger.remember(lease, load_id, seconds=clock.seconds)
+            ledger.remember(lease, load_id, clock.seconds, clock.meter.costs)
             ledger.finish(lease, load_id, status, _reason(error))
         raise
     # The load has ended well, also where its session broke with the last commit: then its seconds are not known.
     with suppress(TransientError):
-        ledger.remember(lease, load_id, seconds=clock.seconds)
+        ledger.remember(lease, load_id, clock.seconds, clock.meter.costs)
 
 
 def _reason(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from orders_dask.costs import Meter
+
 Outcome = Literal["published", "up to date", "missing", "planned", "refused", "failed"]
 
 
@@ -132,8 +134,8 @@ class Progress:
     run_date
         The date of the dump.
     step
-        ``discover``, ``decode``, ``resolve``, ``load`` or ``publish``; decode stands for decode, normalise and stage,
-        which one task does for each split.
+        ``discover``, ``decode``, ``resolve``, ``load``, ``verify`` or ``publish``; decode stands for decode, normalise
+        and stage, which one task does for each split.
     done, total
         Tasks of the step that ended, and all of them.
     orders
@@ -157,11 +159,12 @@ def silent(progress: Progress) -> None:
 
 @dataclass
 class Clock:
-    """Times the steps of one run date, and tells a listener how far they are."""
+    """Times the steps of one run date, tells a listener how far they are, and adds up what its tasks cost."""
 
     run_date: date
     listener: Listener
     seconds: dict[str, float] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
 
     @contextmanager
     def step(self, name: str, total: int = 1) -> Iterator[Callable[[int], None]]:

@@ -80,12 +80,13 @@ def resolve_and_load(
 
 def seal_and_verify(load: Load, parts: Sequence[Part]) -> None:
     """See to it that nothing can be copied into the load any more, and that its books balance."""
-    decoded_books = {
-        fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
-        for fact in FACTS
-    }
-    seal(load.lease, load.load_id)
-    verify(load.lease, load.load_id, parts=len(parts), decoded=decoded_books)
+    with load.work.clock.step("verify"):
+        decoded_books = {
+            fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
+            for fact in FACTS
+        }
+        seal(load.lease, load.load_id)
+        verify(load.lease, load.load_id, parts=len(parts), decoded=decoded_books)
 
 
 def _recorded(load: Load, parts: Sequence[Part]) -> list[Placed]:

@@ -22,6 +22,7 @@ from orders_dask.cluster import worker_settings
 from orders_dask.contract.arrow import FILE, ORDER_ROW
 from orders_dask.contract.findings import Rejected, merged
 from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, order_version
+from orders_dask.costs import Meter, metered
 from orders_dask.extract import again
 from orders_dask.extract.again import ReadAgain, Verdict
 from orders_dask.extract.decode import Decoded, decode
@@ -44,11 +45,18 @@ from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, said
 
 
+@metered
 @patiently
-def decode_normalise_stage(split: Split, url: str, zone: str) -> Part:
+def decode_normalise_stage(meter: Meter, split: Split, url: str, zone: str) -> Part:
     """Make the part of a split at `url`, or use the one that is there."""
-    blocks = decode(split, ZoneInfo(zone))
-    return use_part(url) or write_part(url, normalised(blocks))
+    with meter.step("stage"):
+        if part := use_part(url):
+            return part
+        blocks = meter.within("decode", decode(split, ZoneInfo(zone)))
+        part = write_part(url, meter.within("normalise", normalised(blocks)))
+    meter.moved("decode", split.size)
+    meter.moved("stage", part.bytes)
+    return part
 
 
 def normalised(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
@@ -108,8 +116,11 @@ def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
     )
 
 
+@metered
 @patiently
-def read_again(stage_url: str, run_date: date, load_id: int, code: str | None, zone: str) -> Part:
+def read_again(
+    meter: Meter, stage_url: str, run_date: date, load_id: int, code: str | None, zone: str
+) -> Part:
     """Make the part of the refused records of a load that can be read again, or use the one that is there.
 
     Parameters
@@ -119,7 +130,7 @@ def read_again(stage_url: str, run_date: date, load_id: int, code: str | None, z
     code
         Only those with this code.
     """
-    with snapshot(engine(worker_settings())) as ledger:
+    with meter.step("decode"), snapshot(engine(worker_settings())) as ledger:
         identity = rejected.identity(ledger, load_id, code)
         url = replay_url(stage_url, run_date, identity, zone)
         return use_part(url) or write_part(
@@ -160,8 +171,11 @@ def _replayed_table(verdicts: Sequence[Verdict], first_row: int) -> pa.Table:
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
 
 
+@metered
 @patiently
-def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list[int]]:
+def resolve(
+    meter: Meter, parts: Sequence[Placed], ranges: int, number: int
+) -> dict[int, list[int]]:
     """Find which orders lose inside the run date, from the parts' keys alone.
 
     Parameters
@@ -176,16 +190,18 @@ def resolve(parts: Sequence[Placed], ranges: int, number: int) -> dict[int, list
     dict
         For the index of each part that has losers: their order rows.
     """
-    tables = read_tables([placed.part for placed in parts], KEYS)
-    keys, again = [], []
-    for index, (placed, table) in enumerate(zip(parts, tables, strict=True)):
-        of_part = _keys(placed, table)
-        of_part = of_part.append_column(PART, pa.repeat(pa.scalar(index, pa.int64()), len(of_part)))
-        keys.append(_in_range(of_part, ranges, number))
-        if placed.part.rows.get(REPLAYED):
-            again.append(of_part)
-    lost = losers(pa.concat_tables(keys), pa.concat_tables(again) if again else None)
-    lost = lost.group_by(PART).aggregate([(ORDER_ROW, "list")])
+    with meter.step("resolve"):
+        tables = read_tables([placed.part for placed in parts], KEYS)
+        keys, again = [], []
+        for index, (placed, table) in enumerate(zip(parts, tables, strict=True)):
+            of_part = _keys(placed, table)
+            index_column = pa.repeat(pa.scalar(index, pa.int64()), len(of_part))
+            of_part = of_part.append_column(PART, index_column)
+            keys.append(_in_range(of_part, ranges, number))
+            if placed.part.rows.get(REPLAYED):
+                again.append(of_part)
+        lost = losers(pa.concat_tables(keys), pa.concat_tables(again) if again else None)
+        lost = lost.group_by(PART).aggregate([(ORDER_ROW, "list")])
     return dict(zip(lost[PART].to_pylist(), lost[f"{ORDER_ROW}_list"].to_pylist(), strict=True))
 
 
@@ -197,8 +213,9 @@ def _in_range(keys: pa.Table, ranges: int, number: int) -> pa.Table:
     return keys.filter(pc.equal(remainder, number))
 
 
+@metered
 @patiently
-def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> int:
+def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> int:
     """Load a part without its losers, once, however often the task runs.
 
     Returns
@@ -207,8 +224,6 @@ def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> i
         Number of orders that the part gave to the load.
     """
     part, losers = placed.part, pa.array(lost, pa.int64())
-    keys = _keys(placed, read_table(part, KEYS))
-    orders = keep(keys, losers)
 
     def fact(name: str) -> Iterator[pa.Table]:
         for rows in row_groups(part, name):
@@ -219,16 +234,20 @@ def load(placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> i
         for rows in row_groups(part, name):
             yield said(name, rows, orders)
 
-    load_part(
-        engine(worker_settings()),
-        load_id,
-        run_date,
-        part.name,
-        {table.name: fact(table.name) for table in FACTS}
-        | {order_version.name: [orders]}
-        | {table.name: dimension(table.name) for table in SAID},
-        superseded=_superseded(placed, keys, losers),
-    )
+    with meter.step("load"):
+        keys = _keys(placed, read_table(part, KEYS))
+        orders = keep(keys, losers)
+        sent = load_part(
+            engine(worker_settings()),
+            load_id,
+            run_date,
+            part.name,
+            {table.name: fact(table.name) for table in FACTS}
+            | {order_version.name: [orders]}
+            | {table.name: dimension(table.name) for table in SAID},
+            superseded=_superseded(placed, keys, losers),
+        )
+    meter.moved("load", sent)
     return int(orders.num_rows)
 
 

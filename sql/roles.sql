@@ -80,7 +80,7 @@ to orders_loader;
 grant select on orders_ops.installed to orders_loader;
 grant select, insert, update (watch, leaving) on orders_ops.storage_leaf to orders_loader;
 grant select, insert, update (
-    status, finished_at, published_at, replaces, reversible, left_at, pruned_at, message, seconds, schema_drift
+    status, finished_at, published_at, replaces, reversible, left_at, pruned_at, message, seconds, costs, schema_drift
 ) on orders_ops.load_run to orders_loader;
 grant select, insert, update on orders_ops.load_file to orders_loader;
 grant select, insert, update (rows, seconds), delete on orders_ops.load_part to orders_loader;

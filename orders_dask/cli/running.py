@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,11 @@ import typer
 
 from orders_dask.cli import screen
 from orders_dask.cli.command import Json, Workers, a_date, command
-from orders_dask.errors import SettingsError
+from orders_dask.errors import SettingsError, SourceMissing
 
 if TYPE_CHECKING:
     from distributed import Client
+    from sqlalchemy import Engine
 
     from orders_dask.settings import Settings
 
@@ -75,20 +77,28 @@ def run(
 ) -> None:
     """Load and publish one run date."""
     settings = settings_of(source, scheduler, workers)
-    with (
-        cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
-        screen.progress() as listener,
-    ):
-        from orders_dask.jobs import run as job
 
-        ended = job.run(
-            run_date,
-            settings=settings,
-            client=client,
-            force=force,
-            dry_run=dry_run,
-            listener=listener,
-        )
+    from orders_dask.jobs.look import settled, yesterday
+
+    run_date = run_date or yesterday(settings)
+    found = None if force or dry_run else settled([run_date], settings=settings)
+    if found and found[0].outcome == "up to date":
+        [ended] = found
+    else:
+        with (
+            cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
+            screen.progress() as listener,
+        ):
+            from orders_dask.jobs import run as job
+
+            ended = job.run(
+                run_date,
+                settings=settings,
+                client=client,
+                force=force,
+                dry_run=dry_run,
+                listener=listener,
+            )
     if json:
         screen.result_json(ended)
     else:
@@ -116,14 +126,17 @@ def backfill(
     began = time.monotonic()
     settings = settings_of(source, scheduler, workers)
 
-    from orders_dask.jobs import backfill as job
+    from orders_dask.jobs.look import date_range, settled
 
-    ended = None if force or dry_run else job.settled(start, end, settings=settings)
+    run_dates = date_range(start, end)
+    ended = None if force or dry_run else settled(run_dates, settings=settings)
     if ended is None:
         with (
             cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
             screen.progress() as listener,
         ):
+            from orders_dask.jobs import backfill as job
+
             ended = job.backfill(
                 start,
                 end,
@@ -168,13 +181,28 @@ def cluster_of(
 
 
 @command()
-def status(json: Json = False) -> None:
-    """Show a line a run date: its state, and what it holds."""
+def status(
+    run_date: Annotated[
+        date | None,
+        typer.Option(
+            parser=a_date,
+            metavar="DATE",
+            help="Show where the time of this run date's load went.",
+            show_default="all run dates",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show a line a run date: its state, and what it holds; of one run date also where its time went."""
     from orders_dask.load import report
     from orders_dask.load.connect import engine
     from orders_dask.settings import load_settings
 
-    rows = report.status(engine(load_settings()))
+    database = engine(load_settings())
+    if run_date is not None:
+        _show_times(database, run_date, json)
+        return
+    rows = report.status(database)
     if json:
         screen.result_json_rows(rows)
         return
@@ -190,3 +218,29 @@ def status(json: Json = False) -> None:
         "message",
     )
     screen.result_table([{name: getattr(row, name) for name in columns} for row in rows])
+
+
+def _show_times(database: Engine, run_date: date, json: bool) -> None:
+    from orders_dask.load.times import load_times
+
+    times = load_times(database, run_date)
+    if times is None:
+        raise SourceMissing(f"Nothing was ever loaded for {run_date}: see `orders-dask status`.")
+    if json:
+        screen.result_json(asdict(times))
+        return
+    screen.result_table(
+        [
+            {
+                "step": each.step,
+                "seconds": each.seconds,
+                "share": f"{each.share:.0%}",
+                "cpu_seconds": each.cpu_seconds,
+                "orders/s": each.orders_per_second,
+                "MB": each.megabytes,
+                "MB/s": each.megabytes_per_second,
+            }
+            for each in times.steps
+        ]
+    )
+    screen.result(str(times))

@@ -44,7 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
-CONTRACT: Final = 4
+CONTRACT: Final = 5
 """Version of this contract: part of every stage part's identity. Raise it when a stored value or a table changes."""
 
 STORE: Final = "orders_store"
@@ -597,6 +597,7 @@ load_run = Table(
     Column("pruned_at", INSTANT, comment="When its rows were removed from the storage"),
     Column("message", TEXT, comment="Why it was refused or failed"),
     Column("seconds", JSONB, comment="Wall seconds of each step"),
+    Column("costs", JSONB, comment="Seconds, CPU seconds and bytes of all tasks, by step"),
     Column("schema_drift", JSONB, comment="Dotted paths of keys that the contract doesn't know"),
     CheckConstraint("status in ({})".format(", ".join(f"'{s}'" for s in STATUSES)), name="status"),
     Index("load_run_run_date", "run_date"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -15,9 +14,6 @@ from orders_dask.extract.block import decode_records
 from orders_dask.extract.drift import DRIFT_RECORDS, unknown_keys
 from orders_dask.extract.records import MANY, Records, Unreadable
 from orders_dask.extract.text import SourceFile, Split, texts
-
-DECODER: Final = 2
-"""Version of this decoder: part of every stage part's identity. Raise it when the same text gives another table."""
 
 
 @dataclass(frozen=True)

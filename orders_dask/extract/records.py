@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+DECODER: Final = 2
+"""Version of decode: part of every stage part's identity. Raise it when the same text gives another table."""
+
 MIB: Final = 1 << 20
 
 BLOCK: Final = 8 * MIB
@@ -78,6 +81,13 @@ class Split:
             return f"{self.files[0].name}, bytes {self.start} to {self.end}"
         more = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
         return self.files[0].name + more
+
+    @property
+    def size(self) -> int:
+        """Bytes that are read, as stored."""
+        if self.start is not None and self.end is not None:
+            return self.end - self.start
+        return sum(file.size for file in self.files)
 
     @property
     def identity(self) -> str:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 from threading import Event
-from typing import Final
 
 from distributed import Client
-from sqlalchemy import Engine
 
 from orders_dask.cluster import usable_client
-from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
-from orders_dask.jobs.look import looked, standing_result
+from orders_dask.errors import DataRefused, OrdersDaskError, SourceMissing
+from orders_dask.jobs.look import date_range, missing
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
 from orders_dask.patience import again, in_turn
-from orders_dask.results import Clock, Listener, Outcome, RunResult, silent
+from orders_dask.results import Listener, Outcome, RunResult, silent
 from orders_dask.settings import Settings, load_settings
-
-LOOKS: Final = 4
-"""Run dates that are looked at at once: each costs some 0.07 s, half of it latency."""
 
 
 def backfill(
@@ -59,7 +54,7 @@ def backfill(
     SettingsError
         A setting is missing or malformed, there is no client, or the range is empty.
     """
-    run_dates = _range(start, end)
+    run_dates = date_range(start, end)
     settings = settings or load_settings()
     client = None if dry_run else usable_client(client, settings)
     copies = max(1, settings.copy_connections // dates_in_flight)
@@ -83,53 +78,12 @@ def backfill(
             raise
 
 
-def settled(start: date, end: date, *, settings: Settings | None = None) -> list[RunResult] | None:
-    """Say how a range of run dates stands, if there is nothing to do: no cluster is needed to find that out.
-
-    Returns
-    -------
-    list of RunResult or None
-        One a run date, ``up to date`` or ``missing``; None if for any of them there is work, or something in the way.
-    """
-    settings = settings or load_settings()
-    look = partial(_settled, settings=settings, database=ready_database(settings))
-    found = []
-    with ThreadPoolExecutor(LOOKS, thread_name_prefix="run-date") as pool:
-        for result in pool.map(look, _range(start, end)):
-            if result is None:
-                pool.shutdown(wait=False, cancel_futures=True)
-                return None
-            found.append(result)
-    return found
-
-
-def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
-    clock = Clock(run_date, silent)
-    try:
-        _, fingerprint, standing = looked(run_date, settings, database, clock)
-    except SourceMissing as error:
-        return RunResult(run_date, "missing", message=str(error))
-    except OrdersDaskError:  # the run itself will say it
-        return None
-    if standing and standing.fingerprint == fingerprint:
-        return standing_result("up to date", standing, clock)
-    return None
-
-
-def _range(start: date, end: date) -> list[date]:
-    if end < start:
-        raise SettingsError(
-            f"The range from {start} to {end} is empty: its end lies before its start."
-        )
-    return [start + timedelta(days=n) for n in range((end - start).days + 1)]
-
-
 def _as_result(one: Callable[[date], RunResult], run_date: date) -> RunResult:
     """Turn the error of one run date into its result."""
     try:
         return one(run_date)
     except SourceMissing as error:
-        return RunResult(run_date, "missing", message=str(error))
+        return missing(run_date, error)
     except OrdersDaskError as error:
         outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
         return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)

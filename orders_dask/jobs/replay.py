@@ -141,8 +141,8 @@ def _replay(
         ) as load:
             losers = steps.resolve_and_load(load, parts)
             story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
+            steps.seal_and_verify(load, parts)
             with clock.step("publish"):
-                steps.seal_and_verify(load, parts)
                 publish(load.lease, load.load_id)
             ended = patiently(load_status)(database, load.load_id)
         stands = standing_result("published", ended, clock)
@@ -188,7 +188,7 @@ def _read_again(work: Work, standing: LoadStatus, code: str | None) -> Part | No
     arguments = settings.stage_url, run_date, standing.load_id, code, settings.shop_timezone
     calls = [Call(f"the rejected records of {run_date}", arguments)]
     with work.clock.step("decode") as ended:
-        ((_, part),) = in_window(
+        ((_, (part, costs)),) = in_window(
             work.client,
             tasks.read_again,
             calls,
@@ -197,6 +197,7 @@ def _read_again(work: Work, standing: LoadStatus, code: str | None) -> Part | No
             window=1,
             stop=work.stop,
         )
+        work.clock.meter.add(costs)
         ended(part.orders)
     assert isinstance(part, Part)
     return part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from threading import Event
 
 from distributed import Client
@@ -13,7 +13,7 @@ from orders_dask import steps
 from orders_dask.cluster import usable_client
 from orders_dask.contract.tables import fact_order_line
 from orders_dask.extract.records import Split
-from orders_dask.jobs.look import looked, standing_result
+from orders_dask.jobs.look import looked, standing_result, yesterday
 from orders_dask.load.publish import publish
 from orders_dask.load.report import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
@@ -70,7 +70,7 @@ def run(
         A service can't be reached, another run holds the run date, or a file changed meanwhile.
     """
     settings = settings or load_settings()
-    run_date = run_date or datetime.now(settings.zone).date() - timedelta(days=1)
+    run_date = run_date or yesterday(settings)
     return again(run_once)(
         run_date,
         settings,
@@ -102,8 +102,8 @@ def run_once(
     with loading(work, run_date, standing, fingerprint) as load:
         parts = steps.decode(load, splits)
         steps.resolve_and_load(load, parts)
+        steps.seal_and_verify(load, parts)
         with clock.step("publish"):
-            steps.seal_and_verify(load, parts)
             publish(load.lease, load.load_id)
         ended = patiently(load_status)(database, load.load_id)
     return standing_result("published", ended, clock)

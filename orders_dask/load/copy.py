@@ -43,7 +43,7 @@ def load_part(
     part: str,
     tables: Mapping[str, Iterable[pa.Table]],
     superseded: Mapping[str, Superseded],
-) -> bool:
+) -> int:
     """Copy a part into the storage tables, once, however often and by however many this is called.
 
     One transaction: it shares the load's lock, so that the seal waits for it or ends it, checks that the load is still
@@ -62,8 +62,8 @@ def load_part(
 
     Returns
     -------
-    bool
-        False where the part was loaded before: nothing is read of `tables`.
+    int
+        Bytes sent; 0 where the part was loaded before: nothing is read of `tables`.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def load_part(
         if connection.scalar(select(load_run.c.load_id).where(*loading)) is None:
             raise LoadWithdrawn(f"Load {load_id} takes no more parts: it was sealed or given up.")
         if not connection.execute(claim.on_conflict_do_nothing()).rowcount:
-            return False
+            return 0
         # Safe until the seal: its own commit waits for the disk, and so for all that was committed before.
         connection.execute(select(func.set_config("synchronous_commit", "off", True)))
         cursor = driver_cursor(connection)
@@ -91,9 +91,10 @@ def load_part(
             copied = {
                 name: copy_into(cursor, _LOADED[name], rows, given) for name, rows in tables.items()
             }
+        rows = {name: number for name, (number, _) in copied.items()}
         seconds = time.monotonic() - began
-        connection.execute(update(parts).where(*this).values(rows=copied, seconds=seconds))
-    return True
+        connection.execute(update(parts).where(*this).values(rows=rows, seconds=seconds))
+    return sum(sent for _, sent in copied.values())
 
 
 def copy_into(
@@ -101,7 +102,7 @@ def copy_into(
     table: Table,
     tables: Iterable[pa.Table],
     given: Mapping[str, Any],
-) -> int:
+) -> tuple[int, int]:
     """Copy Arrow tables into a table of the contract or the ledger, one after another, in the open transaction.
 
     Parameters
@@ -113,8 +114,8 @@ def copy_into(
 
     Returns
     -------
-    int
-        Number of rows copied.
+    tuple
+        Number of rows copied, and of the bytes sent.
     """
     schema = arrow_schema(table)
 
@@ -145,13 +146,14 @@ def copy_into(
         if stream.failure:
             raise stream.failure from None
         raise
-    return cursor.rowcount
+    return cursor.rowcount, stream.sent
 
 
 class _Stream(io.RawIOBase):
     """Some chunks of bytes as a file, none held longer than it takes to read it; an empty chunk is no end."""
 
     failure: BaseException | None = None
+    sent: int = 0
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = filter(None, chunks)
@@ -167,4 +169,5 @@ class _Stream(io.RawIOBase):
                 raise
         piece, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(piece)] = piece
+        self.sent += len(piece)
         return len(piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Final, Literal, Protocol
 
@@ -30,6 +30,7 @@ from orders_dask.contract.tables import (
     load_run,
     rejected_record,
 )
+from orders_dask.costs import Costs
 from orders_dask.errors import LeaseLost, LoadWithdrawn, RunDateHeld
 from orders_dask.load.connect import driver_cursor, explaining
 from orders_dask.load.copy import copy_into
@@ -291,9 +292,10 @@ def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
     _note(lease, load_id, schema_drift=list(paths))
 
 
-def remember(lease: Lease, load_id: int, *, seconds: Mapping[str, float]) -> None:
-    """Write down the wall seconds of each step."""
-    _note(lease, load_id, seconds=dict(seconds))
+def remember(lease: Lease, load_id: int, seconds: Mapping[str, float], costs: Costs) -> None:
+    """Write down the wall seconds of each step, and what its tasks cost."""
+    told = {step: asdict(cost) for step, cost in costs.items()}
+    _note(lease, load_id, seconds=dict(seconds), costs=told)
 
 
 def _note(lease: Lease, load_id: int, **values: Any) -> None:

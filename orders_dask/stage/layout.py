@@ -13,15 +13,14 @@ from fsspec import AbstractFileSystem
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
 from orders_dask.contract.tables import CONTRACT, FACTS, book_column
-from orders_dask.extract.decode import DECODER
-from orders_dask.extract.records import Split
+from orders_dask.extract.records import DECODER, Split
 
 KEYS: Final = "keys"
 REJECTED: Final = "rejected"
 REPLAYED: Final = "replayed"
 RECORD: Final = "part.json"
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Version of what this module writes: part of every part's identity."""
 
 REJECTED_SCHEMA: Final = pa.schema(

@@ -130,7 +130,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
     with reaching(url):
         fs, path = filesystem(url)
         try:
-            rows = _write_tables(fs, f"{path}/{attempt}", _row_groups(tables()))
+            rows, size = _write_tables(fs, f"{path}/{attempt}", _row_groups(tables()))
         except BaseException:
             # A full disk would else be fuller after each attempt. What can't be removed now goes with prune.
             with suppress(OSError, BotoCoreError, ClientError):
@@ -142,6 +142,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
             list(files.values()),
             dict(rows),
             {n: b.to_json() for n, b in total.items()},
+            size,
         )
     write_record(part)
     return part
@@ -149,9 +150,10 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
 
 def _write_tables(
     fs: AbstractFileSystem, folder: str, groups: Iterable[dict[str, pa.Table]]
-) -> Counter[str]:
-    """Write groups of tables, a file a table, and count their rows."""
+) -> tuple[Counter[str], int]:
+    """Write groups of tables, a file a table, and count their rows and the bytes of all files."""
     rows = Counter[str]()
+    files: list[Any] = []
     if "file" in fs.protocol:  # elsewhere a folder is but a name
         fs.makedirs(folder, exist_ok=True)
     with ExitStack() as stack:
@@ -160,13 +162,17 @@ def _write_tables(
             for name, table in group.items():
                 if name not in writers:
                     file = fs.open(f"{folder}/{name}.parquet", "wb")
+                    files.append(file)
                     stack.push(partial(_end, file))
                     writers[name] = stack.enter_context(
                         pq.ParquetWriter(file, table.schema, compression=CODEC)
                     )
                 writers[name].write_table(table, row_group_size=table.num_rows)
                 rows[name] += table.num_rows
-    return rows
+        for writer in writers.values():
+            writer.close()
+        size = sum(file.tell() for file in files)
+    return rows, size
 
 
 def _end(file: Any, kind: type[BaseException] | None, *_: object) -> None:
@@ -210,7 +216,8 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
         fs, path = filesystem(url)
         with fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
             for number in range(parquet.num_row_groups):
-                yield parquet.read_row_group(number, columns=columns)
+                # A worker has as many tasks as it has threads to run them: more would only take turns.
+                yield parquet.read_row_group(number, columns=columns, use_threads=False)
 
 
 def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:

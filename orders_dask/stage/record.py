@@ -88,6 +88,8 @@ class Part:
         Rows by staged table.
     books
         Rows and sums of money by fact table, as decoded.
+    bytes
+        Size of its Parquet files together.
     """
 
     url: str
@@ -95,6 +97,7 @@ class Part:
     files: list[StagedFile]
     rows: dict[str, int]
     books: dict[str, Any]
+    bytes: int
 
     def __str__(self) -> str:
         """Say what it was made from, for people."""

@@ -73,6 +73,10 @@ def test_a_run_is_planned_then_published_and_told_in_json(
     )
     assert re.search(r"^2026-03-01 decode 1/1, \d+ orders, ", err, re.MULTILINE)
 
+    out, err = orders_dask(*arguments, "--json")
+    assert json.loads(out)["outcome"] == "up to date"
+    assert not err, "that there is nothing to do needs no cluster"
+
 
 def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes(
     environment: dict[str, str], owner_login: dict[str, str], source: str

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.rules import Issue
 from orders_dask.contract.tables import FACTS, book_column
+from orders_dask.costs import Cost
 from orders_dask.errors import LoadWithdrawn, RunDateHeld
 from orders_dask.load import ledger
 from orders_dask.load.copy import load_part
@@ -138,12 +139,16 @@ def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Que
         load_id = begin(lease)
         ledger.record_issues(lease, load_id, [(5, issue)])
         ledger.record_drift(lease, load_id, ["line_items[].colour"])
-        ledger.remember(lease, load_id, seconds={"load": 1.5})
+        ledger.remember(lease, load_id, {"load": 1.5}, {"load": Cost(2.5, 1.0, 7)})
     assert query("select file_id, field, code, values, samples from orders_ops.data_issue") == [
         (5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])
     ]
-    assert query("select seconds, schema_drift from orders_ops.load_run") == [
-        ({"load": 1.5}, ["line_items[].colour"])
+    assert query("select seconds, costs, schema_drift from orders_ops.load_run") == [
+        (
+            {"load": 1.5},
+            {"load": {"seconds": 2.5, "cpu": 1.0, "bytes": 7}},
+            ["line_items[].colour"],
+        )
     ]
 
 

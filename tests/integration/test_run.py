@@ -13,7 +13,8 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.errors import DatabaseNotReady, DataRefused, SettingsError, SourceMissing
-from orders_dask.jobs.backfill import backfill, settled
+from orders_dask.jobs.backfill import backfill
+from orders_dask.jobs.look import date_range, settled
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
@@ -227,12 +228,12 @@ def test_a_settled_range_is_known_without_a_cluster_and_any_work_is_seen(
 ) -> None:
     dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})
     put("dump/2026-10-01/a.ndjson", lines(order(1)))
-    days = (DAY, date(2026, 10, 2))
-    assert settled(*days, settings=dated) is None
-    backfill(*days, settings=dated, client=client)
-    found = settled(*days, settings=dated) or []
+    days = date_range(DAY, date(2026, 10, 2))
+    assert settled(days, settings=dated) is None
+    backfill(DAY, date(2026, 10, 2), settings=dated, client=client)
+    found = settled(days, settings=dated) or []
     assert [result.outcome for result in found] == ["up to date", "missing"]
     put("dump/2026-10-02/a.ndjson", lines(order(1)))
-    assert settled(*days, settings=dated) is None
+    assert settled(days, settings=dated) is None
     with pytest.raises(SettingsError, match="is empty"):
-        settled(days[1], days[0], settings=dated)
+        date_range(date(2026, 10, 2), DAY)

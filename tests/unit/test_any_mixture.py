@@ -84,7 +84,7 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
     ]
     files = joined_files(parts)
     placed = place(parts, {name: number for number, name in enumerate(files)})
-    losers = resolve(placed, 1, 0)
+    losers, _ = resolve(placed, 1, 0)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in staged_schemas()}
     accounted = Counter[str]()
     for number, one in enumerate(placed):

@@ -74,7 +74,7 @@ def published(parts: list[Part]) -> tuple[dict[str, list[str]], list[str]]:
     """Give the facts and what is said of dimensions, and what was refused, of some parts; their books must balance."""
     files = joined_files(parts)
     placed = place(parts, {name: number for number, name in enumerate(files)})
-    losers = resolve(placed, 1, 0)
+    losers, _ = resolve(placed, 1, 0)
     tables: dict[str, list[str]] = {name: [] for name in staged_schemas()}
     superseded = {fact.name: Books() for fact in FACTS}
     for number, one in enumerate(placed):
