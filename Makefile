@@ -5,8 +5,9 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
+BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz check format clean
+.PHONY: help setup demo test chaos fuzz bench check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -31,6 +32,10 @@ chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, 
 
 fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of some GB included
 	ORDERS_DASK_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -s -o faulthandler_timeout=0 tests/unit/test_fuzz.py tests/unit/test_hostile.py
+
+bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 check: $(INSTALLED) ## Lint, format and types
 	$(BIN)/ruff check .

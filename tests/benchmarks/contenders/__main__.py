@@ -1,0 +1,37 @@
+"""Run one contender and write down, as JSON, what it took and what it loaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from importlib import import_module
+from pathlib import Path
+
+import psutil
+
+from orders_dask.contract.tables import fact_order, fact_order_line
+from orders_dask.load.connect import engine
+from orders_dask.load.schema import initialise
+from orders_dask.settings import load_settings
+from tests.benchmarks.contenders.target import rows
+
+parser = argparse.ArgumentParser()
+parser.add_argument("contender")
+parser.add_argument("measured", type=Path)
+given = parser.parse_args()
+
+settings = load_settings()
+database = engine(settings)
+initialise(database)
+module = import_module(f"{__package__}.{given.contender}")
+with module.ready(settings) as work:
+    cpu, began = psutil.cpu_times(), time.monotonic()
+    work()
+    seconds, ended = time.monotonic() - began, psutil.cpu_times()
+    # Of the whole machine, so the servers' and all processes' alike: what a busy neighbour takes is not in it.
+    busy = (ended.user + ended.system + ended.nice) - (cpu.user + cpu.system + cpu.nice)
+measured = {"seconds": seconds, "cpu": busy}
+for fact in (fact_order, fact_order_line):
+    measured[fact.name] = rows(database, module.TARGET, fact) if module.TARGET else 0
+given.measured.write_text(json.dumps(measured))

@@ -1,0 +1,65 @@
+"""The floor of decode: read, decompress and parse the dump with ``pyarrow.json`` on all cores, and nothing else.
+
+It reads a clean dump, for nothing is done about defects. Of a byte range the lines that its ends cut are left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json as pj
+from isal import igzip
+
+from orders_dask.contract.arrow import raw_schema
+from orders_dask.extract.discover import discover
+from orders_dask.extract.objects import opened
+from orders_dask.extract.records import BLOCK, Split
+from orders_dask.settings import Settings
+from tests.benchmarks.dump import RUN_DATE
+
+TARGET = None
+
+
+@contextmanager
+def ready(settings: Settings) -> Iterator[Callable[[], object]]:
+    """List the dump and start a process a core."""
+    splits = discover(settings.source, RUN_DATE, settings.block_size)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        list(pool.map(abs, range(os.cpu_count() or 1)))
+        yield lambda: sum(pool.map(_parsed, splits))
+
+
+def _parsed(split: Split) -> int:
+    orders = 0
+    for file in split.files:
+        with opened(file) as stream:
+            if split.start is None:
+                text: Any = igzip.open(stream)  # type: ignore[no-untyped-call]
+                blocks = iter(partial(text.read, BLOCK), b"")
+            else:
+                stream.seek(split.start)
+                blocks = iter([stream.read(split.size).partition(b"\n")[2]])
+            rest = b""
+            for block in blocks:
+                lines, end, after = (rest + block).rpartition(b"\n")
+                orders += _read(lines + end)
+                rest = after
+    return orders
+
+
+def _read(text: bytes) -> int:
+    table = pj.read_json(
+        pa.BufferReader(text),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(text) + 16),
+        parse_options=pj.ParseOptions(
+            explicit_schema=raw_schema(), unexpected_field_behavior="ignore"
+        ),
+    )
+    return int(table.num_rows)

@@ -1,0 +1,22 @@
+"""The whole ``run``, from S3 to published, on a cluster of this machine that is up already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from orders_dask import run
+from orders_dask.cluster import connect
+from orders_dask.contract.tables import PUBLIC
+from orders_dask.settings import Settings
+from tests.benchmarks.dump import RUN_DATE
+
+TARGET = PUBLIC
+
+
+@contextmanager
+def ready(settings: Settings) -> Iterator[Callable[[], object]]:
+    """Start the cluster."""
+    with connect(settings) as client:
+        yield partial(run, RUN_DATE, settings=settings, client=client)

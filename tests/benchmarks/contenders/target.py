@@ -1,0 +1,32 @@
+"""The tables that rivals load into: the columns of our facts with their primary keys, without partitions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Engine, MetaData, Table, func, select
+from sqlalchemy.schema import CreateSchema, CreateTable
+
+from orders_dask.contract.tables import fact_order, fact_order_line
+
+RIVAL: Final = "rival"
+"""Their schema."""
+
+TABLES: Final = (fact_order, fact_order_line)
+
+
+def make(database: Engine) -> None:
+    """Make the tables, empty; indexes beside the keys are left out, which ours have."""
+    with database.begin() as connection:
+        connection.execute(CreateSchema(RIVAL))
+        for table in TABLES:
+            copy = table.to_metadata(MetaData(), schema=RIVAL)
+            copy.dialect_options["postgresql"]["partition_by"] = None
+            connection.execute(CreateTable(copy))
+
+
+def rows(database: Engine, schema: str, table: Table) -> int:
+    """Count what was loaded."""
+    with database.begin() as connection:
+        loaded = table.to_metadata(MetaData(), schema=schema)
+        return connection.scalar(select(func.count()).select_from(loaded)) or 0

@@ -1,0 +1,160 @@
+"""What was measured, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from orders_dask.contract.tables import fact_order, fact_order_line
+from tests.benchmarks.dump import Form
+
+Measured = Mapping["Case", Sequence[Mapping[str, Any]]]
+
+PACKAGES: Final = ("orders_dask", "dask", "pyarrow", "duckdb", "dlt", "pandas")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One contender on one form of the dump."""
+
+    contender: str
+    form: Form
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a ratio of this run should be.
+
+    Attributes
+    ----------
+    what
+        For people.
+    ratio
+        What it is; None where a contender did not run.
+    at_least, at_most
+        What it should be.
+    """
+
+    what: str
+    ratio: float | None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether it is what it should be."""
+        return (
+            self.ratio is not None
+            and (self.at_least is None or self.ratio >= self.at_least)
+            and (self.at_most is None or self.ratio <= self.at_most)
+        )
+
+
+def targets(measured: Measured) -> list[Target]:
+    """Compare the medians."""
+    seconds = {
+        (case.contender, case.form.name): median(one["seconds"] for one in each)
+        for case, each in measured.items()
+    }
+
+    def ratio(above: tuple[str, str], *below: tuple[str, str]) -> float | None:
+        if above not in seconds or not all(one in seconds for one in below):
+            return None
+        return float(seconds[above] / sum(seconds[one] for one in below))
+
+    ours = ("ours", "gzip")
+    return [
+        Target("orders/s beside DuckDB, gzip", ratio(("with_duckdb", "gzip"), ours), at_least=1.0),
+        Target(
+            "orders/s beside DuckDB, plain",
+            ratio(("with_duckdb", "plain"), ("ours", "plain")),
+        ),
+        Target("orders/s beside dlt", ratio(("with_dlt", "part"), ("ours", "part")), at_least=15),
+        Target(
+            "orders/s beside pandas.to_sql",
+            ratio(("with_pandas", "part"), ("ours", "part")),
+            at_least=15,
+        ),
+        Target(
+            "time beside the floors of decode and COPY",
+            ratio(ours, ("decode_floor", "clean"), ("copy_floor", "clean")),
+            at_most=1.4,
+        ),
+        Target("time of four times the data", ratio(ours, ("ours", "part")), at_most=4.2),
+    ]
+
+
+def write(folder: Path, measured: Measured) -> None:
+    """Write ``bench.md`` and ``bench.json``."""
+    machine = {
+        "date": date.today().isoformat(),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"contender": case.contender, "form": case.form.name, "orders": case.form.orders, **one}
+        for case, each in measured.items()
+        for one in each
+    ]
+    ratios = [
+        {"what": target.what, "ratio": target.ratio, "met": target.met}
+        for target in targets(measured)
+    ]
+    (folder / "bench.json").write_text(
+        json.dumps({"machine": machine, "measured": rows, "ratios": ratios}, indent=1)
+    )
+    (folder / "bench.md").write_text(
+        f"{_table(measured)}\n\n{_targets(measured)}\n\n{_told(machine)}\n"
+    )
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _table(measured: Measured) -> str:
+    lines = [
+        "| contender | dump | orders | seconds | of CPU | orders/s | loaded orders, lines |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for case, each in measured.items():
+        seconds, cpu = (median(one[name] for one in each) for name in ("seconds", "cpu"))
+        loaded = ", ".join(f"{each[-1].get(f.name, 0):,}" for f in (fact_order, fact_order_line))
+        lines.append(
+            f"| {case.contender} | {case.form.name} | {case.form.orders:,} | {seconds:.1f} | {cpu:.1f} "
+            f"| {case.form.orders / seconds:,.0f} | {loaded} |"
+        )
+    return "\n".join(lines)
+
+
+def _targets(measured: Measured) -> str:
+    lines = ["| ratio of medians | target | measured | |", "| --- | ---: | ---: | --- |"]
+    for target in targets(measured):
+        wanted = (
+            f"≥ {target.at_least}"
+            if target.at_least
+            else f"≤ {target.at_most}"
+            if target.at_most
+            else ""
+        )
+        if target.ratio is not None:
+            verdict = "" if not wanted else "met" if target.met else "missed"
+            lines.append(f"| {target.what} | {wanted} | {target.ratio:.2f} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _told(machine: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in machine.items())
