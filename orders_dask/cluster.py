@@ -85,7 +85,15 @@ def _local(workers: int) -> Iterator[Client]:
         # thread starts it comes out with Ctrl-C unblocked.
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": PROFILED}))
+        stack.enter_context(
+            dask.config.set(
+                {
+                    "distributed.worker.profile.enabled": PROFILED,
+                    # It would have malloc give every large buffer back to the system at once, and fault it in again.
+                    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+                }
+            )
+        )
         try:
             cluster = stack.enter_context(
                 LocalCluster(

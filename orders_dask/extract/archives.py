@@ -21,7 +21,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from isal import igzip_lib
 from zstandard import ZstdDecompressor, ZstdError
 
-from orders_dask.extract.records import BLOCK, MIB, Unreadable
+from orders_dask.extract.records import CHUNK, MIB, Unreadable
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
     Yields
     ------
     bytes
-        The text, in chunks of about :data:`~orders_dask.extract.records.BLOCK` bytes.
+        The text, in chunks of about :data:`~orders_dask.extract.records.CHUNK` bytes.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
             if piece:
                 held.append(piece)
             size += len(piece)
-            if size >= BLOCK:
+            if size >= CHUNK:
                 yield b"".join(held)
                 held, size = [], 0
     except Unreadable:
@@ -205,7 +205,7 @@ def _hidden(name: str) -> bool:
 
 
 def member(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
-    """Read a member of a zip in chunks of :data:`~orders_dask.extract.records.BLOCK` bytes.
+    """Read a member of a zip in chunks of :data:`~orders_dask.extract.records.CHUNK` bytes.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def member(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
         raise Unreadable("the zip's member is encrypted")
     try:
         with archive.open(info) as stream:
-            while chunk := stream.read(BLOCK):
+            while chunk := stream.read(CHUNK):
                 yield chunk
     except _BAD_ZIP as error:
         raise Unreadable(f"the zip's member can't be read: {error}") from error

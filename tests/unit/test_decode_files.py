@@ -11,6 +11,7 @@ import pytest
 
 from orders_dask.extract import decode as decode_module
 from orders_dask.extract import lines as line_module
+from orders_dask.extract import records
 from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.lines import lines
@@ -134,7 +135,8 @@ def test_drift_is_looked_for_where_a_file_begins(tmp_path: Path) -> None:
     assert not any(block.drift for split in others for block in decode(split, UTC))
 
 
-def test_blocks_of_a_file_go_on_counting(tmp_path: Path) -> None:
+def test_blocks_of_a_file_go_on_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "BLOCK", 1)
     (tmp_path / "a.gz").write_bytes(gzip.compress("\n".join([*ORDERS, "x", *ORDERS]).encode()))
     blocks = decoded(tmp_path)
     assert len(blocks) == 2, "the last line has no newline, so it comes by itself"
