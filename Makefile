@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz bench check format clean
+.PHONY: help setup demo test chaos fuzz bench bench-guard check format clean
 
 help: ## Say what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 
@@ -36,6 +36,9 @@ fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of so
 bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-guard: $(INSTALLED) ## Fail when a run has become slower beside the floors of decode and COPY, measured at once
+	$(BIN)/python -m tests.benchmarks --orders 20000 --repeats 3 --only ours:gzip decode_floor copy_floor --guard
 
 check: $(INSTALLED) ## Lint, format and types
 	$(BIN)/ruff check .

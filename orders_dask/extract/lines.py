@@ -140,12 +140,11 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
 def _block(text: bytes) -> Iterator[Records]:
     leading = _LEADING.match(text)
     text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
-    while text:
-        # Short lines are many: a block takes so many of them.
-        end = _SOME_LINES.match(text)
-        cut = end.end() if end else len(text)
-        yield Records(text[:cut], enveloped=False, strict=False)
-        text = text[cut:]
+    while text.count(b"\n") > LINES and (some := _SOME_LINES.match(text)):
+        yield Records(some[0], enveloped=False, strict=False)
+        text = text[some.end() :]
+    if text:
+        yield Records(text, enveloped=False, strict=False)
 
 
 def _long_line(

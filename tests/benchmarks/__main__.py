@@ -33,9 +33,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--orders", type=int, default=200_000, help="of the dump")
     parser.add_argument("--repeats", type=int, default=3, help="times that each contender runs")
-    parser.add_argument("--only", nargs="*", help="contenders, all by default")
+    parser.add_argument("--only", nargs="*", help="contenders, or ours:gzip; all by default")
     parser.add_argument(
         "--into", type=Path, default=Path("build"), help="folder of bench.md and .json"
+    )
+    parser.add_argument(
+        "--guard", action="store_true", help="fail where it is slower than recorded"
     )
     given = parser.parse_args()
 
@@ -54,7 +57,8 @@ def main() -> None:
         Case("with_dlt", part),
         Case("with_pandas", part),
     ]
-    cases = [case for case in cases if not given.only or case.contender in given.only]
+    if given.only:
+        cases = [case for case in cases if {case.contender, str(case)} & {*given.only}]
     measured: defaultdict[Case, list[dict[str, Any]]] = defaultdict(list)
     with sandbox() as box, TemporaryDirectory() as encoded:
         environment = without_services(os.environ) | box.environment | {ENCODED: encoded}
@@ -65,9 +69,11 @@ def main() -> None:
             for case in cases:
                 one = _measure(case, environment, bucket)
                 measured[case].append(one)
-                print(turn, case.contender, case.form.name, one, flush=True)
+                print(turn, case, one, flush=True)
     report.write(given.into, measured)
     print((given.into / "bench.md").read_text())
+    if given.guard:
+        report.guard(measured)
 
 
 def _measure(case: Case, environment: dict[str, str], bucket: str) -> dict[str, Any]:

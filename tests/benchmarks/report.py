@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -21,12 +22,22 @@ Measured = Mapping["Case", Sequence[Mapping[str, Any]]]
 PACKAGES: Final = ("orders_dask", "dask", "pyarrow", "duckdb", "dlt", "pandas")
 
 
+BESIDE_FLOORS: Final = "time beside the floors of decode and COPY"
+
+RECORDED: Final = Path(__file__).with_name("recorded.json")
+"""The ratio to the floors of the size that ``make bench-guard`` runs, and how much more is borne."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One contender on one form of the dump."""
 
     contender: str
     form: Form
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.contender}:{self.form.name}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ def targets(measured: Measured) -> list[Target]:
             at_least=15,
         ),
         Target(
-            "time beside the floors of decode and COPY",
+            BESIDE_FLOORS,
             ratio(ours, ("decode_floor", "clean"), ("copy_floor", "clean")),
             at_most=1.4,
         ),
@@ -99,7 +110,7 @@ def write(folder: Path, measured: Measured) -> None:
         "cores": os.cpu_count(),
         "processor": _processor(),
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: version(name) for name in PACKAGES if find_spec(name)},
     }
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
@@ -117,6 +128,24 @@ def write(folder: Path, measured: Measured) -> None:
     (folder / "bench.md").write_text(
         f"{_table(measured)}\n\n{_targets(measured)}\n\n{_told(machine)}\n"
     )
+
+
+def guard(measured: Measured) -> None:
+    """Fail where the time beside the floors of this same run is clearly more than the recorded one.
+
+    Raises
+    ------
+    SystemExit
+        It is, with a sentence that says so.
+    """
+    [ratio] = [target.ratio for target in targets(measured) if target.what == BESIDE_FLOORS]
+    recorded = json.loads(RECORDED.read_text())
+    most = recorded["ratio"] * recorded["tolerance"]
+    if ratio is None or ratio > most:
+        raise SystemExit(
+            f"Slower than it was: {BESIDE_FLOORS} is {ratio}, recorded is {recorded['ratio']} and at most {most:.2f} "
+            f"is borne. Find out why with a profile, or record the new ratio in {RECORDED}."
+        )
 
 
 def _processor() -> str:
