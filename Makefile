@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz bench bench-guard check format clean
+.PHONY: help setup demo test chaos fuzz bench bench-guard bench-memory check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -39,6 +39,9 @@ bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several
 
 bench-guard: $(INSTALLED) ## Fail when a run has become slower beside the floors of decode and COPY, measured at once
 	$(BIN)/python -m tests.benchmarks --orders 20000 --repeats 3 --only ours:gzip decode_floor copy_floor --guard
+
+bench-memory: $(INSTALLED) ## Run large and odd inputs and fail where a process takes too much memory (an hour)
+	$(BIN)/python -m tests.benchmarks.memory
 
 check: $(INSTALLED) ## Lint, format and types
 	$(BIN)/ruff check .
