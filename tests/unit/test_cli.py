@@ -25,7 +25,7 @@ OPTIONS = {
         *("--from", "--to", "--dates-in-flight"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
     },
-    "status": {"--json"},
+    "status": {"--run-date", "--json"},
     "diff": {"--run-date", "--source", "--scheduler", "--workers", "--limit", "--json"},
     "rollback": {"--run-date", "--json"},
     "prune": {"--older-than", "--rejected-older-than", "--dry-run", "--json"},
