@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
 
@@ -27,11 +28,50 @@ def take_turn(connection: Connection) -> None:
     connection.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What a publish finds out before its turn, so that the turn is short.
+
+    Attributes
+    ----------
+    orders
+        The orders that come or go and have versions on other run dates, in whatever load: few.
+    published
+        The loads that readers saw before the look. Their rows, unlike those of later ones, were all there to be seen.
+    """
+
+    orders: list[int]
+    published: list[int]
+
+
+def foresee(connection: Connection, run_date: date, load_id: int) -> Foreseen:
+    """Look, before the turn, for the orders of a sealed load of which another version may be current."""
+    # In this order: a load that is published was sealed before, so the second statement sees all of its rows.
+    seen = list(connection.scalars(select(published.c.load_id)))
+    before = select(published.c.load_id).where(published.c.run_date == run_date)
+    given = {"loads": [load_id, *connection.scalars(before)], "run_date": run_date}
+    return Foreseen(list(connection.scalars(_ELSEWHERE, given)), seen)
+
+
+# An index probe for each order: as a plain join it would scan all of history. The limit keeps it from becoming one.
+_ELSEWHERE: Final = text(
+    """
+    select t.order_id
+    from (select distinct order_id from orders_store.order_version where load_id = any(:loads)) t
+    cross join lateral (
+      select from orders_store.order_version v
+      where v.order_id = t.order_id and v.run_date <> :run_date limit 1
+    ) elsewhere
+    """
+)
+
+
 def show(
     connection: Connection,
     run_date: date,
     load_id: int | None,
     left: Literal["replaced", "withdrawn"],
+    foreseen: Foreseen | None = None,
 ) -> int | None:
     """Let readers see a load for its run date, or none, from the commit of the open transaction on.
 
@@ -44,6 +84,8 @@ def show(
         The load to be seen; None for a run date without any.
     left
         The status of the load that was seen until now.
+    foreseen
+        What was found out before the turn; without it every order that comes or goes is looked at now.
 
     Returns
     -------
@@ -74,17 +116,37 @@ def show(
                 index_elements=[published.c.run_date], set_={"load_id": gate.excluded.load_id}
             )
         )
-    connection.execute(_SUPERSEDE, {"loads": [load_id, before]})
+    loads = {"loads": [each for each in (load_id, before) if each is not None]}
+    if foreseen is None:
+        connection.execute(text(_TOUCHED + _SUPERSEDE), loads)
+    else:
+        connection.execute(text(_FORESEEN + _SUPERSEDE), loads | vars(foreseen))
     return before
 
 
-# After the flip of the gate: which versions of the orders that came or went are not current. The shape keeps it
-# the size of a day: index probes for each order; as a plain join it scanned all of history.
-_SUPERSEDE: Final = text(
-    """
+_TOUCHED: Final = """
     with touched as materialized (
       select distinct order_id from orders_store.order_version where load_id = any(:loads)
     ),
+"""
+
+# What was foreseen, and the orders of loads that were published since.
+_FORESEEN: Final = """
+    with touched as materialized (
+      select unnest(cast(:orders as bigint[])) as order_id
+      union
+      select since.order_id
+      from orders_store.published p
+      join orders_store.order_version since on since.load_id = p.load_id
+      where p.load_id <> all(cast(:published as bigint[])) and p.load_id <> all(:loads) and exists (
+        select from orders_store.order_version v
+        where v.order_id = since.order_id and v.load_id = any(:loads))
+    ),
+"""
+
+# After the flip of the gate: which versions of the orders that came or went are not current. The shape keeps it
+# the size of a day: index probes for each order; as a plain join it scanned all of history.
+_SUPERSEDE: Final = """
     ranked as materialized (
       select r.order_id, r.run_date from touched t cross join lateral (
         select v.order_id, v.run_date,
@@ -107,8 +169,7 @@ _SUPERSEDE: Final = text(
     )
     insert into orders_store.order_superseded (order_id, run_date)
     select order_id, run_date from ranked on conflict do nothing
-    """
-)
+"""
 
 
 @contextmanager

@@ -73,11 +73,13 @@ def publish(lease: Lease, load_id: int) -> None:
     run_date = lease.run_date
     _await_readers(lease.connection, run_date)
     _analyse(lease.connection)
+    with lease.transaction() as connection:
+        foreseen = gate.foresee(connection, run_date, load_id)
     with gate.decided(lease, load_id, "published"), lease.transaction() as connection:
         gate.take_turn(connection)
         _check_publishable(connection, run_date, load_id)
         dimensions.bring(connection, run_date, load_id)
-        replaced = gate.show(connection, run_date, load_id, "replaced")
+        replaced = gate.show(connection, run_date, load_id, "replaced", foreseen)
         now = func.clock_timestamp()
         connection.execute(
             update(load_run)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from orders_dask.books import Books, books
 from orders_dask.errors import LoadWithdrawn, OutOfBalance, StillInUse
-from orders_dask.load import ledger
+from orders_dask.load import gate, ledger
 from orders_dask.load import publish as publishing
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
@@ -47,6 +47,32 @@ def test_a_version_that_left_lets_the_next_best_be_current(warehouse: Engine, qu
     states = query("select load_id, status from orders_ops.load_run order by load_id")
     assert [state for _, state in states] == ["published", "replaced", "published"]
     assert states[0][0] == first
+
+
+def test_what_is_published_between_the_look_and_the_turn_counts(
+    warehouse: Engine, query: Query
+) -> None:
+    with ledger.hold(warehouse, DAYS[0]) as lease:
+        load_id = verified(lease, {"fact_order": [order(1, 5), order(3, 5)]})
+        with lease.transaction() as connection:
+            foreseen = gate.foresee(connection, DAYS[0], load_id)
+        assert foreseen == gate.Foreseen(orders=[], published=[])
+        published(warehouse, DAYS[1], {"fact_order": [order(1, 9), order(2, 9)]})
+        with lease.transaction() as connection:
+            gate.take_turn(connection)
+            gate.show(connection, DAYS[0], load_id, "replaced", foreseen)
+    assert query("select order_id, run_date from orders_store.order_superseded") == [(1, DAYS[0])]
+
+
+def test_only_orders_with_versions_elsewhere_are_foreseen(warehouse: Engine) -> None:
+    first = published(warehouse, DAYS[0], {"fact_order": [order(1, 5), order(2, 5)]})
+    published(warehouse, DAYS[1], {"fact_order": [order(2, 9), order(3, 9)]})
+    with ledger.hold(warehouse, DAYS[0]) as lease:
+        load_id = verified(lease, {"fact_order": [order(1, 6), order(3, 6), order(4, 6)]})
+        with lease.transaction() as connection:
+            foreseen = gate.foresee(connection, DAYS[0], load_id)
+    assert sorted(foreseen.orders) == [2, 3], "2 goes and 3 comes; 1 is only on this run date"
+    assert first in foreseen.published
 
 
 def order(order_id: int, second: int = 0, **columns: Any) -> dict[str, Any]:
