@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz bench bench-guard bench-memory check format clean
+.PHONY: help setup demo test chaos fuzz bench bench-memory check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,9 +36,6 @@ fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of so
 bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(BENCH)
-
-bench-guard: $(INSTALLED) ## Fail when a run has become slower beside the floors of decode and COPY, measured at once
-	$(BIN)/python -m tests.benchmarks --orders 20000 --repeats 3 --only ours:gzip decode_floor copy_floor --guard
 
 bench-memory: $(INSTALLED) ## Run large and odd inputs and fail where a process takes too much memory (an hour)
 	$(BIN)/python -m tests.benchmarks.memory

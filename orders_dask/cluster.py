@@ -89,7 +89,8 @@ def _local(workers: int) -> Iterator[Client]:
             dask.config.set(
                 {
                     "distributed.worker.profile.enabled": PROFILED,
-                    # It would have malloc give every large buffer back to the system at once, and fault it in again.
+                    # It would have malloc give each large buffer back to the system at once, to be faulted in again:
+                    # to find a character in some MB of text took 9.0 us an order with it, 2.6 without.
                     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
                 }
             )

@@ -19,7 +19,7 @@ from orders_dask.extract.suspects import Lines, Rows, suspects
 
 _PIECES: Final = 16
 _CUTS: Final = 2
-"""A piece that the reader refuses is cut in so many, at most so often: 1,200 lines, 75, 5."""
+"""A piece that the reader refuses is cut in so many, at most so often: 5,000 lines, 310, 20."""
 
 # Costs, in lines read by the reader: what a call costs whatever its size, and what the rules cost for a line.
 _CALL: Final = 40

@@ -51,7 +51,8 @@ _SUSPICIOUS: Final = "|".join(
 _SUSPICIOUS_OF_BARE: Final = rf"{_SUSPICIOUS}|\"orders?\"[ \t\r]*:[ \t\r]*null"
 
 _CACHED: Final = 1 << 18
-"""Bytes that are looked through at once: what numpy makes of them on the way stays in the processor's cache."""
+"""Bytes that are looked through at once: what numpy makes of them on the way stays in the processor's cache. To find a
+character in 32 MiB took 2.6 us an order so, and 4.5 us at once."""
 
 _TOO_MUCH: Final = pa.scalar(
     10 ** (MONEY_TYPE.precision - MONEY_TYPE.scale) - Decimal(5).scaleb(-MONEY_TYPE.scale - 1),

@@ -115,7 +115,7 @@ def load_times(engine: Engine, run_date: date) -> LoadTimes | None:
     if standing is None:
         return None
     of_load = load_run.c.load_id == standing.load_id
-    size = select(func.coalesce(func.sum(load_file.c.bytes), 0).label("bytes"))
+    size = select(func.coalesce(func.sum(load_file.c.bytes), 0))
     size = size.where(load_file.c.load_id == standing.load_id)
     with engine.connect() as connection:
         row = connection.execute(select(load_run.c.seconds, load_run.c.costs).where(of_load)).one()

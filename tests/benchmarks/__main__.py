@@ -37,9 +37,6 @@ def main() -> None:
     parser.add_argument(
         "--into", type=Path, default=Path("build"), help="folder of bench.md and .json"
     )
-    parser.add_argument(
-        "--guard", action="store_true", help="fail where it is slower than recorded"
-    )
     given = parser.parse_args()
 
     gzip = Form("gzip", given.orders, "gzip", DEFECTS)
@@ -72,8 +69,6 @@ def main() -> None:
                 print(turn, case, one, flush=True)
     report.write(given.into, measured)
     print((given.into / "bench.md").read_text())
-    if given.guard:
-        report.guard(measured)
 
 
 def _measure(case: Case, environment: dict[str, str], bucket: str) -> dict[str, Any]:

@@ -22,12 +22,6 @@ Measured = Mapping["Case", Sequence[Mapping[str, Any]]]
 PACKAGES: Final = ("orders_dask", "dask", "pyarrow", "duckdb", "dlt", "pandas")
 
 
-BESIDE_FLOORS: Final = "time beside the floors of decode and COPY"
-
-RECORDED: Final = Path(__file__).with_name("recorded.json")
-"""The ratio to the floors of the size that ``make bench-guard`` runs, and how much more is borne."""
-
-
 @dataclass(frozen=True)
 class Case:
     """One contender on one form of the dump."""
@@ -95,7 +89,7 @@ def targets(measured: Measured) -> list[Target]:
             at_least=15,
         ),
         Target(
-            BESIDE_FLOORS,
+            "time beside the floors of decode and COPY",
             ratio(ours, ("decode_floor", "clean"), ("copy_floor", "clean")),
             at_most=1.4,
         ),
@@ -128,24 +122,6 @@ def write(folder: Path, measured: Measured) -> None:
     (folder / "bench.md").write_text(
         f"{_table(measured)}\n\n{_targets(measured)}\n\n{_told(machine)}\n"
     )
-
-
-def guard(measured: Measured) -> None:
-    """Fail where the time beside the floors of this same run is clearly more than the recorded one.
-
-    Raises
-    ------
-    SystemExit
-        It is, with a sentence that says so.
-    """
-    [ratio] = [target.ratio for target in targets(measured) if target.what == BESIDE_FLOORS]
-    recorded = json.loads(RECORDED.read_text())
-    most = recorded["ratio"] * recorded["tolerance"]
-    if ratio is None or ratio > most:
-        raise SystemExit(
-            f"Slower than it was: {BESIDE_FLOORS} is {ratio}, recorded is {recorded['ratio']} and at most {most:.2f} "
-            f"is borne. Find out why with a profile, or record the new ratio in {RECORDED}."
-        )
 
 
 def _processor() -> str:
