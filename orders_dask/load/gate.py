@@ -116,24 +116,26 @@ def show(
                 index_elements=[published.c.run_date], set_={"load_id": gate.excluded.load_id}
             )
         )
-    loads = {"loads": [each for each in (load_id, before) if each is not None]}
-    if foreseen is None:
-        connection.execute(text(_TOUCHED + _SUPERSEDE), loads)
-    else:
-        connection.execute(text(_FORESEEN + _SUPERSEDE), loads | vars(foreseen))
+    loads = [each for each in (load_id, before) if each is not None]
+    look = (
+        {"looked_at": loads, "orders": [], "published": None}
+        if foreseen is None
+        else {"looked_at": [], **vars(foreseen)}
+    )
+    connection.execute(_SUPERSEDE, {"loads": loads, **look})
     return before
 
 
-_TOUCHED: Final = """
+# After the flip of the gate: which versions of the orders that came or went are not current. Touched are the orders
+# of the loads to be looked at now, what was foreseen, and what loads that were published since have in common with
+# these (none where the list of those published before is null). The shape keeps it the size of a day: index probes
+# for each order; as a plain join it scanned all of history.
+_SUPERSEDE: Final = text(
+    """
     with touched as materialized (
-      select distinct order_id from orders_store.order_version where load_id = any(:loads)
-    ),
-"""
-
-# What was foreseen, and the orders of loads that were published since.
-_FORESEEN: Final = """
-    with touched as materialized (
-      select unnest(cast(:orders as bigint[])) as order_id
+      select order_id from orders_store.order_version where load_id = any(cast(:looked_at as bigint[]))
+      union
+      select unnest(cast(:orders as bigint[]))
       union
       select since.order_id
       from orders_store.published p
@@ -142,11 +144,6 @@ _FORESEEN: Final = """
         select from orders_store.order_version v
         where v.order_id = since.order_id and v.load_id = any(:loads))
     ),
-"""
-
-# After the flip of the gate: which versions of the orders that came or went are not current. The shape keeps it
-# the size of a day: index probes for each order; as a plain join it scanned all of history.
-_SUPERSEDE: Final = """
     ranked as materialized (
       select r.order_id, r.run_date from touched t cross join lateral (
         select v.order_id, v.run_date,
@@ -169,7 +166,8 @@ _SUPERSEDE: Final = """
     )
     insert into orders_store.order_superseded (order_id, run_date)
     select order_id, run_date from ranked on conflict do nothing
-"""
+    """
+)
 
 
 @contextmanager
