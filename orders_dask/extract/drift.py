@@ -39,7 +39,7 @@ def unknown_keys(records: Records, most: int) -> tuple[tuple[str, ...], int]:
     first = list(islice(_values(records), most))
     for record in first:
         found.update(_unknown(record, _contract(), ""))
-    return tuple(sorted(found)), len(first)
+    return tuple(sorted({shown(path) for path in found})), len(first)
 
 
 def _values(records: Records) -> Iterator[Json]:
@@ -84,7 +84,7 @@ def _unknown(value: Json, known: _Known, path: str) -> Iterator[str]:
             if key in known:
                 yield from _unknown(inner, known[key], prefix + key)
             else:
-                yield shown(prefix + key)
+                yield prefix + key
     elif isinstance(value, list) and isinstance(known, list):
         for element in value:
             yield from _unknown(element, known[0], f"{path}[]")

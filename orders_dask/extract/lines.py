@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import chain, count
 from typing import BinaryIO
 
+import numpy as np
+
 from orders_dask.extract.documents import documents
 from orders_dask.extract.records import (
     BLANKS,
@@ -17,12 +19,12 @@ from orders_dask.extract.records import (
     RAW,
     Records,
     Unreadable,
+    line_ends,
 )
 from orders_dask.extract.window import is_json
 
 _MARK = b"\xef\xbb\xbf"
 _LEADING = re.compile(rb"(?:[ \t\r]*+\n)*+")
-_SOME_LINES = re.compile(rb"(?:[^\n]*+\n){%d}" % LINES)
 _BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
 
 
@@ -138,13 +140,18 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
 
 
 def _block(text: bytes) -> Iterator[Records]:
-    leading = _LEADING.match(text)
-    text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
-    while text.count(b"\n") > LINES and (some := _SOME_LINES.match(text)):
-        yield Records(some[0], enveloped=False, strict=False)
-        text = text[some.end() :]
-    if text:
-        yield Records(text, enveloped=False, strict=False)
+    ends = line_ends(text)
+    begins = np.frombuffer(text, np.uint8)[np.append(0, ends[:-1] + 1)]
+    # Looked for where a line begins, as the pattern's way through the text took 5 us an order.
+    if np.isin(begins, np.frombuffer(BLANKS, np.uint8)).any():
+        leading = _LEADING.match(text)
+        text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
+        ends = line_ends(text)
+    begin = 0
+    for end in (*(ends[LINES - 1 :: LINES] + 1).tolist(), len(text)):
+        if begin < end:
+            yield Records(text[begin:end], enveloped=False, strict=False)
+        begin = end
 
 
 def _long_line(

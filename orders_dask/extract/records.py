@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 DECODER: Final = 2
 """Version of decode: part of every stage part's identity. Raise it when the same text gives another table."""
 
 MIB: Final = 1 << 20
 
-CHUNK: Final = 8 * MIB
-"""Bytes of text that are read or decompressed at once: a ranged read of S3 is well above its latency there."""
+CHUNK: Final = MIB
+"""Bytes of text that are read or decompressed at once: with what is made of them they stay in the processor's cache
+until they are joined to a block. In chunks of 8 MiB decode without its JSON reader took 1.06 times as long."""
 
 BLOCK: Final = 32 * MIB
 """Bytes of text that are decoded together, some 5,000 orders of 6.6 KB. What a block costs whatever its size, 20 ms of
@@ -31,6 +35,10 @@ MANY: Final = 100_000
 
 RAW: Final = 64 * 1024
 """Bytes of a refused text that are kept, as the ledger's ``rejected_record`` does."""
+
+_CACHED: Final = 1 << 18
+"""Bytes that are looked through at once: what numpy makes of them on the way stays in the processor's cache. To find a
+character in 32 MiB took 2.6 us an order so, and 4.5 us at once."""
 
 BLANKS: Final = b" \t\r\n"
 """The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
@@ -142,6 +150,14 @@ class Unreadable(Exception):
         super().__init__(message, raw)
         self.message = message
         self.raw = raw
+
+
+def line_ends(text: bytes) -> NDArray[np.int64]:
+    """Find the LFs."""
+    codes = np.frombuffer(text, np.uint8)
+    places = range(0, len(codes), _CACHED)
+    found = [np.flatnonzero(codes[at : at + _CACHED] == ord("\n")) + at for at in places]
+    return np.concatenate([np.zeros(0, np.int64), *found])
 
 
 def gathered(records: Iterable[Records]) -> Iterator[Records]:

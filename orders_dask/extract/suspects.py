@@ -27,7 +27,7 @@ from orders_dask.contract.rules import (
     id_key,
 )
 from orders_dask.contract.tables import fact_order
-from orders_dask.extract.records import BLANKS
+from orders_dask.extract.records import BLANKS, line_ends
 from orders_dask.extract.typed import flattened
 
 Flags = NDArray[np.bool_]
@@ -50,10 +50,6 @@ _SUSPICIOUS: Final = "|".join(
 # A page or wrapper without orders: the reader doesn't tell null from absent.
 _SUSPICIOUS_OF_BARE: Final = rf"{_SUSPICIOUS}|\"orders?\"[ \t\r]*:[ \t\r]*null"
 
-_CACHED: Final = 1 << 18
-"""Bytes that are looked through at once: what numpy makes of them on the way stays in the processor's cache. To find a
-character in 32 MiB took 2.6 us an order so, and 4.5 us at once."""
-
 _TOO_MUCH: Final = pa.scalar(
     10 ** (MONEY_TYPE.precision - MONEY_TYPE.scale) - Decimal(5).scaleb(-MONEY_TYPE.scale - 1),
     RAW_MONEY_TYPE,
@@ -69,7 +65,7 @@ class Lines:
     @cached_property
     def bounds(self) -> Rows:
         """Where each line begins, and at the end the length of the text."""
-        ends = _line_ends(self._bytes) + 1
+        ends = line_ends(self.text) + 1
         whole = not self.text or self.text.endswith(b"\n")
         return np.concatenate(([0], ends, [] if whole else [len(self.text)])).astype(np.int64)
 
@@ -165,13 +161,6 @@ def _levels(path: str, values: pa.Array, rows: Rows) -> Iterator[tuple[str, pa.A
             yield from _levels(f"{path}.{item.name}", child, rows)
     elif pa.types.is_list(values.type):
         yield from _levels(f"{path}[]", *flattened(values, rows))
-
-
-def _line_ends(text: NDArray[np.uint8]) -> Rows:
-    """Find the LFs."""
-    places = range(0, len(text), _CACHED)
-    found = [np.flatnonzero(text[at : at + _CACHED] == ord("\n")) + at for at in places]
-    return np.concatenate([np.zeros(0, np.int64), *found])
 
 
 def _flags(mask: pa.BooleanArray | pa.ChunkedArray) -> Flags:
