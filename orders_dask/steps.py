@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from orders_dask import tasks
@@ -12,7 +13,8 @@ from orders_dask.calls import Call
 from orders_dask.contract.tables import FACTS
 from orders_dask.extract.records import Split
 from orders_dask.load import ledger
-from orders_dask.load.publish import seal
+from orders_dask.load.gate import Foreseen
+from orders_dask.load.publish import foresee, seal
 from orders_dask.load.report import installation
 from orders_dask.load.verify import verify
 from orders_dask.loading import Load
@@ -78,15 +80,23 @@ def resolve_and_load(
     return losers
 
 
-def seal_and_verify(load: Load, parts: Sequence[Part]) -> None:
-    """See to it that nothing can be copied into the load any more, and that its books balance."""
-    with load.work.clock.step("verify"):
+def seal_and_verify(load: Load, parts: Sequence[Part]) -> Foreseen:
+    """See to it that nothing can be copied into the load any more, and that its books balance.
+
+    Returns
+    -------
+    Foreseen
+        What its publish found out meanwhile, in a session of its own: a sealed load doesn't change.
+    """
+    with load.work.clock.step("verify"), ThreadPoolExecutor(1) as beside:
         decoded_books = {
             fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
             for fact in FACTS
         }
         seal(load.lease, load.load_id)
+        foreseen = beside.submit(foresee, load.work.database, load.run_date, load.load_id)
         verify(load.lease, load.load_id, parts=len(parts), decoded=decoded_books)
+        return foreseen.result()
 
 
 def _recorded(load: Load, parts: Sequence[Part]) -> list[Placed]:

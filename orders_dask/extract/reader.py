@@ -84,7 +84,9 @@ def _pieces(lines: Lines, enveloped: bool) -> Iterator[tuple[Rows, pa.Table]]:
     once, and then costs what is left. As soon as more was read in vain than the rules would have cost, they get the
     rest.
     """
-    work = [(begin, min(begin + _PIECE, len(lines))) for begin in range(0, len(lines), _PIECE)][::-1]
+    work = [(begin, min(begin + _PIECE, len(lines))) for begin in range(0, len(lines), _PIECE)][
+        ::-1
+    ]
     credit = _CREDIT * len(lines) + _CALL
     while work and credit > 0:
         begin, end = work.pop()

@@ -141,9 +141,9 @@ def _replay(
         ) as load:
             losers = steps.resolve_and_load(load, parts)
             story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
-            steps.seal_and_verify(load, parts)
+            foreseen = steps.seal_and_verify(load, parts)
             with clock.step("publish"):
-                publish(load.lease, load.load_id)
+                publish(load.lease, load.load_id, foreseen)
             ended = patiently(load_status)(database, load.load_id)
         stands = standing_result("published", ended, clock)
     else:

@@ -102,9 +102,9 @@ def run_once(
     with loading(work, run_date, standing, fingerprint) as load:
         parts = steps.decode(load, splits)
         steps.resolve_and_load(load, parts)
-        steps.seal_and_verify(load, parts)
+        foreseen = steps.seal_and_verify(load, parts)
         with clock.step("publish"):
-            publish(load.lease, load.load_id)
+            publish(load.lease, load.load_id, foreseen)
         ended = patiently(load_status)(database, load.load_id)
     return standing_result("published", ended, clock)
 

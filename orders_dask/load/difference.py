@@ -30,7 +30,7 @@ from orders_dask.books import money_columns
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.tables import FACTS, TEXT, fact_order, load_run
 from orders_dask.errors import NotKept
-from orders_dask.load.connect import snapshot, without_nested_loops
+from orders_dask.load.connect import snapshot, without_statistics
 from orders_dask.load.verify import stored_books
 
 What = Literal["came", "went", "changed"]
@@ -211,7 +211,7 @@ def compared_load(database: Engine, run_date: date, fingerprint: str) -> int | N
 def _whole(database: Engine, run_date: date, *load_ids: int) -> Iterator[Connection]:
     """Read the database as it stood at one moment, in which the loads are whole."""
     with snapshot(database) as connection:
-        without_nested_loops(connection)
+        without_statistics(connection)
         whole = select(load_run.c.load_id).where(
             load_run.c.load_id.in_(load_ids), load_run.c.pruned_at.is_(None)
         )

@@ -15,6 +15,7 @@ from typing import Final
 from psycopg2 import sql
 from sqlalchemy import (
     Connection,
+    Engine,
     func,
     select,
     text,
@@ -29,7 +30,8 @@ from orders_dask.contract.tables import (
 )
 from orders_dask.errors import LoadWithdrawn, StillInUse
 from orders_dask.load import dimensions, gate
-from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.connect import WORK_MEMORY, driver_cursor, explaining
+from orders_dask.load.gate import Foreseen
 from orders_dask.load.leaves import in_leaf
 from orders_dask.load.ledger import Lease, advance
 from orders_dask.load.locks import close_load
@@ -57,11 +59,27 @@ def seal(lease: Lease, load_id: int) -> None:
         advance(connection, load_id, "loading", "sealed")
 
 
-def publish(lease: Lease, load_id: int) -> None:
+def foresee(database: Engine, run_date: date, load_id: int) -> Foreseen:
+    """Do beforehand what a publish can: the planner's statistics, and the look for orders that have other versions.
+
+    The load is sealed. It takes a session of its own, so that the load can be verified meanwhile.
+    """
+    with database.connect() as connection:
+        _analyse(connection)
+        with connection.begin():
+            return gate.foresee(connection, run_date, load_id)
+
+
+def publish(lease: Lease, load_id: int, foreseen: Foreseen | None = None) -> None:
     """Let readers see a verified load in place of what they see now for its run date.
 
     One transaction, of rows only: readers see all of it or nothing, and nobody waits. What was published before stays
     in the storage, ``replaced``, and what is overwritten of the dimensions is kept, so a rollback can bring both back.
+
+    Parameters
+    ----------
+    foreseen
+        What :func:`foresee` found out; without it this looks while others wait for their turn.
 
     Raises
     ------
@@ -72,12 +90,10 @@ def publish(lease: Lease, load_id: int) -> None:
     """
     run_date = lease.run_date
     _await_readers(lease.connection, run_date)
-    _analyse(lease.connection)
-    with lease.transaction() as connection:
-        foreseen = gate.foresee(connection, run_date, load_id)
     with gate.decided(lease, load_id, "published"), lease.transaction() as connection:
         gate.take_turn(connection)
         _check_publishable(connection, run_date, load_id)
+        connection.execute(select(func.set_config(*WORK_MEMORY, True)))
         dimensions.bring(connection, run_date, load_id)
         replaced = gate.show(connection, run_date, load_id, "replaced", foreseen)
         now = func.clock_timestamp()

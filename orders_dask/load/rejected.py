@@ -30,7 +30,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 from orders_dask.contract.findings import Kept
 from orders_dask.contract.jsontext import RAW_BYTES
 from orders_dask.contract.tables import FACTS, book_column, installed, load_file, rejected_record
-from orders_dask.load.connect import without_nested_loops
+from orders_dask.load.connect import without_statistics
 
 _R: Final = rejected_record.c
 
@@ -152,7 +152,7 @@ def pass_over(
     those = _asked(load_id, code, *of_each).having(not_(_READABLE)).subquery().c
     counted = select(those.reason, func.sum(those.rows)).group_by(those.reason)
     found = {why: int(rows) for why, rows in connection.execute(counted)}
-    without_nested_loops(connection)
+    without_statistics(connection)
     connection.execute(
         update(rejected_record)
         .where(_R.load_id == load_id, _R.file_id == those.file_id, _R.position == those.position)
@@ -179,7 +179,7 @@ def tell(
         The load that they were read for, if it came to one.
     """
     results = Column("result", Text)
-    without_nested_loops(connection)
+    without_statistics(connection)
     told = _given([*zip(*records, strict=True)], [_R.file_id, _R.position, _R.path, results])
     connection.execute(
         update(rejected_record)
@@ -203,7 +203,7 @@ def carry(
     replayed_in
         The load that takes its place: it has the same files, under ids of its own.
     """
-    without_nested_loops(connection)
+    without_statistics(connection)
     had, has = load_file.alias(), load_file.alias()
     gone = _given([*zip(*read, strict=True)], [_R.file_id, _R.position])
     is_gone = and_(_R.file_id == gone.c.file_id, _R.position == gone.c.position)

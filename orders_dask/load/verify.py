@@ -34,7 +34,7 @@ from orders_dask.contract.tables import (
     order_version,
 )
 from orders_dask.errors import OutOfBalance
-from orders_dask.load.connect import without_nested_loops
+from orders_dask.load.connect import without_statistics
 from orders_dask.load.ledger import Lease, advance
 
 Loaded = tuple[Mapping[str, int], Mapping[str, Any]]
@@ -65,7 +65,7 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
         The load is not ``sealed``.
     """
     with lease.transaction() as connection:
-        without_nested_loops(connection)
+        without_statistics(connection)
         of_load = load_part.c.load_id == load_id
         copied = connection.execute(select(load_part.c.rows, load_part.c.superseded).where(of_load))
         loaded = [(part.rows, part.superseded) for part in copied]

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from orders_dask.load import ledger
 from orders_dask.load.ledger import Lease
-from orders_dask.load.publish import publish
+from orders_dask.load.publish import foresee, publish
 from tests.chaos.arena import Arena
 from tests.integration import loads
 
@@ -40,8 +40,9 @@ def test_publishes_of_many_dates_with_the_same_dimension_keys_never_deadlock(
         }
 
     def published(lease: Lease, load_id: int, together: Barrier) -> None:
+        foreseen = foresee(warehouse, lease.run_date, load_id)
         together.wait()
-        publish(lease, load_id)
+        publish(lease, load_id, foreseen)
 
     for turn in range(ROUNDS):
         with ExitStack() as stack, ThreadPoolExecutor(len(DAYS)) as pool:

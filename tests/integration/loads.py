@@ -20,7 +20,7 @@ from orders_dask.load.copy import load_part
 from orders_dask.load.drop import withdraw
 from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.ledger import Lease
-from orders_dask.load.publish import publish, seal
+from orders_dask.load.publish import foresee, publish, seal
 from orders_dask.load.rollback import take_back
 from orders_dask.load.verify import verify
 from tests.chaos.proxy import PostgresProxy
@@ -90,7 +90,7 @@ def published(engine: Engine, run_date: date, *parts: Mapping[str, Rows]) -> int
     """Publish a load of one file."""
     with ledger.hold(engine, run_date) as lease:
         load_id = verified(lease, *parts)
-        publish(lease, load_id)
+        publish(lease, load_id, foresee(engine, run_date, load_id))
     return load_id
 
 

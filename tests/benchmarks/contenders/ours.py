@@ -1,12 +1,16 @@
-"""The whole ``run``, from S3 to published, on a cluster of this machine that is up already."""
+"""The whole ``run``, from S3 to published, on a cluster of this machine that is up already.
+
+Its workers have imported what they run, as the rivals have imported, loaded and attached theirs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 
-from orders_dask import run
+from orders_dask import run, tasks
 from orders_dask.cluster import connect
 from orders_dask.contract.tables import PUBLIC
 from orders_dask.settings import Settings
@@ -19,4 +23,5 @@ TARGET = PUBLIC
 def ready(settings: Settings) -> Iterator[Callable[[], object]]:
     """Start the cluster."""
     with connect(settings) as client:
+        client.run(import_module, tasks.__name__)
         yield partial(run, RUN_DATE, settings=settings, client=client)
