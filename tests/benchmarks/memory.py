@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from fsspec.core import url_to_fs
 
@@ -27,6 +27,8 @@ from orders_dask.sandbox import sandbox
 from orders_dask.settings import load_settings, without_services
 from orders_dask.synthetic import generate
 from tests.benchmarks.dump import RUN_DATE
+
+Result = TypeVar("Result")
 
 WORKER_MB: Final = 600
 CLIENT_MB: Final = 400
@@ -63,8 +65,8 @@ def one_page(url: str, scale: float) -> None:
     """Write a single page of 1 GB."""
     generate(f"{url}lines/", start=RUN_DATE, days=1, orders=round(1e9 * scale / ORDER))
     fs, path = url_to_fs(url)
-    [lines] = fs.find(f"{path}lines")
-    with fs.open(lines, "rb") as orders, fs.open(f"{path}page.json", "wb") as page:
+    [lines] = fs.find(f"{path}/lines")
+    with fs.open(lines, "rb") as orders, fs.open(f"{path}/page.json", "wb") as page:
         page.write(b'{"orders":[')
         for number, line in enumerate(orders):
             page.write(b"," * bool(number) + line.rstrip())
@@ -88,10 +90,10 @@ def small_files(url: str, scale: float) -> None:
     """Write 50,000 files of an order each."""
     generate(f"{url}lines/", start=RUN_DATE, days=1, orders=round(50_000 * scale))
     fs, path = url_to_fs(url)
-    [lines] = fs.find(f"{path}lines")
+    [lines] = fs.find(f"{path}/lines")
     with fs.open(lines, "rb") as orders:
         for some in _batches(enumerate(orders)):
-            fs.pipe({f"{path}{number:06}.json": line for number, line in some})
+            fs.pipe({f"{path}/{number:06}.json": line for number, line in some})
     fs.rm(lines)
 
 
@@ -151,12 +153,17 @@ def main() -> None:
 
 def _measured(case: Case, scale: float) -> tuple[int, float, float, float]:
     """Give the orders loaded, the seconds, and the greatest peak of a worker's and of the client's memory in MB."""
-    context = get_context("spawn")
-    with sandbox() as box, ProcessPoolExecutor(1, mp_context=context) as client:
+    with sandbox() as box:
         os.environ |= without_services(os.environ) | box.environment | case.settings
         url = f"{box.environment['_AWS_S3_URL_SOURCE']}dump/"
-        case.write(url, scale)
-        return client.submit(_run, url).result()
+        _in_a_process(case.write, url, scale)
+        return _in_a_process(_run, url)
+
+
+def _in_a_process(function: Callable[..., Result], *args: object) -> Result:
+    """Call a function in a process of its own: its peak is its own, and so are the connections that s3fs keeps."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(function, *args).result()
 
 
 def _run(url: str) -> tuple[int, float, float, float]:
