@@ -48,6 +48,7 @@ def main() -> None:
         Case("with_duckdb", gzip),
         Case("decode_floor", clean),
         Case("copy_floor", clean),
+        Case("ours_alone", gzip),
         Case("ours", plain),
         Case("with_duckdb", plain),
         Case("ours", part),

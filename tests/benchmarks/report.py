@@ -19,6 +19,9 @@ from tests.benchmarks.dump import Form
 
 Measured = Mapping["Case", Sequence[Mapping[str, Any]]]
 
+STAGED: Final = ("decode", "normalise", "stage")
+"""The steps of the run's time that one task does for each split."""
+
 PACKAGES: Final = ("orders_dask", "dask", "pyarrow", "duckdb", "dlt", "pandas")
 
 
@@ -65,15 +68,17 @@ class Target:
 
 def targets(measured: Measured) -> list[Target]:
     """Compare the medians."""
-    seconds = {
-        (case.contender, case.form.name): median(one["seconds"] for one in each)
-        for case, each in measured.items()
-    }
+    seconds = _medians(measured, "seconds")
+    staged = _medians(measured, *STAGED)
 
-    def ratio(above: tuple[str, str], *below: tuple[str, str]) -> float | None:
-        if above not in seconds or not all(one in seconds for one in below):
+    def ratio(
+        above: tuple[str, str],
+        *below: tuple[str, str],
+        of: Mapping[tuple[str, str], float] = seconds,
+    ) -> float | None:
+        if above not in of or not all(one in of for one in below):
             return None
-        return float(seconds[above] / sum(seconds[one] for one in below))
+        return of[above] / sum(of[one] for one in below)
 
     ours = ("ours", "gzip")
     return [
@@ -93,8 +98,22 @@ def targets(measured: Measured) -> list[Target]:
             ratio(ours, ("decode_floor", "clean"), ("copy_floor", "clean")),
             at_most=1.4,
         ),
+        Target(
+            "decode to stage with one worker beside two",
+            ratio(("ours_alone", "gzip"), ours, of=staged),
+            at_least=1.8,
+        ),
         Target("time of four times the data", ratio(ours, ("ours", "part")), at_most=4.2),
     ]
+
+
+def _medians(measured: Measured, *names: str) -> dict[tuple[str, str], float]:
+    """Give the median of the sum of some figures, by contender and form, where they were measured."""
+    return {
+        (case.contender, case.form.name): median(sum(one[name] for name in names) for one in each)
+        for case, each in measured.items()
+        if all(name in one for one in each for name in names)
+    }
 
 
 def write(folder: Path, measured: Measured) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import psutil
 
-from orders_dask.contract.tables import fact_order, fact_order_line
+from orders_dask.contract.tables import PUBLIC, fact_order, fact_order_line
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
+from orders_dask.load.times import load_times
 from orders_dask.settings import load_settings
 from tests.benchmarks.contenders.target import rows
+from tests.benchmarks.dump import RUN_DATE
 
 parser = argparse.ArgumentParser()
 parser.add_argument("contender")
@@ -34,4 +36,8 @@ with module.ready(settings) as work:
 measured = {"seconds": seconds, "cpu": busy}
 for fact in (fact_order, fact_order_line):
     measured[fact.name] = rows(database, module.TARGET, fact) if module.TARGET else 0
+if module.TARGET == PUBLIC:
+    told = load_times(database, RUN_DATE)
+    assert told, "a run tells where its time went"
+    measured |= {step.step: step.seconds for step in told.steps}
 given.measured.write_text(json.dumps(measured))

@@ -20,8 +20,8 @@ TARGET = PUBLIC
 
 
 @contextmanager
-def ready(settings: Settings) -> Iterator[Callable[[], object]]:
-    """Start the cluster."""
-    with connect(settings) as client:
+def ready(settings: Settings, workers: int | None = None) -> Iterator[Callable[[], object]]:
+    """Start the cluster; as many workers as there are cores by default."""
+    with connect(settings, workers=workers) as client:
         client.run(import_module, tasks.__name__)
         yield partial(run, RUN_DATE, settings=settings, client=client)
