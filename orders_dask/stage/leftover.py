@@ -33,7 +33,7 @@ from orders_dask.stage.layout import (
     run_date_folder,
 )
 from orders_dask.stage.manifest import NAME
-from orders_dask.stage.parts import CODEC, find_part, row_groups, write_record
+from orders_dask.stage.parts import ENCODING, find_part, row_groups, write_record
 from orders_dask.stage.record import Part, StagedFile
 
 AT_ONCE: Final = 16
@@ -256,7 +256,7 @@ def _forget_texts(part: Part) -> None:
         first = next(groups)
         written = io.BytesIO()
         # Its own schema: the part may be of an earlier format.
-        with pq.ParquetWriter(written, first.schema, compression=CODEC) as writer:
+        with pq.ParquetWriter(written, first.schema, **ENCODING) as writer:
             for group in chain((first,), groups):
                 writer.write_table(group)
         url = f"{part.url}/{part.attempt}/{name}.parquet"
