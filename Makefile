@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz bench bench-memory check format clean
+.PHONY: help setup demo test chaos fuzz bench bench-guard bench-history bench-memory check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,6 +36,12 @@ fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of so
 bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-guard: $(INSTALLED) ## Fail where a run has become clearly slower beside the floors of decode and COPY
+	$(BIN)/python -m tests.benchmarks.guard
+
+bench-history: $(INSTALLED) ## Publish into ten years of run dates and into none, and read them (half an hour)
+	$(BIN)/python -m tests.benchmarks.history
 
 bench-memory: $(INSTALLED) ## Run large and odd inputs and fail where a process takes too much memory (an hour)
 	$(BIN)/python -m tests.benchmarks.memory

@@ -19,6 +19,9 @@ _SAME_KEY: Final = {"bad_order_id", "id_mismatch", "duplicate_child"}
 KINDS: Final = sorted(DEFECTS["ndjson"].keys() - _SAME_KEY)
 """Of defects, without those that give two rows the same key where nobody looks: no rival could finish."""
 
+SHARE: Final = 0.001
+"""Share of the orders that have one."""
+
 FILES: Final = 4
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.discover import discover
-from orders_dask.extract.records import Split
+from orders_dask.extract.records import MIB, Split
 from orders_dask.extract.text import texts
 
 DAY = date(2024, 2, 3)
@@ -124,6 +124,13 @@ def test_other_large_files_are_splits_of_their_own(put: Callable[..., str], cont
         split.files[0].name[-1] for split in splits
     ] == ["a", "b"]
     assert [split.start for split in splits] == [None] * len(splits)
+
+
+def test_a_day_of_some_files_makes_work_for_several_workers(put: Callable[..., str]) -> None:
+    splits = discover(put({f"{number}": b"x" * (3 * MIB) for number in range(3)}), DAY, 64 * MIB)
+    assert [len(split.files) for split in splits] == [1, 1, 1], "3 MiB are worth a task"
+    more = discover(put({"3": b"x" * (3 * MIB)}), DAY, 64 * MIB)
+    assert more[:3] == splits, "a file more moves no other"
 
 
 def test_small_files_go_together_up_to_the_block_size(put: Callable[..., str]) -> None:

@@ -22,6 +22,7 @@ from orders_dask.contract.arrow import FILE
 from orders_dask.contract.tables import LOADED, STORE, fact_order, load_file
 from orders_dask.load.connect import driver_cursor, engine
 from orders_dask.load.copy import SEND
+from orders_dask.load.leaves import ensure_leaves
 from orders_dask.settings import Settings
 from tests.benchmarks.dump import RUN_DATE
 
@@ -39,6 +40,10 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
         with connect(settings) as client:
             run(RUN_DATE, settings=settings, client=client)
         _encode(database, folder)
+    with (
+        database.connect() as connection
+    ):  # in a later turn nothing was loaded into this database yet
+        ensure_leaves(connection, RUN_DATE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield lambda: list(pool.map(partial(_load, database), sorted(folder.iterdir())))
 

@@ -1,0 +1,37 @@
+"""Fail where a run is clearly slower, beside the floors of decode and COPY, than it was when this was recorded.
+
+The ratio of one run, never a time: machines differ, and drift.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.benchmarks.dump import SHARE, Form
+from tests.benchmarks.measure import measure
+from tests.benchmarks.report import BESIDE_FLOORS, Case, targets
+
+ORDERS: Final = 20_000
+REPEATS: Final = 3
+
+RECORDED: Final = 1.8
+"""On 2026-11-23, two cores: 1.83 and 1.77."""
+
+SLACK: Final = 1.35
+"""What the ratio may be beside the recorded one: of such medians of three turns some differed by a tenth."""
+
+
+def main() -> None:
+    """Measure, and compare with what was recorded."""
+    dump, clean = (Form("gzip", ORDERS, "gzip", SHARE), Form("clean", ORDERS, "gzip", 0.0))
+    cases = Case("ours", dump), Case("decode_floor", clean), Case("copy_floor", clean)
+    measured = measure(cases, REPEATS)
+    ratio = next(t.ratio for t in targets(measured) if t.what == BESIDE_FLOORS)
+    assert ratio, "all three ran"
+    most = RECORDED * SLACK
+    told = f"{BESIDE_FLOORS}: {ratio:.2f}, recorded {RECORDED}, at most {most:.2f}"
+    raise SystemExit(f"A run has become slower. {told}" if ratio > most else print(told))
+
+
+if __name__ == "__main__":
+    main()

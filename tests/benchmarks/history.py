@@ -1,0 +1,232 @@
+"""What ten years of history cost: ``make bench-history``.
+
+One real run date of few orders is loaded and copied, inside the database, to 3,650 run dates, each with 5% of the
+orders of a week before edited. Then the same day is published into this history and into an empty database, and readers
+ask their questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from distributed import Client
+from psycopg2 import sql
+from sqlalchemy import Connection, Engine, Table, func, insert, literal, select, text
+
+from orders_dask import run
+from orders_dask.cluster import connect
+from orders_dask.contract.tables import FACTS, PUBLIC, STORE, load_run, order_version, published
+from orders_dask.load.connect import driver_cursor, engine
+from orders_dask.load.leaves import ensure_leaves
+from orders_dask.load.schema import initialise
+from orders_dask.load.times import load_times
+from orders_dask.sandbox import sandbox
+from orders_dask.settings import Settings, load_settings, without_services
+from orders_dask.synthetic import generate
+from tests.benchmarks.report import Target
+
+FIRST: Final = date(2016, 11, 1)
+TEMPLATE: Final = date(2026, 10, 30)
+NEW: Final = date(2026, 10, 31)
+"""The day that is published: into the last leaf of the history, as a daily run does."""
+
+WEEK: Final = 7
+EDITED: Final = 20
+"""One order in so many is edited a week later."""
+
+APART: Final = 10**12
+"""Between the ids of one day's orders and the next one's."""
+
+SESSIONS: Final = 30
+REPEATS: Final = 5
+
+
+def main() -> None:
+    """Measure, and fail where a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.history", description=__doc__)
+    parser.add_argument("--days", type=int, default=3_650, help="published run dates")
+    parser.add_argument("--orders", type=int, default=200, help="of each of them")
+    parser.add_argument("--new", type=int, default=50_000, help="orders of the day that comes")
+    parser.add_argument("--into", type=Path, default=Path("build"), help="folder of history.md")
+    given = parser.parse_args()
+    with sandbox() as box:
+        os.environ |= without_services(os.environ) | box.environment
+        bucket = box.environment["_AWS_S3_URL_SOURCE"]
+        generate(f"{bucket}days/", start=TEMPLATE, days=1, orders=given.orders, edited=0)
+        generate(f"{bucket}days/", start=NEW, days=1, orders=given.new, edited=0, seed=1)
+        os.environ["_AWS_S3_URL_SOURCE"] = f"{bucket}days/run_date={{run_date}}/"
+        settings = load_settings()
+        with connect(settings) as client:
+            found = [*_measured(settings, client, given.days)]
+    lines = ["| what | target | measured | |", "| --- | ---: | ---: | --- |"]
+    lines += [
+        f"| {t.what} | ≤ {t.at_most} | {t.ratio:.2f} | {'met' if t.met else 'missed'} |"
+        for t in found
+    ]
+    print("\n".join(lines))
+    given.into.mkdir(parents=True, exist_ok=True)
+    (given.into / "history.md").write_text("\n".join(lines) + "\n")
+    raise SystemExit(0 if all(target.met for target in found) else "A target was missed.")
+
+
+def _measured(settings: Settings, client: Client, days: int) -> Iterator[Target]:
+    with _database(settings, "empty") as (empty, database):
+        initialise(database)
+        alone = _publishes(empty, client, database)
+    with _database(settings, "history") as (full, database):
+        initialise(database)
+        run(TEMPLATE, settings=full, client=client)
+        _fill(database, [TEMPLATE - timedelta(n) for n in range(1, days)])
+        among = _publishes(full, client, database)
+        yield Target(
+            "publish of a day, times that into an empty database", among / alone, at_most=1.1
+        )
+        yield from _reads(database)
+
+
+@contextmanager
+def _database(settings: Settings, name: str) -> Iterator[tuple[Settings, Engine]]:
+    """Make a database with a stage of its own."""
+    server = engine(settings).execution_options(isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        driver_cursor(connection).execute(
+            sql.SQL("create database {}").format(sql.Identifier(name))
+        )
+    stage = f"{settings.stage_url.rstrip('/')}/{name}/"
+    of_it = settings.model_copy(update={"pgsql_database": name, "stage_url": stage})
+    yield of_it, engine(of_it)
+
+
+def _publishes(settings: Settings, client: Client, database: Engine) -> float:
+    """Publish the new day again and again; give the median seconds of the step, of the second time on."""
+    seconds = []
+    for _ in range(REPEATS + 1):
+        run(NEW, settings=settings, client=client, force=True)
+        told = load_times(database, NEW)
+        assert told, "a run tells where its time went"
+        seconds.append(next(step.seconds for step in told.steps if step.step == "publish"))
+        print(f"publish: {seconds[-1]:.2f} s", flush=True)
+    return median(seconds[1:])
+
+
+def _fill(database: Engine, days: Sequence[date]) -> None:
+    """Copy the template to other days, each as a published load of its own."""
+    with database.connect() as connection:
+        template: int = connection.execute(select(published.c.load_id)).scalar_one()
+        connection.rollback()
+        for first in sorted({day.replace(day=1) for day in days}):
+            ensure_leaves(connection, first)
+            with connection.begin():
+                _fill_month(connection, template, [d for d in days if d.replace(day=1) == first])
+        with connection.begin():
+            connection.execute(text(_SUPERSEDE))
+            highest = func.pg_get_serial_sequence(str(load_run), "load_id")
+            connection.execute(select(func.setval(highest, func.max(load_run.c.load_id))))
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(text("vacuum analyze"))
+
+
+def _fill_month(connection: Connection, template: int, days: Sequence[date]) -> None:
+    loads = {day: template + (TEMPLATE - day).days for day in days}
+    runs = [column for column in load_run.c if column.name not in ("load_id", "run_date")]
+    for day, load_id in loads.items():
+        given = literal(load_id, load_run.c.load_id.type), literal(day, load_run.c.run_date.type)
+        row = select(*given, *runs)
+        names = ["load_id", "run_date", *(column.name for column in runs)]
+        connection.execute(
+            insert(load_run).from_select(names, row.where(load_run.c.load_id == template))
+        )
+    connection.execute(insert(published), [{"run_date": d, "load_id": n} for d, n in loads.items()])
+    for table in (*FACTS, order_version):
+        connection.execute(
+            text(_copy(table)), {"template": template, "days": days, "last": TEMPLATE}
+        )
+
+
+def _copy(table: Table) -> str:
+    """Copy a load to days: under ids of their own, and of the week before one order in twenty, a week newer."""
+    own = {
+        "run_date": "d.day",
+        "load_id": ":template + (:last - d.day)",
+        "order_id": f"t.order_id + d.back * {APART}",
+        "version": "t.version - make_interval(days => (:last - d.day))",
+    }
+    names = [column.name for column in table.c]
+    values = ", ".join(own.get(name, f't."{name}"') for name in names)
+    return f"""
+        insert into {table} ({", ".join(f'"{name}"' for name in names)})
+        select {values}
+        from {table} t,
+          (select day, (:last - day) + edits.week as back, edits.week
+           from unnest(cast(:days as date[])) day, (values (0), ({WEEK})) edits (week)) d
+        where t.load_id = :template and (d.week = 0 or t.order_id % {EDITED} = 0)
+    """
+
+
+_SUPERSEDE: Final = """
+    insert into orders_store.order_superseded (order_id, run_date)
+    select order_id, run_date from (
+      select order_id, run_date,
+        row_number() over (partition by order_id order by version desc nulls last, run_date desc) as place
+      from orders_store.order_version) ranked
+    where place > 1
+"""
+
+
+def _reads(database: Engine) -> Iterator[Target]:
+    with database.connect() as connection:
+        some = select(order_version.c.order_id).where(
+            order_version.c.run_date == FIRST + timedelta(1000)
+        )
+        order_id = connection.scalar(some.limit(1))
+        for what, where, value in (
+            ("run date", "run_date", FIRST + timedelta(1000)),
+            ("order id", "order_id", order_id),
+        ):
+            query = f"select * from {PUBLIC}.order_summary where {where} = :value"
+            plan, took = _explained(connection, query, {"value": value})
+            print(plan)
+            yield Target(f"order_summary of one {what}, ms", took, at_most=50)
+        total = "select count(*), sum(total_price) from {}.fact_order"
+        gated, stored = (
+            _explained(connection, total.format(schema), {})[1] for schema in (PUBLIC, STORE)
+        )
+        yield Target(
+            "sum of everything through the gate, times that of the storage",
+            gated / stored,
+            at_most=1.5,
+        )
+    yield Target("sessions of 30 that ran out of locks", _out_of_locks(database), at_most=0)
+
+
+def _explained(connection: Connection, query: str, values: dict[str, Any]) -> tuple[str, float]:
+    """Give the plan, and the median milliseconds of planning and execution together."""
+    took = []
+    for _ in range(REPEATS):
+        lines = list(connection.scalars(text(f"explain (analyze, timing off) {query}"), values))
+        took.append(sum(float(line.split()[-2]) for line in lines if "Time:" in line))
+    return "\n".join(lines), median(took)
+
+
+def _out_of_locks(database: Engine) -> int:
+    """Count the sessions that fail where each holds its locks on every leaf of five tables."""
+    joined = " ".join(f"left join {PUBLIC}.{fact.name} using (order_id)" for fact in FACTS[1:5])
+    query = text(f"explain select count(*) from {PUBLIC}.{FACTS[0].name} {joined}")
+    failed = 0
+    with ExitStack() as stack, ThreadPoolExecutor(SESSIONS) as pool:
+        sessions = [stack.enter_context(database.connect()) for _ in range(SESSIONS)]
+        for asked in [pool.submit(session.execute, query) for session in sessions]:
+            failed += asked.exception() is not None
+    return failed
+
+
+if __name__ == "__main__":
+    main()

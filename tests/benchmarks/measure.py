@@ -1,0 +1,76 @@
+"""Contenders measured in turn on one sandbox: a machine's drift hits all alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+from psycopg2 import sql
+
+from orders_dask.sandbox import sandbox
+from orders_dask.settings import without_services
+from tests.benchmarks.contenders.copy_floor import ENCODED
+from tests.benchmarks.dump import write
+from tests.benchmarks.report import Case, Measured
+
+
+def measure(cases: Sequence[Case], repeats: int) -> Measured:
+    """Run all cases one after another, so many times."""
+    measured: defaultdict[Case, list[dict[str, Any]]] = defaultdict(list)
+    with sandbox() as box, TemporaryDirectory() as encoded:
+        environment = without_services(os.environ) | box.environment | {ENCODED: encoded}
+        bucket = environment["_AWS_S3_URL_SOURCE"]
+        os.environ |= environment
+        write(bucket, sorted({case.form for case in cases}, key=lambda form: form.name))
+        for turn in range(repeats):
+            for case in cases:
+                one = _measured(case, environment, bucket)
+                measured[case].append(one)
+                print(turn, case, one, flush=True)
+    return measured
+
+
+def _measured(case: Case, environment: dict[str, str], bucket: str) -> dict[str, Any]:
+    """Run a contender in a process, on a database and a stage of its own."""
+    name = f"bench_{uuid4().hex}"
+    _administer(environment, sql.SQL("create database {}").format(sql.Identifier(name)))
+    with TemporaryDirectory() as folder:
+        told = Path(folder) / "measured.json"
+        subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.contenders", case.contender, str(told)],
+            check=True,
+            env=environment
+            | {
+                "_PGSQL_DATABASE": name,
+                "_AWS_S3_URL_SOURCE": case.form.source(bucket),
+                "ORDERS_DASK_STAGE_URL": f"{bucket}stage/{name}/",
+            },
+        )
+        measured: dict[str, Any] = json.loads(told.read_text())
+    _administer(environment, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    return measured
+
+
+def _administer(environment: dict[str, str], statement: sql.Composable) -> None:
+    server = psycopg2.connect(
+        host=environment["_PGSQL_HOSTNAME"],
+        port=environment["_PGSQL_PORT"],
+        user=environment["_PGSQL_USER"],
+        password=environment["_PGSQL_PASS"],
+        dbname="postgres",
+    )
+    with closing(server):
+        server.autocommit = True
+        server.cursor().execute(statement)
+        # What the last one left to be written to disk is not the next one's.
+        server.cursor().execute("checkpoint")
