@@ -88,7 +88,7 @@ def test_an_object_that_changed_since_it_was_listed_is_transient(
 def test_an_object_that_changes_while_it_is_read_is_transient(
     store: s3fs.S3FileSystem, source: str
 ) -> None:
-    store.pipe_file(f"{source}a.json", LINES * MIB)
+    store.pipe_file(f"{source}a.json", LINES * 3 * MIB)
     [split] = discover(source, DAY, 100 * MIB)
     files = texts(split)
     _, records = next(files)
