@@ -40,9 +40,8 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
         with connect(settings) as client:
             run(RUN_DATE, settings=settings, client=client)
         _encode(database, folder)
-    with (
-        database.connect() as connection
-    ):  # in a later turn nothing was loaded into this database yet
+    # In a later turn nothing was loaded into this database yet.
+    with database.connect() as connection:
         ensure_leaves(connection, RUN_DATE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield lambda: list(pool.map(partial(_load, database), sorted(folder.iterdir())))
