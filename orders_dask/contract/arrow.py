@@ -23,11 +23,8 @@ from sqlalchemy.types import TypeEngine
 from orders_dask.contract.tables import DIMENSIONS, FACTS, SAID, fact_order, order_version
 
 MONEY_TYPE: Final = pa.decimal128(22, 4)
-RAW_MONEY_TYPE: Final = pa.decimal256(56, 20)
-"""20 decimals; a text with more goes to the record-level rules. Room for 10^36, though 18 integer digits are the most
-that is stored: the reader multiplies up to the scale without a look at overflow. (Read as ``decimal128(38, 20)``,
-984222509611114783577404 comes out as 9843.18670257657823100928. It costs the same.)
-"""
+RAW_MONEY_TYPE: Final = pa.decimal128(38, 20)
+"""20 decimals; a text with more goes to the record-level rules. 18 integer digits are the most that is stored."""
 INSTANT_TYPE: Final = pa.timestamp("us", tz="UTC")
 
 ORDER_ROW: Final = "order_row"

@@ -21,8 +21,7 @@ import pyarrow as pa
 from orders_dask.contract.rules import Issue, Rejected, Repaired, judge, merged, not_json
 from orders_dask.extract.documents import elements
 from orders_dask.extract.reader import are_json, read_judged, read_lines
-from orders_dask.extract.records import BLANKS, MANY, Records, Unreadable
-from orders_dask.extract.suspects import Lines
+from orders_dask.extract.records import BLANKS, MANY, Lines, Records, Unreadable
 from orders_dask.extract.typed import Positions, typed
 
 _ENVELOPE: Final = re.compile(rb'[ \t\r]*(?:\[|\{[ \t\r]*"orders?"[ \t\r]*:)')

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.json as pj
 
-from orders_dask.contract.arrow import raw_schema
-from orders_dask.extract.raw import reader_schema
-from orders_dask.extract.records import BLANKS
-from orders_dask.extract.suspects import Lines, Rows, suspects
+from orders_dask.contract.arrow import RAW_MONEY_TYPE, raw_schema
+from orders_dask.contract.rules import ENVELOPES
+from orders_dask.extract import scan
+from orders_dask.extract.records import BLANKS, Lines, Rows
+from orders_dask.extract.scan import Bytes, Cells, Ints, Plan
+from orders_dask.extract.suspects import suspects
 
-_PIECE: Final = 320
-"""Lines that are read at once: a refusal has those before it read again. At 0.1% bad records each line of a whole block
-was read 2.7 times, and in these pieces 1.16 times."""
+_ELEMENTS: Final = 4
+"""Elements of an array that there is room for to begin with, for each line; where that is too little it is doubled."""
 
-_SMALL: Final = 20
-"""Lines of the pieces that one is cut into, once, which is refused without a row's name."""
+_NESTED: Final = 200
+"""Levels of nesting that are followed. The rules know deeper ones."""
 
-# Costs, in lines read by the reader: what a call costs whatever its size, and what the rules cost for a line.
-_CALL: Final = 40
-_JUDGING: Final = 8
-_CREDIT: Final = 2
-"""Lines that may be read in vain before any was taken, for each line of the block."""
-
-_ROW: Final = re.compile(r"in row (\d+)$")
-_NUMBERS_BY_NAME: Final = "NaN|Inf"
+_KINDS: Final[dict[pa.DataType, int]] = {
+    pa.int64(): scan.INTEGER,
+    RAW_MONEY_TYPE: scan.AMOUNT,
+    pa.bool_(): scan.FLAG,
+    pa.string(): scan.TEXT,
+    pa.null(): scan.FORBIDDEN,
+}
 
 
 def read_lines(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, Rows]:
@@ -42,87 +42,162 @@ def read_lines(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, Rows]:
         A table of :func:`~orders_dask.contract.arrow.raw_schema`, and for each row the number of its line, ascending.
         The lines that are not there are for the rules.
     """
-    clean = ~lines.suspects(enveloped)
-    pieces = list(_pieces(lines.where(clean), enveloped))
-    tables = [reader_schema(enveloped).empty_table(), *(table for _, table in pieces)]
-    raw = pa.concat_tables(tables).combine_chunks()
-    taken = np.concatenate([np.zeros(0, np.int64), *(numbers for numbers, _ in pieces)])
+    # Outside pages and wrappers what has one of their keys is no order.
+    forbidden = [] if enveloped else [pa.field(name, pa.null()) for name in ENVELOPES]
+    raw, taken = _read(lines, pa.struct([*raw_schema(), *forbidden]))
     good = ~suspects(raw, enveloped=enveloped, judged=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
-    return raw.select(raw_schema().names), np.flatnonzero(clean)[taken[good]]
+    return raw.select(raw_schema().names), taken[good]
 
 
 def read_judged(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
     """Read records that the rules have written again: by their own promise there is nothing to find in them."""
-    whole = Lines(b"".join(lines))
-    table = _parse(whole, 0, len(whole), enveloped=True).combine_chunks()
-    marked = np.flatnonzero(suspects(table, enveloped=True, judged=True))
-    if marked.size:
-        raise RuntimeError(f"The rules left record {positions[marked[0]]} as it may not be.")
-    return table
+    raw, taken = _read(Lines(b"".join(lines)), pa.struct(list(raw_schema())))
+    left = np.ones(len(lines), bool)
+    left[taken[~suspects(raw, enveloped=True, judged=True)]] = False
+    if left.any():
+        raise RuntimeError(
+            f"The rules left record {positions[int(left.argmax())]} as it may not be."
+        )
+    return raw
 
 
 def are_json(lines: Sequence[bytes]) -> bool:
     """Tell whether each line is one JSON value; False also where only Python's parser could tell."""
-    # Inside of an object the reader takes any value. What begins with a bracket can't close that object and open
-    # another unseen: between the two there would be a comma, which is no document.
+    # Inside of an object any value may stand. What begins with a bracket can't close that object and open another
+    # unseen: a line is one document.
     text = b"".join([b'{"value":%b}\n' % line.strip(BLANKS) for line in lines])
-    if pc.match_substring_regex(pa.array([text], pa.large_binary()), _NUMBERS_BY_NAME)[0].as_py():
-        return False
-    try:
-        rows = _read_json(pa.py_buffer(text), pa.schema({"": pa.null()})).num_rows
-    except pa.ArrowInvalid:
-        return False
-    return bool(rows == len(lines))
+    _, taken = _read(Lines(text), pa.struct([]))
+    return len(taken) == len(lines)
 
 
-def _pieces(lines: Lines, enveloped: bool) -> Iterator[tuple[Rows, pa.Table]]:
-    """Read lines in pieces that the reader takes; each comes with the numbers of its lines.
-
-    A refusal that names a row costs that line: those before it are known to parse. Any other has the piece cut in
-    small ones, once, and then costs what is left. As soon as more was read in vain than the rules would have cost, they
-    get the rest.
-    """
-    work = _cut(0, len(lines), _PIECE)
-    credit = _CREDIT * len(lines) + _CALL
-    while work and credit > 0:
-        begin, end = work.pop()
-        if begin == end:
-            continue
-        try:
-            table = _parse(lines, begin, end, enveloped)
-        except pa.ArrowInvalid as refusal:
-            credit -= _CALL
-            if row := _ROW.search(str(refusal)):
-                named = min(begin + int(row[1]), end - 1)
-                work += [(named + 1, end), (begin, named)]
-                credit -= named - begin
-            else:
-                credit -= end - begin
-                if end - begin > _SMALL:
-                    work += _cut(begin, end, _SMALL)
-        else:
-            yield np.arange(begin, end), table
-            credit += (end - begin) * _JUDGING - _CALL
+def _read(lines: Lines, record: pa.StructType) -> tuple[pa.Table, Rows]:
+    """Read the lines that are such records, and give the numbers of these."""
+    plan = _plan(record)
+    text = np.frombuffer(lines.text if lines.text.endswith(b"\n") else lines.text + b"\n", np.uint8)
+    bounds = np.append(lines.bounds[:-1], len(text))
+    room = np.full(plan.nodes[:, scan.LEVEL].max() + 1, _ELEMENTS * len(lines))
+    room[0] = len(lines)
+    cells = _cells(plan, room)
+    line, level = scan.scan(text, bounds, 0, *plan, *cells)
+    while line < len(lines):
+        room[level] *= 2
+        cells = _moved(cells, plan, room)
+        line, level = scan.scan(text, bounds, line, *plan, *cells)
+    orders = _Columns(text, plan, cells).array(record)
+    raw = pa.Table.from_batches([pa.RecordBatch.from_struct_array(orders)])
+    return raw, cells.lines[: len(orders)]
 
 
-def _cut(begin: int, end: int, size: int) -> list[tuple[int, int]]:
-    """Cut a span of lines into pieces, the last of them first."""
-    return [(at, min(at + size, end)) for at in range(begin, end, size)][::-1]
+@cache
+def _plan(record: pa.StructType) -> Plan:
+    """Lay out what a record holds, its nodes in the order that :class:`_Columns` asks for them."""
+    nodes: list[list[int]] = []
+    keys = np.full((scan.SLOTS, 4), -1)
+    names = bytearray()
 
+    def add(kind: pa.DataType, level: int) -> int:
+        node = len(nodes)
+        nodes.append([_KINDS.get(kind, scan.OBJECT), level, -1])
+        if pa.types.is_list(kind):
+            nodes[node][scan.KIND] = scan.ARRAY
+            nodes[node][scan.ELEMENT] = add(kind.value_type, next(levels))
+        if pa.types.is_struct(kind):
+            for item in kind:
+                name = item.name.encode()
+                slot = scan.slot(np.frombuffer(name, np.uint8), 0, len(name), node)
+                while keys[slot, scan.HOLDER] >= 0:
+                    slot = (slot + 1) % scan.SLOTS
+                begin = len(names)
+                names.extend(name)
+                keys[slot] = node, begin, len(names), add(item.type, level)
+        return node
 
-def _parse(lines: Lines, begin: int, end: int, enveloped: bool) -> pa.Table:
-    table = _read_json(lines.span(begin, end), reader_schema(enveloped))
-    if table.num_rows != end - begin:
-        raise pa.ArrowInvalid("A line holds more than one document.")
-    return table
-
-
-def _read_json(text: pa.Buffer, schema: pa.Schema) -> pa.Table:
-    return pj.read_json(
-        pa.BufferReader(text),
-        # One block of its own: a block that ends within the text would cut a record in two.
-        read_options=pj.ReadOptions(use_threads=False, block_size=text.size + 16),
-        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    levels = count(1)
+    add(record, 0)
+    return Plan(
+        np.array(nodes, np.int64), keys, np.frombuffer(names, np.uint8), RAW_MONEY_TYPE.scale
     )
+
+
+def _cells(plan: Plan, room: Ints) -> Cells:
+    """Give empty cells. What is not written to takes no memory."""
+    sizes = room[plan.nodes[:, scan.LEVEL]]
+    ends = np.cumsum(sizes)
+    return Cells(
+        base=ends - sizes,
+        room=room.copy(),
+        rows=np.zeros_like(room),
+        before=np.zeros_like(room),
+        held=np.zeros((_NESTED, 3), np.int64),
+        said=np.zeros(ends[-1], np.uint8),
+        first=np.zeros(ends[-1], np.int64),
+        second=np.zeros(ends[-1], np.int64),
+        lines=np.zeros(room[0], np.int64),
+    )
+
+
+def _moved(cells: Cells, plan: Plan, room: Ints) -> Cells:
+    """Give the same cells with more room."""
+    larger = _cells(plan, room)
+    larger.rows[:] = cells.rows
+    larger.lines[:] = cells.lines
+    for level, old, new in zip(plan.nodes[:, scan.LEVEL], cells.base, larger.base, strict=True):
+        rows = cells.rows[level]
+        for column in ("said", "first", "second"):
+            getattr(larger, column)[new : new + rows] = getattr(cells, column)[old : old + rows]
+    return larger
+
+
+@dataclass
+class _Columns:
+    """Cells as Arrow arrays, node by node in the order of :func:`_plan`; integers are not copied."""
+
+    text: Bytes
+    plan: Plan
+    cells: Cells
+    nodes: Iterator[int] = field(default_factory=count)
+
+    def array(self, kind: pa.DataType) -> pa.Array:
+        """Give the array of the next node."""
+        node = next(self.nodes)
+        rows = int(self.cells.rows[self.plan.nodes[node, scan.LEVEL]])
+        begin = int(self.cells.base[node])
+        column = slice(begin, begin + rows)
+        first, second = self.cells.first[column], self.cells.second[column]
+        given = self.cells.said[column] == scan.GIVEN
+        valid = None if given.all() else _bits(given)
+        if pa.types.is_struct(kind):
+            inner = [self.array(item.type) for item in kind]
+            return pa.Array.from_buffers(kind, rows, [valid], children=inner)
+        if pa.types.is_list(kind):
+            buffers = [valid, pa.py_buffer(_offsets(first, given))]
+            return pa.Array.from_buffers(
+                kind, rows, buffers, children=[self.array(kind.value_type)]
+            )
+        if kind == pa.string():
+            offsets = _offsets(second, given)
+            data = np.empty(offsets[-1], np.uint8)
+            scan.copy_texts(self.text, first, offsets, data)
+            buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(data)]
+        elif kind == RAW_MONEY_TYPE:
+            buffers = [valid, pa.py_buffer(np.column_stack((first, second)))]
+        elif kind == pa.bool_():
+            buffers = [valid, _bits(first != 0)]
+        elif kind == pa.null():
+            return pa.nulls(rows)
+        else:
+            buffers = [valid, pa.py_buffer(first)]
+        return pa.Array.from_buffers(kind, rows, buffers)
+
+
+def _bits(flags: np.typing.NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+
+def _offsets(sizes: Ints, given: np.typing.NDArray[np.bool_]) -> np.typing.NDArray[np.int32]:
+    """Give where each list or text begins in what they hold, and where the last ends."""
+    offsets = np.zeros(len(sizes) + 1, np.int32)
+    np.cumsum(np.where(given, sizes, 0), out=offsets[1:])
+    return offsets

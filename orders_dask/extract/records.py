@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 DECODER: Final = 2
 """Version of decode: part of every stage part's identity. Raise it when the same text gives another table."""
+
+Rows = NDArray[np.int64]
+"""Row numbers, from 0."""
 
 MIB: Final = 1 << 20
 
@@ -191,3 +195,23 @@ def _kind(records: Records) -> tuple[bool, bool, int | None]:
 def _joined(held: list[Records]) -> Records:
     text = b"".join(some.text for some in held)
     return replace(held[0], text=text, repeated=sum(some.repeated for some in held))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Text with one record a line; the last line may lack its LF."""
+
+    text: bytes
+
+    @cached_property
+    def bounds(self) -> Rows:
+        """Where each line begins, and at the end the length of the text."""
+        ends = line_ends(self.text) + 1
+        whole = not self.text or self.text.endswith(b"\n")
+        return np.concatenate(([0], ends, [] if whole else [len(self.text)])).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def __getitem__(self, line: int) -> bytes:
+        return self.text[self.bounds[line] : self.bounds[line + 1]]

@@ -1,15 +1,13 @@
 """Which records the record-level rules must see, though the JSON reader takes them.
 
-Text is scanned before it is read, rows are checked after it. Whatever is marked is only slower, so a check may take
-more than it need; what isn't marked must be as the rules would leave it.
+Whatever is marked is only slower, so a check may take more than it need; what isn't marked must be as the rules would
+leave it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -20,102 +18,21 @@ from numpy.typing import NDArray
 from orders_dask.contract.arrow import MONEY_TYPE, RAW_MONEY_TYPE
 from orders_dask.contract.rules import (
     CHILDREN,
-    ENVELOPES,
     GRAPHQL_ID,
     GRAPHQL_ORDER,
     MARKERS,
     id_key,
 )
 from orders_dask.contract.tables import fact_order
-from orders_dask.extract.records import BLANKS, line_ends
+from orders_dask.extract.records import Rows
 from orders_dask.extract.typed import flattened
 
 Flags = NDArray[np.bool_]
-Rows = NDArray[np.int64]
-
-# What is looked for in each line: one pattern, for its automaton takes a step a byte whatever is in it. It costs 0.2 of
-# the reading.
-_SUSPICIOUS: Final = "|".join(
-    (
-        # The reader takes these for numbers.
-        r"[:,\[ \t\r]-?(?:NaN|Inf(?:inity)?)[ \t\r,}\]]",
-        # Escapes that may hide a character of an odd amount or a letter of "orders".
-        r"\\u00(?:2[bBdDeE]|3[0-9]|45|58|6[45fF]|7[238])",
-        # The reader takes "1.", "1.e3", "1e+-3" and "1e0x3" for amounts; and with an exponent far below its scale it
-        # divides by what lies behind its table of powers, so that 1e-400000000 ends the process.
-        r"\"[-+]?[0-9]+\.(?:\"|[eE])",
-        r"[\":\[, \t\r][-+]?[0-9.]+[eE](?:-[0-9][0-9]|\+-|[-+]?0[xX])",
-    )
-)
-# A page or wrapper without orders: the reader doesn't tell null from absent.
-_SUSPICIOUS_OF_BARE: Final = rf"{_SUSPICIOUS}|\"orders?\"[ \t\r]*:[ \t\r]*null"
 
 _TOO_MUCH: Final = pa.scalar(
     10 ** (MONEY_TYPE.precision - MONEY_TYPE.scale) - Decimal(5).scaleb(-MONEY_TYPE.scale - 1),
     RAW_MONEY_TYPE,
 )
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Text with one record a line; the last line may lack its LF."""
-
-    text: bytes
-
-    @cached_property
-    def bounds(self) -> Rows:
-        """Where each line begins, and at the end the length of the text."""
-        ends = line_ends(self.text) + 1
-        whole = not self.text or self.text.endswith(b"\n")
-        return np.concatenate(([0], ends, [] if whole else [len(self.text)])).astype(np.int64)
-
-    @cached_property
-    def _bytes(self) -> NDArray[np.uint8]:
-        return np.frombuffer(self.text, np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def __getitem__(self, line: int) -> bytes:
-        return self.text[self.bounds[line] : self.bounds[line + 1]]
-
-    def span(self, begin: int, end: int) -> pa.Buffer:
-        """Give the text of some consecutive lines, uncopied."""
-        first, last = int(self.bounds[begin]), int(self.bounds[end])
-        return pa.py_buffer(self.text).slice(first, last - first)
-
-    def where(self, chosen: Flags) -> Lines:
-        """Give the chosen lines."""
-        if chosen.all():
-            return self
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False]))))
-        runs = zip(self.bounds[edges[::2]], self.bounds[edges[1::2]], strict=True)
-        return Lines(b"".join([self.text[begin:end] for begin, end in runs]))
-
-    def suspects(self, enveloped: bool) -> Flags:
-        """Mark the lines that are not by themselves ``{...}``, or hold what the reader takes and the contract doesn't.
-
-        A line of ``{...}`` may still hold several documents. But no document goes on from one such line to the next, as
-        nowhere inside a document does an object follow on another without a comma: so each line is a document where
-        there are as many as lines.
-        """
-        buffers = [None, pa.py_buffer(self.bounds), pa.py_buffer(self.text)]
-        texts = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self), buffers)
-        suspicious = _SUSPICIOUS if enveloped else _SUSPICIOUS_OF_BARE
-        return ~self._objects() | _flags(pc.match_substring_regex(texts, suspicious))
-
-    def _objects(self) -> Flags:
-        """Mark the lines that begin with ``{`` and end with ``}``, blanks aside."""
-        text, begins, ends = self._bytes, self.bounds[:-1], self.bounds[1:]
-        if not len(self):
-            return np.zeros(0, bool)
-        ends = ends - (text[ends - 1] == ord("\n"))
-        ends = ends - (text[ends - 1] == ord("\r"))
-        found: Flags = (text[begins] == ord("{")) & (text[ends - 1] == ord("}"))
-        for line in np.flatnonzero(~found).tolist():
-            bare = self[line].strip(BLANKS)
-            found[line] = bare.startswith(b"{") and bare.endswith(b"}")
-        return found
 
 
 def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
@@ -124,7 +41,7 @@ def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
     Parameters
     ----------
     raw
-        Columns of :func:`~orders_dask.contract.arrow.raw_schema`, and the probes :data:`ENVELOPES` unless `enveloped`.
+        Columns of :func:`~orders_dask.contract.arrow.raw_schema`.
     enveloped
         Every object is an order.
     judged
@@ -132,7 +49,7 @@ def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
     """
     marked = np.zeros(raw.num_rows, bool)
     if not enveloped:
-        marked |= ~_any_valid(raw, MARKERS) | _any_valid(raw, ENVELOPES)
+        marked |= ~_any_valid(raw, MARKERS)
     key = id_key(fact_order)
     order_ids = raw[key].combine_chunks()
     marked |= _not_positive(order_ids) | _contradicted(raw[GRAPHQL_ID].combine_chunks(), order_ids)

@@ -29,7 +29,6 @@ from orders_dask.extract.instants import Flags, Instants, local_days, read_insta
 Positions = NDArray[np.int64]
 """For each value of an array, its record's position."""
 
-_NARROW = pa.decimal128(38, RAW_MONEY_TYPE.scale)
 _NOISE = int(ROUNDING.scaleb(RAW_MONEY_TYPE.scale))
 
 
@@ -107,7 +106,6 @@ class _Conversion:
         return values
 
     def _money(self, values: pa.Array, path: str, positions: Positions) -> pa.Array:
-        values = values.cast(_NARROW, safe=False)  # all that is left fits by far
         rounded = pc.round(values, MONEY_TYPE.scale, "half_towards_infinity")
         changed = _changes(values, rounded) > _NOISE
         self._note(path, "money_rounded", changed, positions, values, _plain)

@@ -15,7 +15,6 @@ from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
@@ -27,9 +26,9 @@ from orders_dask.contract.tables import FACTS, fact_order
 from orders_dask.extract import archives, lines, records, text, window
 from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.suspects import Lines
 from orders_dask.tasks import normalised
 from tests.unit.fuzz_corpus import Input
+from tests.unit.test_decode import only_the_rules
 from tests.unit.test_documents import Pairs, expected, refuse
 
 DAY = date(2026, 10, 1)
@@ -90,7 +89,7 @@ def check(folder: Path, given: Input) -> None:
         _balanced(one)
     _alike(whole, _read(dump, WHOLE))
     _alike(whole, _read(dump, piece))
-    with _only_the_rules():
+    with only_the_rules():
         _alike(whole, _read(dump, WHOLE))
     if not given.damaged:
         with _small_pieces(piece):
@@ -192,11 +191,6 @@ def _small_pieces(size: int) -> Iterator[None]:
         stack.enter_context(patch.object(window, "_PIECE", size // 15))
         stack.enter_context(patch.object(window, "_RUN", 2))
         yield
-
-
-def _only_the_rules() -> Any:
-    """Have every record judged by the rules first: they and the fast way must agree."""
-    return patch.object(Lines, "suspects", lambda lines, enveloped: np.ones(len(lines), bool))
 
 
 # The oracle: the contract's words once more, on Python's JSON decoder.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
@@ -23,8 +25,7 @@ from orders_dask.contract.arrow import (
 from orders_dask.contract.rules import Issue, Rejected, merged
 from orders_dask.extract import block
 from orders_dask.extract.block import Block, decode_records
-from orders_dask.extract.records import Records
-from orders_dask.extract.suspects import Lines
+from orders_dask.extract.records import Lines, Records
 
 ZONE = ZoneInfo("America/New_York")
 
@@ -34,13 +35,17 @@ def decoded(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Blo
     return decode_records(Records(text, enveloped, strict), ZONE)
 
 
-def judged(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Block:
-    """Decode with every record sent to the rules."""
+def only_the_rules() -> AbstractContextManager[Any]:
+    """Have every record sent to the rules first: they and the fast way must agree."""
 
     def none_taken(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, np.ndarray]:
         return raw_schema().empty_table(), np.zeros(0, np.int64)
 
-    with patch.object(block, "read_lines", none_taken):
+    return patch.object(block, "read_lines", none_taken)
+
+
+def judged(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Block:
+    with only_the_rules():
         return decoded(*lines, enveloped=enveloped, strict=strict)
 
 
