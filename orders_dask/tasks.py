@@ -42,7 +42,7 @@ from orders_dask.stage.layout import (
 from orders_dask.stage.parts import read_table, read_tables, row_groups, use_part, write_part
 from orders_dask.stage.record import Part, Placed, StagedFile
 from orders_dask.transform.normalise import Normalised, normalise
-from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, said
+from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, ranked, said
 
 
 @metered
@@ -232,11 +232,12 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
 
     def dimension(name: str) -> Iterator[pa.Table]:
         for rows in row_groups(part, name):
-            yield said(name, rows, orders)
+            yield said(name, rows, by_version)
 
     with meter.step("load"):
         keys = _keys(placed, read_table(part, KEYS))
         orders = keep(keys, losers)
+        by_version = ranked(orders)
         sent = load_part(
             engine(worker_settings()),
             load_id,

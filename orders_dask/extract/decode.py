@@ -82,6 +82,8 @@ def _decode_file(
                 continue
             block = decode_records(records, zone, position)
             drift, looked_at = unknown_keys(records, watched) if watched else ((), 0)
+            long_line = records.long_line
+            del records  # so that its text is gone while the next is read
             yield Decoded(
                 file,
                 block.orders,
@@ -91,9 +93,9 @@ def _decode_file(
                 block.unreadable,
                 drift,
             )
-            if block.stopped and records.long_line is None:
+            if block.stopped and long_line is None:
                 return
-            given_up = records.long_line if block.stopped else None
+            given_up = long_line if block.stopped else None
             position += block.read
             lost += block.read - block.orders.num_rows
             if lost > max(MANY, position // 2):

@@ -67,7 +67,7 @@ def _element(window: Window, enveloped: bool) -> Iterator[Records]:
     """Give what is here: a run of plain records, one record, or an envelope's."""
     if window.peek() == b"{":
         if run := window.run(bare=not enveloped):
-            yield Records(run, enveloped, strict=True)
+            yield Records(run, enveloped, strict=True, number=run.count(b"\n"))
             return
         envelope = "" if enveloped else window.envelope()
         if envelope:

@@ -148,9 +148,10 @@ def _block(text: bytes) -> Iterator[Records]:
         text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
         ends = line_ends(text)
     begin = 0
-    for end in (*(ends[LINES - 1 :: LINES] + 1).tolist(), len(text)):
-        if begin < end:
-            yield Records(text[begin:end], enveloped=False, strict=False)
+    for first in range(0, len(ends), LINES):
+        some = ends[first : first + LINES]
+        end = int(some[-1]) + 1
+        yield Records(text[begin:end], enveloped=False, strict=False, number=len(some))
         begin = end
 
 

@@ -152,7 +152,7 @@ def _moved(cells: Cells, plan: Plan, room: Ints) -> Cells:
 
 @dataclass
 class _Columns:
-    """Cells as Arrow arrays, node by node in the order of :func:`_plan`; integers are not copied."""
+    """Cells as Arrow arrays, node by node in the order of :func:`_plan`."""
 
     text: Bytes
     plan: Plan
@@ -188,7 +188,7 @@ class _Columns:
         elif kind == pa.null():
             return pa.nulls(rows)
         else:
-            buffers = [valid, pa.py_buffer(first)]
+            buffers = [valid, pa.py_buffer(first.copy())]  # for the cells are much larger
         return pa.Array.from_buffers(kind, rows, buffers)
 
 

@@ -125,6 +125,8 @@ class Records:
         ``orders`` here is a page whose ``orders`` is no array.
     strict
         The text is not newline-delimited: a record that is not JSON makes the rest of the file unreadable.
+    number
+        How many there are.
     repeated
         How many orders a wrapper held that its last ``order`` replaced.
     long_line
@@ -135,6 +137,7 @@ class Records:
     text: bytes
     enveloped: bool
     strict: bool
+    number: int = 1
     repeated: int = 0
     long_line: int | None = None
 
@@ -179,7 +182,7 @@ def gathered(records: Iterable[Records]) -> Iterator[Records]:
                 held, size, count = [], 0, 0
             held.append(some)
             size += len(some.text)
-            count += some.text.count(b"\n")
+            count += some.number
     except Unreadable:
         if held:
             yield _joined(held)
@@ -194,7 +197,12 @@ def _kind(records: Records) -> tuple[bool, bool, int | None]:
 
 def _joined(held: list[Records]) -> Records:
     text = b"".join(some.text for some in held)
-    return replace(held[0], text=text, repeated=sum(some.repeated for some in held))
+    return replace(
+        held[0],
+        text=text,
+        number=sum(some.number for some in held),
+        repeated=sum(some.repeated for some in held),
+    )
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from orders_dask.filesystem import filesystem, reaching
 from orders_dask.stage.layout import RECORD, empty_table, recorded
 from orders_dask.stage.record import Part, StagedFile
 
-FLUSH: Final = 64 << 20
-"""Bytes of Arrow tables gathered before a row group is written: many small files make few row groups."""
+FLUSH: Final = 16 << 20
+"""Bytes of Arrow tables gathered before a row group is written: many small files make few row groups. With 64 MiB a
+worker took 45 MB more, and no less time."""
 
 ENCODING: Final[dict[str, Any]] = {
     "compression": "lz4",

@@ -81,6 +81,11 @@ def keep(table: pa.Table, losers: pa.Array) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table[ORDER_ROW], losers))) if len(losers) else table
 
 
+def ranked(orders: pa.Table) -> pa.Table:
+    """Sort the orders of a part for :func:`said`: the one whose word on a dimension counts most comes last."""
+    return orders.take(_ascending(orders, [VERSION, FILE, POSITION]))
+
+
 def said(name: str, rows: pa.Table, orders: pa.Table) -> pa.Table:
     """Reduce what orders say of a dimension to one row a key.
 
@@ -94,7 +99,8 @@ def said(name: str, rows: pa.Table, orders: pa.Table) -> pa.Table:
     rows
         Its staged rows, as :func:`~orders_dask.transform.normalise.normalise` makes them.
     orders
-        ``ORDER_ROW``, version, file and position of the orders that stand. Rows of other orders count for nothing.
+        ``ORDER_ROW``, version, file and position of the orders that stand, :func:`ranked`. Rows of other orders count
+        for nothing.
 
     Returns
     -------
@@ -103,11 +109,13 @@ def said(name: str, rows: pa.Table, orders: pa.Table) -> pa.Table:
     """
     table = next(table for table in SAID if table.name == name)
     schema = pa.schema([field for field in arrow_schema(table) if field.name != "load_id"])
-    orders = orders.take(_ascending(orders, [VERSION, FILE, POSITION]))
-    rank = pc.index_in(rows[ORDER_ROW], orders[ORDER_ROW])
-    rows = rows.append_column("rank", rank).filter(rank.is_valid())
+    standing, of_row = orders[ORDER_ROW].to_numpy(), rows[ORDER_ROW].to_numpy()
+    ranks = np.full(max(standing.max(initial=-1), of_row.max(initial=-1)) + 1, -1)
+    ranks[standing] = np.arange(len(standing))
+    rank = ranks[of_row]
+    rows = rows.append_column("rank", pa.array(rank)).filter(pa.array(rank >= 0))
     # The greatest rank of a key, then the last row: both in one number, for one pass over the keys.
-    place = rows["rank"].to_numpy().astype(np.int64) * rows.num_rows + np.arange(rows.num_rows)
+    place = rows["rank"].to_numpy() * rows.num_rows + np.arange(rows.num_rows)
     greatest = (
         rows.append_column("place", pa.array(place))
         .group_by(table.info["key"], use_threads=False)

@@ -20,7 +20,7 @@ from orders_dask.contract.arrow import (
     staged_schemas,
 )
 from orders_dask.contract.tables import dim_device, dim_product_variant
-from orders_dask.transform.resolve import PART, keep, losers, said
+from orders_dask.transform.resolve import PART, keep, losers, ranked, said
 
 Json = dict[str, Any]
 
@@ -163,7 +163,7 @@ def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
     random.shuffle(orders)
     name = dim_product_variant.name
     rows = pa.Table.from_pylist(lines, schema=staged_schemas()[name])
-    made = said(name, rows, pa.Table.from_pylist(orders, schema=ORDERS))
+    made = said(name, rows, ranked(pa.Table.from_pylist(orders, schema=ORDERS)))
     found = {(row["product_id"], row["variant_id"]): row for row in made.to_pylist()}
     assert len(found) == made.num_rows
     assert found == expected
@@ -174,7 +174,7 @@ def test_what_is_said_has_the_columns_of_its_storage_table() -> None:
     order = {ORDER_ROW: 0, "version": None, FILE: 3, POSITION: 1}
     rows = pa.Table.from_pylist([row], schema=staged_schemas()[dim_device.name])
     for taken in (rows, rows.slice(1)):
-        made = said(dim_device.name, taken, pa.Table.from_pylist([order], schema=ORDERS))
+        made = said(dim_device.name, taken, ranked(pa.Table.from_pylist([order], schema=ORDERS)))
         assert made.schema == pa.schema(
             [
                 pa.field("device_id", pa.int64(), nullable=False),
