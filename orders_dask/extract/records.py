@@ -179,7 +179,7 @@ def gathered(records: Iterable[Records]) -> Iterator[Records]:
             full = size >= BLOCK or count >= LINES
             if held and (full or _kind(some) != _kind(held[0])):
                 yield _joined(held)
-                held, size, count = [], 0, 0
+                size = count = 0
             held.append(some)
             size += len(some.text)
             count += some.number
@@ -196,13 +196,15 @@ def _kind(records: Records) -> tuple[bool, bool, int | None]:
 
 
 def _joined(held: list[Records]) -> Records:
-    text = b"".join(some.text for some in held)
-    return replace(
+    """Join records, and empty the list: nothing else holds their text while they are decoded."""
+    joined = replace(
         held[0],
-        text=text,
+        text=b"".join(some.text for some in held),
         number=sum(some.number for some in held),
         repeated=sum(some.repeated for some in held),
     )
+    held.clear()
+    return joined
 
 
 @dataclass(frozen=True)

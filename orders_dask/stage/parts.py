@@ -40,6 +40,9 @@ ENCODING: Final[dict[str, Any]] = {
 """How Parquet is written: fast before small, as it is soon read again and pruned. Writing and reading took 10 us an
 order, and 20 with zstd and dictionaries, which made 0.53 of the size; statistics, which nobody asks for, 6 us more."""
 
+PIECE: Final = 8 << 20
+"""Bytes of a file of a part that are sent or fetched at once. s3fs's own 50 MiB would hold whole files in memory."""
+
 FRESH: Final = timedelta(hours=1)
 """Age up to which the record of a part that is used again needs no writing: far below the least age of prune, a day."""
 
@@ -168,7 +171,7 @@ def _write_tables(
         for group in groups:
             for name, table in group.items():
                 if name not in writers:
-                    file = fs.open(f"{folder}/{name}.parquet", "wb")
+                    file = fs.open(f"{folder}/{name}.parquet", "wb", block_size=PIECE)
                     files.append(file)
                     stack.push(partial(_end, file))
                     writers[name] = stack.enter_context(
@@ -221,7 +224,7 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
         return
     with _reading(url := _table_url(part, table)):
         fs, path = filesystem(url)
-        with fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+        with fs.open(path, "rb", block_size=PIECE) as file, pq.ParquetFile(file) as parquet:
             for number in range(parquet.num_row_groups):
                 # A worker has as many tasks as it has threads to run them: more would only take turns.
                 yield parquet.read_row_group(number, columns=columns, use_threads=False)
