@@ -3,7 +3,7 @@
 Three stages of the same data:
 
 raw
-    What the JSON reader is told to read: nested as in the dump, amounts as wide decimals, instants as text.
+    What the JSON reader is told to read: nested as in the dump, instants as text.
 typed
     What decode gives: nested as in the dump, amounts as ``decimal128(22, 4)``, instants as ``timestamp[us, UTC]``.
 staged
@@ -23,8 +23,6 @@ from sqlalchemy.types import TypeEngine
 from orders_dask.contract.tables import DIMENSIONS, FACTS, SAID, fact_order, order_version
 
 MONEY_TYPE: Final = pa.decimal128(22, 4)
-RAW_MONEY_TYPE: Final = pa.decimal128(38, 20)
-"""20 decimals; a text with more goes to the record-level rules. 18 integer digits are the most that is stored."""
 INSTANT_TYPE: Final = pa.timestamp("us", tz="UTC")
 
 ORDER_ROW: Final = "order_row"
@@ -108,7 +106,7 @@ def _raw(kind: pa.DataType) -> pa.DataType:
         return pa.struct([pa.field(f.name, _raw(f.type)) for f in kind])
     if pa.types.is_list(kind):
         return pa.list_(_raw(kind.value_type))
-    return {MONEY_TYPE: RAW_MONEY_TYPE, INSTANT_TYPE: pa.string()}.get(kind, kind)
+    return pa.string() if kind == INSTANT_TYPE else kind
 
 
 @cache

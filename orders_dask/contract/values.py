@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from orders_dask.contract.arrow import INSTANT_TYPE, MONEY_TYPE, RAW_MONEY_TYPE
+from orders_dask.contract.arrow import INSTANT_TYPE, MONEY_TYPE
 from orders_dask.contract.jsontext import Json, Number, clean, is_clean
 
 Value: TypeAlias = str | int | bool | None
@@ -24,7 +24,6 @@ ROUNDING: Final = Decimal("1e-9")
 
 _BLANKS: Final = " \t\r\n"
 _PLACES: Final = Decimal((0, (1,), -MONEY_TYPE.scale))
-_RAW_PLACES: Final = Decimal((0, (1,), -RAW_MONEY_TYPE.scale))
 _LIMIT: Final = Decimal((0, (1,), MONEY_TYPE.precision - MONEY_TYPE.scale))
 _INT64: Final = range(-(2**63), 2**63)
 # libmpdec rounds from the whole text whatever its length; the result has at most 19 + 4 digits.
@@ -32,7 +31,7 @@ _CONTEXT: Final = Context(prec=40)
 
 _AMOUNT: Final = re.compile(r"[+-]?(?:([0-9]+)(?:\.([0-9]+))?|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?")
 _PLAIN_INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
-_PLAIN_AMOUNT: Final = re.compile(rf"[+-]?[0-9]{{1,17}}(?:\.[0-9]{{1,{RAW_MONEY_TYPE.scale}}})?")
+_PLAIN_AMOUNT: Final = re.compile(rf"[+-]?[0-9]{{1,17}}(?:\.[0-9]{{1,{MONEY_TYPE.scale}}})?")
 
 
 def integer(value: Json) -> tuple[int | None, str | None]:
@@ -51,10 +50,7 @@ def integer(value: Json) -> tuple[int | None, str | None]:
 
 
 def money(value: Json) -> tuple[str | None, str | None]:
-    """Take an amount as text that the reader takes exactly.
-
-    What has no more decimals than the reader's type is left to be rounded, and counted, with the good ones.
-    """
+    """Take an amount as text that the reader takes exactly, rounded."""
     if isinstance(value, str) and _PLAIN_AMOUNT.fullmatch(value):
         return str(value), None
     amount = _exact(value)
@@ -63,9 +59,6 @@ def money(value: Json) -> tuple[str | None, str | None]:
     rounded = amount.quantize(_PLACES, ROUND_HALF_UP, _CONTEXT)
     if abs(rounded) >= _LIMIT:
         return None, "bad_money"
-    raw = amount.quantize(_RAW_PLACES, context=_CONTEXT)
-    if raw == amount:
-        return f"{raw:f}", None
     change = _CONTEXT.abs(_CONTEXT.subtract(amount, rounded))
     return f"{rounded:f}", "money_rounded" if change > ROUNDING else None
 

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from orders_dask.contract.arrow import RAW_MONEY_TYPE, raw_schema
+from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
 from orders_dask.contract.rules import ENVELOPES
+from orders_dask.contract.values import ROUNDING
 from orders_dask.extract import scan
 from orders_dask.extract.records import BLANKS, Lines, Rows
 from orders_dask.extract.scan import Bytes, Cells, Ints, Plan
@@ -26,7 +27,7 @@ _NESTED: Final = 200
 
 _KINDS: Final[dict[pa.DataType, int]] = {
     pa.int64(): scan.INTEGER,
-    RAW_MONEY_TYPE: scan.AMOUNT,
+    MONEY_TYPE: scan.AMOUNT,
     pa.bool_(): scan.FLAG,
     pa.string(): scan.TEXT,
     pa.null(): scan.FORBIDDEN,
@@ -116,9 +117,9 @@ def _plan(record: pa.StructType) -> Plan:
 
     levels = count(1)
     add(record, 0)
-    return Plan(
-        np.array(nodes, np.int64), keys, np.frombuffer(names, np.uint8), RAW_MONEY_TYPE.scale
-    )
+    decimals = MONEY_TYPE.scale
+    noise = -ROUNDING.adjusted() - decimals
+    return Plan(np.array(nodes), keys, np.frombuffer(names, np.uint8), decimals, noise)
 
 
 def _cells(plan: Plan, room: Ints) -> Cells:
@@ -181,7 +182,7 @@ class _Columns:
             data = np.empty(offsets[-1], np.uint8)
             scan.copy_texts(self.text, first, offsets, data)
             buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(data)]
-        elif kind == RAW_MONEY_TYPE:
+        elif kind == MONEY_TYPE:
             buffers = [valid, pa.py_buffer(np.column_stack((first, second)))]
         elif kind == pa.bool_():
             buffers = [valid, _bits(first != 0)]

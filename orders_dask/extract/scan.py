@@ -87,14 +87,16 @@ class Plan(NamedTuple):
         node of the :data:`CHILD`. Of an empty slot the holder is below 0.
     names
         The keys' text.
-    decimals
-        Of an amount; one that is written with more is not taken.
+    decimals, noise
+        Of an amount that is stored; and how many decimals after those the greatest change by rounding has that is
+        noise: a one in the last.
     """
 
     nodes: Ints
     keys: Ints
     names: NDArray[np.uint8]
     decimals: int
+    noise: int
 
 
 class Cells(NamedTuple):
@@ -286,14 +288,14 @@ def _integer(text: Bytes, at: int) -> tuple[int, Word]:
 
 
 @_compiled
-def _amount(text: Bytes, at: int, decimals: int) -> tuple[int, Word, Word]:
+def _amount(text: Bytes, at: int, decimals: int, noise: int) -> tuple[int, Word, Word]:
     """Read an amount: digits with a sign or a fraction or none, as a number or in quotes.
 
     Returns
     -------
     tuple
-        The place behind it, and the low and the high word of it in units of the last of
-        the `decimals` that it may have.
+        The place behind it, and the low and the high word of it in units of the last decimal. One that rounding changes
+        by more than noise is none.
     """
     quoted = text[_U(at)] == _QUOTE
     at += quoted
@@ -307,24 +309,33 @@ def _amount(text: Bytes, at: int, decimals: int) -> tuple[int, Word, Word]:
         begin += 1
     if at - begin > _WHOLE_DIGITS:
         return -1, 0, 0
-    high: Word = _U(0)
-    low: Word = _U(0)
+    whole: Word = _U(0)
     for place in range(begin, at):
-        low = low * _U(10) + _U(text[_U(place)] - _ZERO)
-    left = decimals
+        whole = whole * _U(10) + _U(text[_U(place)] - _ZERO)
+    begin = at
     if text[_U(at)] == _POINT:
         begin = at + 1
         at = _digits(text, begin)
-        left -= at - begin
-        if at == begin or left < 0:
+        if at == begin:
             return -1, 0, 0
-        for place in range(begin, at):
-            high, low = _times(high, low, 10, text[_U(place)] - _ZERO)
-    while left >= 9:
-        high, low = _times(high, low, 1_000_000_000, 0)
-        left -= 9
-    for _ in range(left):
-        high, low = _times(high, low, 10, 0)
+    fraction, unit = 0, 1
+    for place in range(begin, begin + decimals):
+        fraction = fraction * 10 + (text[_U(place)] - _ZERO if place < at else 0)
+        unit *= 10
+    if at > begin + decimals:
+        rest, most = 0, 0
+        for place in range(begin + decimals, begin + decimals + noise):
+            rest = rest * 10 + (text[_U(place)] - _ZERO if place < at else 0)
+            most = most * 10 + 9
+        for place in range(begin + decimals + noise, at):
+            rest += rest == 1 and text[_U(place)] != _ZERO
+        if rest == most:
+            fraction += 1
+        elif rest > 1:
+            return -1, 0, 0
+        if fraction == unit and whole == _U(10**_WHOLE_DIGITS - 1):
+            return -1, 0, 0
+    high, low = _product(whole, unit, fraction)
     if negative:
         low = ~low + _U(1)
         high = ~high + _U(low == 0)
@@ -336,12 +347,12 @@ def _amount(text: Bytes, at: int, decimals: int) -> tuple[int, Word, Word]:
 
 
 @_compiled
-def _times(high: Word, low: Word, factor: int, more: int) -> tuple[Word, Word]:
-    """Multiply a number of two unsigned words by one below 2**32, and add one below that."""
+def _product(word: Word, factor: int, more: int) -> tuple[Word, Word]:
+    """Multiply a word by a number below 2**31, and add one up to that; in two words."""
     mask, half = _U(0xFFFFFFFF), _U(32)
-    first = (low & mask) * _U(factor) + _U(more)
-    second = (low >> half) * _U(factor) + (first >> half)
-    return high * _U(factor) + (second >> half), (second << half) | (first & mask)
+    first = (word & mask) * _U(factor) + _U(more)
+    second = (word >> half) * _U(factor) + (first >> half)
+    return second >> half, (second << half) | (first & mask)
 
 
 @_compiled
@@ -384,7 +395,9 @@ def _scalar(text: Bytes, at: int) -> int:
 
 
 @_compiled
-def _value(text: Bytes, at: int, kind: int, decimals: int, out: Bytes) -> tuple[int, Word, Word]:
+def _value(
+    text: Bytes, at: int, kind: int, decimals: int, noise: int, out: Bytes
+) -> tuple[int, Word, Word]:
     """Read a value; give the place behind it and what its cell gets, -1 where it is of another kind."""
     if kind == TEXT:
         begin = at + 1
@@ -401,7 +414,7 @@ def _value(text: Bytes, at: int, kind: int, decimals: int, out: Bytes) -> tuple[
         end, value = _integer(text, at)
         return end, value, 0
     if kind == AMOUNT:
-        return _amount(text, at, decimals)
+        return _amount(text, at, decimals, noise)
     return _literal(text, at), np.int64(text[_U(at)] == _LETTER_T), 0
 
 
@@ -414,6 +427,7 @@ def scan(
     keys: Ints,
     names: Bytes,
     decimals: int,
+    noise: int,
     base: Ints,
     room: Ints,
     rows: Ints,
@@ -430,7 +444,7 @@ def scan(
     ----------
     text, bounds
         Lines, also the last of which ends in LF, and where each begins.
-    nodes, keys, names, decimals
+    nodes, keys, names, decimals, noise
         A :class:`Plan`.
     base, room, rows, before, held, said, first, second, lines
         :class:`Cells`.
@@ -473,7 +487,9 @@ def scan(
                     good = at >= 0
                     continue
                 if kind != OBJECT and kind != ARRAY:
-                    at, first[_U(cell)], second[_U(cell)] = _value(text, at, kind, decimals, said)
+                    at, first[_U(cell)], second[_U(cell)] = _value(
+                        text, at, kind, decimals, noise, said
+                    )
                     begins = False
                     good = at >= 0
                     continue

@@ -7,15 +7,12 @@ leave it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orders_dask.contract.arrow import MONEY_TYPE, RAW_MONEY_TYPE
 from orders_dask.contract.rules import (
     CHILDREN,
     GRAPHQL_ID,
@@ -28,11 +25,6 @@ from orders_dask.extract.records import Rows
 from orders_dask.extract.typed import flattened
 
 Flags = NDArray[np.bool_]
-
-_TOO_MUCH: Final = pa.scalar(
-    10 ** (MONEY_TYPE.precision - MONEY_TYPE.scale) - Decimal(5).scaleb(-MONEY_TYPE.scale - 1),
-    RAW_MONEY_TYPE,
-)
 
 
 def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
@@ -60,8 +52,6 @@ def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
                 bad = _bad_children(values, id_key(CHILDREN[f"{path}[]"]), judged)
             elif pa.types.is_struct(values.type) and path.endswith("[]") and path not in CHILDREN:
                 bad = _flags(values.is_null())
-            elif values.type == RAW_MONEY_TYPE:
-                bad = _too_much(values)
             elif values.type == pa.string():
                 bad = _unclean(values)
             else:
@@ -128,26 +118,14 @@ def _bad_children(lists: pa.ListArray, key: str, judged: bool) -> Flags:
     return marked
 
 
-def _too_much(amounts: pa.Array) -> Flags:
-    """Mark the amounts that leave the 18 integer digits when they are rounded."""
-    return _flags(pc.greater_equal(pc.abs(amounts), _TOO_MUCH).fill_null(False))
-
-
 def _unclean(texts: pa.StringArray) -> Flags:
-    """Mark the texts that hold NUL or are not UTF-8, which the reader lets pass and PostgreSQL would not."""
-    data = texts.buffers()[2]
-    if data is None or not data.size:
-        return np.zeros(len(texts), bool)
+    """Mark the texts that are not UTF-8, which the reader lets pass and PostgreSQL would not."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
         values = texts.cast(pa.binary()).to_pylist()
-        unclean = np.array([value is not None and not _is_utf8(value) for value in values])
-    else:
-        unclean = np.zeros(len(texts), bool)
-    if not np.frombuffer(data, np.uint8).all():
-        unclean |= _flags(pc.match_substring(texts.cast(pa.binary()), "\0").fill_null(False))
-    return unclean
+        return np.array([value is not None and not _is_utf8(value) for value in values])
+    return np.zeros(len(texts), bool)
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -1,35 +1,25 @@
-"""Raw orders, as the JSON reader gives them, to typed ones: amounts rounded, instants in UTC."""
+"""Raw orders, as the JSON reader gives them, to typed ones: instants in UTC."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import (
-    INSTANT_TYPE,
-    MONEY_TYPE,
-    RAW_MONEY_TYPE,
     decoded_schema,
     typed_schema,
 )
 from orders_dask.contract.jsontext import shown
 from orders_dask.contract.rules import SAMPLES, Issue
 from orders_dask.contract.tables import fact_order
-from orders_dask.contract.values import ROUNDING
 from orders_dask.extract.instants import Flags, Instants, local_days, read_instants
 
 Positions = NDArray[np.int64]
 """For each value of an array, its record's position."""
-
-_NOISE = int(ROUNDING.scaleb(RAW_MONEY_TYPE.scale))
 
 
 def typed(raw: pa.Table, positions: Positions, zone: ZoneInfo) -> tuple[pa.Table, list[Issue]]:
@@ -38,7 +28,7 @@ def typed(raw: pa.Table, positions: Positions, zone: ZoneInfo) -> tuple[pa.Table
     Parameters
     ----------
     raw
-        Columns of :func:`~orders_dask.contract.arrow.raw_schema`; all amounts fit the typed ones after rounding.
+        Columns of :func:`~orders_dask.contract.arrow.raw_schema`.
     positions
         For each order, its position; ascending.
     zone
@@ -88,6 +78,8 @@ class _Conversion:
         self, values: pa.Array, kind: pa.DataType, path: str, positions: Positions
     ) -> pa.Array:
         """Convert the values at a path to their typed Arrow type."""
+        if values.type == kind:
+            return values
         if pa.types.is_struct(kind):
             inner = [
                 self.convert(child, item.type, f"{path}.{item.name}", positions)
@@ -99,22 +91,12 @@ class _Conversion:
             inner = self.convert(elements, kind.value_type, f"{path}[]", owners)
             offsets = pa.array(np.concatenate(([0], np.cumsum(_lengths(values)))), pa.int32())
             return pa.ListArray.from_arrays(offsets, inner, type=kind, mask=values.is_null())
-        if kind == MONEY_TYPE:
-            return self._money(values, path, positions)
-        if kind == INSTANT_TYPE:
-            return self._instants(values, path, positions)
-        return values
-
-    def _money(self, values: pa.Array, path: str, positions: Positions) -> pa.Array:
-        rounded = pc.round(values, MONEY_TYPE.scale, "half_towards_infinity")
-        changed = _changes(values, rounded) > _NOISE
-        self._note(path, "money_rounded", changed, positions, values, _plain)
-        return rounded.cast(MONEY_TYPE)
+        return self._instants(values, path, positions)
 
     def _instants(self, texts: pa.Array, path: str, positions: Positions) -> pa.Array:
         instants = read_instants(texts, self.zone)
-        self._note(path, "bad_instant", instants.bad, positions, texts, shown)
-        self._note(path, "instant_without_offset", instants.zoneless, positions, texts, shown)
+        self._note(path, "bad_instant", instants.bad, positions, texts)
+        self._note(path, "instant_without_offset", instants.zoneless, positions, texts)
         self.instants[path] = instants
         return instants.utc
 
@@ -124,8 +106,7 @@ class _Conversion:
         code: str,
         where: Flags,
         positions: Positions,
-        values: pa.Array,
-        show: Callable[[Any], str],
+        values: pa.StringArray,
     ) -> None:
         """Note an issue where `where` holds: all its values counted, the least by position and text shown."""
         rows = np.flatnonzero(where)
@@ -133,30 +114,6 @@ class _Conversion:
             return
         reach = np.searchsorted(positions[rows], positions[rows[:SAMPLES][-1]], "right")
         first = rows[:reach]
-        texts = (show(value) for value in values.take(pa.array(first)).to_pylist())
+        texts = (shown(value) for value in values.take(pa.array(first)).to_pylist())
         samples = sorted(zip(positions[first].tolist(), texts, strict=True))[:SAMPLES]
         self.issues.append(Issue(path, code, len(rows), tuple(samples)))
-
-
-def _plain(amount: Decimal) -> str:
-    return f"{amount:f}".rstrip("0")  # what is rounded has decimals
-
-
-def _changes(values: pa.Array, rounded: pa.Array) -> NDArray[np.int64]:
-    """Give how far apart two arrays of raw amounts are, in units of the last decimal; 0 for null.
-
-    They are at most half a unit of the fourth decimal apart, 5e15 of the twentieth, so the low 64 of the 128 bits tell
-    all (and Arrow doesn't subtract decimals of 38 digits).
-    """
-    changes: NDArray[np.int64] = np.abs(_low_words(values) - _low_words(rounded))
-    if values.null_count:
-        changes[values.is_null().to_numpy(zero_copy_only=False)] = 0
-    return changes
-
-
-def _low_words(values: pa.Array) -> NDArray[np.int64]:
-    buffer = values.buffers()[1]
-    if buffer is None:
-        return np.zeros(len(values), np.int64)
-    words = np.frombuffer(buffer, "<i8")[::2]
-    return words[values.offset : values.offset + len(values)]

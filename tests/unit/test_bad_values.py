@@ -637,13 +637,13 @@ def test_issues_are_added_up_and_show_the_first_three() -> None:
         *(place("line_items[].price", f'"{n}.00005"') for n in (5, 4, 3, 2)), place(INT, '"x"')
     )
     assert block.issues == (
-        Issue("order_number", "bad_integer", 1, ((5, "x"),)),
         Issue(
             "line_items[].price",
             "money_rounded",
             4,
             ((1, "5.00005"), (2, "4.00005"), (3, "3.00005")),
         ),
+        Issue("order_number", "bad_integer", 1, ((5, "x"),)),
     )
 
 
