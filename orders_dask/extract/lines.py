@@ -130,7 +130,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
             continue
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield from _block(b"".join((*held, chunk[:cut])))
+            yield from _block(b"".join((*held, memoryview(chunk)[:cut])))
             held = []
         held.append(chunk[cut:])
         chunk = next(chunks, None)
