@@ -1,6 +1,7 @@
 """The whole ``run``, from S3 to published, on a cluster of this machine that is up already.
 
-Its workers have imported what they run, as the rivals have imported, loaded and attached theirs.
+All processes have imported and loaded what they run, the reader's machine code too, as the rivals have imported, loaded
+and attached theirs.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 
-from orders_dask import run, tasks
+import pandas as pd  # noqa: F401 -- which pyarrow imports when it first needs it
+
+from orders_dask import run
 from orders_dask.cluster import connect
 from orders_dask.contract.tables import PUBLIC
 from orders_dask.settings import Settings
@@ -23,5 +25,14 @@ TARGET = PUBLIC
 def ready(settings: Settings, workers: int | None = None) -> Iterator[Callable[[], object]]:
     """Start the cluster; as many workers as there are cores by default."""
     with connect(settings, workers=workers) as client:
-        client.run(import_module, tasks.__name__)
+        client.run(_loaded)
         yield partial(run, RUN_DATE, settings=settings, client=client)
+
+
+def _loaded() -> None:
+    """Import what tasks need, and have the reader's machine code loaded."""
+    from orders_dask import tasks  # noqa: F401
+    from orders_dask.extract.reader import read_lines
+    from orders_dask.extract.records import Lines
+
+    read_lines(Lines(b"{}\n"), enveloped=True)
