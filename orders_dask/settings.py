@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     copy_connections: int = Field(
         default=4, validation_alias="ORDERS_DASK_COPY_CONNECTIONS", ge=1, le=1000
     )
-    # 32 MiB is some 5,000 orders of 6.6 KB. The JSON reader counts a block's bytes in 32 bits.
+    # 32 MiB is some 5,000 orders of 6.6 KB.
     block_size: Annotated[int, BeforeValidator(_bytes)] = Field(
         default=32 * 2**20, validation_alias="ORDERS_DASK_BLOCK_SIZE", ge=1, le=2**30
     )

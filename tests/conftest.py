@@ -15,6 +15,8 @@ from dask import config
 from psycopg2 import sql
 
 from orders_dask.cluster import PROFILED
+from orders_dask.extract.reader import read_lines
+from orders_dask.extract.records import Lines
 from orders_dask.sandbox import Sandbox, sandbox
 
 # As the product's own clusters: on some Pythons the profiler can stop a process for good.
@@ -30,6 +32,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, sentence in report.user_properties:
             if name == "measured":
                 terminalreporter.write_line(f"{report.nodeid}: {sentence}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_reader() -> None:
+    """The reader's machine code: made once in a fresh clone, which takes longer than some tests may."""
+    read_lines(Lines(b"{}\n"), enveloped=True)
 
 
 @pytest.fixture(scope="session")
