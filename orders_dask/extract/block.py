@@ -105,7 +105,7 @@ def _read(records: Records, first: int, *, opened: bool) -> _Outcome:
 
     A line that is an array, a page or a wrapper is opened in its place; the positions after it follow its records.
     """
-    opened = opened or records.strict
+    opened = opened or records.strict or records.enveloped
     lines = Lines(records.text)
     outcome = _Outcome()
     if records.repeated:

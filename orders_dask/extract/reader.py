@@ -15,12 +15,16 @@ from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
 from orders_dask.contract.rules import ENVELOPES
 from orders_dask.contract.values import ROUNDING
 from orders_dask.extract import scan
-from orders_dask.extract.records import BLANKS, Lines, Rows
+from orders_dask.extract.records import MAX_RECORD, Lines, Rows
 from orders_dask.extract.scan import Bytes, Cells, Ints, Plan
 from orders_dask.extract.suspects import suspects
 
 _ELEMENTS: Final = 4
 """Elements of an array that there is room for to begin with, for each line; where that is too little it is doubled."""
+
+_MANY: Final = 100_000
+"""Elements that an array of a line may have; real orders have at most 500 lines. A record of 16 MiB of ``{},`` took
+1.5 GB of memory before it was left to the rules, who reject it."""
 
 _NESTED: Final = 200
 """Levels of nesting that are followed. The rules know deeper ones."""
@@ -54,7 +58,7 @@ def read_lines(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, Rows]:
 
 def read_judged(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
     """Read records that the rules have written again: by their own promise there is nothing to find in them."""
-    raw, taken = _read(Lines(b"".join(lines)), pa.struct(list(raw_schema())))
+    raw, taken = _read(Lines(b"".join(lines)), pa.struct(list(raw_schema())), most=MAX_RECORD)
     left = np.ones(len(lines), bool)
     left[taken[~suspects(raw, enveloped=True, judged=True)]] = False
     if left.any():
@@ -66,33 +70,38 @@ def read_judged(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
 
 def are_json(lines: Sequence[bytes]) -> bool:
     """Tell whether each line is one JSON value; False also where only Python's parser could tell."""
-    # Inside of an object any value may stand. What begins with a bracket can't close that object and open another
-    # unseen: a line is one document.
-    text = b"".join([b'{"value":%b}\n' % line.strip(BLANKS) for line in lines])
-    _, taken = _read(Lines(text), pa.struct([]))
-    return len(taken) == len(lines)
+    _, cells = _scanned(Lines(b"".join(lines)), _plan(None), _MANY)
+    return bool(cells.rows[0] == len(lines))
 
 
-def _read(lines: Lines, record: pa.StructType) -> tuple[pa.Table, Rows]:
+def _read(lines: Lines, record: pa.StructType, most: int = _MANY) -> tuple[pa.Table, Rows]:
     """Read the lines that are such records, and give the numbers of these."""
     plan = _plan(record)
-    text = np.frombuffer(lines.text if lines.text.endswith(b"\n") else lines.text + b"\n", np.uint8)
-    bounds = np.append(lines.bounds[:-1], len(text))
-    room = np.full(plan.nodes[:, scan.LEVEL].max() + 1, _ELEMENTS * len(lines))
-    room[0] = len(lines)
-    cells = _cells(plan, room)
-    line, level = scan.scan(text, bounds, 0, *plan, *cells)
-    while line < len(lines):
-        room[level] *= 2
-        cells = _moved(cells, plan, room)
-        line, level = scan.scan(text, bounds, line, *plan, *cells)
+    text, cells = _scanned(lines, plan, most)
     orders = _Columns(text, plan, cells).array(record)
     raw = pa.Table.from_batches([pa.RecordBatch.from_struct_array(orders)])
     return raw, cells.lines[: len(orders)]
 
 
+def _scanned(lines: Lines, plan: Plan, most: int) -> tuple[Bytes, Cells]:
+    """Scan lines, but for those in which an array has more elements than `most` and the room that there is."""
+    text = np.frombuffer(lines.text if lines.text.endswith(b"\n") else lines.text + b"\n", np.uint8)
+    bounds = np.append(lines.bounds[:-1], len(text))
+    room = np.full(plan.nodes[:, scan.LEVEL].max(initial=0) + 1, _ELEMENTS * len(lines))
+    room[0] = len(lines)
+    cells, line, level = _cells(plan, room), 0, -1
+    while line < len(lines):
+        line, level = scan.scan(text, bounds, line, **plan._asdict(), **cells._asdict())
+        if level >= 0 and room[level] - cells.rows[level] > most:
+            line += 1
+        elif level >= 0:
+            room[level] *= 2
+            cells = _moved(cells, plan, room)
+    return text, cells
+
+
 @cache
-def _plan(record: pa.StructType) -> Plan:
+def _plan(record: pa.StructType | None) -> Plan:
     """Lay out what a record holds, its nodes in the order that :class:`_Columns` asks for them."""
     nodes: list[list[int]] = []
     keys = np.full((scan.SLOTS, 4), -1)
@@ -116,25 +125,33 @@ def _plan(record: pa.StructType) -> Plan:
         return node
 
     levels = count(1)
-    add(record, 0)
+    if record is not None:
+        add(record, 0)
     decimals = MONEY_TYPE.scale
     noise = -ROUNDING.adjusted() - decimals
-    return Plan(np.array(nodes), keys, np.frombuffer(names, np.uint8), decimals, noise)
+    return Plan(
+        np.array(nodes, np.int64).reshape(-1, 3),
+        keys,
+        np.frombuffer(names, np.uint8),
+        decimals,
+        noise,
+    )
 
 
 def _cells(plan: Plan, room: Ints) -> Cells:
     """Give empty cells. What is not written to takes no memory."""
     sizes = room[plan.nodes[:, scan.LEVEL]]
     ends = np.cumsum(sizes)
+    number = int(sizes.sum())
     return Cells(
         base=ends - sizes,
         room=room.copy(),
         rows=np.zeros_like(room),
         before=np.zeros_like(room),
         held=np.zeros((_NESTED, 3), np.int64),
-        said=np.zeros(ends[-1], np.uint8),
-        first=np.zeros(ends[-1], np.int64),
-        second=np.zeros(ends[-1], np.int64),
+        said=np.zeros(number, np.uint8),
+        first=np.zeros(number, np.int64),
+        second=np.zeros(number, np.int64),
         lines=np.zeros(room[0], np.int64),
     )
 

@@ -81,7 +81,8 @@ class Plan(NamedTuple):
     ----------
     nodes
         A row a node, the record itself being the first: its :data:`KIND`, the :data:`LEVEL` of its cells (0: a row a
-        record; others: a row an element of an array), and of an array the node of its :data:`ELEMENT` s.
+        record; others: a row an element of an array), and of an array the node of its :data:`ELEMENT` s. Without any, a
+        record is whatever is JSON.
     keys
         Slots of keys: the node of their :data:`HOLDER`, where they :data:`BEGIN` and :data:`END` in `names`, and the
         node of the :data:`CHILD`. Of an empty slot the holder is below 0.
@@ -460,10 +461,10 @@ def scan(
             before[level] = rows[level]
         row = rows[0]
         rows[0] += 1
-        node, depth = 0, 0
+        node, depth = (0 if len(base) else _UNKNOWN), 0
         at = _blanks(text, bounds[line])
         begins = True  # a value of `node`, in `row`; otherwise one has ended
-        good = text[_U(at)] == _BEGIN_OBJECT
+        good = node == _UNKNOWN or text[_U(at)] == _BEGIN_OBJECT
         while good:
             good = False
             if begins:
@@ -487,6 +488,7 @@ def scan(
                     good = at >= 0
                     continue
                 if kind != OBJECT and kind != ARRAY:
+                    # (`said` only stands where a text would be written, which none is.)
                     at, first[_U(cell)], second[_U(cell)] = _value(
                         text, at, kind, decimals, noise, said
                     )

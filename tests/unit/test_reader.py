@@ -70,9 +70,9 @@ def test_a_text_is_json_to_the_reader_exactly_where_it_is_to_python(
     try:
         parse(text)
     except NotJson:
-        assert not are_json([text]), text
+        assert not are_json([text + b"\n"]), text
     else:
-        assert are_json([text]), text
+        assert are_json([text + b"\n"]), text
 
 
 @settings(deadline=None)  # the first example loads the machine code
@@ -153,6 +153,17 @@ def test_arrays_hold_what_they_hold_however_many_there_are(orders: list[Any]) ->
         for order in found
     ]
     assert shown == lines
+
+
+def test_a_line_is_one_value_or_no_json() -> None:
+    for line in (b'[],"b":2', b'{},"value":1', b'1,"b":2', b"[]]", b"[] []", b"", b"nul"):
+        assert not are_json([line + b"\n", b"[]\n"]), line
+    assert are_json([b"[{}]\n", b" 1e5 \n", b"null\r\n", b'"a"'])
+
+
+def test_an_array_of_very_many_elements_is_left_to_the_rules() -> None:
+    many = b'{"id":1,"discount_codes":[%b{}]}' % (b"{}," * 300_000)
+    assert read([many, b'{"id":2}', many])[0]["id"] == 2
 
 
 def test_a_line_that_is_left_leaves_nothing_behind() -> None:
