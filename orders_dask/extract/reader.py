@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
 from orders_dask.contract.rules import ENVELOPES
@@ -210,11 +211,11 @@ class _Columns:
         return pa.Array.from_buffers(kind, rows, buffers)
 
 
-def _bits(flags: np.typing.NDArray[np.bool_]) -> pa.Buffer:
+def _bits(flags: NDArray[np.bool_]) -> pa.Buffer:
     return pa.py_buffer(np.packbits(flags, bitorder="little"))
 
 
-def _offsets(sizes: Ints, given: np.typing.NDArray[np.bool_]) -> np.typing.NDArray[np.int32]:
+def _offsets(sizes: Ints, given: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Give where each list or text begins in what they hold, and where the last ends."""
     offsets = np.zeros(len(sizes) + 1, np.int32)
     np.cumsum(np.where(given, sizes, 0), out=offsets[1:])
