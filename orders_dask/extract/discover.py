@@ -16,7 +16,7 @@ from fsspec.utils import glob_translate
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.archives import is_compressed, is_zip, members
 from orders_dask.extract.lines import sniffed, unmarked
-from orders_dask.extract.objects import etag, opened
+from orders_dask.extract.objects import HEAD, etag, places
 from orders_dask.extract.records import MIB, SourceFile, Split, Unreadable
 from orders_dask.extract.text import member_file
 from orders_dask.filesystem import filesystem, reaching
@@ -32,9 +32,6 @@ _TASKS: Final = 8
 
 _WORTH: Final = 4 * MIB
 """Bytes that are worth a split of their own: some 3,500 orders in gzip, 0.4 s of decode beside 0.1 s for its part."""
-
-_HEAD: Final = MIB
-"""Bytes of a large file that are read to tell what it is: more only where its first lines are longer."""
 
 _LISTERS: Final = 8
 """Large files that are looked at at once: it is latency, not work."""
@@ -162,7 +159,7 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
 
 def _chained(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
     """Take apart what the source URL says is a zip: as anything else it would be loaded whole, for every run date."""
-    with opened(file, _HEAD) as stream:
+    with places(file) as stream:
         if not is_zip(stream.read(4)):
             raise DataRefused(
                 f"{file.name} is no zip, though _AWS_S3_URL_SOURCE names members of it by zip://: mend one of the two."
@@ -173,7 +170,7 @@ def _chained(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
 def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
     """Take the zip `file` apart; one that can't be opened stays whole, and is found unreadable by who reads it."""
     try:
-        with opened(file, _HEAD) as stream:
+        with places(file) as stream:
             _, found = members(stream)
     except Unreadable:
         return _Cut(splits=[Split((file,))])
@@ -188,7 +185,7 @@ def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
 
 def _cut(file: SourceFile, block_size: int) -> _Cut:
     """Cut a large object by what it is."""
-    with opened(file, _HEAD) as stream:
+    with places(file) as stream:
         head = stream.read(4)
         stream.seek(0)
         if is_zip(head):
@@ -203,7 +200,7 @@ def _cut(file: SourceFile, block_size: int) -> _Cut:
 
 def _newline_delimited(stream: BinaryIO) -> bool:
     try:
-        return sniffed(unmarked(iter(partial(stream.read, _HEAD), b"")))[0]
+        return sniffed(unmarked(iter(partial(stream.read, HEAD), b"")))[0]
     except Unreadable:
         return False
 

@@ -182,8 +182,17 @@ def _long_line(
     return behind
 
 
-def lines_within(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+def lines_within(text: BinaryIO, places: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     """Read the lines that begin in the bytes [start, end) of a text, the last of them to its end.
+
+    Parameters
+    ----------
+    text
+        The text, to be read through up to `end`.
+    places
+        The same, to look where the first line begins and the last one ends.
+    start, end
+        The range.
 
     Yields
     ------
@@ -193,15 +202,17 @@ def lines_within(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     at = start
     if start:
         # A line begins at `start` only if the byte before it ends one.
-        stream.seek(start - 1)
+        places.seek(start - 1)
         at -= 1
-        while at < end and (passed := stream.readline(CHUNK)):
+        while at < end and (passed := places.readline(CHUNK)):
             at += len(passed)
             if passed.endswith(b"\n"):
                 break
+    text.seek(at)
     chunk = b"\n"
-    while at < end and (chunk := stream.read(min(CHUNK, end - at))):
+    while at < end and (chunk := text.read(min(CHUNK, end - at))):
         at += len(chunk)
         yield chunk
-    while not chunk.endswith(b"\n") and (chunk := stream.readline(CHUNK)):
+    places.seek(at)
+    while not chunk.endswith(b"\n") and (chunk := places.readline(CHUNK)):
         yield chunk

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from orders_dask.extract.archives import is_zip, member, members, plain
 from orders_dask.extract.documents import documents, elements
 from orders_dask.extract.lines import lines, lines_within, sniffed, unmarked
-from orders_dask.extract.objects import opened
+from orders_dask.extract.objects import opened, places
 from orders_dask.extract.records import (
     CHUNK,
     Records,
@@ -48,11 +48,13 @@ def texts(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     """
     for _, of_object in groupby(split.files, lambda file: file.url):
         files = list(of_object)
-        with opened(files[0]) as stream:
-            if split.start is not None and split.end is not None:
-                within = lines_within(stream, split.start, split.end)
+        if split.start is not None and split.end is not None:
+            with opened(files[0], split.end) as text, places(files[0]) as some:
+                within = lines_within(text, some, split.start, split.end)
                 yield files[0], gathered(lines(within if split.start else unmarked(within)))
-            elif files[0].member is not None:
+            continue
+        with opened(files[0]) as stream:
+            if files[0].member is not None:
                 yield from _members(stream, files)
             elif is_zip(stream.read(4)):
                 yield from _zip(stream, files[0])
