@@ -8,6 +8,7 @@ What a command needs is imported when it runs, so that ``--help`` and completion
 
 from __future__ import annotations
 
+import gc
 import signal
 
 from orders_dask.cli import (  # the order of their commands in --help
@@ -19,11 +20,16 @@ from orders_dask.cli import (  # the order of their commands in --help
 )
 from orders_dask.cli.command import app
 
+# What imports make stays, and Python looks it through for garbage after each 700 new objects: an `orders-dask run` that
+# found its date up to date took 2.15 s so, 1.77 s with this (medians of six turns each).
+_GARBAGE = 10_000
+
 __all__ = ["app", "main", "rejects", "removing", "running", "trying", "undo"]
 
 
 def main() -> None:
     """Run the command line of this process; a request to terminate stops it as Ctrl-C does."""
+    gc.set_threshold(_GARBAGE)
     signal.signal(signal.SIGTERM, _terminated)
     app(prog_name="orders-dask")
 
