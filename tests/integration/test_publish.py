@@ -49,6 +49,19 @@ def test_a_version_that_left_lets_the_next_best_be_current(warehouse: Engine, qu
     assert states[0][0] == first
 
 
+def test_the_planner_is_told_when_a_table_grew_by_a_tenth(warehouse: Engine, query: Query) -> None:
+    known = []
+    for number, orders in enumerate((20, 1, 20, 1)):
+        some = [order(100 * number + n, 1) for n in range(orders)]
+        published(warehouse, DAY + timedelta(number), {"fact_order": some})
+        known += query(
+            "select reltuples from pg_class where relname = 'fact_order' and relkind = 'p'"
+        )
+    assert known[:2] == [(20,), (20,)], "analysed at first, and not for one order more"
+    # A session's counts may come a moment after its end: the next publish knows them at the latest.
+    assert known[3] in [(41,), (42,)], "analysed after it had doubled"
+
+
 def test_what_is_published_between_the_look_and_the_turn_counts(
     warehouse: Engine, query: Query
 ) -> None:
