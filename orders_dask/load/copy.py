@@ -23,12 +23,8 @@ from orders_dask.errors import LoadWithdrawn
 from orders_dask.load.connect import driver_cursor, explaining
 from orders_dask.load.locks import Lock
 
-ROWS: Final = 8192
-"""Rows encoded at a time: some 5 MB of orders."""
-
-SEND: Final = 1 << 20
-"""Bytes handed to libpq at a time; psycopg2's default of 8 KiB costs a call for each order."""
-
+ROWS: Final = 2048
+"""Rows encoded and handed to libpq at a time: some 1 MB of orders."""
 
 Superseded = tuple[Books, Mapping[int, int]]
 """Books of the rows of a fact that lost, and how many of them each file has, by the ledger's id."""
@@ -140,7 +136,7 @@ def copy_into(
     )
     stream = _Stream(encoded())
     try:
-        cursor.copy_expert(statement, stream, size=SEND)
+        cursor.copy_expert(statement, stream)
     except psycopg2.Error:
         # What reading raises ends the COPY, and psycopg2 tells of nothing but that.
         if stream.failure:
@@ -150,24 +146,20 @@ def copy_into(
 
 
 class _Stream(io.RawIOBase):
-    """Some chunks of bytes as a file, none held longer than it takes to read it; an empty chunk is no end."""
+    """Some chunks of bytes as a file, each given whole and none held longer than it takes to send it."""
 
     failure: BaseException | None = None
     sent: int = 0
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = filter(None, chunks)
-        self._rest = memoryview(b"")
 
-    def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` as far as the chunk goes; 0 at the end."""
-        if not self._rest:
-            try:
-                self._rest = memoryview(next(self._chunks, b""))
-            except BaseException as error:
-                self.failure = error
-                raise
-        piece, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
-        buffer[: len(piece)] = piece
-        self.sent += len(piece)
-        return len(piece)
+    def read(self, size: int = -1, /) -> bytes:
+        """Give the next chunk, whatever its size; none at the end."""
+        try:
+            chunk = next(self._chunks, b"")
+        except BaseException as error:
+            self.failure = error
+            raise
+        self.sent += len(chunk)
+        return chunk

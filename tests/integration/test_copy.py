@@ -127,7 +127,6 @@ def test_a_table_of_many_chunks_and_empty_ones_is_copied_whole(
     november: Engine, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copy, "ROWS", 2)
-    monkeypatch.setattr(copy, "SEND", 7)
     rows = [{"order_id": n, "source_file_id": 1, "source_position": n} for n in range(5)]
     tables = [arrow(fact_order, some) for some in ([], rows[:2], [], rows[2:], [])]
     with november.begin() as connection:

@@ -21,7 +21,6 @@ from orders_dask.cluster import connect
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.tables import LOADED, STORE, fact_order, load_file
 from orders_dask.load.connect import driver_cursor, engine
-from orders_dask.load.copy import SEND
 from orders_dask.load.leaves import ensure_leaves
 from orders_dask.settings import Settings
 from tests.benchmarks.dump import RUN_DATE
@@ -30,6 +29,10 @@ TARGET = STORE
 
 ENCODED: Final = "BENCHMARKS_ENCODED"
 """Variable that names the folder of the files; the first to find it empty makes them."""
+
+
+_SEND: Final = 1 << 20
+"""Bytes handed to libpq at a time; psycopg2's default of 8 KiB costs a call for each order."""
 
 
 @contextmanager
@@ -55,7 +58,7 @@ def _encode(database: Engine, folder: Path) -> None:
             (of_file := folder / str(file_id)).mkdir()
             for table in LOADED:
                 with (of_file / table.name).open("wb") as file:
-                    cursor.copy_expert(_rows_of(table, file_id), file, SEND)
+                    cursor.copy_expert(_rows_of(table, file_id), file, _SEND)
         tables = sql.SQL(", ").join(map(_named, (*LOADED,)))
         cursor.execute(sql.SQL("truncate {}").format(tables))
 
@@ -80,7 +83,7 @@ def _load(database: Engine, of_file: Path) -> None:
                 _named(table), _columns(table)
             )
             with closing((of_file / table.name).open("rb")) as file:
-                cursor.copy_expert(statement, file, SEND)
+                cursor.copy_expert(statement, file, _SEND)
 
 
 def _named(table: Table) -> sql.Composable:
