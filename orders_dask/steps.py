@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -21,7 +21,7 @@ from orders_dask.loading import Load
 from orders_dask.stage.layout import REJECTED, part_url
 from orders_dask.stage.manifest import Manifest, write_manifest
 from orders_dask.stage.parts import read_table
-from orders_dask.stage.record import Part, Placed, joined_files, place
+from orders_dask.stage.record import Part, Placed, joined_files, lean, place
 
 KEYS_A_TASK: Final = 5_000_000
 """Keys that one resolve task takes: 5 million took 2 s and 120 MB."""
@@ -30,19 +30,29 @@ DECODE_WINDOW: Final = 256
 """Decode tasks submitted at once: enough for a large cluster, and few for a scheduler with 20,000 splits to see."""
 
 
-def decode(load: Load, splits: Sequence[Split]) -> list[Part]:
-    """Make the part of every split, or use the one that is there: decode, normalise and stage are one task."""
+def decode(load: Load, splits: Sequence[Split]) -> tuple[list[Part], dict[str, Books]]:
+    """Make the part of every split, or use the one that is there: decode, normalise and stage are one task.
+
+    Returns
+    -------
+    list of Part
+        In the order of the splits, :func:`~orders_dask.stage.record.lean`.
+    dict
+        The books of all, by fact.
+    """
     settings = load.work.settings
     zone = settings.shop_timezone
     urls = (part_url(settings.stage_url, load.run_date, split, zone) for split in splits)
     calls = (Call(str(split), (split, url, zone)) for split, url in zip(splits, urls, strict=True))
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
     parts: list[Part | None] = [None] * len(splits)
+    books = {fact.name: Books() for fact in FACTS}
     with load.work.clock.step("decode", len(splits)) as ended:
         for number, part in load.calls(task, calls, step=step, window=DECODE_WINDOW):
-            parts[number] = part
+            books = {fact: total + part.books_of(fact) for fact, total in books.items()}
+            parts[number] = lean(part)
             ended(part.orders)
-    return [part for part in parts if part is not None]
+    return [part for part in parts if part is not None], books
 
 
 def resolve_and_load(
@@ -80,8 +90,15 @@ def resolve_and_load(
     return losers
 
 
-def seal_and_verify(load: Load, parts: Sequence[Part]) -> Foreseen:
+def seal_and_verify(load: Load, parts: int, books: Mapping[str, Books]) -> Foreseen:
     """See to it that nothing can be copied into the load any more, and that its books balance.
+
+    Parameters
+    ----------
+    parts
+        How many it has.
+    books
+        Of all that was decoded, by fact.
 
     Returns
     -------
@@ -89,13 +106,9 @@ def seal_and_verify(load: Load, parts: Sequence[Part]) -> Foreseen:
         What its publish found out meanwhile, in a session of its own: a sealed load doesn't change.
     """
     with load.work.clock.step("verify"), ThreadPoolExecutor(1) as beside:
-        decoded_books = {
-            fact.name: sum((Books.from_json(p.books[fact.name]) for p in parts), Books())
-            for fact in FACTS
-        }
         seal(load.lease, load.load_id)
         foreseen = beside.submit(foresee, load.work.database, load.run_date, load.load_id)
-        verify(load.lease, load.load_id, parts=len(parts), decoded=decoded_books)
+        verify(load.lease, load.load_id, parts=parts, decoded=books)
         return foreseen.result()
 
 

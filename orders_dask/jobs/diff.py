@@ -84,9 +84,9 @@ def _diff(
     splits, fingerprint, standing = found
     work = Work(settings, usable_client(client, settings), database, clock)
     with loading(work, run_date, standing, fingerprint, refusal="failed") as load:
-        parts = steps.decode(load, splits)
+        parts, books = steps.decode(load, splits)
         steps.resolve_and_load(load, parts, manifest=False)
-        steps.seal_and_verify(load, parts)
+        steps.seal_and_verify(load, len(parts), books)
         ledger.finish(load.lease, load.load_id, "compared")
     return compare(database, run_date, standing.load_id, load.load_id, published=False)
 

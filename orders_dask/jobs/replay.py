@@ -12,9 +12,11 @@ from distributed import Client
 from sqlalchemy import Connection, Engine
 
 from orders_dask import steps, tasks
+from orders_dask.books import Books
 from orders_dask.calls import Call, in_window
 from orders_dask.cluster import usable_client
 from orders_dask.contract.arrow import ORDER_ROW
+from orders_dask.contract.tables import FACTS
 from orders_dask.errors import NotKept, SourceMissing
 from orders_dask.jobs.look import looked, standing_result
 from orders_dask.load import ledger, rejected
@@ -141,7 +143,8 @@ def _replay(
         ) as load:
             losers = steps.resolve_and_load(load, parts)
             story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
-            foreseen = steps.seal_and_verify(load, parts)
+            books = {f.name: sum((p.books_of(f.name) for p in parts), Books()) for f in FACTS}
+            foreseen = steps.seal_and_verify(load, len(parts), books)
             with clock.step("publish"):
                 publish(load.lease, load.load_id, foreseen)
             ended = patiently(load_status)(database, load.load_id)

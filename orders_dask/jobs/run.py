@@ -100,9 +100,9 @@ def run_once(
         return _planned(run_date, splits, settings, standing, clock)
     work = Work(settings, client, database, clock, stop or Event())
     with loading(work, run_date, standing, fingerprint) as load:
-        parts = steps.decode(load, splits)
+        parts, books = steps.decode(load, splits)
         steps.resolve_and_load(load, parts)
-        foreseen = steps.seal_and_verify(load, parts)
+        foreseen = steps.seal_and_verify(load, len(parts), books)
         with clock.step("publish"):
             publish(load.lease, load.load_id, foreseen)
         ended = patiently(load_status)(database, load.load_id)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from sys import intern
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orders_dask.books import Books
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.findings import Issue, merged
 from orders_dask.contract.tables import fact_order
@@ -114,6 +116,37 @@ class Part:
     def orders(self) -> int:
         """Number of orders in the part."""
         return self.rows.get(fact_order.name, 0)
+
+    def books_of(self, fact: str) -> Books:
+        """Give the books of a fact."""
+        return Books.from_json(self.books[fact])
+
+
+def lean(part: Part) -> Part:
+    """Give a part without its books, and with the texts that other parts have too, to be held with thousands of them.
+
+    As they come from the workers, 20,000 parts of ten orders each took 280 MB.
+    """
+    return replace(
+        part,
+        files=[
+            replace(
+                file,
+                name=intern(file.name),
+                etag=intern(file.etag),
+                read=_shared(file.read),
+                rejected=_shared(file.rejected),
+            )
+            for file in part.files
+        ],
+        rows=_shared(part.rows),
+        books={},
+    )
+
+
+def _shared(counts: Mapping[str, int]) -> dict[str, int]:
+    # Names of tables come as SQLAlchemy's own kind of text, which can't be shared.
+    return {intern(str(name)): number for name, number in counts.items()}
 
 
 @dataclass(frozen=True)
