@@ -17,7 +17,7 @@ from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.archives import is_compressed, is_zip, members
 from orders_dask.extract.lines import sniffed, unmarked
 from orders_dask.extract.objects import HEAD, etag, places
-from orders_dask.extract.records import MIB, SourceFile, Split, Unreadable
+from orders_dask.extract.records import CHUNK, MIB, SourceFile, Split, Unreadable
 from orders_dask.extract.text import member_file
 from orders_dask.filesystem import filesystem, reaching
 from orders_dask.settings import STAGE_FOLDER
@@ -200,7 +200,8 @@ def _cut(file: SourceFile, block_size: int) -> _Cut:
 
 def _newline_delimited(stream: BinaryIO) -> bool:
     try:
-        return sniffed(unmarked(iter(partial(stream.read, HEAD), b"")))[0]
+        chunks = chain([stream.read(HEAD)], iter(partial(stream.read, CHUNK), b""))
+        return sniffed(unmarked(chunks))[0]
     except Unreadable:
         return False
 

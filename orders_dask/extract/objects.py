@@ -18,7 +18,7 @@ READ: Final = 16 * MIB
 byte took 1.15 times the CPU of the reader, and 1.3 times that of the S3 server on the same machine."""
 
 HEAD: Final = MIB // 4
-"""Bytes that are read at once where only places in an object are wanted: more only where its first lines are longer."""
+"""Bytes that are read at once where only places in an object are wanted."""
 
 _THROUGH: Final[dict[str, Any]] = {
     "cache_type": "background",

@@ -146,7 +146,7 @@ def copy_into(
 
 
 class _Stream(io.RawIOBase):
-    """Some chunks of bytes as a file, each given whole and none held longer than it takes to send it."""
+    """Some chunks of bytes as a file, each given whole and held until it is sent; an empty chunk is no end."""
 
     failure: BaseException | None = None
     sent: int = 0

@@ -125,7 +125,7 @@ class Part:
 def lean(part: Part) -> Part:
     """Give a part without its books, and with the texts that other parts have too, to be held with thousands of them.
 
-    As they come from the workers, 20,000 parts of ten orders each took 280 MB.
+    As it comes from a worker, a part of ten orders takes 13 to 15 KB; so 1.7.
     """
     return replace(
         part,

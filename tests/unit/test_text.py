@@ -22,7 +22,15 @@ from orders_dask.errors import ServiceUnavailable, SourceChanged
 from orders_dask.extract import lines as line_module
 from orders_dask.extract.lines import lines, lines_within, newline_delimited
 from orders_dask.extract.objects import etag
-from orders_dask.extract.records import MAX_RECORD, MIB, Records, SourceFile, Split, Unreadable
+from orders_dask.extract.records import (
+    MAX_RECORD,
+    MIB,
+    Records,
+    SourceFile,
+    Split,
+    Unreadable,
+    line_ends,
+)
 from orders_dask.extract.text import texts
 from orders_dask.filesystem import filesystem
 
@@ -315,6 +323,13 @@ def test_byte_ranges_part_the_lines_exactly(some: list[bytes], ended: bool, size
         assert part.count(b"\n") + (part[-1:] not in (b"", b"\n")) == sum(
             start <= begin < end for begin in begins
         )
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([b"\n", b"x", b"x" * 63, b"x" * 600])))
+def test_every_line_end_is_found(pieces: list[bytes]) -> None:
+    text = b"".join(pieces)
+    assert line_ends(text).tolist() == [at for at, byte in enumerate(text) if byte == 0x0A]
 
 
 def test_ranges_of_a_file_hold_its_lines_once(dump: Callable[[bytes], Path]) -> None:
