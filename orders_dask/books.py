@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact
+from itertools import chain
 from typing import Any, Final
 
 import pyarrow as pa
@@ -43,21 +44,22 @@ class Books:
 
     @classmethod
     def of(cls, rows: int, sums: Iterable[tuple[str | None, str, Decimal | None]]) -> Books:
-        """Make books from ``(currency, column, sum)``, each pair of the first two once; None counts as 0."""
-        return cls(rows, {(currency, column): total for currency, column, total in sums if total})
+        """Make books from ``(currency, column, sum)``; sums of the same pair are added up, None counts as 0."""
+        totals: dict[Entry, Decimal] = {}
+        for currency, column, total in sums:
+            if total:
+                entry = currency, column
+                totals[entry] = _EXACT.add(totals.get(entry, Decimal(0)), total)
+        return cls(rows, {entry: total for entry, total in totals.items() if total})
 
     def __add__(self, other: Books) -> Books:
         """Give the books of both together."""
-        entries = self.sums.keys() | other.sums.keys()
-        totals = ((*e, _EXACT.add(self._at(e), other._at(e))) for e in entries)
-        return Books.of(self.rows + other.rows, totals)
+        sums = chain(self.sums.items(), other.sums.items())
+        return Books.of(self.rows + other.rows, ((*entry, total) for entry, total in sums))
 
     def __sub__(self, other: Books) -> Books:
         """Give the books of what is left when `other` is taken out: empty where both are equal."""
         return self + Books(-other.rows, {e: _EXACT.minus(s) for e, s in other.sums.items()})
-
-    def _at(self, entry: Entry) -> Decimal:
-        return self.sums.get(entry, Decimal(0))
 
     def to_json(self) -> dict[str, Any]:
         """Give what JSON can hold: the rows, and ``[currency, column, "12.3400"]`` sorted, the null currency first."""

@@ -157,7 +157,7 @@ def compare(
         counted = select(differing.c.what, func.count()).group_by(differing.c.what)
         counts = {what: count for what, count in connection.execute(counted)}
         had, has = (
-            [stored_books(connection, fact, run_date, load) for fact in FACTS]
+            [stored_books(connection, fact, run_date, load).books for fact in FACTS]
             for load in (before, after)
         )
     change = has[0] - had[0]
