@@ -49,7 +49,10 @@ def texts(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     for _, of_object in groupby(split.files, lambda file: file.url):
         files = list(of_object)
         if split.start is not None and split.end is not None:
-            with opened(files[0], split.end) as text, places(files[0]) as some:
+            with (
+                opened(files[0], split.start, split.end) as text,
+                places(files[0]) as some,
+            ):
                 within = lines_within(text, some, split.start, split.end)
                 yield files[0], gathered(lines(within if split.start else unmarked(within)))
             continue

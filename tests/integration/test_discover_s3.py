@@ -85,11 +85,12 @@ def test_an_object_that_changed_since_it_was_listed_is_transient(
         read([split])
 
 
+@pytest.mark.parametrize("block_size", [200 * MIB, 64 * MIB])
 def test_an_object_that_changes_while_it_is_read_is_transient(
-    store: s3fs.S3FileSystem, source: str
+    store: s3fs.S3FileSystem, source: str, block_size: int
 ) -> None:
-    store.pipe_file(f"{source}a.json", LINES * 3 * MIB)
-    [split] = discover(source, DAY, 100 * MIB)
+    store.pipe_file(f"{source}a.json", LINES * 8 * MIB)
+    split, *_ = discover(source, DAY, block_size)
     files = texts(split)
     _, records = next(files)
     next(records)
