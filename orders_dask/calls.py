@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
+from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Final, NamedTuple, TypeVar
 
-from distributed import CancelledError, Client, Future, KilledWorker, wait
+from distributed import CancelledError, Client, Future, KilledWorker
 from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 
@@ -99,15 +100,21 @@ def _made(
     """Make calls, `window` at a time, and give each with its future when it has ended."""
     waiting = iter(calls)
     running: dict[Future[Any], tuple[int, Call]] = {}
+    # Each future tells of its end itself. `distributed.wait` makes a task for each future of the window each time and
+    # lets go of it when that future ends: 0.5 MB a call, 130 MB with a window of 256.
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
     try:
         while True:
             for number, call in islice(waiting, window - len(running)):
-                running[submit(number, call)] = number, call
+                future = submit(number, call)
+                running[future] = number, call
+                future.add_done_callback(ended.put)
             if not running:
                 return
             if stop.is_set():
                 raise RunStopped("The run was stopped; what was published stands.")
-            for future in _ended(list(running)):
+            with suppress(Empty):
+                future = ended.get(timeout=POLL)
                 yield *running.pop(future), future
     finally:
         with suppress(*_LOST):
@@ -119,16 +126,6 @@ def _submitted(
 ) -> Future[Any]:
     with _scheduler_there():
         return client.submit(function, *call.arguments, key=f"{key}-{number}", pure=False)
-
-
-def _ended(futures: list[Future[Any]]) -> set[Future[Any]]:
-    """Wait a while for some to end."""
-    try:
-        with _scheduler_there():
-            done: set[Future[Any]] = wait(futures, timeout=POLL, return_when="FIRST_COMPLETED").done
-    except TimeoutError:
-        return set()
-    return done
 
 
 def _result_of(future: Future[Any]) -> Any:
