@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import methodcaller
 from typing import Any, Final
 from uuid import uuid4
 
@@ -182,6 +183,9 @@ def _write_tables(
         for writer in writers.values():
             writer.close()
         size = sum(file.tell() for file in files)
+        # What is small is sent when it is closed; one after another each took the latency of a request.
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(methodcaller("close"), files))
     return rows, size
 
 
@@ -222,12 +226,14 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
     """
     if not part.rows.get(table):
         return
-    with _reading(url := _table_url(part, table)):
-        fs, path = filesystem(url)
-        with fs.open(path, "rb", block_size=PIECE) as file, pq.ParquetFile(file) as parquet:
-            for number in range(parquet.num_row_groups):
-                # A worker has as many tasks as it has threads to run them: more would only take turns.
-                yield parquet.read_row_group(number, columns=columns, use_threads=False)
+    with (
+        _reading(url := _table_url(part, table)),
+        _opened(url, part.bytes) as file,
+        pq.ParquetFile(file) as parquet,
+    ):
+        for number in range(parquet.num_row_groups):
+            # A worker has as many tasks as it has threads to run them: more would only take turns.
+            yield parquet.read_row_group(number, columns=columns, use_threads=False)
 
 
 def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
@@ -243,8 +249,20 @@ def _content(part: Part, table: str) -> bytes:
     if not part.rows.get(table):
         return b""
     with _reading(url := _table_url(part, table)):
-        fs, path = filesystem(url)
-        content: bytes = fs.cat_file(path)
+        return _whole(url)
+
+
+def _opened(url: str, at_most: int) -> Any:
+    """Open a file that is no larger; one that is small is fetched with a single request."""
+    fs, path = filesystem(url)
+    if at_most <= PIECE:
+        return pa.BufferReader(_whole(url))
+    return fs.open(path, "rb", block_size=PIECE)
+
+
+def _whole(url: str) -> bytes:
+    fs, path = filesystem(url)
+    content: bytes = fs.cat_file(path)
     return content
 
 
