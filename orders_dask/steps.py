@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -10,7 +10,6 @@ from orders_dask import tasks
 from orders_dask.admission import admit
 from orders_dask.books import Books
 from orders_dask.calls import Call
-from orders_dask.contract.tables import FACTS
 from orders_dask.extract.records import Split
 from orders_dask.load import ledger
 from orders_dask.load.gate import Foreseen
@@ -21,7 +20,7 @@ from orders_dask.loading import Load
 from orders_dask.stage.layout import REJECTED, part_url
 from orders_dask.stage.manifest import Manifest, write_manifest
 from orders_dask.stage.parts import read_table
-from orders_dask.stage.record import Part, Placed, joined_files, lean, place
+from orders_dask.stage.record import Part, Placed, gathered, joined_files, place
 
 KEYS_A_TASK: Final = 5_000_000
 """Keys that one resolve task takes: 5 million took 2 s and 120 MB."""
@@ -36,7 +35,7 @@ def decode(load: Load, splits: Sequence[Split]) -> tuple[list[Part], dict[str, B
     Returns
     -------
     list of Part
-        In the order of the splits, :func:`~orders_dask.stage.record.lean`.
+        In the order of the splits, as :func:`~orders_dask.stage.record.gathered` gives them.
     dict
         The books of all, by fact.
     """
@@ -45,14 +44,14 @@ def decode(load: Load, splits: Sequence[Split]) -> tuple[list[Part], dict[str, B
     urls = (part_url(settings.stage_url, load.run_date, split, zone) for split in splits)
     calls = (Call(str(split), (split, url, zone)) for split, url in zip(splits, urls, strict=True))
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
-    parts: list[Part | None] = [None] * len(splits)
-    books = {fact.name: Books() for fact in FACTS}
     with load.work.clock.step("decode", len(splits)) as ended:
-        for number, part in load.calls(task, calls, step=step, window=DECODE_WINDOW):
-            books = {fact: total + part.books_of(fact) for fact, total in books.items()}
-            parts[number] = lean(part)
-            ended(part.orders)
-    return [part for part in parts if part is not None], books
+
+        def made() -> Iterator[tuple[int, Part]]:
+            for number, part in load.calls(task, calls, step=step, window=DECODE_WINDOW):
+                ended(part.orders)
+                yield number, part
+
+        return gathered(made())
 
 
 def resolve_and_load(

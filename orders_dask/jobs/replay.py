@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import chain
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,11 +14,9 @@ from distributed import Client
 from sqlalchemy import Connection, Engine
 
 from orders_dask import steps, tasks
-from orders_dask.books import Books
 from orders_dask.calls import Call, in_window
 from orders_dask.cluster import usable_client
 from orders_dask.contract.arrow import ORDER_ROW
-from orders_dask.contract.tables import FACTS
 from orders_dask.errors import NotKept, SourceMissing
 from orders_dask.jobs.look import looked, standing_result
 from orders_dask.load import ledger, rejected
@@ -37,7 +37,7 @@ from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import REJECTED, REPLAYED, run_date_folder
 from orders_dask.stage.manifest import manifest_of
 from orders_dask.stage.parts import find_parts, row_groups
-from orders_dask.stage.record import Part
+from orders_dask.stage.record import Part, gathered
 
 TOLD_AT_ONCE: Final = 10_000
 """Records whose results are written down by one statement."""
@@ -132,7 +132,7 @@ def _replay(
     standing = _replayable(work, run_date)
     part = _read_again(work, standing, code)
     if part and part.orders:
-        parts = [part, *_parts_of(work, standing)]
+        parts, books = gathered(enumerate(chain([part], _parts_of(work, standing))))
         with loading(
             work,
             run_date,
@@ -143,7 +143,6 @@ def _replay(
         ) as load:
             losers = steps.resolve_and_load(load, parts)
             story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
-            books = {f.name: sum((p.books_of(f.name) for p in parts), Books()) for f in FACTS}
             foreseen = steps.seal_and_verify(load, len(parts), books)
             with clock.step("publish"):
                 publish(load.lease, load.load_id, foreseen)
@@ -206,7 +205,7 @@ def _read_again(work: Work, standing: LoadStatus, code: str | None) -> Part | No
     return part
 
 
-def _parts_of(work: Work, standing: LoadStatus) -> list[Part]:
+def _parts_of(work: Work, standing: LoadStatus) -> Iterator[Part]:
     """Find the parts of a published load, in the order of its listing.
 
     Without what they refused: that stands in the ledger, where it may have been mended or removed since, and is carried
@@ -219,13 +218,15 @@ def _parts_of(work: Work, standing: LoadStatus) -> list[Part]:
     if manifest is None:
         raise _gone(standing, "its manifest is")
     folder = run_date_folder(stage_url, run_date)
-    parts = [part for part in find_parts(f"{folder}/{name}" for name in manifest.parts) if part]
-    if len(parts) < len(manifest.parts):
-        raise _gone(standing, f"{len(manifest.parts) - len(parts)} of its parts are")
-    return [
-        replace(part, rows={name: n for name, n in part.rows.items() if name != REJECTED})
-        for part in parts
-    ]
+    found = find_parts(f"{folder}/{name}" for name in manifest.parts)
+    missing = 0
+    for part in found:
+        if part is None:
+            missing += 1
+        else:
+            yield replace(part, rows={n: rows for n, rows in part.rows.items() if n != REJECTED})
+    if missing:
+        raise _gone(standing, f"{missing} of its parts are")
 
 
 def _gone(standing: LoadStatus, what: str) -> NotKept:

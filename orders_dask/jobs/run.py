@@ -23,6 +23,7 @@ from orders_dask.results import Clock, Listener, Plan, RunResult, silent
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import part_url
 from orders_dask.stage.parts import find_parts
+from orders_dask.stage.record import gathered
 
 
 def run(
@@ -119,7 +120,7 @@ def _planned(
     """Say what a run would read and replace, and what of it is staged already."""
     zone = settings.shop_timezone
     urls = [part_url(settings.stage_url, run_date, split, zone) for split in splits]
-    staged = [part for part in find_parts(urls) if part]
+    staged, _ = gathered((n, part) for n, part in enumerate(find_parts(urls)) if part)
     sizes = {file.name: file.size for split in splits for file in split.files}
     plan = Plan(
         files=len(sizes),

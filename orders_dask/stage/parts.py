@@ -92,10 +92,10 @@ def write_record(part: Part) -> None:
         fs.pipe_file(path, json.dumps(record).encode())
 
 
-def find_parts(urls: Iterable[str]) -> list[Part | None]:
+def find_parts(urls: Iterable[str]) -> Iterator[Part | None]:
     """Read the records of several parts (:func:`find_part`), some at once."""
     with ThreadPoolExecutor(LOOKS) as pool:
-        return list(pool.map(find_part, urls))
+        yield from pool.map(find_part, urls)
 
 
 def _staged_file(record: dict[str, Any]) -> StagedFile:
