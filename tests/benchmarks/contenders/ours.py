@@ -1,7 +1,7 @@
 """The whole ``run``, from S3 to published, on a cluster of this machine that is up already.
 
-All processes have imported and loaded what they run, the reader's machine code too, as the rivals have imported, loaded
-and attached theirs.
+All processes have imported and loaded what they run, the reader's machine code and botocore's description of S3 too, as
+the rivals have imported, loaded and attached theirs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from orders_dask.cluster import connect
 from orders_dask.contract.tables import PUBLIC
 from orders_dask.extract.reader import read_lines
 from orders_dask.extract.records import Lines
+from orders_dask.filesystem import filesystem
 from orders_dask.settings import Settings
 from tests.benchmarks.dump import RUN_DATE
 
@@ -28,6 +29,14 @@ def ready(settings: Settings, workers: int | None = None) -> Iterator[Callable[[
     with connect(settings, workers=workers) as client:
         client.run(import_module, tasks.__name__)
         read = partial(read_lines, Lines(b"{}\n"), enveloped=True)
+        reach = partial(_reach, settings.stage_url)
         client.run(read)
+        client.run(reach)
         read()  # which has pyarrow import pandas here too
+        reach()
         yield partial(run, RUN_DATE, settings=settings, client=client)
+
+
+def _reach(url: str) -> None:
+    fs, path = filesystem(url)
+    fs.exists(path)
