@@ -50,18 +50,24 @@ def foresee(connection: Connection, run_date: date, load_id: int) -> Foreseen:
     seen = list(connection.scalars(select(published.c.load_id)))
     before = select(published.c.load_id).where(published.c.run_date == run_date)
     given = {"loads": [load_id, *connection.scalars(before)], "run_date": run_date}
+    # Should the planner think the table small: by a scan each of its rows is compared with each of the ids.
+    connection.execute(select(func.set_config("enable_seqscan", "off", True)))
     return Foreseen(list(connection.scalars(_ELSEWHERE, given)), seen)
 
 
-# An index probe for each order: as a plain join it would scan all of history. The limit keeps it from becoming one.
+# The ids as an array, in whose order PostgreSQL walks the index (once, from 17 on), and either side of the run date by
+# itself, so that no row of the load is fetched: 1.0 us an order where a probe for each took 2.3, and a plain join
+# scanned all of history.
 _ELSEWHERE: Final = text(
     """
-    select t.order_id
-    from (select distinct order_id from orders_store.order_version where load_id = any(:loads)) t
-    cross join lateral (
-      select from orders_store.order_version v
-      where v.order_id = t.order_id and v.run_date <> :run_date limit 1
-    ) elsewhere
+    with touched as materialized (
+      select array(select order_id from orders_store.order_version where load_id = any(:loads)) as orders
+    )
+    select order_id from orders_store.order_version
+    where order_id = any((select orders from touched)::bigint[]) and run_date < :run_date
+    union
+    select order_id from orders_store.order_version
+    where order_id = any((select orders from touched)::bigint[]) and run_date > :run_date
     """
 )
 
