@@ -19,7 +19,7 @@ from orders_dask.errors import ServiceUnavailable, SettingsError
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
     # A listing is what the store says now, never what it said to this process before.
     "use_listings_cache": False,
-    # A file read or written whole takes one request: with more at once, s3fs first asks how large it is.
+    # A file that is read whole takes one request: for more at once, s3fs first asks how large it is.
     "max_concurrency": 1,
     # Seconds, and attempts by botocore; where a connection broke, s3fs tries each five times. With three a server that
     # never answered a write was given up after more than five minutes.

@@ -47,8 +47,7 @@ def opened(file: SourceFile, start: int = 0, end: int | None = None) -> Iterator
     file
         The file, as listed.
     start, end
-        Where reading begins and ends; `start` is a multiple of the length. What is behind `end` is not fetched ahead,
-        and may seem not to be there.
+        Where reading begins and ends. What is behind `end` is not fetched, and may seem not to be there.
 
     Raises
     ------
@@ -60,13 +59,24 @@ def opened(file: SourceFile, start: int = 0, end: int | None = None) -> Iterator
     with _stream(file) as raw:
         if isinstance(raw, AbstractBufferedFile):  # one on this machine is not
             until = raw.size if end is None else end
-            # Ranges begin at multiples of their size: of one that is a part of the length, none is fetched in vain.
-            length = max(until - start, 1)
-            each = -(-length // -(-length // READ))
-            # Not given `size` when it was opened: s3fs would not ask then whether the object is still the same.
-            raw.cache = BackgroundBlockCache(each, raw._fetch_range, until, maxblocks=2)
+            raw.cache = _ahead(raw, start, until)
         with io.BufferedReader(_Object(raw, file), CHUNK) as stream:
             yield cast(BinaryIO, stream)
+
+
+def _ahead(raw: AbstractBufferedFile, start: int, end: int) -> BackgroundBlockCache:
+    """Make what fetches the next range of a file beforehand.
+
+    s3fs would make it by itself, but, told where to end (`size`), not ask whether the object is still the same.
+    """
+
+    def fetch(begin: int, until: int) -> bytes:
+        content: bytes = raw._fetch_range(begin, min(until, end))
+        return content
+
+    # Ranges begin at multiples of their size: one of the whole length is best, where `start` is such a multiple.
+    length = min(max(end - start, 1), READ)
+    return BackgroundBlockCache(READ if start % length else length, fetch, end, maxblocks=2)
 
 
 @contextmanager

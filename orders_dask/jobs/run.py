@@ -23,7 +23,6 @@ from orders_dask.results import Clock, Listener, Plan, RunResult, silent
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import part_url
 from orders_dask.stage.parts import find_parts
-from orders_dask.stage.record import gathered
 
 
 def run(
@@ -120,15 +119,16 @@ def _planned(
     """Say what a run would read and replace, and what of it is staged already."""
     zone = settings.shop_timezone
     urls = [part_url(settings.stage_url, run_date, split, zone) for split in splits]
-    staged, _ = gathered((n, part) for n, part in enumerate(find_parts(urls)) if part)
+    line = fact_order_line.name
+    staged = [(part.orders, part.rows.get(line, 0)) for part in find_parts(urls) if part]
     sizes = {file.name: file.size for split in splits for file in split.files}
     plan = Plan(
         files=len(sizes),
         bytes=sum(sizes.values()),
         tasks=len(splits),
         staged=len(staged),
-        staged_orders=sum(part.orders for part in staged),
-        staged_lines=sum(part.rows.get(fact_order_line.name, 0) for part in staged),
+        staged_orders=sum(orders for orders, _ in staged),
+        staged_lines=sum(lines for _, lines in staged),
         replaces=standing.load_id if standing else None,
         replaced_orders=standing.orders if standing else 0,
         replaced_lines=standing.lines if standing else 0,

@@ -192,12 +192,14 @@ def stored_books(connection: Connection, fact: Table, run_date: date, load_id: i
     file, currency = fact_order.c.source_file_id, fact.c[CURRENCY]
     query = select(file, currency, func.count(), *(func.sum(fact.c[name]) for name in money))
     query = query.where(_under(fact, run_date, load_id)).group_by(file, currency)
-    if fact is not fact_order:  # its orders name the files
+    if (
+        fact is not fact_order
+    ):  # its orders name the files; one without an order counts all the same
         of_order = fact.c.order_id == fact_order.c.order_id
-        query = query.join_from(fact_order, fact, of_order)
-        query = query.where(_under(fact_order, run_date, load_id))
+        its_order = and_(of_order, _under(fact_order, run_date, load_id))
+        query = query.join_from(fact, fact_order, its_order, isouter=True)
     groups = connection.execute(query).all()
-    files = Counter[int]()
+    files = Counter[int | None]()
     for file_id, _, rows, *_ in groups:
         files[file_id] += rows
     sums = (
@@ -205,4 +207,5 @@ def stored_books(connection: Connection, fact: Table, run_date: date, load_id: i
         for _, code, _, *totals in groups
         for name, total in zip(money, totals, strict=True)
     )
-    return Stored(Books.of(files.total(), sums), files)
+    books = Books.of(files.total(), sums)
+    return Stored(books, {file_id: rows for file_id, rows in files.items() if file_id is not None})

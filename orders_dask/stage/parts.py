@@ -191,7 +191,7 @@ def _write_tables(
 
 def _end(file: Any, kind: type[BaseException] | None, *_: object) -> None:
     """Close a file that was written; after an error give up what of it was not sent: it would be tried for long."""
-    if kind and isinstance(file, AbstractBufferedFile):
+    if kind and isinstance(file, AbstractBufferedFile) and not file.closed:
         file.closed = True
         file.discard()
     else:
