@@ -49,9 +49,9 @@ def in_window(
     The next call is submitted when one ends and its future is dropped: a window on the client holds no threads, doesn't
     leak and follows an elastic cluster, which semaphores and worker resources don't. A call whose worker died is made
     again on another one: pure work may run twice, and effects happen once by their key. Dask gives up on each call that
-    ran or waited on four workers that died; those are made again at the end, one at a time, and only a call that has
-    workers die even then ends it. So does any other error: what may pass, the task has tried again by itself
-    (:mod:`orders_dask.patience`).
+    ran or waited on four workers that died; those are made again at the end, in their order and one at a time, and only
+    a call that has workers die even then ends it. So does any other error: what may pass, the task has tried again by
+    itself (:mod:`orders_dask.patience`).
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def in_window(
             except KilledWorker:
                 suspects.append((number, call))
     submit = partial(_submitted, client, function, f"{step}-{of}-alone")
-    with closing(_made(client, submit, suspects, 1, stop)) as made:
+    with closing(_made(client, submit, sorted(suspects), 1, stop)) as made:
         for number, call, future in made:
             try:
                 yield number, _result_of(future)
