@@ -249,21 +249,17 @@ def _content(part: Part, table: str) -> bytes:
     if not part.rows.get(table):
         return b""
     with _reading(url := _table_url(part, table)):
-        return _whole(url)
+        fs, path = filesystem(url)
+        content: bytes = fs.cat_file(path)
+    return content
 
 
 def _opened(url: str, at_most: int) -> Any:
     """Open a file that is no larger; one that is small is fetched with a single request."""
     fs, path = filesystem(url)
     if at_most <= PIECE:
-        return pa.BufferReader(_whole(url))
+        return pa.BufferReader(fs.cat_file(path))
     return fs.open(path, "rb", block_size=PIECE)
-
-
-def _whole(url: str) -> bytes:
-    fs, path = filesystem(url)
-    content: bytes = fs.cat_file(path)
-    return content
 
 
 def _table_url(part: Part, table: str) -> str:
