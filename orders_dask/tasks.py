@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import tee
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -23,9 +24,6 @@ from orders_dask.contract.arrow import FILE, ORDER_ROW
 from orders_dask.contract.findings import Rejected, merged
 from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, order_version
 from orders_dask.costs import Meter, metered
-from orders_dask.extract import again
-from orders_dask.extract.again import ReadAgain, Verdict
-from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.records import Split
 from orders_dask.load import rejected
 from orders_dask.load.connect import engine, snapshot
@@ -44,11 +42,18 @@ from orders_dask.stage.record import Part, Placed, StagedFile
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, ranked, said
 
+# What decodes is imported by the task that does: without Numba the client, which imports this too, has 58 MB less.
+if TYPE_CHECKING:
+    from orders_dask.extract.again import ReadAgain, Verdict
+    from orders_dask.extract.decode import Decoded
+
 
 @metered
 @patiently
 def decode_normalise_stage(meter: Meter, split: Split, url: str, zone: str) -> Part:
     """Make the part of a split at `url`, or use the one that is there."""
+    from orders_dask.extract.decode import decode
+
     with meter.step("stage"):
         if part := use_part(url):
             return part
@@ -130,6 +135,8 @@ def read_again(
     code
         Only those with this code.
     """
+    from orders_dask.extract import again
+
     with meter.step("decode"), snapshot(engine(worker_settings())) as ledger:
         identity = rejected.identity(ledger, load_id, code)
         url = replay_url(stage_url, run_date, identity, zone)

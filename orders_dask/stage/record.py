@@ -143,7 +143,7 @@ def gathered(parts: Iterable[tuple[int, Part]]) -> tuple[list[Part], dict[str, B
 def _lean(part: Part) -> Part:
     """Give a part without its books, and with the texts that other parts have too, to be held with thousands of them.
 
-    As it comes from a worker, a part of ten orders takes 13 to 15 KB; so 1.7.
+    As it comes from a worker, a part of ten orders takes 13 to 15 KB; so 1.7. Of 128 files each takes 5.1 KB; so 1.2.
     """
     return replace(
         part,
@@ -154,6 +154,7 @@ def _lean(part: Part) -> Part:
                 etag=intern(file.etag),
                 read=_shared(file.read),
                 rejected=_shared(file.rejected),
+                drift=[intern(path) for path in file.drift],
             )
             for file in part.files
         ],
