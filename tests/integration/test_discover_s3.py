@@ -14,6 +14,7 @@ from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged,
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB, Split
 from orders_dask.extract.text import texts
+from orders_dask.filesystem import filesystem
 
 DAY = date(2024, 2, 3)
 LINES = b'{"id": 1}\n{"id": 2}\n'
@@ -41,6 +42,13 @@ def test_objects_of_a_run_date_are_listed_and_read(store: s3fs.S3FileSystem, sou
             f"{source}2024-02-03/b.json",
         ]
         assert read([split]) == LINES * 2
+
+
+def test_a_process_has_one_client_whatever_it_reads(source: str) -> None:
+    first, path = filesystem(source)
+    first.exists(path)  # now it has connected: what it was told must not have changed by that
+    second, _ = filesystem(f"{source}elsewhere/")
+    assert second is first, "a second client costs 0.1 s and 13 MB of each process"
 
 
 def test_a_new_object_is_seen_at_once(store: s3fs.S3FileSystem, source: str) -> None:
