@@ -31,7 +31,7 @@ from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.tables import FACTS, TEXT, fact_order, load_run
 from orders_dask.errors import NotKept
 from orders_dask.load.connect import snapshot, without_statistics
-from orders_dask.load.verify import stored_books
+from orders_dask.load.stored import stored_facts
 
 What = Literal["came", "went", "changed"]
 
@@ -156,12 +156,11 @@ def compare(
         differing = _differing(run_date, before, after)
         counted = select(differing.c.what, func.count()).group_by(differing.c.what)
         counts = {what: count for what, count in connection.execute(counted)}
-        had, has = (
-            [stored_books(connection, fact, run_date, load).books for fact in FACTS]
-            for load in (before, after)
-        )
-    change = has[0] - had[0]
-    entries = had[0].sums.keys() | has[0].sums.keys()
+        of_both = (stored_facts(connection, run_date, load) for load in (before, after))
+        had, has = ({name: of.books for name, of in stored.items()} for stored in of_both)
+    orders = had[fact_order.name], has[fact_order.name]
+    change = orders[1] - orders[0]
+    entries = orders[0].sums.keys() | orders[1].sums.keys()
     place = {name: number for number, name in enumerate(money_columns(fact_order.name))}
     return Difference(
         run_date=run_date,
@@ -172,12 +171,11 @@ def compare(
         went=counts.get("went", 0),
         changed=counts.get("changed", 0),
         rows=tuple(
-            RowsDifference(fact.name, old.rows, new.rows)
-            for fact, old, new in zip(FACTS, had, has, strict=True)
+            RowsDifference(fact.name, had[fact.name].rows, has[fact.name].rows) for fact in FACTS
         ),
         money=tuple(
             MoneyDifference(
-                *entry, *(books.sums.get(entry, Decimal(0)) for books in (had[0], has[0], change))
+                *entry, *(books.sums.get(entry, Decimal(0)) for books in (*orders, change))
             )
             for entry in sorted(entries, key=lambda e: (e[0] is not None, e[0] or "", place[e[1]]))
         ),
