@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from itertools import chain
+from sys import intern
 from typing import BinaryIO, Final
 
 from fsspec.utils import glob_translate
@@ -140,7 +141,7 @@ def _listed(url: str) -> list[SourceFile]:
     for path, info in details.items():
         marks_folder = path.endswith("/") and info["size"] == 0
         if info["type"] == "file" and not marks_folder and STAGE_FOLDER not in path.split("/"):
-            name = fs.unstrip_protocol(path)
+            name = intern(fs.unstrip_protocol(path))  # as what is staged of it has it
             files.append(SourceFile(name, name, None, info["size"], etag(info)))
     return sorted(files, key=_order)
 

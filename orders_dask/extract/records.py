@@ -47,7 +47,7 @@ BLANKS: Final = b" \t\r\n"
 """The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file of the dump: an object, or a member of a zip.
 
