@@ -113,19 +113,19 @@ def said(name: str, rows: pa.Table, orders: pa.Table) -> pa.Table:
     ranks = np.full(max(standing.max(initial=-1), of_row.max(initial=-1)) + 1, -1)
     ranks[standing] = np.arange(len(standing))
     rank = ranks[of_row]
-    rows = rows.append_column("rank", pa.array(rank)).filter(pa.array(rank >= 0))
-    # The greatest rank of a key, then the last row: both in one number, for one pass over the keys.
-    place = rows["rank"].to_numpy() * rows.num_rows + np.arange(rows.num_rows)
+    # The greatest rank of a key, then the last row: both in one number, for one pass over the keys alone.
+    place = rank * rows.num_rows + np.arange(rows.num_rows)
+    keys = rows.select(table.info["key"]).append_column("place", pa.array(place))
     greatest = (
-        rows.append_column("place", pa.array(place))
+        keys.filter(pa.array(rank >= 0))
         .group_by(table.info["key"], use_threads=False)
         .aggregate([("place", "max")])["place_max"]
         .to_numpy()
     )
     if not len(greatest):
         return schema.empty_table()
-    best = rows.take(pa.array(np.sort(greatest % rows.num_rows)))
-    by = orders.take(best["rank"])
+    row = np.sort(greatest % rows.num_rows)
+    best, by = rows.take(pa.array(row)), orders.take(pa.array(rank[row]))
     columns = [by[f.name] if f.name in by.column_names else best[f.name] for f in schema]
     return pa.table(columns, schema=schema)
 
