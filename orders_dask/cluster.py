@@ -31,6 +31,7 @@ from distributed import (
 from distributed.comm import core
 from distributed.versions import VersionMismatchWarning
 
+from orders_dask import without_pandas
 from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
 from orders_dask.settings import Settings, load_settings
 
@@ -99,6 +100,7 @@ def _local(workers: int) -> Iterator[Client]:
                     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
                     # What NumPy let go, Arrow can use, and the other way round: 40 MB less.
                     "distributed.nanny.pre-spawn-environ.ARROW_DEFAULT_MEMORY_POOL": "system",
+                    "distributed.worker.preload": [without_pandas.__name__],
                 }
             )
         )

@@ -12,6 +12,7 @@ import gc
 import signal
 from typing import Final
 
+from orders_dask import without_pandas
 from orders_dask.cli import (  # the order of their commands in --help
     rejects,
     removing,
@@ -30,6 +31,7 @@ __all__ = ["app", "main", "rejects", "removing", "running", "trying", "undo"]
 
 def main() -> None:
     """Run the command line of this process; a request to terminate stops it as Ctrl-C does."""
+    without_pandas.hide()
     gc.set_threshold(_GARBAGE)
     signal.signal(signal.SIGTERM, _terminated)
     app(prog_name="orders-dask")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from dask import config
 from pydantic import SecretStr
@@ -114,6 +115,17 @@ def test_a_local_cluster_profiles_only_where_that_can_not_stop_a_process() -> No
     with connect(MINE, workers=1) as client:
         enabled = client.run(config.get, "distributed.worker.profile.enabled")
     assert {*enabled.values()} == {sys.version_info >= (3, 11, 12)}
+
+
+def test_workers_of_a_local_cluster_do_not_import_pandas_for_pyarrow() -> None:
+    with connect(MINE, workers=1) as client:
+        imported = client.submit(_makes_an_array_and_has_pandas).result(timeout=30)
+    assert not imported, "pyarrow took 0.4 s and 40 MB of the worker for pandas"
+
+
+def _makes_an_array_and_has_pandas() -> bool:
+    pa.array([1])
+    return "pandas" in sys.modules
 
 
 def test_local_clusters_run_side_by_side_without_a_warning() -> None:
