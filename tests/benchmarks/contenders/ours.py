@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 
-from orders_dask import run, tasks
+from orders_dask import run, tasks, without_pandas
 from orders_dask.cluster import connect
 from orders_dask.contract.tables import PUBLIC
 from orders_dask.extract.reader import read_lines
@@ -26,13 +26,13 @@ TARGET = PUBLIC
 @contextmanager
 def ready(settings: Settings, workers: int | None = None) -> Iterator[Callable[[], object]]:
     """Start the cluster; as many workers as there are cores by default."""
+    without_pandas.hide()  # as the command line does
     with connect(settings, workers=workers) as client:
         client.run(import_module, tasks.__name__)
         read = partial(read_lines, Lines(b"{}\n"), enveloped=True)
         reach = partial(_reach, settings.stage_url)
         client.run(read)
         client.run(reach)
-        read()  # which has pyarrow import pandas here too
         reach()
         yield partial(run, RUN_DATE, settings=settings, client=client)
 
