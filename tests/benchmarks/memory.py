@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, TypeVar, cast
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from orders_dask import run
+from orders_dask import run, without_pandas
 from orders_dask.cluster import connect
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
@@ -175,6 +175,7 @@ def _in_a_process(function: Callable[..., Result], *args: object) -> Result:
 
 def _run(url: str) -> tuple[int, float, float, float]:
     os.environ["_AWS_S3_URL_SOURCE"] = url
+    without_pandas.hide()  # as the command line does
     settings = load_settings()
     initialise(engine(settings))
     with connect(settings) as client:
