@@ -103,6 +103,12 @@ def test_large_newline_delimited_text_is_cut_into_byte_ranges(put: Callable[...,
     assert read(splits) == LINES * 125
 
 
+def test_plain_text_is_cut_finer_where_few_workers_would_have_work(put: Callable[..., str]) -> None:
+    base = put({"a": LINES * (40 * MIB // len(LINES))})
+    assert [split.start for split in discover(base, DAY, 128 * MIB)] == [0, 32 * MIB]
+    assert [split.start for split in discover(base, DAY, 16 * MIB)] == [0, 16 * MIB, 32 * MIB]
+
+
 def read(splits: list[Split]) -> bytes:
     return b"".join(
         some.text for split in splits for _, records in texts(split) for some in records

@@ -43,7 +43,7 @@ def test_all_but_the_services_has_a_default() -> None:
     assert settings.stage_url == f"s3://bucket/orders/{STAGE_FOLDER}"
     assert settings.zone.key == "UTC"
     assert (settings.max_rejected, settings.copy_connections) == (0.01, 4)
-    assert settings.block_size == 32 * 1024**2
+    assert settings.block_size == 128 * 1024**2
     assert (settings.leaf, settings.allow_unreadable) == ("month", False)
     assert settings.scheduler_address is None
 
