@@ -100,7 +100,7 @@ def _local(workers: int) -> Iterator[Client]:
                     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
                     # What NumPy let go, Arrow can use, and the other way round: 40 MB less.
                     "distributed.nanny.pre-spawn-environ.ARROW_DEFAULT_MEMORY_POOL": "system",
-                    "distributed.worker.preload": [without_pandas.__name__],
+                    "distributed.worker.preload": _preloads(),
                 }
             )
         )
@@ -116,6 +116,12 @@ def _local(workers: int) -> Iterator[Client]:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield stack.enter_context(Client(cluster))
+
+
+def _preloads() -> list[str]:
+    """Name what workers load before all else: what people configured, and ours."""
+    configured: str | list[str] = dask.config.get("distributed.worker.preload")
+    return [*([configured] if isinstance(configured, str) else configured), without_pandas.__name__]
 
 
 @contextmanager

@@ -21,13 +21,13 @@ _S3_OPTIONS: Final[Mapping[str, Any]] = {
     "use_listings_cache": False,
     # A file that is read whole takes one request: for more at once, s3fs first asks how large it is.
     "max_concurrency": 1,
-    # Seconds, and attempts by botocore; where a connection broke, s3fs tries each five times. With three a server that
+    # Seconds, and attempts by botocore; where a connection broke, s3fs tries each five times. With four a server that
     # never answered a write was given up after more than five minutes.
     "config_kwargs": {
         "connect_timeout": 10,
         "read_timeout": 30,
-        # `max_attempts`, one less, would be written anew here by botocore: to fsspec the same options were others then,
-        # and each process made a second client, of 0.08 CPU s and 13 MB.
+        # Not `max_attempts`: botocore turns it into this one, in this very dict, and fsspec, which knows a client by
+        # its options, made a second one then, of 0.08 CPU s and 13 MB.
         "retries": {"mode": "standard", "total_max_attempts": 3},
     },
 }

@@ -52,11 +52,11 @@ if TYPE_CHECKING:
 @patiently
 def decode_normalise_stage(meter: Meter, split: Split, url: str, zone: str) -> Part:
     """Make the part of a split at `url`, or use the one that is there."""
-    from orders_dask.extract.decode import decode
-
     with meter.step("stage"):
         if part := use_part(url):
             return part
+        from orders_dask.extract.decode import decode
+
         blocks = meter.within("decode", decode(split, ZoneInfo(zone)))
         part = write_part(url, meter.within("normalise", normalised(blocks)))
     meter.moved("decode", split.size)
@@ -135,12 +135,14 @@ def read_again(
     code
         Only those with this code.
     """
-    from orders_dask.extract import again
-
     with meter.step("decode"), snapshot(engine(worker_settings())) as ledger:
         identity = rejected.identity(ledger, load_id, code)
         url = replay_url(stage_url, run_date, identity, zone)
-        return use_part(url) or write_part(
+        if part := use_part(url):
+            return part
+        from orders_dask.extract import again
+
+        return write_part(
             url, replayed(again.read_again(rejected.kept(ledger, load_id, code), ZoneInfo(zone)))
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
+from itertools import islice
 from typing import Any, Final, Literal, Protocol
 
 import pyarrow as pa
@@ -42,8 +43,8 @@ ACTIVE: Final = ("loading", "sealed", "verified")
 HELD_PATIENCE: Final = 5.0
 """Seconds to wait for a run date: a run that was killed holds it until the server has ended its last statement."""
 
-FILES: Final = 1_000
-"""Files that are written down with one statement: each takes 6 KB of the client's memory meanwhile."""
+ROWS: Final = 1_000
+"""Files or issues that are written down at once: each takes some 6 KB of the client's memory meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +218,9 @@ def record_files(lease: Lease, load_id: int, files: Sequence[FileRecord]) -> lis
     row = insert(load_file).returning(load_file.c.file_id, sort_by_parameter_order=True)
     ids: list[int] = []
     with lease.transaction() as connection:
-        for first in range(0, len(files), FILES):
-            rows = [_file_row(load_id, file) for file in files[first : first + FILES]]
-            ids += connection.scalars(row, rows)
+        rows = (_file_row(load_id, file) for file in files)
+        while some := list(islice(rows, ROWS)):
+            ids += connection.scalars(row, some)
     return ids
 
 
@@ -243,7 +244,7 @@ def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]
     issues
         A file's id and an issue in it; each field and code once a file.
     """
-    rows = [
+    rows = (
         {
             "load_id": load_id,
             "file_id": file_id,
@@ -253,10 +254,10 @@ def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]
             "samples": [list(sample) for sample in issue.samples],
         }
         for file_id, issue in issues
-    ]
-    if rows:
-        with lease.transaction() as connection:
-            connection.execute(insert(data_issue), rows)
+    )
+    with lease.transaction() as connection:
+        while some := list(islice(rows, ROWS)):
+            connection.execute(insert(data_issue), some)
 
 
 def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> None:

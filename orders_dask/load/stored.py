@@ -29,7 +29,7 @@ from orders_dask.contract.tables import FACTS, LOADED, MONEY, fact_order
 from orders_dask.load.connect import without_statistics
 
 GROUPS: Final = 1_000
-"""Groups of a query that are added up at once: with 50,000 files there are as many of each fact."""
+"""Groups of a query that Python holds at once; libpq has all of them, some 0.3 KB each: as many of a fact as files."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Stored:
     files: Mapping[int, int]
 
 
-def stored(database: Engine, run_date: date, load_id: int) -> dict[str, Stored]:
+def all_stored(database: Engine, run_date: date, load_id: int) -> dict[str, Stored]:
     """Look what each table of :data:`~orders_dask.contract.tables.LOADED` holds of a load, in two sessions at once."""
 
     def look(at: Callable[[Connection, date, int], dict[str, Stored]]) -> dict[str, Stored]:
@@ -127,7 +127,8 @@ def _books(name: str, groups: Sequence[Any]) -> Books:
     sums = (
         (currency, column, total)
         for currency, _, *totals in of_fact
-        for column, total in zip(money, totals, strict=False)  # the widest fact has more of them
+        # The widest fact has more of them.
+        for column, total in zip(money, totals[: len(money)], strict=True)
     )
     return Books.of(sum(rows for _, rows, *_ in of_fact), sums)
 

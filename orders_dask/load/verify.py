@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import (
-    ARRAY,
-    Connection,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import ARRAY, Connection, func, literal, select, update
 
 from orders_dask.books import Books
 from orders_dask.contract.tables import (
@@ -31,7 +23,7 @@ from orders_dask.contract.tables import (
 )
 from orders_dask.errors import OutOfBalance
 from orders_dask.load.ledger import Lease, advance
-from orders_dask.load.stored import Stored, stored
+from orders_dask.load.stored import Stored, all_stored
 
 Loaded = tuple[Mapping[str, int], Mapping[str, Any]]
 """What the ledger has of a part: the rows copied by table, and what lost by fact."""
@@ -61,15 +53,15 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
     LoadWithdrawn
         The load is not ``sealed``.
     """
-    held = stored(lease.connection.engine, lease.run_date, load_id)
+    stored = all_stored(lease.connection.engine, lease.run_date, load_id)
     with lease.transaction() as connection:
         of_load = load_part.c.load_id == load_id
         copied = connection.execute(select(load_part.c.rows, load_part.c.superseded).where(of_load))
         loaded = [(part.rows, part.superseded) for part in copied]
-        _write_files(connection, load_id, held, [superseded for _, superseded in loaded])
+        _write_files(connection, load_id, stored, [superseded for _, superseded in loaded])
         for what, expected, found in (
             ("parts", parts, len(loaded)),
-            *_of_tables(held, loaded, decoded),
+            *_of_tables(stored, loaded, decoded),
             *_of_files(connection, load_id),
         ):
             if expected != found:
@@ -95,7 +87,7 @@ def _write_files(
             files = part.get(fact.name, _NOTHING)["files"]
             lost.update({int(file_id): rows for file_id, rows in files.items()})
     # As arrays, one a column: as rows of parameters 50,000 files took 650 MB of the client's memory.
-    ids = [*{*chain(*counts.values())}]
+    ids = sorted(set().union(*counts.values()))
     columns = ([of_file.get(file_id, 0) for file_id in ids] for of_file in counts.values())
     given = func.unnest(literal(ids, ARRAY(ID)), *(literal(each, ARRAY(COUNT)) for each in columns))
     of_file = given.table_valued("file_id", *counts).render_derived()
@@ -110,19 +102,19 @@ _NOTHING: Final[Mapping[str, Any]] = {"books": Books().to_json(), "files": {}}
 
 
 def _of_tables(
-    all_stored: Mapping[str, Stored], loaded: Sequence[Loaded], decoded: Mapping[str, Books]
+    stored: Mapping[str, Stored], loaded: Sequence[Loaded], decoded: Mapping[str, Books]
 ) -> Iterator[Comparison]:
     """Compare what each table holds with what was copied into it and, of a fact, with what was decoded."""
     for table in LOADED:
-        stored = all_stored[table.name].books
+        books = stored[table.name].books
         copied = sum(rows.get(table.name, 0) for rows, _ in loaded)
-        yield f"the rows of {table.name}, as copied", copied, stored.rows
+        yield f"the rows of {table.name}, as copied", copied, books.rows
         if table is order_version:
             orders = sum(rows.get(fact_order.name, 0) for rows, _ in loaded)
-            yield f"the rows of {table.name}, one an order", orders, stored.rows
+            yield f"the rows of {table.name}, one an order", orders, books.rows
         if table in FACTS:
             lost = (part.get(table.name, _NOTHING)["books"] for _, part in loaded)
-            found = sum((Books.from_json(books) for books in lost), stored)
+            found = sum((Books.from_json(each) for each in lost), books)
             expected = decoded[table.name]
             what = f"{table.name}, as decoded: the"
             yield f"{what} rows", expected.rows, found.rows
@@ -140,5 +132,7 @@ def _of_files(connection: Connection, load_id: int) -> Iterator[Comparison]:
         differing = select(load_file.c.name, read, found).where(
             load_file.c.load_id == load_id, read != found
         )
-        for name, expected, became in connection.execute(differing.limit(1)):
+        for name, expected, became in connection.execute(
+            differing.order_by(load_file.c.name).limit(1)
+        ):
             yield f"{name}, the {fact.name} records read", expected, became

@@ -128,6 +128,36 @@ def _makes_an_array_and_has_pandas() -> bool:
     return "pandas" in sys.modules
 
 
+def test_the_dashboard_is_there_without_pandas() -> None:
+    program = """
+import sys
+import pyarrow as pa
+from orders_dask import without_pandas
+without_pandas.hide()
+pa.array([1])
+import distributed.dashboard.scheduler
+from bokeh.document import Document
+from bokeh.models import ColumnDataSource
+document = Document()
+document.add_root(ColumnDataSource({"x": [1]}))
+document.to_json()
+assert "pandas" not in sys.modules, "it was imported all the same"
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_what_people_configured_to_be_loaded_by_workers_is_loaded_too() -> None:
+    theirs = {"distributed.worker.preload": "import sys; sys.flags_of_theirs = True"}
+    with config.set(theirs), connect(MINE, workers=1) as client:
+        loaded = client.submit(_has_what_is_configured).result(timeout=30)
+    assert loaded
+
+
+def _has_what_is_configured() -> bool:
+    return hasattr(sys, "flags_of_theirs")
+
+
 def test_local_clusters_run_side_by_side_without_a_warning() -> None:
     with connect(MINE, workers=1) as one, connect(MINE, workers=1) as two:
         assert one.dashboard_link != two.dashboard_link

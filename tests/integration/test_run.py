@@ -68,6 +68,17 @@ def test_a_dump_becomes_a_published_run_date(
     assert books == (4, 2, 1, 1, 3, 1)
 
 
+def test_a_day_without_orders_is_published_and_so_is_an_empty_file_beside_others(
+    client: Client, settings: Settings, warehouse: Engine, put: Put
+) -> None:
+    put("dump/a.ndjson", b"")
+    result = run(DAY, settings=settings, client=client)
+    assert (result.outcome, result.files, result.orders) == ("published", 1, 0)
+    put("dump/b.ndjson", lines(order(1)))
+    result = run(DAY, settings=settings, client=client)
+    assert (result.outcome, result.files, result.orders) == ("published", 2, 1)
+
+
 def test_what_was_staged_can_be_read_back_without_the_losers(
     client: Client, settings: Settings, warehouse: Engine, put: Put
 ) -> None:
