@@ -45,7 +45,7 @@ APART: Final = 10**12
 """Between the ids of one day's orders and the next one's."""
 
 SESSIONS: Final = 30
-REPEATS: Final = 5
+REPEATS: Final = 7
 
 
 def main() -> None:
@@ -77,15 +77,16 @@ def main() -> None:
 
 
 def _measured(settings: Settings, client: Client, days: int) -> Iterator[Target]:
-    with _database(settings, "empty") as (empty, database):
-        initialise(database)
-        alone = _publishes(empty, client, database)
-    with _database(settings, "history") as (full, database):
+    with (
+        _database(settings, "empty") as (empty, none),
+        _database(settings, "history") as (full, database),
+    ):
+        initialise(none)
         initialise(database)
         run(TEMPLATE, settings=full, client=client)
         copies = [TEMPLATE - timedelta(n) for n in range(1, days)]
         _fill(database, copies)
-        among = _publishes(full, client, database)
+        alone, among = _publishes(client, [(empty, none), (full, database)])
         yield Target(
             "verify and publish of a day, times those into an empty database",
             among / alone,
@@ -107,20 +108,22 @@ def _database(settings: Settings, name: str) -> Iterator[tuple[Settings, Engine]
     yield of_it, engine(of_it)
 
 
-def _publishes(settings: Settings, client: Client, database: Engine) -> float:
-    """Publish the new day again and again; give the median seconds, of the second time on.
+def _publishes(client: Client, into: Sequence[tuple[Settings, Engine]]) -> list[float]:
+    """Publish the new day into each database in turn; give the median seconds of each, of the second turn on.
 
     Of verify and publish together: what a publish finds out about history before its turn, it does beside verify.
     """
-    seconds = []
-    for _ in range(REPEATS + 1):
-        run(NEW, settings=settings, client=client, force=True)
-        told = load_times(database, NEW)
-        assert told, "a run tells where its time went"
-        steps = {step.step: step.seconds for step in told.steps}
-        seconds.append(steps["verify"] + steps["publish"])
-        print(f"verify and publish: {seconds[-1]:.2f} s", flush=True)
-    return median(seconds[1:])
+    seconds: list[list[float]] = [[] for _ in into]
+    for turn in range(REPEATS + 1):
+        for (settings, database), taken in zip(into, seconds, strict=True):
+            run(NEW, settings=settings, client=client, force=True)
+            told = load_times(database, NEW)
+            assert told, "a run tells where its time went"
+            steps = {step.step: step.seconds for step in told.steps}
+            if turn:
+                taken.append(steps["verify"] + steps["publish"])
+            print(f"verify {steps['verify']:.2f} s, publish {steps['publish']:.2f} s", flush=True)
+    return [median(taken) for taken in seconds]
 
 
 def _fill(database: Engine, days: Sequence[date]) -> None:
