@@ -120,7 +120,7 @@ def _local(workers: int) -> Iterator[Client]:
 
 def _preloads() -> list[str]:
     """Name what workers load before all else: what people configured, and ours."""
-    configured: str | list[str] = dask.config.get("distributed.worker.preload")
+    configured: str | list[str] = dask.config.get("distributed.worker.preload") or []
     return [*([configured] if isinstance(configured, str) else configured), without_pandas.__name__]
 
 

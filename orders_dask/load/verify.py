@@ -58,9 +58,10 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
         of_load = load_part.c.load_id == load_id
         copied = connection.execute(select(load_part.c.rows, load_part.c.superseded).where(of_load))
         loaded = [(part.rows, part.superseded) for part in copied]
-        _write_files(connection, load_id, stored, [superseded for _, superseded in loaded])
+        files = _write_files(connection, load_id, stored, [lost for _, lost in loaded])
         for what, expected, found in (
             ("parts", parts, len(loaded)),
+            files,
             *_of_tables(stored, loaded, decoded),
             *_of_files(connection, load_id),
         ):
@@ -77,8 +78,8 @@ def _write_files(
     load_id: int,
     stored: Mapping[str, Stored],
     superseded: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write down how many rows each file has in the storage, and how many of it lost."""
+) -> Comparison:
+    """Write down how many rows each file has in the storage and how many of it lost; compare the number of files."""
     counts: dict[str, Mapping[int, int]] = {}
     for fact in FACTS:
         counts[book_column(fact, "loaded")] = stored[fact.name].files
@@ -91,11 +92,12 @@ def _write_files(
     columns = ([of_file.get(file_id, 0) for file_id in ids] for of_file in counts.values())
     given = func.unnest(literal(ids, ARRAY(ID)), *(literal(each, ARRAY(COUNT)) for each in columns))
     of_file = given.table_valued("file_id", *counts).render_derived()
-    connection.execute(
+    written = connection.execute(
         update(load_file)
         .values({name: of_file.c[name] for name in counts})
         .where(load_file.c.file_id == of_file.c.file_id, load_file.c.load_id == load_id)
     )
+    return "the files that its rows stem from", len(ids), written.rowcount
 
 
 _NOTHING: Final[Mapping[str, Any]] = {"books": Books().to_json(), "files": {}}

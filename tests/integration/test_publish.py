@@ -287,3 +287,16 @@ def test_rows_that_vanished_from_the_storage_are_noticed(warehouse: Engine) -> N
             OutOfBalance, match="rows of order_version, as copied: 2 expected, 1 found"
         ):
             verify(lease, load_id, 1, kept)
+
+
+def test_a_file_that_vanished_from_the_ledger_is_noticed(warehouse: Engine, owner: Engine) -> None:
+    with ledger.hold(warehouse, DAY) as lease:
+        file = File(NONE_READ | {"fact_order": 2})
+        load_id = sealed(lease, file, {"fact_order": KEPT}, {})
+        with owner.begin() as connection:
+            connection.execute(text("delete from orders_ops.load_file"))
+        kept = decoded(fact_order=book("fact_order", fact_order=KEPT))
+        with pytest.raises(
+            OutOfBalance, match="files that its rows stem from: 1 expected, 0 found"
+        ):
+            verify(lease, load_id, 1, kept)
