@@ -15,8 +15,9 @@ from tests.benchmarks.report import BESIDE_FLOORS, Case, targets
 ORDERS: Final = 20_000
 REPEATS: Final = 3
 
-RECORDED: Final = 1.5
-"""On 2026-11-23, two cores: 1.45 (with the reader before, 1.83 and 1.77)."""
+RECORDED: Final = 1.2
+"""On 2026-11-27, two cores: 1.08, 1.09, 1.11 and 1.17. A slower machine gives more: in November's first weeks one told
+1.60 of code that had 1.45 on another."""
 
 SLACK: Final = 1.5
 """What the ratio may be beside the recorded one: medians of three turns differ by a tenth on a machine whose speed
