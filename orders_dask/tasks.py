@@ -60,7 +60,7 @@ def decode_normalise_stage(meter: Meter, split: Split, url: str, zone: str) -> P
         blocks = meter.within("decode", decode(split, ZoneInfo(zone)))
         part = write_part(url, meter.within("normalise", normalised(blocks)))
     meter.moved("decode", split.size)
-    meter.moved("stage", part.bytes)
+    meter.moved("stage", sum(part.bytes.values()))
     return part
 
 

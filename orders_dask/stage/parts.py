@@ -141,7 +141,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
     with reaching(url):
         fs, path = filesystem(url)
         try:
-            rows, size = _write_tables(fs, f"{path}/{attempt}", _row_groups(tables()))
+            rows, sizes = _write_tables(fs, f"{path}/{attempt}", _row_groups(tables()))
         except BaseException:
             # A full disk would else be fuller after each attempt. What can't be removed now goes with prune.
             with suppress(OSError, BotoCoreError, ClientError):
@@ -153,7 +153,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
             list(files.values()),
             dict(rows),
             {n: b.to_json() for n, b in total.items()},
-            size,
+            sizes,
         )
     write_record(part)
     return part
@@ -161,10 +161,10 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
 
 def _write_tables(
     fs: AbstractFileSystem, folder: str, groups: Iterable[dict[str, pa.Table]]
-) -> tuple[Counter[str], int]:
-    """Write groups of tables, a file a table, and count their rows and the bytes of all files."""
+) -> tuple[Counter[str], dict[str, int]]:
+    """Write groups of tables, a file a table, and count their rows and the bytes of their files."""
     rows = Counter[str]()
-    files: list[Any] = []
+    files: dict[str, Any] = {}
     if "file" in fs.protocol:  # elsewhere a folder is but a name
         fs.makedirs(folder, exist_ok=True)
     with ExitStack() as stack:
@@ -173,7 +173,7 @@ def _write_tables(
             for name, table in group.items():
                 if name not in writers:
                     file = fs.open(f"{folder}/{name}.parquet", "wb", block_size=PIECE)
-                    files.append(file)
+                    files[name] = file
                     stack.push(partial(_end, file))
                     writers[name] = stack.enter_context(
                         pq.ParquetWriter(file, table.schema, **ENCODING)
@@ -182,11 +182,11 @@ def _write_tables(
                 rows[name] += table.num_rows
         for writer in writers.values():
             writer.close()
-        size = sum(file.tell() for file in files)
+        sizes = {name: file.tell() for name, file in files.items()}
         # What is small is sent when it is closed; one after another each took the latency of a request.
         with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(methodcaller("close"), files))
-    return rows, size
+            list(pool.map(methodcaller("close"), files.values()))
+    return rows, sizes
 
 
 def _end(file: Any, kind: type[BaseException] | None, *_: object) -> None:
@@ -228,7 +228,7 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
         return
     with (
         _reading(url := _table_url(part, table)),
-        _opened(url, part.bytes) as file,
+        _opened(url, part.bytes[table]) as file,
         pq.ParquetFile(file) as parquet,
     ):
         for number in range(parquet.num_row_groups):
@@ -254,10 +254,10 @@ def _content(part: Part, table: str) -> bytes:
     return content
 
 
-def _opened(url: str, at_most: int) -> Any:
-    """Open a file that is no larger; one that is small is fetched with a single request."""
+def _opened(url: str, size: int) -> Any:
+    """Open a file of so many bytes; one that is small is fetched with a single request."""
     fs, path = filesystem(url)
-    if at_most <= PIECE:
+    if size <= PIECE:
         return pa.BufferReader(fs.cat_file(path))
     return fs.open(path, "rb", block_size=PIECE)
 

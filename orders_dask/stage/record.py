@@ -91,7 +91,7 @@ class Part:
     books
         Rows and sums of money by fact table, as decoded.
     bytes
-        Size of its Parquet files together.
+        Size of the Parquet file of each staged table that has rows.
     """
 
     url: str
@@ -99,7 +99,7 @@ class Part:
     files: list[StagedFile]
     rows: dict[str, int]
     books: dict[str, Any]
-    bytes: int
+    bytes: dict[str, int]
 
     def __str__(self) -> str:
         """Say what it was made from, for people."""

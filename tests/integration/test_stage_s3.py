@@ -1,0 +1,53 @@
+"""Parts on a real S3 server."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import s3fs
+
+from orders_dask.contract.arrow import staged_schemas
+from orders_dask.extract.decode import decode
+from orders_dask.extract.discover import discover
+from orders_dask.extract.records import MIB
+from orders_dask.stage import parts
+from orders_dask.stage.parts import find_part, read_table, write_part
+from orders_dask.synthetic import generate
+from orders_dask.tasks import normalised
+
+DAY = date(2024, 2, 3)
+
+
+def test_what_is_small_of_a_large_part_takes_one_request(
+    environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(source, start=DAY, days=1, orders=300)
+    [split] = discover(f"{source}run_date={{run_date}}/", DAY, 64 * MIB)
+    url = f"{source}part"
+    written = write_part(url, normalised(decode(split, ZoneInfo("UTC"))))
+    part = find_part(url)
+    assert part == written, "the record tells the size of each table"
+
+    # As if the part were of many orders: some of its tables are larger than what is fetched at once.
+    middle = sorted(part.bytes.values())[len(part.bytes) // 2]
+    monkeypatch.setattr(parts, "PIECE", middle)
+    assert sum(part.bytes.values()) > middle
+    asked: list[str] = []
+    call = s3fs.S3FileSystem._call_s3
+
+    async def counted(self: s3fs.S3FileSystem, method: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(method)
+        return await call(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    for name in staged_schemas():
+        asked.clear()
+        assert read_table(part, name).num_rows == part.rows.get(name, 0), name
+        if part.bytes.get(name, 0) <= middle:
+            one = ["get_object"] if name in part.bytes else []
+            assert asked == one, f"{name}, of {part.bytes.get(name)} bytes"
+        else:
+            assert "get_object" in asked, f"{name} is larger, and read in pieces"
