@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
-from orders_dask.contract.tables import fact_order
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
+from orders_dask.contract.tables import SAID, carrier, fact_order
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
@@ -21,10 +22,13 @@ from orders_dask.settings import load_settings
 from orders_dask.stage.layout import run_date_folder
 from orders_dask.stage.manifest import latest_manifest
 from orders_dask.stage.parts import find_part, read_table
+from orders_dask.transform.dimensions import rows_of
 from orders_dask.transform.normalise import normalise
 from orders_dask.transform.resolve import keep
 
-_OF_THE_LOAD = (ORDER_ROW, FILE, POSITION)
+_DIMENSIONS: Final = {table.name: table for table in SAID}
+
+_OF_THE_LOAD: Final = (ORDER_ROW, FILE, POSITION)
 """Columns that mean nothing outside a part: numbers of its rows, files and ranges."""
 
 
@@ -134,11 +138,11 @@ def read_staged(
 
 def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
     """Check the names of a table and its columns; all columns where none are named."""
-    if table not in staged_schemas():
+    if table not in flat_schemas():
         raise SettingsError(
-            f"There is no table {table!r}: name one of {', '.join(staged_schemas())}."
+            f"There is no table {table!r}: name one of {', '.join(flat_schemas())}."
         )
-    known = [name for name in staged_schemas()[table].names if name not in _OF_THE_LOAD]
+    known = [name for name in flat_schemas()[table].names if name not in _OF_THE_LOAD]
     for name in columns or ():
         if name not in known:
             raise SettingsError(f"{table} has no column {name!r}: name some of {', '.join(known)}.")
@@ -146,7 +150,7 @@ def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
 
 
 def _meta(table: str, columns: list[str]) -> pd.DataFrame:
-    return _pandas(staged_schemas()[table].empty_table().select(columns))
+    return _pandas(flat_schemas()[table].empty_table().select(columns))
 
 
 def _pandas(table: pa.Table) -> pd.DataFrame:
@@ -155,16 +159,29 @@ def _pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def _frame_of_split(split: Split, table: str, columns: list[str], timezone: str) -> pd.DataFrame:
-    blocks = decode(split, ZoneInfo(timezone))
-    tables = [normalise(block.orders, 0, 0).tables[table].select(columns) for block in blocks]
-    return _pandas(
-        pa.concat_tables([staged_schemas()[table].empty_table().select(columns), *tables])
-    )
+    tables = [flat_schemas()[table].empty_table().select(columns)]
+    for block in decode(split, ZoneInfo(timezone)):
+        staged = normalise(block.orders, 0, 0).tables
+        tables.append(_flat(table, staged[_staged(table)]).select(columns))
+    return _pandas(pa.concat_tables(tables))
 
 
 def _frame_of_part(url: str, lost: list[int], table: str, columns: list[str]) -> pd.DataFrame:
     part = find_part(url)
     if part is None:
         raise SourceMissing(f"The stage part {url} is gone: run its run date again.")
-    staged = read_table(part, table, [ORDER_ROW, *columns])
-    return _pandas(keep(staged, pa.array(lost, pa.int64())).select(columns))
+    dimension = _DIMENSIONS.get(table)
+    held = carrier(dimension).columns.values() if dimension is not None else columns
+    staged = read_table(part, _staged(table), [ORDER_ROW, *held])
+    kept = keep(staged, pa.array(lost, pa.int64()))
+    return _pandas(_flat(table, kept).select(columns))
+
+
+def _staged(table: str) -> str:
+    """Give the name of the staged table that holds a table's rows."""
+    return carrier(_DIMENSIONS[table]).table.name if table in _DIMENSIONS else table
+
+
+def _flat(table: str, staged: pa.Table) -> pa.Table:
+    """Give the rows of a table from those of the staged one that holds them."""
+    return rows_of(_DIMENSIONS[table], staged) if table in _DIMENSIONS else staged

@@ -22,7 +22,15 @@ from orders_dask.books import CURRENCY, Books, books, money_columns
 from orders_dask.cluster import worker_settings
 from orders_dask.contract.arrow import FILE, ORDER_ROW
 from orders_dask.contract.findings import Rejected, merged
-from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, order_version
+from orders_dask.contract.tables import (
+    FACTS,
+    SAID,
+    STAGED,
+    carrier,
+    fact_order,
+    fact_order_line,
+    order_version,
+)
 from orders_dask.costs import Meter, metered
 from orders_dask.extract.records import Split
 from orders_dask.load import rejected
@@ -39,8 +47,9 @@ from orders_dask.stage.layout import (
 )
 from orders_dask.stage.parts import read_table, read_tables, row_groups, use_part, write_part
 from orders_dask.stage.record import Part, Placed, StagedFile
+from orders_dask.transform.dimensions import ranked, rows_of, said
 from orders_dask.transform.normalise import Normalised, normalise
-from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers, ranked, said
+from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers
 
 # What decodes is imported by the task that does: without Numba the client, which imports this too, has 58 MB less.
 if TYPE_CHECKING:
@@ -233,32 +242,33 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
         Number of orders that the part gave to the load.
     """
     part, losers = placed.part, pa.array(lost, pa.int64())
-
-    def fact(name: str) -> Iterator[pa.Table]:
-        for rows in row_groups(part, name):
-            kept = keep(rows, losers)
-            yield placed.place(kept) if FILE in kept.column_names else kept
-
-    def dimension(name: str) -> Iterator[pa.Table]:
-        for rows in row_groups(part, name):
-            yield said(name, rows, by_version)
-
     with meter.step("load"):
         keys = _keys(placed, read_table(part, KEYS))
         orders = keep(keys, losers)
-        by_version = ranked(orders)
         sent = load_part(
             engine(worker_settings()),
             load_id,
             run_date,
             part.name,
-            {table.name: fact(table.name) for table in FACTS}
-            | {order_version.name: [orders]}
-            | {table.name: dimension(table.name) for table in SAID},
+            _loaded(placed, orders, losers),
             superseded=_superseded(placed, keys, losers),
         )
     meter.moved("load", sent)
     return int(orders.num_rows)
+
+
+def _loaded(placed: Placed, orders: pa.Table, losers: pa.Array) -> Iterator[tuple[str, pa.Table]]:
+    """Give what is loaded of a part, with the name of the table it goes to, a row group of the stage at a time."""
+    yield order_version.name, orders
+    by_version = ranked(orders)
+    for table in STAGED:
+        for rows in row_groups(placed.part, table.name):
+            kept = keep(rows, losers)
+            if table in FACTS:
+                yield table.name, placed.place(kept) if FILE in kept.column_names else kept
+            for dimension in SAID:
+                if carrier(dimension).table is table:
+                    yield dimension.name, said(dimension, rows_of(dimension, kept), by_version)
 
 
 def _keys(placed: Placed, staged: pa.Table) -> pa.Table:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, Numeric, Table, Text
 from sqlalchemy.types import TypeEngine
 
-from orders_dask.contract.tables import DIMENSIONS, FACTS, SAID, fact_order, order_version
+from orders_dask.contract.tables import DIMENSIONS, FACTS, SAID, STAGED, fact_order, order_version
 
 MONEY_TYPE: Final = pa.decimal128(22, 4)
 INSTANT_TYPE: Final = pa.timestamp("us", tz="UTC")
@@ -117,7 +117,13 @@ def raw_schema() -> pa.Schema:
 
 @cache
 def staged_schemas() -> dict[str, pa.Schema]:
-    """Give the schema of every staged table by the table's name.
+    """Give the schema of each of the staged tables (:data:`~orders_dask.contract.tables.STAGED`) by its name."""
+    return {table.name: flat_schemas()[table.name] for table in STAGED}
+
+
+@cache
+def flat_schemas() -> dict[str, pa.Schema]:
+    """Give the schema of every table that orders are flattened to, by the table's name.
 
     Facts and what is said of dimensions have the columns of their storage tables without ``run_date`` and ``load_id``
     (the load gives them), with :data:`ORDER_ROW` first. What is said of dimensions stands a row an order (variants: a
@@ -127,11 +133,9 @@ def staged_schemas() -> dict[str, pa.Schema]:
     given_by_load = {fact_order.c.run_date.name, fact_order.c.load_id.name}
     of_order = {order_version.c.version.name, FILE, POSITION}
     schemas = {}
-    for table in FACTS:
-        fields = [f for f in arrow_schema(table) if f.name not in given_by_load]
-        schemas[table.name] = pa.schema([order_row, *fields])
-    for table in SAID:
-        fields = [f for f in arrow_schema(table) if f.name not in given_by_load | of_order]
+    for table in (*FACTS, *SAID):
+        given = given_by_load | (of_order if table in SAID else set())
+        fields = [f for f in arrow_schema(table) if f.name not in given]
         schemas[table.name] = pa.schema([order_row, *fields])
     return schemas
 

@@ -19,7 +19,8 @@ https://shopify.dev/docs/api/admin-rest/latest/resources/order
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -481,6 +482,39 @@ def _said(dimension: Table) -> Table:
 
 
 SAID: Final[tuple[Table, ...]] = tuple(_said(dimension) for dimension in DIMENSIONS)
+
+
+class Carrier(NamedTuple):
+    """What is staged and says a dimension.
+
+    Attributes
+    ----------
+    table
+        The staged table: a fact, or what is said of the dimension itself.
+    columns
+        By column that the dimension's records give, the column of the staged table that holds it.
+    """
+
+    table: Table
+    columns: Mapping[str, str]
+
+
+@cache
+def carrier(said: Table) -> Carrier:
+    """Find what is staged for one of :data:`SAID`: a fact of the same records that has all its values anyway."""
+    sources = {c.name: c.info["source"] for c in said.c if c.info["source"]}
+    for fact in FACTS:
+        held = {c.info["source"]: c.name for c in fact.c if c.info["source"]}
+        if fact.info["records"] == said.info["records"] and held.keys() >= {*sources.values()}:
+            return Carrier(fact, {name: held[source] for name, source in sources.items()})
+    return Carrier(said, {name: name for name in sources})
+
+
+STAGED: Final[tuple[Table, ...]] = (
+    *FACTS,
+    *(said for said in SAID if carrier(said).table is said),
+)
+"""The tables that are staged: facts, and what is said of dimensions where no fact carries it."""
 
 
 def _before(dimension: Table) -> Table:

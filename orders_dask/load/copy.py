@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import psycopg2
@@ -37,7 +40,7 @@ def load_part(
     load_id: int,
     run_date: date,
     part: str,
-    tables: Mapping[str, Iterable[pa.Table]],
+    tables: Iterable[tuple[str, pa.Table]],
     superseded: Mapping[str, Superseded],
 ) -> int:
     """Copy a part into the storage tables, once, however often and by however many this is called.
@@ -50,9 +53,9 @@ def load_part(
     part
         The part's name, unique in the load.
     tables
-        Rows for each of :data:`~orders_dask.contract.tables.LOADED` by name, as tables of any number of rows that are
-        read one after another; a table that is not named has none. They have the columns of the storage tables, in
-        any order, without ``run_date`` and ``load_id``; others are left out.
+        Rows for tables of :data:`~orders_dask.contract.tables.LOADED`, each with the table's name, read one after
+        another; those of a table need not stand together. They have the columns of the storage table, in any order,
+        without ``run_date`` and ``load_id``; others are left out.
     superseded
         By fact what the part has beside them that lost to another version; a fact that is not named lost nothing.
 
@@ -83,14 +86,16 @@ def load_part(
         # Safe until the seal: its own commit waits for the disk, and so for all that was committed before.
         connection.execute(select(func.set_config("synchronous_commit", "off", True)))
         cursor = driver_cursor(connection)
+        rows, sent = Counter[str](), 0
         with explaining():
-            copied = {
-                name: copy_into(cursor, _LOADED[name], rows, given) for name, rows in tables.items()
-            }
-        rows = {name: number for name, (number, _) in copied.items()}
+            for name, following in groupby(tables, itemgetter(0)):
+                of_table = (table for _, table in following)
+                copied, bytes_ = copy_into(cursor, _LOADED[name], of_table, given)
+                rows[name] += copied
+                sent += bytes_
         seconds = time.monotonic() - began
         connection.execute(update(parts).where(*this).values(rows=rows, seconds=seconds))
-    return sum(sent for _, sent in copied.values())
+    return sent
 
 
 def copy_into(

@@ -20,7 +20,7 @@ REJECTED: Final = "rejected"
 REPLAYED: Final = "replayed"
 RECORD: Final = "part.json"
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Version of what this module writes: part of every part's identity."""
 
 REJECTED_SCHEMA: Final = pa.schema(

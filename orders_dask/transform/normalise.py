@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import reduce
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -30,7 +29,14 @@ from orders_dask.contract.arrow import (
     staged_schemas,
 )
 from orders_dask.contract.rules import SAMPLES, Issue
-from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_order_line, fact_refund
+from orders_dask.contract.tables import (
+    FACTS,
+    STAGED,
+    fact_order,
+    fact_order_line,
+    fact_refund,
+)
+from orders_dask.transform.dimensions import rows_of
 from orders_dask.transform.nested import Rows, counts, elements, joined, leaf, sums, where_given
 
 Columns = dict[str, pa.Array]
@@ -60,7 +66,8 @@ class Normalised:
     ----------
     tables
         Every staged table by its name, with the schemas of :func:`~orders_dask.contract.arrow.staged_schemas`. Facts
-        stand in the order of the source. Of dimensions there is a row for each record that carries the whole key.
+        stand in the order of the source. Of dimensions that no fact carries there is a row for each record that
+        carries the whole key (:func:`~orders_dask.transform.dimensions.rows_of`).
     keys
         A row an order, in the same order, with :func:`~orders_dask.contract.arrow.key_schema`.
     issues
@@ -117,7 +124,7 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
             ORDER_ROW: pa.array(levels[table.info["records"]].order + first_row),
             **_read(table, levels[table.info["records"]].records),
         }
-        for table in (*FACTS, *SAID)
+        for table in STAGED
     }
     columns[fact_order.name] |= _of_record(levels[""].records, file)
     for fact in FACTS[1:]:
@@ -137,8 +144,8 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
         name: pa.table([columns[name][field.name] for field in schema], schema=schema)
         for name, schema in staged_schemas().items()
     }
-    for dimension in SAID:
-        tables[dimension.name] = _with_key(dimension, tables[dimension.name])
+    for dimension in STAGED[len(FACTS) :]:
+        tables[dimension.name] = rows_of(dimension, tables[dimension.name])
     return Normalised(tables, _keys(columns[fact_order.name]), tuple(issues))
 
 
@@ -262,11 +269,6 @@ def _fitted(
     )
     fitted = pc.if_else(fits, values, pa.scalar(None, values.type)).cast(kind)
     return fitted, [Issue(column.name, code, count, tuple(samples))]
-
-
-def _with_key(dimension: Table, rows: pa.Table) -> pa.Table:
-    """Give the rows that carry the whole key."""
-    return rows.filter(reduce(pc.and_, (rows[name].is_valid() for name in dimension.info["key"])))
 
 
 def _keys(order: Columns) -> pa.Table:

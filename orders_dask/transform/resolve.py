@@ -1,4 +1,4 @@
-"""Which version of an order wins inside a run date, and what follows from it.
+"""Which version of an order wins inside a run date.
 
 The greatest ``(version, file in the sorted listing, position)`` wins; a null version sorts before every other. It
 takes its whole child set with it, and what it says of dimensions. The order of the rows given never matters.
@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema
-from orders_dask.contract.tables import SAID, fact_order, order_version
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION
+from orders_dask.contract.tables import fact_order, order_version
 from orders_dask.transform.nested import Rows
 
 PART: Final = "part"
@@ -48,7 +48,7 @@ def losers(keys: pa.Table, again: pa.Table | None = None) -> pa.Table:
     repeated = np.unique(ids[1:][ids[1:] == ids[:-1]])
     rivals = keys.filter(pc.is_in(keys[ORDER_ID], pa.array(repeated)))
     order = [ORDER_ID, VERSION, FILE, POSITION]
-    rivals = rivals.take(_ascending(rivals, order))
+    rivals = rivals.take(ascending(rivals, order))
     ids = rivals[ORDER_ID].to_numpy()
     beaten = np.append(ids[1:] == ids[:-1], np.zeros(min(len(ids), 1), bool))
     lost = rivals.filter(pa.array(beaten))
@@ -81,56 +81,7 @@ def keep(table: pa.Table, losers: pa.Array) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table[ORDER_ROW], losers))) if len(losers) else table
 
 
-def ranked(orders: pa.Table) -> pa.Table:
-    """Sort the orders of a part for :func:`said`: the one whose word on a dimension counts most comes last."""
-    return orders.take(_ascending(orders, [VERSION, FILE, POSITION]))
-
-
-def said(name: str, rows: pa.Table, orders: pa.Table) -> pa.Table:
-    """Reduce what orders say of a dimension to one row a key.
-
-    A key's row comes whole, nulls included, from the greatest order that carries it, and within that from its last
-    line.
-
-    Parameters
-    ----------
-    name
-        The dimension.
-    rows
-        Its staged rows, as :func:`~orders_dask.transform.normalise.normalise` makes them.
-    orders
-        ``ORDER_ROW``, version, file and position of the orders that stand, :func:`ranked`. Rows of other orders count
-        for nothing.
-
-    Returns
-    -------
-    pa.Table
-        The columns of the dimension's storage table but for ``load_id``, a row a key.
-    """
-    table = next(table for table in SAID if table.name == name)
-    schema = pa.schema([field for field in arrow_schema(table) if field.name != "load_id"])
-    standing, of_row = orders[ORDER_ROW].to_numpy(), rows[ORDER_ROW].to_numpy()
-    ranks = np.full(max(standing.max(initial=-1), of_row.max(initial=-1)) + 1, -1)
-    ranks[standing] = np.arange(len(standing))
-    rank = ranks[of_row]
-    # The greatest rank of a key, then the last row: both in one number, for one pass over the keys alone.
-    place = rank * rows.num_rows + np.arange(rows.num_rows)
-    keys = rows.select(table.info["key"]).append_column("place", pa.array(place))
-    greatest = (
-        keys.filter(pa.array(rank >= 0))
-        .group_by(table.info["key"], use_threads=False)
-        .aggregate([("place", "max")])["place_max"]
-        .to_numpy()
-    )
-    if not len(greatest):
-        return schema.empty_table()
-    row = np.sort(greatest % rows.num_rows)
-    best, by = rows.take(pa.array(row)), orders.take(pa.array(rank[row]))
-    columns = [by[f.name] if f.name in by.column_names else best[f.name] for f in schema]
-    return pa.table(columns, schema=schema)
-
-
-def _ascending(table: pa.Table, columns: list[str]) -> Rows:
+def ascending(table: pa.Table, columns: list[str]) -> Rows:
     """Give the row numbers that sort the table by `columns` of int64 and instants, nulls first."""
     # No instant of the years 1 to 9999 is the least int64.
     keys = [table[name].cast(pa.int64()).fill_null(-(2**63)).to_numpy() for name in columns]

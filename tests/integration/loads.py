@@ -49,7 +49,7 @@ def arrow(table: Table, rows: Rows) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
 
 
-def part(file_id: int, **rows: Rows) -> dict[str, list[pa.Table]]:
+def part(file_id: int, **rows: Rows) -> dict[str, pa.Table]:
     """Make the tables of a part: those named, and the versions of its orders."""
     placed = {
         name: [{FILE: file_id, POSITION: n, **row} for n, row in enumerate(of_table, 1)]
@@ -60,7 +60,7 @@ def part(file_id: int, **rows: Rows) -> dict[str, list[pa.Table]]:
         for o in placed.get(fact_order.name, ())
     ]
     placed[order_version.name] = versions
-    return {name: [arrow(TABLES[name], of_table)] for name, of_table in placed.items()}
+    return {name: arrow(TABLES[name], of_table) for name, of_table in placed.items()}
 
 
 def begin(lease: Lease) -> int:
@@ -79,8 +79,10 @@ def verified(lease: Lease, *parts: Mapping[str, Rows]) -> int:
     for number, rows in enumerate(parts):
         tables = part(file_id, **rows)
         for name in decoded.keys() & tables.keys():
-            decoded[name] += books(name, tables[name][0])
-        load_part(lease.connection.engine, load_id, lease.run_date, f"part={number}", tables, {})
+            decoded[name] += books(name, tables[name])
+        load_part(
+            lease.connection.engine, load_id, lease.run_date, f"part={number}", tables.items(), {}
+        )
     seal(lease, load_id)
     verify(lease, load_id, len(parts), decoded)
     return load_id

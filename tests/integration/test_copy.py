@@ -138,10 +138,24 @@ def test_a_table_of_many_chunks_and_empty_ones_is_copied_whole(
 def test_a_part_is_loaded_once(warehouse: Engine, query: Query) -> None:
     with ledger.hold(warehouse, DAY) as lease:
         load_id = begin(lease)
-        assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
-        assert not load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+        assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
+        assert not load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
     assert query("select order_id from orders_store.fact_order order by 1") == [(1,), (2,)]
     assert query("select part, rows->>'fact_order' from orders_ops.load_part") == [("part=a", "2")]
+
+
+def test_rows_of_a_table_may_come_in_turn_with_those_of_others(
+    warehouse: Engine, query: Query
+) -> None:
+    first, second = (part(1, fact_order=[{"order_id": n}], dim_app=[{"app_id": n}]) for n in (1, 2))
+    with ledger.hold(warehouse, DAY) as lease:
+        load_id = begin(lease)
+        tables = [*first.items(), *second.items()]
+        assert load_part(warehouse, load_id, DAY, "part=a", tables, {})
+    assert query("select order_id from orders_store.fact_order order by 1") == [(1,), (2,)]
+    assert query("select app_id from orders_store.dim_app order by 1") == [(1,), (2,)]
+    [(rows,)] = query("select rows from orders_ops.load_part")
+    assert rows == {"fact_order": 2, "order_version": 2, "dim_app": 2}
 
 
 def test_a_part_loaded_twice_at_once_is_loaded_once(warehouse: Engine, query: Query) -> None:
@@ -149,7 +163,7 @@ def test_a_part_loaded_twice_at_once_is_loaded_once(warehouse: Engine, query: Qu
         load_id = begin(lease)
 
         def load(_: int) -> bool:
-            return load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {}) > 0
+            return load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {}) > 0
 
         with ThreadPoolExecutor(4) as pool:
             assert sorted(pool.map(load, range(4))) == [False, False, False, True]
@@ -160,25 +174,17 @@ def test_a_part_comes_whole_or_not_at_all(warehouse: Engine, query: Query) -> No
     class Broken(OSError):
         pass
 
-    def rows() -> Iterator[pa.Table]:
-        yield from part(1, **ORDERS)["fact_order"]
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        yield from part(1, **ORDERS).items()
         raise Broken("the stage went away")
 
     with ledger.hold(warehouse, DAY) as lease:
         load_id = begin(lease)
-        versions = part(1, **ORDERS)["order_version"]
         with pytest.raises(Broken, match="the stage went away"):
-            load_part(
-                warehouse,
-                load_id,
-                DAY,
-                "part=a",
-                {"order_version": versions, "fact_order": rows()},
-                {},
-            )
+            load_part(warehouse, load_id, DAY, "part=a", tables(), {})
         for table in LOADED:
             assert query(str(select(func.count()).select_from(table))) == [(0,)], table
-        assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+        assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
 
 
 def test_a_sealed_load_takes_no_part(warehouse: Engine, query: Query) -> None:
@@ -186,7 +192,7 @@ def test_a_sealed_load_takes_no_part(warehouse: Engine, query: Query) -> None:
         load_id = begin(lease)
         seal(lease, load_id)
         with pytest.raises(LoadWithdrawn, match=f"Load {load_id} takes no more parts"):
-            load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS), {})
+            load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
     assert query("select count(*) from orders_store.fact_order") == [(0,)]
 
 
@@ -195,16 +201,14 @@ def test_a_zombie_in_the_middle_of_a_copy_is_ended_by_the_seal(
 ) -> None:
     copying, may_end = Event(), Event()
 
-    def rows() -> Iterator[pa.Table]:
-        yield from part(1, **ORDERS)["fact_order"]
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        yield "fact_order", part(1, **ORDERS)["fact_order"]
         copying.set()
         assert may_end.wait(30)
 
     with ledger.hold(warehouse, DAY) as lease, ThreadPoolExecutor(1) as pool:
         load_id = begin(lease)
-        zombie = pool.submit(
-            load_part, warehouse, load_id, DAY, "part=a", {"fact_order": rows()}, {}
-        )
+        zombie = pool.submit(load_part, warehouse, load_id, DAY, "part=a", tables(), {})
         assert copying.wait(30)
         seal(lease, load_id)
         may_end.set()

@@ -57,7 +57,7 @@ def test_a_load_left_by_a_dead_run_is_abandoned_and_can_do_nothing_more(
     with ledger.hold(warehouse, DAY) as lease:
         assert query("select load_id, status from orders_ops.load_run") == [(dead, "abandoned")]
         with pytest.raises(LoadWithdrawn):
-            load_part(warehouse, dead, DAY, "part=b", part(1, fact_order=[]), {})
+            load_part(warehouse, dead, DAY, "part=b", part(1, fact_order=[]).items(), {})
         with pytest.raises(LoadWithdrawn):
             publish(lease, dead)
         assert begin(lease) > dead

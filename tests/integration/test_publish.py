@@ -208,7 +208,9 @@ def sealed(lease: ledger.Lease, file: File, rows: dict[str, Any], lost: dict[str
     [file_id] = ledger.record_files(lease, load_id, [file])
     tables = part(file_id, **rows)
     superseded = {name: (of_fact, {file_id: n}) for name, (of_fact, n) in lost.items()}
-    load_part(lease.connection.engine, load_id, lease.run_date, "part=0", tables, superseded)
+    load_part(
+        lease.connection.engine, load_id, lease.run_date, "part=0", tables.items(), superseded
+    )
     seal(lease, load_id)
     return load_id
 
@@ -218,7 +220,7 @@ def decoded(**facts: Books) -> dict[str, Books]:
 
 
 def book(name: str, **rows: Any) -> Books:
-    return books(name, part(1, **rows)[name][0])
+    return books(name, part(1, **rows)[name])
 
 
 LOST = [order(3, total_price=7, currency="USD")]

@@ -82,7 +82,10 @@ def test_a_day_without_orders_is_published_and_so_is_an_empty_file_beside_others
 def test_what_was_staged_can_be_read_back_without_the_losers(
     client: Client, settings: Settings, warehouse: Engine, put: Put
 ) -> None:
-    put("dump/a.ndjson", lines(order(1), order(1, "3"), order(2, "5")))
+    put(
+        "dump/a.ndjson",
+        lines(order(1, app_id=7), order(1, "3", app_id=8), order(2, "5", app_id=9)),
+    )
     run(DAY, settings=settings, client=client)
     frame = read_staged(DAY, columns=["order_id", "total_price"], stage_url=settings.stage_url)
     rows = frame.compute(scheduler="sync")
@@ -91,6 +94,8 @@ def test_what_was_staged_can_be_read_back_without_the_losers(
         (2, Decimal(5)),
     ]
     assert len(read_staged(DAY, "fact_order_line").compute(scheduler="sync")) == 2
+    apps = read_staged(DAY, "dim_app", columns=["app_id"], stage_url=settings.stage_url)
+    assert sorted(apps.compute(scheduler="sync")["app_id"]) == [8, 9], "of the orders that won"
 
 
 def test_too_many_lines_rejected_by_themselves_refuse_the_run(

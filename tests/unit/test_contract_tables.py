@@ -11,9 +11,9 @@ from orders_dask.contract.arrow import (
     ORDER_ROW,
     arrow_schema,
     decoded_schema,
+    flat_schemas,
     paths,
     raw_schema,
-    staged_schemas,
     typed_schema,
 )
 from orders_dask.contract.tables import DIMENSIONS, FACTS, METADATA, SAID, attributes
@@ -144,8 +144,8 @@ def test_arrow_types_are_those_of_the_contracts_types(name: str) -> None:
     schema = arrow_schema(BY_NAME[name])
     expected = {c: ARROW[kind] for c, kind in columns(name).items()}
     assert {c: schema.field(c).type for c in expected} == expected
-    staged = staged_schemas()[name]
-    assert staged.names == [ORDER_ROW, *(c for c in schema.names if c not in LOAD | SEEN.keys())]
+    flat = flat_schemas()[name]
+    assert flat.names == [ORDER_ROW, *(c for c in schema.names if c not in LOAD | SEEN.keys())]
 
 
 def test_every_table_and_column_has_a_comment() -> None:

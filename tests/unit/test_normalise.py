@@ -20,11 +20,13 @@ from orders_dask.contract.arrow import (
     ORDER_ROW,
     POSITION,
     decoded_schema,
+    flat_schemas,
     key_schema,
     staged_schemas,
 )
 from orders_dask.contract.rules import Issue
-from orders_dask.contract.tables import FACTS, SAID, fact_order, fact_refund
+from orders_dask.contract.tables import FACTS, SAID, carrier, fact_order, fact_refund
+from orders_dask.transform.dimensions import rows_of
 from orders_dask.transform.normalise import Normalised, normalise
 
 Json = dict[str, Any]
@@ -215,8 +217,10 @@ def test_tables_are_those_of_a_model_that_takes_one_record_at_a_time(
     expected = model(records, file, first_row)
     unfit = fitted(expected)
     assert {name: t.schema for name, t in made.tables.items()} == staged_schemas()
+    found = flat(made)
+    assert {name: t.schema for name, t in found.items()} == flat_schemas()
     for name, want in expected.items():
-        assert made.tables[name].to_pylist() == want, name
+        assert found[name].to_pylist() == want, name
     assert {issue.field: issue.count for issue in made.issues} == unfit
 
 
@@ -234,6 +238,12 @@ def test_keys_are_a_row_an_order_with_its_version(records: list[Json]) -> None:
         }
         for record in records
     ]
+
+
+def flat(made: Normalised) -> dict[str, pa.Table]:
+    """The facts, and the rows of every dimension from what carries it."""
+    said = {table.name: rows_of(table, made.tables[carrier(table).table.name]) for table in SAID}
+    return {**made.tables, **said}
 
 
 def assert_same(made: Normalised, expected: dict[str, pa.Table]) -> None:
@@ -413,7 +423,7 @@ def test_greatest_sums_fit() -> None:
 def test_a_dimension_has_a_row_for_each_record_with_the_whole_key() -> None:
     line = {"id": 1, "product_id": 10, "variant_id": 20, "sku": "S"}
     record = {"user_id": 4, "email": "a@b", "line_items": [line, line | {"variant_id": None}]}
-    made = normalise(orders({}, record), 0, 100).tables
+    made = flat(normalise(orders({}, record), 0, 100))
     assert made["dim_user"].to_pylist() == [
         {
             ORDER_ROW: 101,

@@ -53,6 +53,26 @@ def test_a_small_block_size_makes_more_partitions_of_the_same_rows(dump: str) ->
         assert sorted(rows["line_id"]) == [1, 2, 11, 12, 21, 22]
 
 
+def test_a_dimension_has_a_row_for_each_record_that_carries_its_key(tmp_path: Path) -> None:
+    lines = [
+        {"id": 1, "product_id": 7, "variant_id": 8, "title": "Mug"},
+        {"id": 2, "product_id": 7, "title": "no variant"},
+    ]
+    orders = [
+        {"id": 1, "app_id": 5, "source_name": "web", "line_items": lines},
+        {"id": 2, "app_id": None, "source_name": "pos", "customer": {"id": 3, "email": "a@b"}},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"orders": orders}))
+
+    def rows(table: str, *columns: str) -> list[tuple[object, ...]]:
+        frame = read_orders(tmp_path.as_uri(), DAY, table, columns=columns)
+        return [*frame.compute(scheduler="sync").itertuples(index=False, name=None)]
+
+    assert rows("dim_app", "source_name", "app_id") == [("web", 5)]
+    assert rows("dim_product_variant", "variant_id", "title") == [(8, "Mug")]
+    assert rows("dim_customer", "customer_id", "email") == [(3, "a@b")]
+
+
 def test_what_is_not_there_is_one_sentence(dump: str) -> None:
     with pytest.raises(SettingsError, match="no table 'fact_orders'"):
         read_orders(dump, DAY, "fact_orders")

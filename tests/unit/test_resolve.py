@@ -10,17 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Table
 
 from orders_dask.contract.arrow import (
     FILE,
     INSTANT_TYPE,
     ORDER_ROW,
     POSITION,
+    flat_schemas,
     key_schema,
     staged_schemas,
 )
-from orders_dask.contract.tables import dim_device, dim_product_variant
-from orders_dask.transform.resolve import PART, keep, losers, ranked, said
+from orders_dask.contract.tables import SAID, dim_device, dim_product_variant
+from orders_dask.transform.dimensions import ranked, said
+from orders_dask.transform.resolve import PART, keep, losers
 
 Json = dict[str, Any]
 
@@ -130,6 +133,10 @@ def test_children_of_an_order_that_lost_go_with_it() -> None:
 ORDERS = pa.schema([KEYS.field(name) for name in (ORDER_ROW, "version", FILE, POSITION)])
 
 
+def said_of(dimension: Table) -> Table:
+    return next(table for table in SAID if table.name == dimension.name)
+
+
 @st.composite
 def sayings(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
     """Orders, and what their lines say of product variants: each line something else."""
@@ -161,9 +168,9 @@ def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
         expected[line["product_id"], line["variant_id"]] = whole
 
     random.shuffle(orders)
-    name = dim_product_variant.name
-    rows = pa.Table.from_pylist(lines, schema=staged_schemas()[name])
-    made = said(name, rows, ranked(pa.Table.from_pylist(orders, schema=ORDERS)))
+    dimension = said_of(dim_product_variant)
+    rows = pa.Table.from_pylist(lines, schema=flat_schemas()[dimension.name])
+    made = said(dimension, rows, ranked(pa.Table.from_pylist(orders, schema=ORDERS)))
     found = {(row["product_id"], row["variant_id"]): row for row in made.to_pylist()}
     assert len(found) == made.num_rows
     assert found == expected
@@ -172,9 +179,10 @@ def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
 def test_what_is_said_has_the_columns_of_its_storage_table() -> None:
     row = {ORDER_ROW: 0, "device_id": 7, "last_location_id": None}
     order = {ORDER_ROW: 0, "version": None, FILE: 3, POSITION: 1}
-    rows = pa.Table.from_pylist([row], schema=staged_schemas()[dim_device.name])
+    dimension = said_of(dim_device)
+    rows = pa.Table.from_pylist([row], schema=flat_schemas()[dimension.name])
     for taken in (rows, rows.slice(1)):
-        made = said(dim_device.name, taken, ranked(pa.Table.from_pylist([order], schema=ORDERS)))
+        made = said(dimension, taken, ranked(pa.Table.from_pylist([order], schema=ORDERS)))
         assert made.schema == pa.schema(
             [
                 pa.field("device_id", pa.int64(), nullable=False),
