@@ -7,7 +7,7 @@ environment (:func:`~orders_dask.cluster.worker_settings`), never with the task.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import tee
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from orders_dask.books import CURRENCY, Books, books, money_columns
 from orders_dask.cluster import worker_settings
-from orders_dask.contract.arrow import FILE, ORDER_ROW
+from orders_dask.contract.arrow import FILE, ORDER_ROW, staged_schemas
 from orders_dask.contract.findings import Rejected, merged
 from orders_dask.contract.tables import (
     FACTS,
@@ -45,7 +45,7 @@ from orders_dask.stage.layout import (
     REPLAYED_SCHEMA,
     replay_url,
 )
-from orders_dask.stage.parts import read_table, read_tables, row_groups, use_part, write_part
+from orders_dask.stage.parts import fetch, read_table, read_tables, row_groups, use_part, write_part
 from orders_dask.stage.record import Part, Placed, StagedFile
 from orders_dask.transform.dimensions import ranked, rows_of, said
 from orders_dask.transform.normalise import Normalised, normalise
@@ -243,26 +243,29 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
     """
     part, losers = placed.part, pa.array(lost, pa.int64())
     with meter.step("load"):
-        keys = _keys(placed, read_table(part, KEYS))
+        fetched = fetch(part, [KEYS, *staged_schemas()])
+        keys = _keys(placed, read_table(part, KEYS, fetched=fetched))
         orders = keep(keys, losers)
         sent = load_part(
             engine(worker_settings()),
             load_id,
             run_date,
             part.name,
-            _loaded(placed, orders, losers),
-            superseded=_superseded(placed, keys, losers),
+            _loaded(placed, orders, losers, fetched),
+            superseded=_superseded(placed, keys, losers, fetched),
         )
     meter.moved("load", sent)
     return int(orders.num_rows)
 
 
-def _loaded(placed: Placed, orders: pa.Table, losers: pa.Array) -> Iterator[tuple[str, pa.Table]]:
+def _loaded(
+    placed: Placed, orders: pa.Table, losers: pa.Array, fetched: Mapping[str, bytes]
+) -> Iterator[tuple[str, pa.Table]]:
     """Give what is loaded of a part, with the name of the table it goes to, a row group of the stage at a time."""
     yield order_version.name, orders
     by_version = ranked(orders)
     for table in STAGED:
-        for rows in row_groups(placed.part, table.name):
+        for rows in row_groups(placed.part, table.name, fetched=fetched):
             kept = keep(rows, losers)
             if table in FACTS:
                 yield table.name, placed.place(kept) if FILE in kept.column_names else kept
@@ -278,15 +281,20 @@ def _keys(placed: Placed, staged: pa.Table) -> pa.Table:
 
 
 def _superseded(
-    placed: Placed, keys: pa.Table, losers: pa.Array
+    placed: Placed, keys: pa.Table, losers: pa.Array, fetched: Mapping[str, bytes]
 ) -> dict[str, tuple[Books, dict[int, int]]]:
     """Count what the losers take with them: by fact its books, and its rows by the ledger's file."""
-    return {fact.name: _lost(placed.part, fact.name, keys, losers) for fact in FACTS if len(losers)}
+    if not len(losers):
+        return {}
+    return {fact.name: _lost(placed.part, fact.name, keys, losers, fetched) for fact in FACTS}
 
 
-def _lost(part: Part, fact: str, keys: pa.Table, losers: pa.Array) -> tuple[Books, dict[int, int]]:
+def _lost(
+    part: Part, fact: str, keys: pa.Table, losers: pa.Array, fetched: Mapping[str, bytes]
+) -> tuple[Books, dict[int, int]]:
     total, of_file = Books(), Counter[int]()
-    for rows in row_groups(part, fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
+    columns = [ORDER_ROW, CURRENCY, *money_columns(fact)]
+    for rows in row_groups(part, fact, columns, fetched):
         lost = rows.filter(pc.is_in(rows[ORDER_ROW], losers))
         total += books(fact, lost)
         for entry in pc.value_counts(pc.take(keys[FILE], lost[ORDER_ROW])).to_pylist():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import accumulate
 from operator import methodcaller
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import uuid4
 
@@ -213,7 +215,27 @@ def _row_groups(blocks: Iterable[dict[str, pa.Table]]) -> Iterator[dict[str, pa.
     yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
 
 
-def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def fetch(part: Part, tables: Iterable[str]) -> dict[str, bytes]:
+    """Fetch small tables of a part side by side: one after another, each takes the latency of a request.
+
+    Returns
+    -------
+    dict
+        The Parquet files by table, for :func:`row_groups`: the smallest, as many as have :data:`PIECE` together.
+    """
+    sized = sorted((part.bytes[name], name) for name in tables if part.rows.get(name))
+    totals = accumulate(size for size, _ in sized)
+    names = [name for (_, name), total in zip(sized, totals, strict=True) if total <= PIECE]
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip(names, pool.map(partial(_content, part), names), strict=True))
+
+
+def row_groups(
+    part: Part,
+    table: str,
+    columns: list[str] | None = None,
+    fetched: Mapping[str, bytes] = MappingProxyType({}),
+) -> Iterator[pa.Table]:
     """Read a staged table of a part, a row group at a time; nothing where it has no rows.
 
     Parameters
@@ -223,12 +245,15 @@ def row_groups(part: Part, table: str, columns: list[str] | None = None) -> Iter
         :data:`REPLAYED`.
     columns
         Those wanted; all by default.
+    fetched
+        Files of the part that are here (:func:`fetch`).
     """
     if not part.rows.get(table):
         return
+    url = _table_url(part, table)
     with (
-        _reading(url := _table_url(part, table)),
-        _opened(url, part.bytes[table]) as file,
+        _reading(url),
+        _opened(url, part.bytes[table], fetched.get(table)) as file,
         pq.ParquetFile(file) as parquet,
     ):
         for number in range(parquet.num_row_groups):
@@ -254,8 +279,10 @@ def _content(part: Part, table: str) -> bytes:
     return content
 
 
-def _opened(url: str, size: int) -> Any:
-    """Open a file of so many bytes; one that is small is fetched with a single request."""
+def _opened(url: str, size: int, content: bytes | None) -> Any:
+    """Open a file of so many bytes, if it is not here; one that is small is fetched with a single request."""
+    if content is not None:
+        return pa.BufferReader(content)
     fs, path = filesystem(url)
     if size <= PIECE:
         return pa.BufferReader(fs.cat_file(path))
@@ -277,9 +304,14 @@ def _reading(url: str) -> Iterator[None]:
         ) from error
 
 
-def read_table(part: Part, table: str, columns: list[str] | None = None) -> pa.Table:
-    """Read the whole of a staged table of a part."""
+def read_table(
+    part: Part,
+    table: str,
+    columns: list[str] | None = None,
+    fetched: Mapping[str, bytes] = MappingProxyType({}),
+) -> pa.Table:
+    """Read the whole of a staged table of a part; for the rest as :func:`row_groups`."""
     empty = empty_table(table)
     if columns is not None:
         empty = empty.select(columns)
-    return pa.concat_tables([empty, *row_groups(part, table, columns)])
+    return pa.concat_tables([empty, *row_groups(part, table, columns, fetched)])

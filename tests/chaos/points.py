@@ -158,7 +158,7 @@ def _before_object(ends: str, act: Callable[[], None]) -> None:
     s3fs.S3FileSystem._pipe_file = wrapper
 
 
-def _of_facts(_part: object, table: str, columns: object = None) -> bool:
+def _of_facts(_part: object, table: str, columns: object = None, **_: object) -> bool:
     """Whether a read of a staged table is one whose rows are copied."""
     return table == FACTS[0].name and columns is None
 

@@ -14,27 +14,30 @@ from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
 from orders_dask.stage import parts
-from orders_dask.stage.parts import find_part, read_table, write_part
+from orders_dask.stage.layout import KEYS
+from orders_dask.stage.parts import fetch, find_part, read_table, write_part
+from orders_dask.stage.record import Part
 from orders_dask.synthetic import generate
 from orders_dask.tasks import normalised
 
 DAY = date(2024, 2, 3)
 
 
-def test_what_is_small_of_a_large_part_takes_one_request(
-    environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def part(environment: dict[str, str], source: str) -> Part:
+    """A part of 300 orders."""
     generate(source, start=DAY, days=1, orders=300)
     [split] = discover(f"{source}run_date={{run_date}}/", DAY, 64 * MIB)
     url = f"{source}part"
     written = write_part(url, normalised(decode(split, ZoneInfo("UTC"))))
-    part = find_part(url)
-    assert part == written, "the record tells the size of each table"
+    found = find_part(url)
+    assert found == written, "the record tells the size of each table"
+    return written
 
-    # As if the part were of many orders: some of its tables are larger than what is fetched at once.
-    middle = sorted(part.bytes.values())[len(part.bytes) // 2]
-    monkeypatch.setattr(parts, "PIECE", middle)
-    assert sum(part.bytes.values()) > middle
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests to S3, by their method."""
     asked: list[str] = []
     call = s3fs.S3FileSystem._call_s3
 
@@ -43,6 +46,16 @@ def test_what_is_small_of_a_large_part_takes_one_request(
         return await call(self, method, *args, **kwargs)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    return asked
+
+
+def test_what_is_small_of_a_large_part_takes_one_request(
+    part: Part, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the part were of many orders: some of its tables are larger than what is fetched at once.
+    middle = sorted(part.bytes.values())[len(part.bytes) // 2]
+    monkeypatch.setattr(parts, "PIECE", middle)
+    assert sum(part.bytes.values()) > middle
     for name in staged_schemas():
         asked.clear()
         assert read_table(part, name).num_rows == part.rows.get(name, 0), name
@@ -51,3 +64,23 @@ def test_what_is_small_of_a_large_part_takes_one_request(
             assert asked == one, f"{name}, of {part.bytes.get(name)} bytes"
         else:
             assert "get_object" in asked, f"{name} is larger, and read in pieces"
+
+
+def test_the_smallest_tables_are_fetched_beforehand_and_not_asked_for_again(
+    part: Part, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [KEYS, *staged_schemas()]
+    alone = {name: read_table(part, name) for name in names}
+    asked.clear()
+    fetched = fetch(part, names)
+    assert fetched.keys() == part.bytes.keys() & {*names}, "all of this part is small"
+    assert asked == ["get_object"] * len(fetched)
+    asked.clear()
+    for name in names:
+        assert read_table(part, name, fetched=fetched).equals(alone[name]), name
+    assert not asked
+
+    monkeypatch.setattr(parts, "PIECE", sum(part.bytes.values()) // 2)
+    some = fetch(part, names)
+    assert 0 < sum(map(len, some.values())) <= parts.PIECE, "bounded, whatever the part"
+    assert "fact_order" not in some, "the largest comes as it is read"
