@@ -294,7 +294,7 @@ def _lost(
 ) -> tuple[Books, dict[int, int]]:
     total, of_file = Books(), Counter[int]()
     columns = [ORDER_ROW, CURRENCY, *money_columns(fact)]
-    for rows in row_groups(part, fact, columns, fetched):
+    for rows in row_groups(part, fact, columns, fetched=fetched):
         lost = rows.filter(pc.is_in(rows[ORDER_ROW], losers))
         total += books(fact, lost)
         for entry in pc.value_counts(pc.take(keys[FILE], lost[ORDER_ROW])).to_pylist():

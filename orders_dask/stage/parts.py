@@ -234,6 +234,7 @@ def row_groups(
     part: Part,
     table: str,
     columns: list[str] | None = None,
+    *,
     fetched: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[pa.Table]:
     """Read a staged table of a part, a row group at a time; nothing where it has no rows.
@@ -308,10 +309,11 @@ def read_table(
     part: Part,
     table: str,
     columns: list[str] | None = None,
+    *,
     fetched: Mapping[str, bytes] = MappingProxyType({}),
 ) -> pa.Table:
     """Read the whole of a staged table of a part; for the rest as :func:`row_groups`."""
     empty = empty_table(table)
     if columns is not None:
         empty = empty.select(columns)
-    return pa.concat_tables([empty, *row_groups(part, table, columns, fetched)])
+    return pa.concat_tables([empty, *row_groups(part, table, columns, fetched=fetched)])
