@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
-from orders_dask.contract.tables import SAID, carrier, fact_order
+from orders_dask.contract.tables import CARRIERS, SAID, fact_order
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
@@ -160,9 +160,10 @@ def _pandas(table: pa.Table) -> pd.DataFrame:
 
 def _frame_of_split(split: Split, table: str, columns: list[str], timezone: str) -> pd.DataFrame:
     tables = [flat_schemas()[table].empty_table().select(columns)]
+    staged, _ = _held(table, columns)
     for block in decode(split, ZoneInfo(timezone)):
-        staged = normalise(block.orders, 0, 0).tables
-        tables.append(_flat(table, staged[_staged(table)]).select(columns))
+        made = normalise(block.orders, 0, 0).tables[staged]
+        tables.append(_flat(made, table, columns))
     return _pandas(pa.concat_tables(tables))
 
 
@@ -170,18 +171,21 @@ def _frame_of_part(url: str, lost: list[int], table: str, columns: list[str]) ->
     part = find_part(url)
     if part is None:
         raise SourceMissing(f"The stage part {url} is gone: run its run date again.")
-    dimension = _DIMENSIONS.get(table)
-    held = carrier(dimension).columns.values() if dimension is not None else columns
-    staged = read_table(part, _staged(table), [ORDER_ROW, *held])
-    kept = keep(staged, pa.array(lost, pa.int64()))
-    return _pandas(_flat(table, kept).select(columns))
+    staged, held = _held(table, columns)
+    kept = keep(read_table(part, staged, held), pa.array(lost, pa.int64()))
+    return _pandas(_flat(kept, table, columns))
 
 
-def _staged(table: str) -> str:
-    """Give the name of the staged table that holds a table's rows."""
-    return carrier(_DIMENSIONS[table]).table.name if table in _DIMENSIONS else table
+def _held(table: str, columns: list[str]) -> tuple[str, list[str]]:
+    """Give the staged table that holds a table's rows, and which of its columns are needed."""
+    if table not in _DIMENSIONS:
+        return table, [ORDER_ROW, *columns]
+    staged, held = CARRIERS[table]
+    needed = (held[name] for name in (*_DIMENSIONS[table].info["key"], *columns))
+    return staged.name, [ORDER_ROW, *dict.fromkeys(needed)]
 
 
-def _flat(table: str, staged: pa.Table) -> pa.Table:
+def _flat(staged: pa.Table, table: str, columns: list[str]) -> pa.Table:
     """Give the rows of a table from those of the staged one that holds them."""
-    return rows_of(_DIMENSIONS[table], staged) if table in _DIMENSIONS else staged
+    rows = rows_of(_DIMENSIONS[table], staged, columns) if table in _DIMENSIONS else staged
+    return rows.select(columns)

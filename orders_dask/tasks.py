@@ -7,9 +7,10 @@ environment (:func:`~orders_dask.cluster.worker_settings`), never with the task.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from itertools import tee
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -23,10 +24,10 @@ from orders_dask.cluster import worker_settings
 from orders_dask.contract.arrow import FILE, ORDER_ROW, staged_schemas
 from orders_dask.contract.findings import Rejected, merged
 from orders_dask.contract.tables import (
+    CARRIERS,
     FACTS,
     SAID,
     STAGED,
-    carrier,
     fact_order,
     fact_order_line,
     order_version,
@@ -55,6 +56,10 @@ from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers
 if TYPE_CHECKING:
     from orders_dask.extract.again import ReadAgain, Verdict
     from orders_dask.extract.decode import Decoded
+
+
+Read = Callable[..., Iterator[pa.Table]]
+"""Reads a staged table of a part by its name, and of its columns those named, a row group at a time."""
 
 
 @metered
@@ -244,6 +249,7 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
     part, losers = placed.part, pa.array(lost, pa.int64())
     with meter.step("load"):
         fetched = fetch(part, [KEYS, *staged_schemas()])
+        read = partial(row_groups, part, fetched=fetched)
         keys = _keys(placed, read_table(part, KEYS, fetched=fetched))
         orders = keep(keys, losers)
         sent = load_part(
@@ -251,27 +257,29 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
             load_id,
             run_date,
             part.name,
-            _loaded(placed, orders, losers, fetched),
-            superseded=_superseded(placed, keys, losers, fetched),
+            _loaded(placed, read, orders, losers),
+            superseded=_superseded(read, keys, losers),
         )
     meter.moved("load", sent)
     return int(orders.num_rows)
 
 
 def _loaded(
-    placed: Placed, orders: pa.Table, losers: pa.Array, fetched: Mapping[str, bytes]
+    placed: Placed, read: Read, orders: pa.Table, losers: pa.Array
 ) -> Iterator[tuple[str, pa.Table]]:
     """Give what is loaded of a part, with the name of the table it goes to, a row group of the stage at a time."""
     yield order_version.name, orders
     by_version = ranked(orders)
     for table in STAGED:
-        for rows in row_groups(placed.part, table.name, fetched=fetched):
+        carried = [dimension for dimension in SAID if CARRIERS[dimension.name].table is table]
+        for rows in read(table.name):
             kept = keep(rows, losers)
             if table in FACTS:
                 yield table.name, placed.place(kept) if FILE in kept.column_names else kept
-            for dimension in SAID:
-                if carrier(dimension).table is table:
-                    yield dimension.name, said(dimension, rows_of(dimension, kept), by_version)
+            for dimension in carried:
+                of_dimension = said(dimension, rows_of(dimension, kept), by_version)
+                if of_dimension.num_rows:  # else it would be a COPY of nothing
+                    yield dimension.name, of_dimension
 
 
 def _keys(placed: Placed, staged: pa.Table) -> pa.Table:
@@ -281,20 +289,17 @@ def _keys(placed: Placed, staged: pa.Table) -> pa.Table:
 
 
 def _superseded(
-    placed: Placed, keys: pa.Table, losers: pa.Array, fetched: Mapping[str, bytes]
+    read: Read, keys: pa.Table, losers: pa.Array
 ) -> dict[str, tuple[Books, dict[int, int]]]:
     """Count what the losers take with them: by fact its books, and its rows by the ledger's file."""
     if not len(losers):
         return {}
-    return {fact.name: _lost(placed.part, fact.name, keys, losers, fetched) for fact in FACTS}
+    return {fact.name: _lost(read, fact.name, keys, losers) for fact in FACTS}
 
 
-def _lost(
-    part: Part, fact: str, keys: pa.Table, losers: pa.Array, fetched: Mapping[str, bytes]
-) -> tuple[Books, dict[int, int]]:
+def _lost(read: Read, fact: str, keys: pa.Table, losers: pa.Array) -> tuple[Books, dict[int, int]]:
     total, of_file = Books(), Counter[int]()
-    columns = [ORDER_ROW, CURRENCY, *money_columns(fact)]
-    for rows in row_groups(part, fact, columns, fetched=fetched):
+    for rows in read(fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
         lost = rows.filter(pc.is_in(rows[ORDER_ROW], losers))
         total += books(fact, lost)
         for entry in pc.value_counts(pc.take(keys[FILE], lost[ORDER_ROW])).to_pylist():

@@ -19,7 +19,6 @@ https://shopify.dev/docs/api/admin-rest/latest/resources/order
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -499,9 +498,8 @@ class Carrier(NamedTuple):
     columns: Mapping[str, str]
 
 
-@cache
-def carrier(said: Table) -> Carrier:
-    """Find what is staged for one of :data:`SAID`: a fact of the same records that has all its values anyway."""
+def _carrier(said: Table) -> Carrier:
+    """Find a fact of the same records that has all values of a dimension; without one, it is staged itself."""
     sources = {c.name: c.info["source"] for c in said.c if c.info["source"]}
     for fact in FACTS:
         held = {c.info["source"]: c.name for c in fact.c if c.info["source"]}
@@ -510,9 +508,12 @@ def carrier(said: Table) -> Carrier:
     return Carrier(said, {name: name for name in sources})
 
 
+CARRIERS: Final[Mapping[str, Carrier]] = {said.name: _carrier(said) for said in SAID}
+"""What is staged and says a dimension, by the dimension's name."""
+
 STAGED: Final[tuple[Table, ...]] = (
     *FACTS,
-    *(said for said in SAID if carrier(said).table is said),
+    *(said for said in SAID if CARRIERS[said.name].table is said),
 )
 """The tables that are staged: facts, and what is said of dimensions where no fact carries it."""
 

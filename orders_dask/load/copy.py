@@ -90,9 +90,9 @@ def load_part(
         with explaining():
             for name, following in groupby(tables, itemgetter(0)):
                 of_table = (table for _, table in following)
-                copied, bytes_ = copy_into(cursor, _LOADED[name], of_table, given)
+                copied, size = copy_into(cursor, _LOADED[name], of_table, given)
                 rows[name] += copied
-                sent += bytes_
+                sent += size
         seconds = time.monotonic() - began
         connection.execute(update(parts).where(*this).values(rows=rows, seconds=seconds))
     return sent

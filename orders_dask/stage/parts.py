@@ -44,7 +44,7 @@ ENCODING: Final[dict[str, Any]] = {
 order, and 20 with zstd and dictionaries, which made 0.53 of the size; statistics, which nobody asks for, 6 us more."""
 
 PIECE: Final = 8 << 20
-"""Bytes of a file of a part that are sent or fetched at once. s3fs's own 50 MiB would hold whole files in memory."""
+"""Bytes of a part's files that are sent or fetched at once. s3fs's own 50 MiB would hold whole files in memory."""
 
 FRESH: Final = timedelta(hours=1)
 """Age up to which the record of a part that is used again needs no writing: far below the least age of prune, a day."""
@@ -67,6 +67,10 @@ def find_part(url: str) -> Part | None:
     if record is None:
         return None
     files = [_staged_file(file) for file in record.pop("files")]
+    if isinstance(
+        record["bytes"], int
+    ):  # before format 5: of all tables together, so none is larger
+        record["bytes"] = dict.fromkeys(record["rows"], record["bytes"])
     return Part(url, files=files, **record)
 
 
@@ -251,10 +255,9 @@ def row_groups(
     """
     if not part.rows.get(table):
         return
-    url = _table_url(part, table)
     with (
-        _reading(url),
-        _opened(url, part.bytes[table], fetched.get(table)) as file,
+        _reading(_table_url(part, table)),
+        _opened(part, table, fetched) as file,
         pq.ParquetFile(file) as parquet,
     ):
         for number in range(parquet.num_row_groups):
@@ -280,13 +283,13 @@ def _content(part: Part, table: str) -> bytes:
     return content
 
 
-def _opened(url: str, size: int, content: bytes | None) -> Any:
-    """Open a file of so many bytes, if it is not here; one that is small is fetched with a single request."""
-    if content is not None:
-        return pa.BufferReader(content)
-    fs, path = filesystem(url)
-    if size <= PIECE:
-        return pa.BufferReader(fs.cat_file(path))
+def _opened(part: Part, table: str, fetched: Mapping[str, bytes]) -> Any:
+    """Open the file of a table that has rows; one that is small is fetched with a single request."""
+    if table in fetched:
+        return pa.BufferReader(fetched[table])
+    if part.bytes[table] <= PIECE:
+        return pa.BufferReader(_content(part, table))
+    fs, path = filesystem(_table_url(part, table))
     return fs.open(path, "rb", block_size=PIECE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
@@ -10,11 +11,11 @@ import pyarrow.compute as pc
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema, flat_schemas
-from orders_dask.contract.tables import carrier
+from orders_dask.contract.tables import CARRIERS
 from orders_dask.transform.resolve import VERSION, ascending
 
 
-def rows_of(dimension: Table, staged: pa.Table) -> pa.Table:
+def rows_of(dimension: Table, staged: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
     """Give what rows of a staged table say of a dimension: one for each of them that carries the whole key.
 
     Parameters
@@ -22,19 +23,17 @@ def rows_of(dimension: Table, staged: pa.Table) -> pa.Table:
     dimension
         One of :data:`~orders_dask.contract.tables.SAID`.
     staged
-        Rows of the table that carries it (:func:`~orders_dask.contract.tables.carrier`), with
-        :data:`~orders_dask.contract.arrow.ORDER_ROW`.
-
-    Returns
-    -------
-    pa.Table
-        With the dimension's schema of :func:`~orders_dask.contract.arrow.flat_schemas`.
+        Rows of the table that carries it (:data:`~orders_dask.contract.tables.CARRIERS`).
+    columns
+        Those of the dimension's schema (:func:`~orders_dask.contract.arrow.flat_schemas`) that are wanted beside its
+        key and :data:`~orders_dask.contract.arrow.ORDER_ROW`; all by default.
     """
-    schema = flat_schemas()[dimension.name]
-    held = {ORDER_ROW: ORDER_ROW, **carrier(dimension).columns}
-    rows = staged.select([held[name] for name in schema.names])
-    whole = reduce(pc.and_, (rows[held[name]].is_valid() for name in dimension.info["key"]))
-    return pa.table(rows.filter(whole).columns, schema=schema)
+    flat, key = flat_schemas()[dimension.name], dimension.info["key"]
+    names = dict.fromkeys((ORDER_ROW, *key, *(columns or flat.names)))
+    schema = pa.schema([flat.field(name) for name in names])
+    held = {ORDER_ROW: ORDER_ROW, **CARRIERS[dimension.name].columns}
+    rows = pa.table([staged[held[name]] for name in schema.names], schema=schema)
+    return rows.filter(reduce(pc.and_, (rows[name].is_valid() for name in key)))
 
 
 def ranked(orders: pa.Table) -> pa.Table:
@@ -53,10 +52,9 @@ def said(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
     dimension
         One of :data:`~orders_dask.contract.tables.SAID`.
     rows
-        What rows of orders say of it (:func:`rows_of`).
+        What rows of orders that stand say of it (:func:`rows_of`).
     orders
-        ``ORDER_ROW``, version, file and position of the orders that stand, :func:`ranked`. Rows of other orders count
-        for nothing.
+        ``ORDER_ROW``, version, file and position of these orders at least, :func:`ranked`.
 
     Returns
     -------
@@ -64,19 +62,15 @@ def said(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
         The columns of the dimension's storage table but for ``load_id``, a row a key.
     """
     schema = pa.schema([field for field in arrow_schema(dimension) if field.name != "load_id"])
-    standing, of_row = orders[ORDER_ROW].to_numpy(), rows[ORDER_ROW].to_numpy()
-    ranks = np.full(max(standing.max(initial=-1), of_row.max(initial=-1)) + 1, -1)
+    standing = orders[ORDER_ROW].to_numpy()
+    ranks = np.empty(standing.max(initial=-1) + 1, np.int64)
     ranks[standing] = np.arange(len(standing))
-    rank = ranks[of_row]
+    rank = ranks[rows[ORDER_ROW].to_numpy()]
     # The greatest rank of a key, then the last row: both in one number, for one pass over the keys alone.
     place = rank * rows.num_rows + np.arange(rows.num_rows)
     keys = rows.select(dimension.info["key"]).append_column("place", pa.array(place))
-    greatest = (
-        keys.filter(pa.array(rank >= 0))
-        .group_by(dimension.info["key"], use_threads=False)
-        .aggregate([("place", "max")])["place_max"]
-        .to_numpy()
-    )
+    of_key = keys.group_by(dimension.info["key"], use_threads=False)
+    greatest = of_key.aggregate([("place", "max")])["place_max"].to_numpy()
     if not len(greatest):
         return schema.empty_table()
     row = np.sort(greatest % rows.num_rows)

@@ -31,6 +31,7 @@ from orders_dask.contract.arrow import (
 from orders_dask.contract.rules import SAMPLES, Issue
 from orders_dask.contract.tables import (
     FACTS,
+    SAID,
     STAGED,
     fact_order,
     fact_order_line,
@@ -60,14 +61,13 @@ _LIMITS: Final = {
 
 @dataclass(frozen=True)
 class Normalised:
-    """The flat tables of some orders.
+    """The staged tables of some orders.
 
     Attributes
     ----------
     tables
-        Every staged table by its name, with the schemas of :func:`~orders_dask.contract.arrow.staged_schemas`. Facts
-        stand in the order of the source. Of dimensions that no fact carries there is a row for each record that
-        carries the whole key (:func:`~orders_dask.transform.dimensions.rows_of`).
+        Every staged table by its name, with the schemas of :func:`~orders_dask.contract.arrow.staged_schemas`: a row a
+        record, of a dimension a row a record that carries the whole key, in the order of the source.
     keys
         A row an order, in the same order, with :func:`~orders_dask.contract.arrow.key_schema`.
     issues
@@ -101,7 +101,7 @@ class _Level(NamedTuple):
 
 
 def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
-    """Flatten decoded orders into facts, dimension rows and keys.
+    """Flatten decoded orders into the staged tables and their keys.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
         name: pa.table([columns[name][field.name] for field in schema], schema=schema)
         for name, schema in staged_schemas().items()
     }
-    for dimension in STAGED[len(FACTS) :]:
+    for dimension in (table for table in SAID if table.name in tables):
         tables[dimension.name] = rows_of(dimension, tables[dimension.name])
     return Normalised(tables, _keys(columns[fact_order.name]), tuple(issues))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -188,3 +189,15 @@ def test_texts_go_from_parts_that_stay(url: str, folder: Path, text: str) -> Non
     assert (rejected[text], rejected["message"]) == (None, "invalid_json"), "messages quote texts"
     age(folder, 100)
     assert not look(url)
+
+
+def test_a_part_of_an_earlier_format_can_be_read(url: str, folder: Path) -> None:
+    part = write(url, "before")
+    path = folder / "part=before" / RECORD
+    record = json.loads(path.read_text())
+    assert set(record["bytes"]) == {REJECTED}
+    record["bytes"] = record["bytes"][REJECTED] + 1  # of all tables together
+    path.write_text(json.dumps(record))
+    found = find_part(part.url)
+    assert found
+    assert read_table(found, REJECTED).equals(read_table(part, REJECTED))

@@ -25,7 +25,7 @@ from orders_dask.contract.arrow import (
     staged_schemas,
 )
 from orders_dask.contract.rules import Issue
-from orders_dask.contract.tables import FACTS, SAID, carrier, fact_order, fact_refund
+from orders_dask.contract.tables import CARRIERS, FACTS, SAID, fact_order, fact_refund
 from orders_dask.transform.dimensions import rows_of
 from orders_dask.transform.normalise import Normalised, normalise
 
@@ -242,7 +242,9 @@ def test_keys_are_a_row_an_order_with_its_version(records: list[Json]) -> None:
 
 def flat(made: Normalised) -> dict[str, pa.Table]:
     """The facts, and the rows of every dimension from what carries it."""
-    said = {table.name: rows_of(table, made.tables[carrier(table).table.name]) for table in SAID}
+    said = {
+        table.name: rows_of(table, made.tables[CARRIERS[table.name].table.name]) for table in SAID
+    }
     return {**made.tables, **said}
 
 

@@ -10,19 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Table
 
 from orders_dask.contract.arrow import (
     FILE,
-    INSTANT_TYPE,
     ORDER_ROW,
     POSITION,
-    flat_schemas,
     key_schema,
     staged_schemas,
 )
-from orders_dask.contract.tables import SAID, dim_device, dim_product_variant
-from orders_dask.transform.dimensions import ranked, said
 from orders_dask.transform.resolve import PART, keep, losers
 
 Json = dict[str, Any]
@@ -128,68 +123,3 @@ def test_children_of_an_order_that_lost_go_with_it() -> None:
     table = pa.Table.from_pylist(lines, schema=schema)
     assert keep(table, pa.array([0, 2]))["line_id"].to_pylist() == [2]
     assert keep(table, pa.array([], pa.int64())).equals(table)
-
-
-ORDERS = pa.schema([KEYS.field(name) for name in (ORDER_ROW, "version", FILE, POSITION)])
-
-
-def said_of(dimension: Table) -> Table:
-    return next(table for table in SAID if table.name == dimension.name)
-
-
-@st.composite
-def sayings(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
-    """Orders, and what their lines say of product variants: each line something else."""
-    orders = [{k: r[k] for k in ORDERS.names} | {ORDER_ROW: n} for n, r in enumerate(draw(keys()))]
-    lines: list[Json] = []
-    for order in orders:
-        for _ in range(draw(st.integers(0, 3))):
-            product_id, variant_id = draw(st.tuples(IDS, IDS))
-            sku = draw(st.sampled_from([None, f"sku {len(lines)}"]))
-            line = {"product_id": product_id, "variant_id": variant_id, "sku": sku}
-            lines.append({ORDER_ROW: order[ORDER_ROW], "title": f"line {len(lines)}", **line})
-    return orders, lines
-
-
-@settings(deadline=None)
-@given(sayings(), st.randoms(), st.sets(st.integers(0, 11)))
-def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
-    saying: tuple[list[Json], list[Json]], random: Random, lost: set[int]
-) -> None:
-    orders, lines = saying
-    orders = [order for order in orders if order[ORDER_ROW] not in lost]
-    by_row = {order[ORDER_ROW]: order for order in orders}
-    expected: dict[tuple[int, int], Json] = {}
-    heard = [line for line in lines if line[ORDER_ROW] in by_row]
-    for line in sorted(heard, key=lambda line: standing(by_row[line[ORDER_ROW]])):
-        order = by_row[line[ORDER_ROW]]
-        whole = {"variant_title": None, "vendor": None, **line, **order}
-        del whole[ORDER_ROW]
-        expected[line["product_id"], line["variant_id"]] = whole
-
-    random.shuffle(orders)
-    dimension = said_of(dim_product_variant)
-    rows = pa.Table.from_pylist(lines, schema=flat_schemas()[dimension.name])
-    made = said(dimension, rows, ranked(pa.Table.from_pylist(orders, schema=ORDERS)))
-    found = {(row["product_id"], row["variant_id"]): row for row in made.to_pylist()}
-    assert len(found) == made.num_rows
-    assert found == expected
-
-
-def test_what_is_said_has_the_columns_of_its_storage_table() -> None:
-    row = {ORDER_ROW: 0, "device_id": 7, "last_location_id": None}
-    order = {ORDER_ROW: 0, "version": None, FILE: 3, POSITION: 1}
-    dimension = said_of(dim_device)
-    rows = pa.Table.from_pylist([row], schema=flat_schemas()[dimension.name])
-    for taken in (rows, rows.slice(1)):
-        made = said(dimension, taken, ranked(pa.Table.from_pylist([order], schema=ORDERS)))
-        assert made.schema == pa.schema(
-            [
-                pa.field("device_id", pa.int64(), nullable=False),
-                pa.field("last_location_id", pa.int64()),
-                pa.field("version", INSTANT_TYPE),
-                pa.field(FILE, pa.int64(), nullable=False),
-                pa.field(POSITION, pa.int64(), nullable=False),
-            ]
-        )
-        assert made.num_rows == taken.num_rows
