@@ -26,9 +26,9 @@ from s3fs.utils import FileExpired
 from orders_dask.books import Books, books
 from orders_dask.contract.findings import Issue
 from orders_dask.contract.tables import FACTS
-from orders_dask.errors import SourceChanged
+from orders_dask.errors import OrdersDaskError, SettingsError, SourceChanged
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import RECORD, empty_table, recorded
+from orders_dask.stage.layout import FORMAT, RECORD, empty_table, recorded
 from orders_dask.stage.record import Part, StagedFile
 
 FLUSH: Final = 16 << 20
@@ -57,7 +57,15 @@ LOOKS: Final = 16
 
 
 def find_part(url: str) -> Part | None:
-    """Read the record of the part at `url`, or give None where there is no whole one."""
+    """Read the record of the part at `url`, or give None where there is no whole one.
+
+    Raises
+    ------
+    SettingsError
+        A later version wrote it: what it says, or leaves out, is not known here.
+    ServiceUnavailable
+        The stage can't be reached.
+    """
     try:
         with reaching(url):
             fs, path = filesystem(f"{url}/{RECORD}")
@@ -66,6 +74,10 @@ def find_part(url: str) -> Part | None:
         return None
     if record is None:
         return None
+    if record.setdefault("format", 5) > FORMAT:  # which was not written down before 6
+        raise SettingsError(
+            f"{url} was staged by a later version of orders_dask: use that one, or another ORDERS_DASK_STAGE_URL."
+        )
     files = [_staged_file(file) for file in record.pop("files")]
     if isinstance(
         record["bytes"], int
@@ -256,7 +268,7 @@ def row_groups(
     if not part.rows.get(table):
         return
     with (
-        _reading(_table_url(part, table)),
+        _reading(part, table),
         _opened(part, table, fetched) as file,
         pq.ParquetFile(file) as parquet,
     ):
@@ -270,15 +282,16 @@ def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(parts), READERS):
             some = parts[start : start + READERS]
-            for content in pool.map(partial(_content, table=table), some):
-                yield pq.read_table(pa.BufferReader(content)) if content else empty_table(table)
+            contents = pool.map(partial(_content, table=table), some)
+            for part, content in zip(some, contents, strict=True):
+                yield read_table(part, table, fetched={table: content})
 
 
 def _content(part: Part, table: str) -> bytes:
     if not part.rows.get(table):
         return b""
-    with _reading(url := _table_url(part, table)):
-        fs, path = filesystem(url)
+    with _reading(part, table):
+        fs, path = filesystem(_table_url(part, table))
         content: bytes = fs.cat_file(path)
     return content
 
@@ -298,14 +311,28 @@ def _table_url(part: Part, table: str) -> str:
 
 
 @contextmanager
-def _reading(url: str) -> Iterator[None]:
+def _reading(part: Part, table: str) -> Iterator[None]:
+    """Tell of a file that is gone or damaged, and see to it that its part is made anew."""
+    url = _table_url(part, table)
     try:
         with reaching(url):
             yield
-    except (FileNotFoundError, FileExpired) as error:
+    except (FileNotFoundError, FileExpired, pa.ArrowInvalid) as error:
+        with suppress(OrdersDaskError):  # who may only read leaves that to the next run
+            _forget(part)
         raise SourceChanged(
-            f"{url} of the stage was removed or written anew while it was read: try again."
+            f"{url} of the stage was removed, written anew or damaged: try again, and it is made anew."
         ) from error
+
+
+def _forget(part: Part) -> None:
+    """Take away the record of a part whose files are not whole; one that was made anew meanwhile stays."""
+    url = f"{part.url}/{RECORD}"
+    with suppress(FileNotFoundError), reaching(url):
+        found = find_part(part.url)
+        if found and found.attempt == part.attempt:
+            fs, path = filesystem(url)
+            fs.rm_file(path)
 
 
 def read_table(

@@ -15,6 +15,7 @@ from orders_dask.books import Books
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.findings import Issue, merged
 from orders_dask.contract.tables import FACTS, fact_order
+from orders_dask.stage.layout import FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class Part:
         Rows and sums of money by fact table, as decoded.
     bytes
         Size of the Parquet file of each staged table that has rows.
+    format
+        Version of what wrote it (:data:`~orders_dask.stage.layout.FORMAT`).
     """
 
     url: str
@@ -100,6 +103,7 @@ class Part:
     rows: dict[str, int]
     books: dict[str, Any]
     bytes: dict[str, int]
+    format: int = FORMAT
 
     def __str__(self) -> str:
         """Say what it was made from, for people."""

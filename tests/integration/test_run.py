@@ -13,6 +13,7 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.errors import DatabaseNotReady, DataRefused, SettingsError, SourceMissing
+from orders_dask.filesystem import filesystem
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.look import date_range, settled
 from orders_dask.jobs.run import run
@@ -105,6 +106,21 @@ def test_too_many_lines_rejected_by_themselves_refuse_the_run(
     put("dump/a.ndjson", lines(*bad))
     with pytest.raises(DataRefused, match=r"12 of 24 lines were rejected"):
         run(DAY, settings=settings, client=client)
+
+
+def test_a_run_makes_a_part_anew_whose_files_are_gone_or_damaged(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1), order(2, "5")))
+    run(DAY, settings=settings, client=client)
+    fs, path = filesystem(settings.stage_url)
+    [keys] = fs.glob(f"{path}/**/keys.parquet")
+    fs.pipe_file(keys, fs.cat_file(keys)[:-1])
+    assert run(DAY, settings=settings, client=client, force=True).orders == 2
+    [fact] = [file for file in fs.glob(f"{path}/**/fact_order.parquet") if keys[:-20] not in file]
+    fs.rm_file(fact)
+    assert run(DAY, settings=settings, client=client, force=True).orders == 2
+    assert query("select count(*), sum(total_price) from orders.fact_order") == [(2, 15)]
 
 
 def test_tables_are_the_same_from_a_part_that_was_staged_before(

@@ -13,8 +13,15 @@ import pytest
 
 from orders_dask.contract.arrow import key_schema, staged_schemas
 from orders_dask.contract.tables import FACTS
-from orders_dask.errors import SourceChanged, SourceMissing
-from orders_dask.stage.layout import KEYS, RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
+from orders_dask.errors import SettingsError, SourceChanged, SourceMissing
+from orders_dask.stage.layout import (
+    FORMAT,
+    KEYS,
+    RECORD,
+    REJECTED,
+    REJECTED_SCHEMA,
+    run_date_folder,
+)
 from orders_dask.stage.leftover import Gone, Leftover, leftover, remove, run_dates
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part, read_table, use_part, write_part
@@ -132,7 +139,7 @@ def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
     part = write(url, "going")
     age(folder, 40)
     remove(url, look(url))
-    with pytest.raises(SourceChanged, match="was removed or written anew while it was read"):
+    with pytest.raises(SourceChanged, match="was removed, written anew or damaged"):
         read_table(part, REJECTED)
 
 
@@ -197,7 +204,31 @@ def test_a_part_of_an_earlier_format_can_be_read(url: str, folder: Path) -> None
     record = json.loads(path.read_text())
     assert set(record["bytes"]) == {REJECTED}
     record["bytes"] = record["bytes"][REJECTED] + 1  # of all tables together
+    del record["format"]
     path.write_text(json.dumps(record))
     found = find_part(part.url)
     assert found
     assert read_table(found, REJECTED).equals(read_table(part, REJECTED))
+
+
+def test_a_part_of_a_later_format_is_refused(url: str, folder: Path) -> None:
+    part = write(url, "after")
+    path = folder / "part=after" / RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
+    with pytest.raises(SettingsError, match=r"part=after was staged by a later version"):
+        find_part(part.url)
+
+
+@pytest.mark.parametrize("left", [0, 100, -20])
+def test_a_part_whose_file_is_damaged_is_made_anew(url: str, folder: Path, left: int) -> None:
+    part = write(url, "damaged")
+    path = folder / "part=damaged" / part.attempt / f"{REJECTED}.parquet"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(SourceChanged, match=f"{REJECTED}.parquet of the stage was .* damaged"):
+        read_table(part, REJECTED)
+    assert find_part(part.url) is None, "the next run stages it again"
+
+    anew = write(url, "damaged")
+    with pytest.raises(SourceChanged):
+        read_table(part, REJECTED)
+    assert find_part(part.url) == anew, "one who read the former files takes nothing of the new"
