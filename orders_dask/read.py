@@ -21,7 +21,8 @@ from orders_dask.extract.records import Split
 from orders_dask.settings import load_settings
 from orders_dask.stage.layout import run_date_folder
 from orders_dask.stage.manifest import latest_manifest
-from orders_dask.stage.parts import find_part, read_table
+from orders_dask.stage.parts import find_part
+from orders_dask.stage.tables import read_table
 from orders_dask.transform.dimensions import rows_of
 from orders_dask.transform.normalise import normalise
 from orders_dask.transform.resolve import keep

@@ -19,8 +19,8 @@ from orders_dask.load.verify import verify
 from orders_dask.loading import Load
 from orders_dask.stage.layout import REJECTED, part_url
 from orders_dask.stage.manifest import Manifest, write_manifest
-from orders_dask.stage.parts import read_table
 from orders_dask.stage.record import Part, Placed, gathered, joined_files, place
+from orders_dask.stage.tables import read_table
 
 KEYS_A_TASK: Final = 1_000_000
 """Keys that one resolve task keeps of those of all parts: 5 million took 120 MB, and a worker has some 510 MB from what

@@ -46,8 +46,9 @@ from orders_dask.stage.layout import (
     REPLAYED_SCHEMA,
     replay_url,
 )
-from orders_dask.stage.parts import fetch, read_table, read_tables, row_groups, use_part, write_part
+from orders_dask.stage.parts import use_part, write_part
 from orders_dask.stage.record import Part, Placed, StagedFile
+from orders_dask.stage.tables import fetch, read_table, read_tables, row_groups
 from orders_dask.transform.dimensions import ranked, rows_of, said
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers

@@ -36,8 +36,9 @@ from orders_dask.results import Clock, Listener, ReplayResult, silent
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import REJECTED, REPLAYED, run_date_folder
 from orders_dask.stage.manifest import manifest_of
-from orders_dask.stage.parts import find_parts, row_groups
+from orders_dask.stage.parts import find_parts
 from orders_dask.stage.record import Part, gathered
+from orders_dask.stage.tables import row_groups
 
 TOLD_AT_ONCE: Final = 10_000
 """Records whose results are written down by one statement."""

@@ -33,8 +33,9 @@ from orders_dask.stage.layout import (
     run_date_folder,
 )
 from orders_dask.stage.manifest import NAME
-from orders_dask.stage.parts import ENCODING, find_part, row_groups, write_record
+from orders_dask.stage.parts import ENCODING, find_part, write_record
 from orders_dask.stage.record import Part, StagedFile
+from orders_dask.stage.tables import row_groups
 
 AT_ONCE: Final = 16
 """Objects that are removed at once: it is latency that counts."""

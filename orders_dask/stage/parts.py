@@ -1,18 +1,16 @@
-"""Parts: written once, with their record last, and read a row group at a time."""
+"""Parts: written once, with their record last, and found by it."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import accumulate
 from operator import methodcaller
-from types import MappingProxyType
 from typing import Any, Final
 from uuid import uuid4
 
@@ -21,14 +19,13 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
-from s3fs.utils import FileExpired
 
 from orders_dask.books import Books, books
 from orders_dask.contract.findings import Issue
 from orders_dask.contract.tables import FACTS
-from orders_dask.errors import OrdersDaskError, SettingsError, SourceChanged
+from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import FORMAT, RECORD, empty_table, recorded
+from orders_dask.stage.layout import FORMAT, RECORD, recorded
 from orders_dask.stage.record import Part, StagedFile
 
 FLUSH: Final = 16 << 20
@@ -79,9 +76,7 @@ def find_part(url: str) -> Part | None:
             f"{url} was staged by a later version of orders_dask: use that one, or another ORDERS_DASK_STAGE_URL."
         )
     files = [_staged_file(file) for file in record.pop("files")]
-    if isinstance(
-        record["bytes"], int
-    ):  # before format 5: of all tables together, so none is larger
+    if isinstance(record["bytes"], int):  # before 5: of all tables together, so none is larger
         record["bytes"] = dict.fromkeys(record["rows"], record["bytes"])
     return Part(url, files=files, **record)
 
@@ -108,6 +103,16 @@ def write_record(part: Part) -> None:
     with reaching(url):
         fs, path = filesystem(url)
         fs.pipe_file(path, json.dumps(record).encode())
+
+
+def forget_part(part: Part) -> None:
+    """Take away the record of a part whose files are not whole; one that was made anew meanwhile stays."""
+    url = f"{part.url}/{RECORD}"
+    with suppress(FileNotFoundError), reaching(url):
+        found = find_part(part.url)
+        if found and found.attempt == part.attempt:
+            fs, path = filesystem(url)
+            fs.rm_file(path)
 
 
 def find_parts(urls: Iterable[str]) -> Iterator[Part | None]:
@@ -229,121 +234,3 @@ def _row_groups(blocks: Iterable[dict[str, pa.Table]]) -> Iterator[dict[str, pa.
             yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
             waiting, size = {}, 0
     yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
-
-
-def fetch(part: Part, tables: Iterable[str]) -> dict[str, bytes]:
-    """Fetch small tables of a part side by side: one after another, each takes the latency of a request.
-
-    Returns
-    -------
-    dict
-        The Parquet files by table, for :func:`row_groups`: the smallest, as many as have :data:`PIECE` together.
-    """
-    sized = sorted((part.bytes[name], name) for name in tables if part.rows.get(name))
-    totals = accumulate(size for size, _ in sized)
-    names = [name for (_, name), total in zip(sized, totals, strict=True) if total <= PIECE]
-    with ThreadPoolExecutor(READERS) as pool:
-        return dict(zip(names, pool.map(partial(_content, part), names), strict=True))
-
-
-def row_groups(
-    part: Part,
-    table: str,
-    columns: list[str] | None = None,
-    *,
-    fetched: Mapping[str, bytes] = MappingProxyType({}),
-) -> Iterator[pa.Table]:
-    """Read a staged table of a part, a row group at a time; nothing where it has no rows.
-
-    Parameters
-    ----------
-    table
-        A name of :func:`~orders_dask.contract.arrow.staged_schemas`, :data:`KEYS`, :data:`REJECTED` or
-        :data:`REPLAYED`.
-    columns
-        Those wanted; all by default.
-    fetched
-        Files of the part that are here (:func:`fetch`).
-    """
-    if not part.rows.get(table):
-        return
-    with (
-        _reading(part, table),
-        _opened(part, table, fetched) as file,
-        pq.ParquetFile(file) as parquet,
-    ):
-        for number in range(parquet.num_row_groups):
-            # A worker has as many tasks as it has threads to run them: more would only take turns.
-            yield parquet.read_row_group(number, columns=columns, use_threads=False)
-
-
-def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
-    """Read the whole of a staged table of several parts, which is small: some are fetched at once."""
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(parts), READERS):
-            some = parts[start : start + READERS]
-            contents = pool.map(partial(_content, table=table), some)
-            for part, content in zip(some, contents, strict=True):
-                yield read_table(part, table, fetched={table: content})
-
-
-def _content(part: Part, table: str) -> bytes:
-    if not part.rows.get(table):
-        return b""
-    with _reading(part, table):
-        fs, path = filesystem(_table_url(part, table))
-        content: bytes = fs.cat_file(path)
-    return content
-
-
-def _opened(part: Part, table: str, fetched: Mapping[str, bytes]) -> Any:
-    """Open the file of a table that has rows; one that is small is fetched with a single request."""
-    if table in fetched:
-        return pa.BufferReader(fetched[table])
-    if part.bytes[table] <= PIECE:
-        return pa.BufferReader(_content(part, table))
-    fs, path = filesystem(_table_url(part, table))
-    return fs.open(path, "rb", block_size=PIECE)
-
-
-def _table_url(part: Part, table: str) -> str:
-    return f"{part.url}/{part.attempt}/{table}.parquet"
-
-
-@contextmanager
-def _reading(part: Part, table: str) -> Iterator[None]:
-    """Tell of a file that is gone or damaged, and see to it that its part is made anew."""
-    url = _table_url(part, table)
-    try:
-        with reaching(url):
-            yield
-    except (FileNotFoundError, FileExpired, pa.ArrowInvalid) as error:
-        with suppress(OrdersDaskError):  # who may only read leaves that to the next run
-            _forget(part)
-        raise SourceChanged(
-            f"{url} of the stage was removed, written anew or damaged: try again, and it is made anew."
-        ) from error
-
-
-def _forget(part: Part) -> None:
-    """Take away the record of a part whose files are not whole; one that was made anew meanwhile stays."""
-    url = f"{part.url}/{RECORD}"
-    with suppress(FileNotFoundError), reaching(url):
-        found = find_part(part.url)
-        if found and found.attempt == part.attempt:
-            fs, path = filesystem(url)
-            fs.rm_file(path)
-
-
-def read_table(
-    part: Part,
-    table: str,
-    columns: list[str] | None = None,
-    *,
-    fetched: Mapping[str, bytes] = MappingProxyType({}),
-) -> pa.Table:
-    """Read the whole of a staged table of a part; for the rest as :func:`row_groups`."""
-    empty = empty_table(table)
-    if columns is not None:
-        empty = empty.select(columns)
-    return pa.concat_tables([empty, *row_groups(part, table, columns, fetched=fetched)])

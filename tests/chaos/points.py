@@ -32,7 +32,8 @@ from orders_dask.load.copy import copy_into
 from orders_dask.load.verify import verify
 from orders_dask.stage.layout import RECORD
 from orders_dask.stage.manifest import write_manifest
-from orders_dask.stage.parts import row_groups, write_part
+from orders_dask.stage.parts import write_part
+from orders_dask.stage.tables import row_groups
 
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
 FORGOTTEN: Final = 600

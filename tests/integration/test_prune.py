@@ -27,7 +27,8 @@ from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from orders_dask.stage.layout import REJECTED, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
-from orders_dask.stage.parts import find_part, read_table
+from orders_dask.stage.parts import find_part
+from orders_dask.stage.tables import read_table
 from tests.integration.loads import published, verified
 
 Put = Callable[[str, bytes], None]

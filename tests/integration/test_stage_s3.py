@@ -13,10 +13,11 @@ from orders_dask.contract.arrow import staged_schemas
 from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
-from orders_dask.stage import parts
+from orders_dask.stage import tables
 from orders_dask.stage.layout import KEYS
-from orders_dask.stage.parts import fetch, find_part, read_table, write_part
+from orders_dask.stage.parts import find_part, write_part
 from orders_dask.stage.record import Part
+from orders_dask.stage.tables import fetch, read_table
 from orders_dask.synthetic import generate
 from orders_dask.tasks import normalised
 
@@ -54,7 +55,7 @@ def test_what_is_small_of_a_large_part_takes_one_request(
 ) -> None:
     # As if the part were of many orders: some of its tables are larger than what is fetched at once.
     middle = sorted(part.bytes.values())[len(part.bytes) // 2]
-    monkeypatch.setattr(parts, "PIECE", middle)
+    monkeypatch.setattr(tables, "PIECE", middle)
     assert sum(part.bytes.values()) > middle
     for name in staged_schemas():
         asked.clear()
@@ -80,7 +81,8 @@ def test_the_smallest_tables_are_fetched_beforehand_and_not_asked_for_again(
         assert read_table(part, name, fetched=fetched).equals(alone[name]), name
     assert not asked
 
-    monkeypatch.setattr(parts, "PIECE", sum(part.bytes.values()) // 2)
+    half = sum(part.bytes.values()) // 2
+    monkeypatch.setattr(tables, "PIECE", half)
     some = fetch(part, names)
-    assert 0 < sum(map(len, some.values())) <= parts.PIECE, "bounded, whatever the part"
+    assert 0 < sum(map(len, some.values())) <= half, "bounded, whatever the part"
     assert "fact_order" not in some, "the largest comes as it is read"

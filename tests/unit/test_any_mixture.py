@@ -21,8 +21,9 @@ from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.stage import parts as staging
 from orders_dask.stage.layout import REJECTED
-from orders_dask.stage.parts import read_table, write_part
+from orders_dask.stage.parts import write_part
 from orders_dask.stage.record import joined_files, place
+from orders_dask.stage.tables import read_table
 from orders_dask.tasks import normalised, resolve
 from orders_dask.transform.resolve import keep
 

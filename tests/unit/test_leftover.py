@@ -24,8 +24,9 @@ from orders_dask.stage.layout import (
 )
 from orders_dask.stage.leftover import Gone, Leftover, leftover, remove, run_dates
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
-from orders_dask.stage.parts import find_part, read_table, use_part, write_part
+from orders_dask.stage.parts import find_part, use_part, write_part
 from orders_dask.stage.record import Part, StagedFile
+from orders_dask.stage.tables import read_table
 
 DAY = date(2017, 11, 3)
 OURS = "8f3a-ours"

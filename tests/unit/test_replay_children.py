@@ -25,8 +25,9 @@ from orders_dask.extract.again import read_again
 from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.stage.layout import REJECTED, REPLAYED
-from orders_dask.stage.parts import read_table, write_part
+from orders_dask.stage.parts import write_part
 from orders_dask.stage.record import Part, joined_files, place
+from orders_dask.stage.tables import read_table
 from orders_dask.tasks import normalised, replayed, resolve
 from orders_dask.transform.resolve import keep
 
