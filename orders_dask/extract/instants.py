@@ -217,7 +217,7 @@ def _days(year: Ints, month: Ints, day: Ints) -> tuple[Ints, Flags]:
     """Give the days since 1970-01-01, and whether the month has such a day."""
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     first = months.astype("datetime64[D]").astype(np.int64)
-    after = (months + 1).astype("datetime64[D]").astype(np.int64)
+    after = (months + np.timedelta64(1, "M")).astype("datetime64[D]").astype(np.int64)
     days = first + day - 1
     return days, days < after
 
