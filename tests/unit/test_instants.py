@@ -60,7 +60,8 @@ def test_instants_without_an_offset_are_the_shops(name: str, moments: list[datet
     zone = ZoneInfo(name)
     texts = pa.array([moment.isoformat(" ") for moment in moments], pa.string())
     instants = read_instants(texts, zone)
-    expected = [moment.replace(tzinfo=zone).astimezone(UTC) for moment in moments]
+    # A text has no fold: an hour that comes twice, or never, is read by what was before the change.
+    expected = [moment.replace(tzinfo=zone, fold=0).astimezone(UTC) for moment in moments]
     assert instants.utc.to_pylist() == expected
     assert instants.zoneless.all()
     days, minutes = local_days(instants, zone)
