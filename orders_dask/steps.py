@@ -17,7 +17,7 @@ from orders_dask.load.publish import foresee, seal
 from orders_dask.load.report import installation
 from orders_dask.load.verify import verify
 from orders_dask.loading import Load
-from orders_dask.stage.layout import REJECTED, part_url
+from orders_dask.stage.layout import REJECTED
 from orders_dask.stage.manifest import Manifest, write_manifest
 from orders_dask.stage.record import Part, Placed, gathered, joined_files, place
 from orders_dask.stage.tables import read_table
@@ -41,9 +41,8 @@ def decode(load: Load, splits: Sequence[Split]) -> tuple[list[Part], dict[str, B
         The books of all, by fact.
     """
     settings = load.work.settings
-    zone = settings.shop_timezone
-    urls = (part_url(settings.stage_url, load.run_date, split, zone) for split in splits)
-    calls = (Call(str(split), (split, url, zone)) for split, url in zip(splits, urls, strict=True))
+    where = settings.stage_url, load.run_date, settings.shop_timezone
+    calls = (Call(str(split), (split, *where)) for split in splits)
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
     with load.work.clock.step("decode", len(splits)) as ended:
 

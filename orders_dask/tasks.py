@@ -44,6 +44,7 @@ from orders_dask.stage.layout import (
     REJECTED_SCHEMA,
     REPLAYED,
     REPLAYED_SCHEMA,
+    part_url,
     replay_url,
 )
 from orders_dask.stage.parts import use_part, write_part
@@ -65,8 +66,11 @@ Read = Callable[..., Iterator[pa.Table]]
 
 @metered
 @patiently
-def decode_normalise_stage(meter: Meter, split: Split, url: str, zone: str) -> Part:
-    """Make the part of a split at `url`, or use the one that is there."""
+def decode_normalise_stage(
+    meter: Meter, split: Split, stage_url: str, run_date: date, zone: str
+) -> Part:
+    """Make the part of a split, or use the one that is there."""
+    url = part_url(stage_url, run_date, split, zone)  # here: who writes a part names it
     with meter.step("stage"):
         if part := use_part(url):
             return part
