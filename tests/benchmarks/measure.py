@@ -72,5 +72,6 @@ def _administer(environment: dict[str, str], statement: sql.Composable) -> None:
     with closing(server):
         server.autocommit = True
         server.cursor().execute(statement)
-        # What the last one left to be written to disk is not the next one's.
+        # What the last one left to be written to disk is not the next one's: PostgreSQL's, and the S3 server's.
         server.cursor().execute("checkpoint")
+    os.sync()
