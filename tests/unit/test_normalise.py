@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import (
@@ -210,11 +210,13 @@ def fitted(made: dict[str, list[Json]]) -> dict[str, int]:
 
 @settings(deadline=None)  # the machine may be busy
 @given(RECORDS, st.integers(0, 3), st.integers(0, 2**40))
+@example(records(Random(517994708848), 1), 0, 0)  # sums that cancel out to the greatest amount
 def test_tables_are_those_of_a_model_that_takes_one_record_at_a_time(
     records: list[Json], file: int, first_row: int
 ) -> None:
     made = normalise(pa.Table.from_pylist(records, schema=decoded_schema()), file, first_row)
-    expected = model(records, file, first_row)
+    with localcontext(prec=80):  # a product has up to 41 digits, and Python rounds to 28
+        expected = model(records, file, first_row)
     unfit = fitted(expected)
     assert {name: t.schema for name, t in made.tables.items()} == staged_schemas()
     found = flat(made)
