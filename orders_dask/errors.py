@@ -19,7 +19,7 @@
         ├── RunDateHeld           another run holds the run date
         ├── LeaseLost             this run doesn't hold its run date any more
         ├── LoadWithdrawn         this load was sealed or given up meanwhile
-        ├── SourceChanged         a file changed between listing and reading
+        ├── SourceChanged         a file of the dump or the stage is not what it was
         ├── StillInUse            others' transactions are in the way of a partition
         └── RunStopped            the caller stopped the run
 
@@ -119,7 +119,7 @@ class LoadWithdrawn(TransientError):
 
 
 class SourceChanged(TransientError):
-    """A source file changed between its listing and its reading."""
+    """A file of the dump changed between its listing and its reading, or one of the stage is gone or damaged."""
 
 
 class StillInUse(TransientError):
