@@ -21,10 +21,10 @@ from orders_dask.settings import Settings
 from tests.chaos import checks, dumps
 from tests.chaos.cluster import REPOSITORY, Cluster
 from tests.chaos.commands import Command, Commands
-from tests.chaos.proxy import Loop, PostgresProxy, S3Proxy
 from tests.chaos.reader import State, state
 from tests.chaos.servers import Servers, bucket_of, clean, server_of, servers
 from tests.chaos.trap import Trap
+from tests.support.proxy import Loop, PostgresProxy, S3Proxy
 
 DATABASE: Final = "chaos"
 """What all cases use: workers have it in their environment, and outlive a case."""

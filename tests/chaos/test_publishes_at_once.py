@@ -14,7 +14,7 @@ from orders_dask.load import ledger
 from orders_dask.load.ledger import Lease
 from orders_dask.load.publish import foresee, publish
 from tests.chaos.arena import Arena
-from tests.integration import loads
+from tests.support import loads
 
 pytestmark = pytest.mark.chaos
 

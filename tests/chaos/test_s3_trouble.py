@@ -9,8 +9,8 @@ import pytest
 
 from tests.chaos.arena import Arena
 from tests.chaos.commands import Command
-from tests.chaos.proxy import Trouble
 from tests.chaos.strike import withstand
+from tests.support.proxy import Trouble
 
 DOING = {
     "listing": r"^GET /\S*list-type",

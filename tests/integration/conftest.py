@@ -18,7 +18,7 @@ from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings, load_settings
-from tests.chaos.proxy import Loop, PostgresProxy
+from tests.support.proxy import Loop, PostgresProxy
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from orders_dask.load import copy, ledger
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into, load_part
 from orders_dask.load.publish import seal
-from tests.integration.loads import arrow, begin, part
+from tests.support.loads import arrow, begin, part
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

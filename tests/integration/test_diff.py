@@ -18,8 +18,8 @@ import orders_dask
 from orders_dask.errors import DataRefused, NotKept
 from orders_dask.jobs import diff as diffing
 from orders_dask.load.difference import Difference, compare
-from tests.integration.loads import published
 from tests.integration.test_run import lines, order
+from tests.support.loads import published
 
 Query = Callable[..., list[tuple[Any, ...]]]
 Put = Callable[[str, bytes], None]

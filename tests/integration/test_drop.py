@@ -27,7 +27,7 @@ from orders_dask.load.drop import withdraw
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.integration.conftest import as_user
-from tests.integration.loads import published
+from tests.support.loads import published
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

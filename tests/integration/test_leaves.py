@@ -15,7 +15,7 @@ from orders_dask.load import freeing, leaves
 from orders_dask.load.leaves import ensure_leaves, leaf_name, period
 from orders_dask.load.locks import Lock
 from orders_dask.load.schema import initialise
-from tests.integration.loads import published
+from tests.support.loads import published
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -21,7 +21,7 @@ from orders_dask.load import ledger
 from orders_dask.load.copy import load_part
 from orders_dask.load.publish import publish
 from orders_dask.load.report import published_load, rejects, status
-from tests.integration.loads import File, begin, part, published, verified
+from tests.support.loads import File, begin, part, published, verified
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -29,7 +29,7 @@ from orders_dask.stage.layout import REJECTED, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part
 from orders_dask.stage.tables import read_table
-from tests.integration.loads import published, verified
+from tests.support.loads import published, verified
 
 Put = Callable[[str, bytes], None]
 Query = Callable[..., list[tuple[Any, ...]]]

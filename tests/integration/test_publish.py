@@ -20,8 +20,8 @@ from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.publish import publish, seal
 from orders_dask.load.verify import verify
 from orders_dask.settings import Settings
-from tests.chaos.proxy import PostgresProxy
-from tests.integration.loads import File, begin, lose_answer, part, published, verified
+from tests.support.loads import File, begin, lose_answer, part, published, verified
+from tests.support.proxy import PostgresProxy
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -41,7 +41,7 @@ from orders_dask.load.schema import FILES, initialise
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.conftest import administer
-from tests.integration.loads import published as publish_load
+from tests.support.loads import published as publish_load
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -15,8 +15,8 @@ from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable, Undecid
 from orders_dask.load import dimensions, gate, ledger
 from orders_dask.load.locks import Lock
 from orders_dask.settings import Settings
-from tests.chaos.proxy import PostgresProxy
-from tests.integration.loads import lose_answer, published, rolled_back
+from tests.support.loads import lose_answer, published, rolled_back
+from tests.support.proxy import PostgresProxy
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -29,8 +29,8 @@ from orders_dask.contract.tables import (
 )
 from orders_dask.contract.tables import published as seen
 from orders_dask.load.schema import FILES
-from tests.integration.loads import dropped, published, rolled_back
-from tests.integration.model import Loaded, Model
+from tests.support.loads import dropped, published, rolled_back
+from tests.support.model import Loaded, Model
 
 SCHEDULES = int(os.environ.get("ORDERS_DASK_SCHEDULES", "8"))
 DAYS = [date(2017, 11, 3) + timedelta(days=n) for n in (0, 1, 40)]

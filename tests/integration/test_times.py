@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from orders_dask.jobs.run import run
 from orders_dask.load.times import STEPS, load_times
 from orders_dask.settings import Settings
-from tests.integration.loads import published
 from tests.integration.test_cli import orders_dask
 from tests.integration.test_run import DAY, lines, order
+from tests.support.loads import published
 
 Put = Callable[[str, bytes], None]
 

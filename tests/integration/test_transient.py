@@ -21,7 +21,7 @@ from orders_dask.load.connect import engine
 from orders_dask.load.publish import publish
 from orders_dask.patience import patiently
 from orders_dask.settings import Settings
-from tests.integration.loads import begin, verified
+from tests.support.loads import begin, verified
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -10,9 +10,9 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import Engine
 
-from tests.integration.loads import published
 from tests.integration.test_cli import orders_dask
 from tests.integration.test_run import lines, order
+from tests.support.loads import published
 
 DAY = date(2026, 10, 1)
 OF_DAY = ("--run-date", "2026-10-01")

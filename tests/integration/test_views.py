@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.integration.loads import published
+from tests.support.loads import published
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -22,8 +22,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.fuzz_checks import SECONDS, check
-from tests.unit.fuzz_corpus import RECORDS, Input, made
+from tests.support.fuzz_checks import SECONDS, check
+from tests.support.fuzz_corpus import RECORDS, Input, made
 
 FUZZ_SECONDS = os.environ.get("ORDERS_DASK_FUZZ_SECONDS", "")
 PROCESSES = 2

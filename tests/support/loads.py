@@ -23,7 +23,7 @@ from orders_dask.load.ledger import Lease
 from orders_dask.load.publish import foresee, publish, seal
 from orders_dask.load.rollback import take_back
 from orders_dask.load.verify import verify
-from tests.chaos.proxy import PostgresProxy
+from tests.support.proxy import PostgresProxy
 
 Rows = Sequence[Mapping[str, Any]]
 TABLES = {table.name: table for table in LOADED}

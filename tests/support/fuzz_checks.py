@@ -27,7 +27,7 @@ from orders_dask.extract import archives, lines, records, text, window
 from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.tasks import normalised
-from tests.unit.fuzz_corpus import Input
+from tests.support.fuzz_corpus import Input
 from tests.unit.test_decode import only_the_rules
 from tests.unit.test_documents import Pairs, expected, refuse
 
