@@ -7,9 +7,7 @@ import secrets
 import signal
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 
-import psycopg2
 import pytest
 from dask import config
 from psycopg2 import sql
@@ -18,6 +16,10 @@ from orders_dask.cluster import PROFILED
 from orders_dask.extract.reader import read_lines
 from orders_dask.extract.records import Lines
 from orders_dask.sandbox import Sandbox, sandbox
+
+# Helpers say what differs when they assert, as tests do.
+pytest.register_assert_rewrite("tests.support")
+from tests.support.services import administer, server_of  # noqa: E402
 
 # As the product's own clusters: on some Pythons the profiler can stop a process for good.
 config.set({"distributed.worker.profile.enabled": PROFILED})
@@ -48,22 +50,6 @@ def services() -> Iterator[Sandbox]:
     """
     with sandbox() as box:
         yield box
-
-
-def server_of(box: Sandbox) -> str:
-    """The URL of a sandbox's PostgreSQL, to which a database's name is to be added."""
-    return "postgresql://{_PGSQL_USER}:{_PGSQL_PASS}@{_PGSQL_HOSTNAME}:{_PGSQL_PORT}/".format(
-        **box.environment
-    )
-
-
-def administer(box: Sandbox, *statements: sql.Composable) -> None:
-    """Execute what concerns the whole server, each in a transaction of its own."""
-    with closing(psycopg2.connect(f"{server_of(box)}postgres")) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from unittest.mock import patch
 import pytest
 import s3fs
 from distributed import Client, LocalCluster
-from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from orders_dask.load.connect import engine
@@ -19,6 +18,7 @@ from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.proxy import Loop, PostgresProxy
+from tests.support.services import as_user
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +36,6 @@ def client(loader: dict[str, str]) -> Iterator[Client]:
 def settings(environment: dict[str, str]) -> Settings:
     """The settings of this test."""
     return load_settings()
-
-
-def as_user(settings: Settings, login: dict[str, str]) -> Settings:
-    """The same settings with another user."""
-    user, password = login["_PGSQL_USER"], SecretStr(login["_PGSQL_PASS"])
-    return settings.model_copy(update={"pgsql_user": user, "pgsql_pass": password})
 
 
 @pytest.fixture

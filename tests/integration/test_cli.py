@@ -12,39 +12,12 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from orders_dask.cli import app
 from orders_dask.settings import without_services
 from orders_dask.synthetic import generate
+from tests.support.commands import ORDERS_DASK, REPOSITORY, orders_dask, start
 
-REPOSITORY = Path(__file__).parents[2]
-ORDERS_DASK = (sys.executable, "-c", "from orders_dask.cli import main; main()")
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
-Process = subprocess.Popen[str]
-
-
-def orders_dask(
-    *arguments: str, code: int = 0, environment: dict[str, str] | None = None
-) -> tuple[str, str]:
-    """Call ``orders-dask ...`` and give what it writes to standard output and standard error."""
-    ended = CliRunner().invoke(app, arguments, env=environment)
-    assert ended.exit_code == code, ended.output
-    assert "\x1b" not in ended.output, "no control codes where there is no terminal"
-    return ended.stdout, ended.stderr
-
-
-def start(*arguments: str, **environment: str) -> Process:
-    """Start ``orders-dask ...`` as a shell does: in a process group of its own."""
-    return subprocess.Popen(
-        [*ORDERS_DASK, *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
 
 
 def test_a_database_without_tables_is_told_what_to_run(environment: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ import orders_dask
 from orders_dask.errors import DataRefused, NotKept
 from orders_dask.jobs import diff as diffing
 from orders_dask.load.difference import Difference, compare
-from tests.integration.test_run import lines, order
+from tests.support.builders import lines, order
 from tests.support.loads import published
 
 Query = Callable[..., list[tuple[Any, ...]]]

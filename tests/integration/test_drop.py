@@ -26,8 +26,8 @@ from orders_dask.load import freeing, ledger
 from orders_dask.load.drop import withdraw
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
-from tests.integration.conftest import as_user
 from tests.support.loads import published
+from tests.support.services import as_user
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

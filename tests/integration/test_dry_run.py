@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from orders_dask import Plan, backfill, run
 from orders_dask.cli import app
 from orders_dask.settings import Settings
-from tests.integration.test_run import lines, order
+from tests.support.builders import lines, order
 
 DAY = date(2026, 10, 1)
 

@@ -21,9 +21,9 @@ from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.publish import publish
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
-from tests.integration.conftest import as_user
 from tests.support.analysts import PG_DUMP, Analysts, Version
 from tests.support.loads import verified
+from tests.support.services import as_user
 
 FIRST = date(2017, 10, 30)
 DAYS = [FIRST + timedelta(days=n) for n in range(4)]  # two leaves

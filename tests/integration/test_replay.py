@@ -27,7 +27,8 @@ from orders_dask.load.report import installation, rejects
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
-from tests.integration.test_run import lines, order
+from tests.support.builders import lines, order
+from tests.support.replays import stories
 
 DAY = date(2026, 10, 1)
 NO_ID = json.dumps(order(7) | {"id": None})
@@ -65,14 +66,6 @@ def orders(query: Query) -> Callable[[], list[tuple[int, int, Decimal]]]:
         )
 
     return orders
-
-
-def stories(query: Query) -> dict[tuple[int | None, int, str], str | None]:
-    """What became of each record, by load, position and path."""
-    told = query(
-        "select load_id, position, path, replay_result from orders_ops.rejected_record order by 1, 2, 3"
-    )
-    return {(load_id, position, path): result for load_id, position, path, result in told}
 
 
 def test_mended_records_are_published_and_the_others_stay_rejected(

@@ -20,8 +20,8 @@ from orders_dask.jobs import prune as pruning_job
 from orders_dask.jobs.prune import prune
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
-from tests.integration.test_replay import stories
-from tests.integration.test_run import lines, order
+from tests.support.builders import lines, order
+from tests.support.replays import stories
 
 DAY = date(2026, 10, 1)
 

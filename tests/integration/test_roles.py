@@ -40,8 +40,8 @@ from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.schema import FILES, initialise
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
-from tests.conftest import administer
 from tests.support.loads import published as publish_load
+from tests.support.services import administer
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from distributed import Client
@@ -19,27 +16,8 @@ from orders_dask.jobs.look import date_range, settled
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
-
-DAY = date(2026, 10, 1)
-
-Put = Callable[[str, bytes], None]
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-def order(order_id: int, price: str = "10.00", **more: Any) -> dict[str, Any]:
-    return {
-        "id": order_id,
-        "total_price": price,
-        "currency": "EUR",
-        "updated_at": "2026-10-01T10:00:00+02:00",
-        "created_at": "2026-10-01T09:00:00+02:00",
-        "line_items": [{"id": order_id * 10, "quantity": 2, "price": price}],
-    } | more
-
-
-def lines(*orders: dict[str, Any] | str) -> bytes:
-    texts = (o if isinstance(o, str) else json.dumps(o) for o in orders)
-    return "".join(f"{text}\n" for text in texts).encode()
+from tests.support.builders import DAY, lines, order
+from tests.support.types import Put, Query
 
 
 def test_a_dump_becomes_a_published_run_date(

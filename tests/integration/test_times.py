@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from orders_dask.jobs.run import run
 from orders_dask.load.times import STEPS, load_times
 from orders_dask.settings import Settings
-from tests.integration.test_cli import orders_dask
-from tests.integration.test_run import DAY, lines, order
+from tests.support.builders import DAY, lines, order
+from tests.support.commands import orders_dask
 from tests.support.loads import published
 
 Put = Callable[[str, bytes], None]

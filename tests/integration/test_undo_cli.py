@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import Engine
 
-from tests.integration.test_cli import orders_dask
-from tests.integration.test_run import lines, order
+from tests.support.builders import lines, order
+from tests.support.commands import orders_dask
 from tests.support.loads import published
 
 DAY = date(2026, 10, 1)

@@ -27,9 +27,9 @@ from orders_dask.extract import archives, lines, records, text, window
 from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.tasks import normalised
+from tests.support.decoding import only_the_rules
+from tests.support.documents import Pairs, expected, refuse
 from tests.support.fuzz_corpus import Input
-from tests.unit.test_decode import only_the_rules
-from tests.unit.test_documents import Pairs, expected, refuse
 
 DAY = date(2026, 10, 1)
 ZONE = ZoneInfo("America/New_York")

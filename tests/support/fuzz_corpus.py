@@ -19,7 +19,7 @@ from typing import Final, cast
 import zstandard
 
 from orders_dask.contract.rules import MARKERS
-from tests.unit.test_bad_values import GOOD, GOOD_VALUES, NULLED, REPAIRED, spliced
+from tests.support.bad_values import GOOD, GOOD_VALUES, NULLED, REPAIRED, spliced
 
 _ORDER = (
     b'{"id":%d,"updated_at":"2026-10-01T10:00:00+02:00","created_at":"2026-10-01 09:00","total_price":"19.90",'

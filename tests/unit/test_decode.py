@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
-from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,13 +15,12 @@ from orders_dask.contract.arrow import (
     INSTANT_TYPE,
     MONEY_TYPE,
     decoded_schema,
-    raw_schema,
     typed_schema,
 )
 from orders_dask.contract.rules import Issue, Rejected, merged
-from orders_dask.extract import block
 from orders_dask.extract.block import Block, decode_records
-from orders_dask.extract.records import Lines, Records
+from orders_dask.extract.records import Records
+from tests.support.decoding import only_the_rules
 
 ZONE = ZoneInfo("America/New_York")
 
@@ -33,15 +28,6 @@ ZONE = ZoneInfo("America/New_York")
 def decoded(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Block:
     text = b"".join(line + b"\n" for line in lines)
     return decode_records(Records(text, enveloped, strict), ZONE)
-
-
-def only_the_rules() -> AbstractContextManager[Any]:
-    """Have every record sent to the rules first: they and the fast way must agree."""
-
-    def none_taken(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, np.ndarray]:
-        return raw_schema().empty_table(), np.zeros(0, np.int64)
-
-    return patch.object(block, "read_lines", none_taken)
 
 
 def judged(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Block:

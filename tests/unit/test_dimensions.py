@@ -13,7 +13,7 @@ from sqlalchemy import Table
 from orders_dask.contract.arrow import FILE, INSTANT_TYPE, ORDER_ROW, POSITION, flat_schemas
 from orders_dask.contract.tables import SAID, dim_device, dim_product_variant
 from orders_dask.transform.dimensions import ranked, said
-from tests.unit.test_resolve import IDS, KEYS, Json, keys, standing
+from tests.support.keys import IDS, KEYS, Json, keys, standing
 
 ORDERS = pa.schema([KEYS.field(name) for name in (ORDER_ROW, "version", FILE, POSITION)])
 

@@ -1,0 +1,23 @@
+"""Records decoded, by the rules alone where a test wants that."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+
+from orders_dask.contract.arrow import raw_schema
+from orders_dask.extract import block
+from orders_dask.extract.records import Lines
+
+
+def only_the_rules() -> AbstractContextManager[Any]:
+    """Have every record sent to the rules first: they and the fast way must agree."""
+
+    def none_taken(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, np.ndarray]:
+        return raw_schema().empty_table(), np.zeros(0, np.int64)
+
+    return patch.object(block, "read_lines", none_taken)

@@ -1,0 +1,56 @@
+"""Documents of a dump once more, on Python's own JSON decoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+
+class Pairs(list[tuple[str, Any]]):
+    """A JSON object, its keys in order and repeated as written."""
+
+
+def refuse(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=refuse)
+
+
+def parsed(text: str) -> list[Any] | None:
+    """Parse a sequence of documents; None if it is not JSON. A number and a word end at a blank."""
+    found, at = [], 0
+    while at < len(text):
+        if text[at] in " \t\r\n":
+            at += 1
+            continue
+        try:
+            document, at = DECODER.raw_decode(text, at)
+        except ValueError:
+            return None
+        open_ended = document is None or isinstance(document, bool | int | float)
+        if open_ended and text[at : at + 1].strip(" \t\r\n"):
+            return None
+        found.append(document)
+    return found
+
+
+def expected(value: Any, *, within_array: bool = False) -> Iterator[tuple[Any, bool]]:
+    """Give the records of a document, and whether each is enveloped, by the words of the contract."""
+    keys = [key for key, _ in value] if isinstance(value, Pairs) else []
+    if "orders" in keys:
+        for key, orders in value:
+            if key == "orders" and isinstance(orders, list) and not isinstance(orders, Pairs):
+                yield from ((order, True) for order in orders)
+            elif key == "orders" and orders is not None:
+                yield Pairs([("orders", orders)]), False
+    elif "order" in keys:
+        order = [order for key, order in value if key == "order"][-1]
+        if order is not None:
+            yield order, True
+    elif isinstance(value, list) and not isinstance(value, Pairs) and not within_array:
+        for element in value:
+            yield from expected(element, within_array=True)
+    else:
+        yield value, False
