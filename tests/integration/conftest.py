@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 from unittest.mock import patch
@@ -19,6 +19,7 @@ from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.proxy import Loop, PostgresProxy
 from tests.support.services import as_user
+from tests.support.types import Put, Query
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +65,7 @@ def analyst(settings: Settings, warehouse: Engine, reader: dict[str, str]) -> En
 
 
 @pytest.fixture
-def put(environment: dict[str, str]) -> Callable[[str, bytes], None]:
+def put(environment: dict[str, str]) -> Put:
     """Put a file into this test's part of the bucket: ``put("dump/a.json", b"...")``."""
 
     def put(name: str, content: bytes) -> None:
@@ -75,7 +76,7 @@ def put(environment: dict[str, str]) -> Callable[[str, bytes], None]:
 
 
 @pytest.fixture
-def query(warehouse: Engine, owner: Engine) -> Callable[..., list[tuple[Any, ...]]]:
+def query(warehouse: Engine, owner: Engine) -> Query:
     """Ask this test's database, as the owner who sees all: ``query("select ...")``."""
 
     def query(statement: str, **values: Any) -> list[tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -24,8 +24,7 @@ from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into, load_part
 from orders_dask.load.publish import seal
 from tests.support.loads import arrow, begin, part
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 DAY = date(2017, 11, 3)
 ORDERS = {"fact_order": [{"order_id": 1, "name": "#1"}, {"order_id": 2, "name": "#2"}]}

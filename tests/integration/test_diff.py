@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -20,9 +19,8 @@ from orders_dask.jobs import diff as diffing
 from orders_dask.load.difference import Difference, compare
 from tests.support.builders import lines, order
 from tests.support.loads import published
+from tests.support.types import Put, Query
 
-Query = Callable[..., list[tuple[Any, ...]]]
-Put = Callable[[str, bytes], None]
 Row = dict[str, Any]
 
 DAY = date(2017, 11, 3)

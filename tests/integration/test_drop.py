@@ -28,8 +28,7 @@ from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.support.loads import published
 from tests.support.services import as_user
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 DAY = date(2017, 11, 3)
 NEXT = date(2017, 11, 4)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date, timedelta
 from io import BytesIO
-from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -19,11 +17,9 @@ from orders_dask import Plan, backfill, run
 from orders_dask.cli import app
 from orders_dask.settings import Settings
 from tests.support.builders import lines, order
+from tests.support.types import Put, Query
 
 DAY = date(2026, 10, 1)
-
-Put = Callable[[str, bytes], None]
-Query = Callable[..., list[tuple[Any, ...]]]
 
 
 def test_a_first_run_is_planned_without_a_client_and_nothing_is_written(

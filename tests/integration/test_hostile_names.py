@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
 from datetime import date
-from typing import Any
 
 from distributed import Client
 from typer.testing import CliRunner
@@ -15,6 +13,7 @@ from typer.testing import CliRunner
 from orders_dask.cli import app
 from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
+from tests.support.types import Put, Query
 
 DAY = date(2026, 10, 1)
 
@@ -36,8 +35,8 @@ MEMBERS = ("../../up.json", "./here.json", "back\\slash.json", NAMES[0])
 def test_names_full_of_sql_and_the_like_load_and_are_told_exactly(
     client: Client,
     settings: Settings,
-    query: Callable[..., list[tuple[Any, ...]]],
-    put: Callable[[str, bytes], None],
+    query: Query,
+    put: Put,
     source: str,
 ) -> None:
     members = io.BytesIO()

@@ -19,12 +19,12 @@ from sqlalchemy import Engine
 from orders_dask.contract.tables import DIMENSIONS, FACTS, PUBLIC
 from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
+from tests.support.types import Put
 
 DUMP = Path(__file__).parents[3] / "shared" / "data" / "orders_2017.zip"
 RUN_DATE = date(2018, 1, 1)
 LEDGER_COLUMNS = {"load_id", "source_file_id", "source_position"}
 
-Put = Callable[[str, bytes], None]
 
 pytestmark = [
     pytest.mark.skipif(not DUMP.exists(), reason="the real dump is not here"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -16,8 +14,7 @@ from orders_dask.load.leaves import ensure_leaves, leaf_name, period
 from orders_dask.load.locks import Lock
 from orders_dask.load.schema import initialise
 from tests.support.loads import published
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 DAY = date(2017, 11, 3)
 FIRST = date(2017, 11, 1)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import date, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -22,8 +20,7 @@ from orders_dask.load.copy import load_part
 from orders_dask.load.publish import publish
 from orders_dask.load.report import published_load, rejects, status
 from tests.support.loads import File, begin, part, published, verified
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 DAY = date(2017, 11, 3)
 NEXT = DAY + timedelta(days=1)

@@ -30,9 +30,8 @@ from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part
 from orders_dask.stage.tables import read_table
 from tests.support.loads import published, verified
+from tests.support.types import Put, Query
 
-Put = Callable[[str, bytes], None]
-Query = Callable[..., list[tuple[Any, ...]]]
 Aged = Callable[..., None]
 
 DAY = date(2017, 11, 3)

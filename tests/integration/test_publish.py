@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,8 +21,7 @@ from orders_dask.load.verify import verify
 from orders_dask.settings import Settings
 from tests.support.loads import File, begin, lose_answer, part, published, verified
 from tests.support.proxy import PostgresProxy
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 DAY = date(2017, 11, 3)
 DAYS = [DAY, DAY + timedelta(days=1)]

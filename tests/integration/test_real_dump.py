@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from distributed import Client
 
 from orders_dask.jobs.backfill import backfill
 from orders_dask.settings import Settings
+from tests.support.types import Put, Query
 
 DUMP = Path(__file__).parents[3] / "shared" / "data" / "orders_2017.zip"
 RANGE = (date(2017, 10, 30), date(2017, 12, 30))
@@ -24,11 +23,9 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-Query = Callable[..., list[tuple[Any, ...]]]
-
 
 def test_the_real_dump_is_published_exactly_and_then_left_alone(
-    client: Client, settings: Settings, query: Query, put: Callable[[str, bytes], None]
+    client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/orders_2017.zip", DUMP.read_bytes())
     of_zip = settings.model_copy(

@@ -29,12 +29,11 @@ from orders_dask.settings import Settings
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from tests.support.builders import lines, order
 from tests.support.replays import stories
+from tests.support.types import Put, Query
 
 DAY = date(2026, 10, 1)
 NO_ID = json.dumps(order(7) | {"id": None})
 
-Put = Callable[[str, bytes], None]
-Query = Callable[..., list[tuple[Any, ...]]]
 Mend = Callable[[int, str], None]
 
 

@@ -22,11 +22,10 @@ from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from tests.support.builders import lines, order
 from tests.support.replays import stories
+from tests.support.types import Put, Query
 
 DAY = date(2026, 10, 1)
 
-Put = Callable[[str, bytes], None]
-Query = Callable[..., list[tuple[Any, ...]]]
 Change = Callable[..., int]
 Lines = Callable[[], dict[int, list[int]]]
 

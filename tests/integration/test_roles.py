@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import Any
 
 import pytest
 from distributed import Client
@@ -42,8 +41,7 @@ from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.loads import published as publish_load
 from tests.support.services import administer
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Put, Query
 
 DAY = date(2017, 11, 3)
 ADDED = {"SELECT", "INSERT"}
@@ -122,7 +120,7 @@ def test_a_whole_run_is_the_loaders(
     client: Client,
     settings: Settings,
     warehouse: Engine,
-    put: Callable[[str, bytes], None],
+    put: Put,
     query: Query,
 ) -> None:
     put("dump/a.json", b'{"id": 1, "total_price": "9.50", "currency": "EUR"}\n{"id": "none"}\n')

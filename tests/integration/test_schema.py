@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
@@ -23,8 +23,7 @@ from orders_dask.load.connect import engine
 from orders_dask.load.leaves import Leaf, ensure_leaves
 from orders_dask.load.schema import FILES, ensure_ready, initialise
 from orders_dask.settings import Settings
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 TODAY = date(2017, 11, 3)
 

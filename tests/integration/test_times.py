@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 from distributed import Client
@@ -15,8 +14,7 @@ from orders_dask.settings import Settings
 from tests.support.builders import DAY, lines, order
 from tests.support.commands import orders_dask
 from tests.support.loads import published
-
-Put = Callable[[str, bytes], None]
+from tests.support.types import Put
 
 
 def test_each_step_of_a_run_has_its_seconds_and_those_with_bytes_their_bytes(

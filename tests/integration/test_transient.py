@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import date
 from threading import Timer
-from typing import Any
 
 import psycopg2
 import pytest
@@ -22,8 +20,7 @@ from orders_dask.load.publish import publish
 from orders_dask.patience import patiently
 from orders_dask.settings import Settings
 from tests.support.loads import begin, verified
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 DAY = date(2017, 11, 3)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ from sqlalchemy import Engine
 from tests.support.builders import lines, order
 from tests.support.commands import orders_dask
 from tests.support.loads import published
+from tests.support.types import Put
 
 DAY = date(2026, 10, 1)
 OF_DAY = ("--run-date", "2026-10-01")
@@ -72,7 +72,7 @@ def test_a_diff_in_json_has_all_orders_and_exact_amounts(loads: tuple[int, int])
 
 
 def test_a_diff_of_a_changed_dump_says_what_a_run_would_publish(
-    warehouse: Engine, put: Callable[[str, bytes], None]
+    warehouse: Engine, put: Put
 ) -> None:
     published(warehouse, DAY, {})
     put("dump/a.json", lines(order(2)))

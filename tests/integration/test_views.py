@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,8 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.loads import published
-
-Query = Callable[..., list[tuple[Any, ...]]]
+from tests.support.types import Query
 
 FIRST, SECOND, THIRD = date(2017, 11, 3), date(2017, 11, 4), date(2017, 12, 1)
 
