@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from typing import Any, Final
 
-DAY: Final = date(2026, 10, 1)
+from tests.support import builders
+from tests.support.builders import lines
+
+DAY: Final = builders.DAY
 """The run date that is loaded while things go wrong."""
 OTHER: Final = date(2026, 10, 2)
 """A published run date that has orders in common with it."""
@@ -17,16 +19,16 @@ BLOCK_SIZE: Final = "50kB"
 def order(number: int, *, price: int, updated: str, said: str) -> dict[str, Any]:
     """Make an order of two lines, some with a refund; `said` is what it says of its customer and location."""
     text = f"{price}.{number % 100:02}"
-    made: dict[str, Any] = {
-        "id": number,
-        "name": f"#{number}",
-        "total_price": text,
-        "currency": "EUR" if number % 3 else "USD",
-        "created_at": "2026-09-30T09:00:00Z",
-        "updated_at": updated,
-        "customer": {"id": number % 50 + 1, "tags": said, "email": f"{said}-{number}@example.org"},
-        "location_id": number % 7 + 1,
-        "line_items": [
+    made = builders.order(
+        number,
+        text,
+        name=f"#{number}",
+        currency="EUR" if number % 3 else "USD",
+        created_at="2026-09-30T09:00:00Z",
+        updated_at=updated,
+        customer={"id": number % 50 + 1, "tags": said, "email": f"{said}-{number}@example.org"},
+        location_id=number % 7 + 1,
+        line_items=[
             {
                 "id": number * 10 + line,
                 "quantity": line + 1,
@@ -38,7 +40,7 @@ def order(number: int, *, price: int, updated: str, said: str) -> dict[str, Any]
             }
             for line in range(2)
         ],
-    }
+    )
     if number % 5 == 0:
         sent = {"id": number, "kind": "refund", "status": "success", "amount": "1.25"}
         item = {"id": number, "line_item_id": number * 10, "quantity": 1, "subtotal": "1.25"}
@@ -61,7 +63,7 @@ def old() -> dict[str, bytes]:
         order(n, price=30, updated=f"2026-{'10-02' if n % 2 else '09-30'}T10:00:00Z", said="other")
         for n in range(250, 500)
     ]
-    return {f"run_date={DAY}/a.ndjson": _lines(first), f"run_date={OTHER}/a.ndjson": _lines(second)}
+    return {f"run_date={DAY}/a.ndjson": lines(*first), f"run_date={OTHER}/a.ndjson": lines(*second)}
 
 
 def new() -> dict[str, bytes]:
@@ -73,14 +75,10 @@ def new() -> dict[str, bytes]:
         order(n, price=99, updated="2026-10-01T10:30:00Z", said="lost") for n in range(100, 130)
     ]
     return {
-        f"run_date={DAY}/a.ndjson": _lines(orders[:150]) + b"oops\n",
-        f"run_date={DAY}/b.ndjson": _lines(orders[150:]),
-        f"run_date={DAY}/c.ndjson": _lines(again) + b'{"id": "no number"}\n',
+        f"run_date={DAY}/a.ndjson": lines(*orders[:150]) + b"oops\n",
+        f"run_date={DAY}/b.ndjson": lines(*orders[150:]),
+        f"run_date={DAY}/c.ndjson": lines(*again) + b'{"id": "no number"}\n',
     }
-
-
-def _lines(orders: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(each) + "\n" for each in orders).encode()
 
 
 MANY: Final = [date(2026, 11, day) for day in range(1, 7)]
@@ -90,8 +88,8 @@ MANY: Final = [date(2026, 11, day) for day in range(1, 7)]
 def many() -> dict[str, bytes]:
     """Give the files of :data:`MANY`."""
     return {
-        f"run_date={day}/a.ndjson": _lines(
-            [
+        f"run_date={day}/a.ndjson": lines(
+            *[
                 order(n, price=day.day, updated=f"{day}T{n % 20:02}:00:00Z", said=f"on {day}")
                 for n in range(1, 61)
             ][:: 1 if day.day % 2 else -1]

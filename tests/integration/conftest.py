@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +14,7 @@ import s3fs
 from distributed import Client, LocalCluster
 from sqlalchemy import Engine, text
 
+from orders_dask.jobs import prune
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox
@@ -92,3 +94,9 @@ def proxy(settings: Settings) -> Iterator[PostgresProxy]:
     loop = Loop()
     with closing(loop), closing(PostgresProxy(loop, settings.pgsql_port)) as made:
         yield made
+
+
+@pytest.fixture
+def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`prune` takes all that there is for older than any age: objects in S3 can't be made older."""
+    monkeypatch.setattr(prune, "ago", lambda days: datetime.now(UTC) + timedelta(days=1))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import zipfile
 from datetime import date
-from io import BytesIO
 
 import pytest
 import s3fs
 
 from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged, SourceMissing
 from orders_dask.extract.discover import discover
-from orders_dask.extract.records import MIB, Split
+from orders_dask.extract.records import MIB
 from orders_dask.extract.text import texts
 from orders_dask.filesystem import filesystem
+from tests.support.builders import zipped
+from tests.support.decoding import text_of
 
 DAY = date(2024, 2, 3)
 LINES = b'{"id": 1}\n{"id": 2}\n'
@@ -23,12 +24,6 @@ LINES = b'{"id": 1}\n{"id": 2}\n'
 @pytest.fixture
 def store(environment: dict[str, str]) -> s3fs.S3FileSystem:
     return s3fs.S3FileSystem(skip_instance_cache=True)
-
-
-def read(splits: list[Split]) -> bytes:
-    return b"".join(
-        some.text for split in splits for _, records in texts(split) for some in records
-    )
 
 
 def test_objects_of_a_run_date_are_listed_and_read(store: s3fs.S3FileSystem, source: str) -> None:
@@ -41,7 +36,7 @@ def test_objects_of_a_run_date_are_listed_and_read(store: s3fs.S3FileSystem, sou
             f"{source}2024-02-03/a/c.json",
             f"{source}2024-02-03/b.json",
         ]
-        assert read([split]) == LINES * 2
+        assert text_of([split]) == LINES * 2
 
 
 def test_a_process_has_one_client_whatever_it_reads(source: str) -> None:
@@ -66,18 +61,15 @@ def test_byte_ranges_and_zip_members_are_read_by_ranged_requests(
     store: s3fs.S3FileSystem, source: str
 ) -> None:
     content = b"".join(b'{"id": %d}\n' % number for number in range(100_000))
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("2024-02-03.json", content)
-        archive.writestr("2024-02-04.json", LINES)
+    members = {"2024-02-03.json": content, "2024-02-04.json": LINES}
     store.pipe_file(f"{source}a.json", content)
-    store.pipe_file(f"{source}b.zip", packed.getvalue())
+    store.pipe_file(f"{source}b.zip", zipped(members, zipfile.ZIP_DEFLATED))
     ranges = discover(f"{source}a.json", DAY, 200_000)
     assert len(ranges) == 7
-    assert read(ranges) == content
+    assert text_of(ranges) == content
     [member] = discover(f"zip://{{run_date}}.json::{source}b.zip", DAY, MIB)
     assert [file.name for file in member.files] == [f"zip://2024-02-03.json::{source}b.zip"]
-    assert read([member]) == content
+    assert text_of([member]) == content
 
 
 def test_an_object_that_changed_since_it_was_listed_is_transient(
@@ -87,10 +79,10 @@ def test_an_object_that_changed_since_it_was_listed_is_transient(
     [split] = discover(source, DAY, MIB)
     store.pipe_file(f"{source}a.json", LINES[::-1])
     with pytest.raises(SourceChanged, match=r"a\.json changed"):
-        read([split])
+        text_of([split])
     store.rm_file(f"{source}a.json")
     with pytest.raises(SourceChanged):
-        read([split])
+        text_of([split])
 
 
 @pytest.mark.parametrize("block_size", [200 * MIB, 64 * MIB])

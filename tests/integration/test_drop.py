@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 from psycopg2 import sql
 from sqlalchemy import Connection, Engine, text
-from typer.testing import CliRunner
 
-from orders_dask.cli import app
 from orders_dask.contract.tables import FACTS, LOADED, load_part
 from orders_dask.errors import NotKept, ServiceUnavailable, SettingsError
 from orders_dask.jobs import held
@@ -26,6 +24,7 @@ from orders_dask.load import freeing, ledger
 from orders_dask.load.drop import withdraw
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
+from tests.support.commands import orders_dask
 from tests.support.loads import published
 from tests.support.services import as_user
 from tests.support.types import Query
@@ -37,10 +36,6 @@ LEAVES = (date(2017, 11, 1), date(2017, 12, 1))
 
 LONGEST_WAIT = 1.5
 """Seconds that a reader may take for a statement of some milliseconds: the machine of the tests is a busy one."""
-
-
-def order(order_id: int, second: int = 0) -> dict[str, Any]:
-    return {"order_id": order_id, "updated_at": f"2017-11-03T12:00:{second:02}Z"}
 
 
 @pytest.fixture
@@ -150,9 +145,7 @@ def test_a_run_date_that_somebody_works_on_is_left_alone(
 
 def test_the_command_says_what_it_did(old: list[int]) -> None:
     def call(*arguments: str) -> str:
-        ended = CliRunner().invoke(app, arguments)
-        assert ended.exit_code == 0, ended.output
-        return ended.output
+        return "".join(orders_dask(*arguments))
 
     assert "Would drop 3 run dates, 2017-11-03 to 2017-12-05." in call(
         "drop", "--older-than", "1000", "--dry-run"
@@ -164,7 +157,7 @@ def test_the_command_says_what_it_did(old: list[int]) -> None:
     assert "Removed 0 loads with 0 rows, 0 staged parts" in call("prune")
     assert json.loads(call("prune", "--dry-run", "--json"))["loads"] == 0
     for command in ("drop", "prune"):
-        assert CliRunner().invoke(app, [command, "--older-than", "0"]).exit_code == 2
+        orders_dask(command, "--older-than", "0", code=2)
 
 
 @pytest.mark.parametrize("age", [0, 10**9])

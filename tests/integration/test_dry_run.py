@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
-from io import BytesIO
-from zipfile import ZipFile
+from datetime import timedelta
 
 import pytest
 import s3fs
 from distributed import Client
 from sqlalchemy import Engine
-from typer.testing import CliRunner
 
 from orders_dask import Plan, backfill, run
-from orders_dask.cli import app
 from orders_dask.settings import Settings
-from tests.support.builders import lines, order
+from tests.support.builders import DAY, lines, order, zipped
+from tests.support.commands import orders_dask
 from tests.support.types import Put, Query
-
-DAY = date(2026, 10, 1)
 
 
 def test_a_first_run_is_planned_without_a_client_and_nothing_is_written(
@@ -71,14 +66,11 @@ def test_what_is_staged_already_and_what_would_be_replaced_is_told(
 
 
 def test_every_member_of_a_zip_counts(settings: Settings, warehouse: Engine, put: Put) -> None:
-    packed = BytesIO()
-    with ZipFile(packed, "w") as archive:
-        archive.writestr("a.ndjson", lines(order(1)))
-        archive.writestr("b.ndjson", lines(order(2), order(3)))
-    put("orders.zip", packed.getvalue())
+    members = {"a.ndjson": lines(order(1)), "b.ndjson": lines(order(2), order(3))}
+    put("orders.zip", zipped(members))
     source = "zip://*.ndjson::" + settings.source.removesuffix("dump/") + "orders.zip"
-    zipped = settings.model_copy(update={"source": source})
-    plan = run(DAY, settings=zipped, dry_run=True).plan
+    of_zip = settings.model_copy(update={"source": source})
+    plan = run(DAY, settings=of_zip, dry_run=True).plan
     assert plan
     assert (plan.files, plan.bytes) == (2, len(lines(order(1), order(2), order(3))))
 
@@ -94,8 +86,7 @@ def test_a_backfill_is_planned_date_by_date_and_told_in_json(
 
     monkeypatch.setenv("_AWS_S3_URL_SOURCE", source)
     arguments = ["backfill", "--from", str(DAY), "--to", str(DAY), "--dry-run", "--json"]
-    ended = CliRunner().invoke(app, arguments)
-    assert ended.exit_code == 0, ended.output
-    (told,) = json.loads(ended.stdout)
+    out, err = orders_dask(*arguments)
+    (told,) = json.loads(out)
     assert (told["outcome"], told["plan"]["tasks"], told["plan"]["staged"]) == ("planned", 1, 0)
-    assert "Dashboard" not in ended.stderr
+    assert "Dashboard" not in err

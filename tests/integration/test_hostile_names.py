@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
-from datetime import date
 
 from distributed import Client
-from typer.testing import CliRunner
 
-from orders_dask.cli import app
 from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
+from tests.support.builders import DAY, lines, order, zipped
+from tests.support.commands import orders_dask
 from tests.support.types import Put, Query
 
-DAY = date(2026, 10, 1)
-
+NOTE = "'; drop table orders.fact_order; --"
 NAMES = (
     "'; drop table orders_ops.load_file; --.json",
     'a "quoted" name.json',
@@ -39,13 +35,10 @@ def test_names_full_of_sql_and_the_like_load_and_are_told_exactly(
     put: Put,
     source: str,
 ) -> None:
-    members = io.BytesIO()
-    with zipfile.ZipFile(members, "w") as archive:
-        for number, name in enumerate(MEMBERS, 101):
-            archive.writestr(name, order(number))
-    put("dump/in.zip", members.getvalue())
+    members = {name: lines(order(number, note=NOTE)) for number, name in enumerate(MEMBERS, 101)}
+    put("dump/in.zip", zipped(members))
     for number, name in enumerate(NAMES, 1):
-        put(f"dump/{name}", order(number) + b"oops\n")
+        put(f"dump/{name}", lines(order(number, note=NOTE), "oops"))
     result = run(DAY, settings=settings, client=client)
     assert (result.outcome, result.orders, result.rejected) == (
         "published",
@@ -61,13 +54,7 @@ def test_names_full_of_sql_and_the_like_load_and_are_told_exactly(
         " where order_id < 100"
     )
     assert dict(loaded) == {number: f"{source}{name}" for number, name in enumerate(NAMES, 1)}
-    told = CliRunner().invoke(app, ["rejects", "--json"])
-    assert {one["file"]: one["raw"] for one in json.loads(told.stdout)} == dict.fromkeys(
-        wanted, "oops"
-    )
-    status = CliRunner().invoke(app, ["status", "--json"])
-    assert [one["files"] for one in json.loads(status.stdout)] == [len(wanted | packed)]
-
-
-def order(number: int) -> bytes:
-    return b'{"id":%d,"line_items":[],"note":"\'; drop table orders.fact_order; --"}\n' % number
+    told, _ = orders_dask("rejects", "--json")
+    assert {one["file"]: one["raw"] for one in json.loads(told)} == dict.fromkeys(wanted, "oops")
+    status, _ = orders_dask("status", "--json")
+    assert [one["files"] for one in json.loads(status)] == [len(wanted | packed)]

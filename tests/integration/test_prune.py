@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +15,6 @@ from sqlalchemy import Engine, text
 from orders_dask.contract.tables import BEFORE, LOADED, load_part
 from orders_dask.errors import LeaseLost, NotKept, ServiceUnavailable
 from orders_dask.filesystem import filesystem
-from orders_dask.jobs import prune as pruning_job
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.run import run
@@ -29,6 +27,7 @@ from orders_dask.stage.layout import REJECTED, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part
 from orders_dask.stage.tables import read_table
+from tests.support.builders import lines, order
 from tests.support.loads import published, verified
 from tests.support.types import Put, Query
 
@@ -230,25 +229,6 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
 
 
 # Whole runs, and the stage in S3. Objects there can't be made older, so what is old is what was before tomorrow.
-
-
-@pytest.fixture
-def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruning_job, "ago", lambda days: datetime.now(UTC) + timedelta(days=1))
-
-
-def lines(*records: dict[str, Any] | str) -> bytes:
-    texts = (r if isinstance(r, str) else json.dumps(r) for r in records)
-    return "".join(f"{each}\n" for each in texts).encode()
-
-
-def order(order_id: int, **more: Any) -> dict[str, Any]:
-    return {
-        "id": order_id,
-        "total_price": "10",
-        "currency": "EUR",
-        "created_at": "2017-11-03T10:00:00Z",
-    } | more
 
 
 def staged(settings: Settings) -> list[str]:

@@ -15,10 +15,8 @@ import pytest
 import s3fs
 from distributed import Client
 from sqlalchemy import Engine, text
-from typer.testing import CliRunner
 
 from orders_dask import diff, prune, replay, rollback, run
-from orders_dask.cli import app
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.tables import FACTS
 from orders_dask.errors import DataRefused, NotKept
@@ -27,11 +25,11 @@ from orders_dask.load.report import installation, rejects
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
-from tests.support.builders import lines, order
+from tests.support.builders import DAY, lines, order
+from tests.support.commands import orders_dask
 from tests.support.replays import stories
 from tests.support.types import Put, Query
 
-DAY = date(2026, 10, 1)
 NO_ID = json.dumps(order(7) | {"id": None})
 
 Mend = Callable[[int, str], None]
@@ -427,13 +425,6 @@ def test_a_replay_that_was_taken_back_is_not_told_as_standing(
 # The commands.
 
 
-def command(*arguments: str, code: int = 0) -> tuple[str, str]:
-    """Call ``orders-dask rejects ...`` and give what it writes to standard output and standard error."""
-    ended = CliRunner().invoke(app, ["rejects", *arguments])
-    assert ended.exit_code == code, ended.output
-    return ended.stdout, ended.stderr
-
-
 def address(client: Client) -> str:
     """Where the tests' cluster is."""
     return str(client.scheduler_info(n_workers=0)["address"])
@@ -446,17 +437,17 @@ def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands
     run(DAY, settings=settings, client=client)
     mend(2, json.dumps(order(7)))
     scheduler = ("--scheduler", address(client))
-    out, _ = command("replay", "--run-date", str(DAY), *scheduler)
+    out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), *scheduler)
     taken_in, standing = out.splitlines()
     assert taken_in == f"{DAY}  taken in 1 record, still rejected 1: 1 invalid_json"
     assert standing.startswith(f"{DAY}  published: 2 orders, 2 lines, 0 superseded, 1 rejected, ")
 
-    out, _ = command("replay", "--run-date", str(DAY), "--json", *scheduler)
+    out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), "--json", *scheduler)
     told = json.loads(out)
     assert (told["taken_in"], told["still"]) == (0, {"invalid_json": 1})
     assert (told["standing"]["outcome"], told["standing"]["orders"]) == ("up to date", 2)
 
-    out, err = command("--json")
+    out, err = orders_dask("rejects", "--json")
     [row] = json.loads(out)
     assert (row["position"], row["mended"], row["load_id"]) == (
         3,
@@ -465,7 +456,7 @@ def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands
     )
     assert row["replay_result"].startswith("still invalid_json: ")
     assert err == ""
-    out, _ = command()
+    out, _ = orders_dask("rejects")
     assert "record 3: " in out
     assert "(still invalid_json: " in out
 
@@ -473,22 +464,24 @@ def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands
 def test_a_code_that_does_not_occur_is_said_with_those_that_do(
     client: Client, settings: Settings, put: Put, warehouse: Engine
 ) -> None:
-    assert command() == ("", "Nothing was rejected.\n")
+    assert orders_dask("rejects") == ("", "Nothing was rejected.\n")
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops", NO_ID))
     run(DAY, settings=settings, client=client)
     said = (
         "Nothing was rejected with the code nonsense: there are 2 bad_order_id, 1 invalid_json.\n"
     )
-    assert command("--code", "nonsense") == ("", said)
-    assert command("--code", "nonsense", "--json") == ("[]\n", said)
+    assert orders_dask("rejects", "--code", "nonsense") == ("", said)
+    assert orders_dask("rejects", "--code", "nonsense", "--json") == ("[]\n", said)
     replaying = ("replay", "--run-date", str(DAY), "--scheduler", address(client))
-    out, err = command(*replaying, "--code", "nonsense")
+    out, err = orders_dask("rejects", *replaying, "--code", "nonsense")
     assert out.startswith(f"{DAY}  taken in 0 records, still rejected 0\n{DAY}  up to date: ")
     assert said in err
 
 
 def test_options_in_front_of_replay_are_wrong_usage(environment: dict[str, str]) -> None:
-    _, err = command("--code", "bad_order_id", "replay", "--run-date", str(DAY), code=2)
+    _, err = orders_dask(
+        "rejects", "--code", "bad_order_id", "replay", "--run-date", str(DAY), code=2
+    )
     assert "behind its name" in err
 
 
@@ -496,6 +489,6 @@ def test_nothing_published_is_exit_code_3(
     client: Client, settings: Settings, warehouse: Engine
 ) -> None:
     arguments = ("replay", "--run-date", str(DAY), "--scheduler", address(client))
-    out, err = command(*arguments, code=3)
+    out, err = orders_dask("rejects", *arguments, code=3)
     assert out == ""
     assert "Nothing is published for 2026-10-01" in err

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,15 +15,12 @@ from distributed import Client
 from sqlalchemy import Engine, text
 
 from orders_dask import replay, rollback, run
-from orders_dask.jobs import prune as pruning_job
 from orders_dask.jobs.prune import prune
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
-from tests.support.builders import lines, order
+from tests.support.builders import DAY, lines, order
 from tests.support.replays import stories
 from tests.support.types import Put, Query
-
-DAY = date(2026, 10, 1)
 
 Change = Callable[..., int]
 Lines = Callable[[], dict[int, list[int]]]
@@ -304,11 +300,10 @@ def test_texts_of_orders_go_with_the_others(
     query: Query,
     put: Put,
     seen: Lines,
-    monkeypatch: pytest.MonkeyPatch,
+    tomorrow: None,
 ) -> None:
     put("dump/a.ndjson", lines(with_lines(1, "x", 12)))
     run(DAY, settings=settings, client=client)
-    monkeypatch.setattr(pruning_job, "ago", lambda days: datetime.now(UTC) + timedelta(days=1))
     prune(settings=settings)
     assert query("select raw, of_order from orders_ops.rejected_record") == [(None, None)]
     assert replay(DAY, settings=settings, client=client).still == {"text removed": 1}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import date
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import Engine
 
-from tests.support.builders import lines, order
+from tests.support.builders import DAY, lines, order
 from tests.support.commands import orders_dask
 from tests.support.loads import published
 from tests.support.types import Put
 
-DAY = date(2026, 10, 1)
 OF_DAY = ("--run-date", "2026-10-01")
 
 

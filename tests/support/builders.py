@@ -1,15 +1,20 @@
-"""Orders as a dump has them, and the texts of its files."""
+"""Orders as a dump has them, and the texts and archives of its files."""
 
 from __future__ import annotations
 
 import json
+import zipfile
+from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from io import BytesIO
+from typing import Any, Final
 
-DAY = date(2026, 10, 1)
+DAY: Final = date(2026, 10, 1)
+"""The run date of the orders that are made here."""
 
 
 def order(order_id: int, price: str = "10.00", **more: Any) -> dict[str, Any]:
+    """Make a good order of one line; `more` are further members, or others."""
     return {
         "id": order_id,
         "total_price": price,
@@ -21,5 +26,15 @@ def order(order_id: int, price: str = "10.00", **more: Any) -> dict[str, Any]:
 
 
 def lines(*orders: dict[str, Any] | str) -> bytes:
+    """Make newline-delimited text of orders; a text stands as it is."""
     texts = (o if isinstance(o, str) else json.dumps(o) for o in orders)
     return "".join(f"{text}\n" for text in texts).encode()
+
+
+def zipped(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """Make a zip of members by their names."""
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as made:
+        for name, content in members.items():
+            made.writestr(name, content)
+    return archive.getvalue()

@@ -1,4 +1,4 @@
-"""Records decoded, by the rules alone where a test wants that."""
+"""What is read of splits, and records that go to the rules where a test wants that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from orders_dask.contract.arrow import raw_schema
 from orders_dask.extract import block
-from orders_dask.extract.records import Lines
+from orders_dask.extract.records import Lines, Split
+from orders_dask.extract.text import texts
 
 
 def only_the_rules() -> AbstractContextManager[Any]:
@@ -21,3 +22,10 @@ def only_the_rules() -> AbstractContextManager[Any]:
         return raw_schema().empty_table(), np.zeros(0, np.int64)
 
     return patch.object(block, "read_lines", none_taken)
+
+
+def text_of(splits: list[Split]) -> bytes:
+    """Read the text of all records of some splits."""
+    return b"".join(
+        some.text for split in splits for _, records in texts(split) for some in records
+    )

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,11 @@ from orders_dask.extract import archives, lines, records, text, window
 from orders_dask.extract.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.tasks import normalised
+from tests.support.builders import DAY
 from tests.support.decoding import only_the_rules
 from tests.support.documents import Pairs, expected, refuse
 from tests.support.fuzz_corpus import Input
 
-DAY = date(2026, 10, 1)
 ZONE = ZoneInfo("America/New_York")
 WHOLE = 1 << 30
 SECONDS = 20

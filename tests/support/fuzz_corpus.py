@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
-import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import zstandard
 
 from orders_dask.contract.rules import MARKERS
 from tests.support.bad_values import GOOD, GOOD_VALUES, NULLED, REPAIRED, spliced
+from tests.support.builders import zipped
 
 _ORDER = (
     b'{"id":%d,"updated_at":"2026-10-01T10:00:00+02:00","created_at":"2026-10-01 09:00","total_price":"19.90",'
@@ -172,13 +171,6 @@ def _mutated(random: Random, data: bytes) -> bytes:
     return data[:start] + random.choice(_STRUCTURE) + data[end if how == 6 else start :]
 
 
-def _zipped(name: str, method: int, content: bytes) -> bytes:
-    archive = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(archive, "w", method) as made:
-        made.writestr(name, content)
-    return archive.getvalue()
-
-
 _PACKINGS: Final[tuple[Callable[[bytes], bytes], ...]] = (
     *(lambda text: text,) * 6,
     partial(gzip.compress, mtime=0),
@@ -186,7 +178,7 @@ _PACKINGS: Final[tuple[Callable[[bytes], bytes], ...]] = (
     bz2.compress,
     zstandard.compress,
     zstandard.ZstdCompressor(write_checksum=True).compress,
-    partial(_zipped, "a.json", zipfile.ZIP_STORED),
-    partial(_zipped, "../\xfc'; drop table x;--", zipfile.ZIP_DEFLATED),
-    lambda text: _zipped("a.gz", zipfile.ZIP_STORED, gzip.compress(text, mtime=0)),
+    lambda text: zipped({"a.json": text}),
+    lambda text: zipped({"../\xfc'; drop table x;--": text}, zipfile.ZIP_DEFLATED),
+    lambda text: zipped({"a.gz": gzip.compress(text, mtime=0)}),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,8 +25,7 @@ from orders_dask.stage.record import joined_files, place
 from orders_dask.stage.tables import read_table
 from orders_dask.tasks import normalised, resolve
 from orders_dask.transform.resolve import keep
-
-DAY = date(2026, 10, 1)
+from tests.support.builders import DAY
 
 money = st.sampled_from(["1.10", "0.00005", 7, "-3", "1,5", None, "1e3", True])
 instant = st.sampled_from(

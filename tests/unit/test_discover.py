@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB, Split
-from orders_dask.extract.text import texts
+from tests.support.builders import zipped
+from tests.support.decoding import text_of
 
 DAY = date(2024, 2, 3)
 BLOCK = 1000
@@ -33,12 +33,6 @@ def put(tmp_path: Path) -> Callable[..., str]:
         return f"{tmp_path.as_uri()}/"
 
     return write
-
-
-def zip_at(path: Path, members: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
 
 
 def names(splits: list[Split], base: str) -> list[str]:
@@ -100,19 +94,13 @@ def test_large_newline_delimited_text_is_cut_into_byte_ranges(put: Callable[...,
     base = put({"a": b"\xef\xbb\xbf" + LINES * 125})
     splits = discover(base, DAY, BLOCK)
     assert [(split.start, split.end) for split in splits] == [(0, 1000), (1000, 2000), (2000, 2503)]
-    assert read(splits) == LINES * 125
+    assert text_of(splits) == LINES * 125
 
 
 def test_plain_text_is_cut_finer_where_few_workers_would_have_work(put: Callable[..., str]) -> None:
     base = put({"a": LINES * (40 * MIB // len(LINES))})
     assert [split.start for split in discover(base, DAY, 128 * MIB)] == [0, 32 * MIB]
     assert [split.start for split in discover(base, DAY, 16 * MIB)] == [0, 16 * MIB, 32 * MIB]
-
-
-def read(splits: list[Split]) -> bytes:
-    return b"".join(
-        some.text for split in splits for _, records in texts(split) for some in records
-    )
 
 
 @pytest.mark.parametrize(
@@ -155,12 +143,12 @@ def test_a_small_zip_is_read_whole_and_a_large_one_by_member(
     put: Callable[..., str], tmp_path: Path
 ) -> None:
     base = put({})
-    zip_at(tmp_path / "a.zip", {"y": LINES * 20, "x": LINES * 20})
+    (tmp_path / "a.zip").write_bytes(zipped({"y": LINES * 20, "x": LINES * 20}))
     [whole] = discover(base, DAY, 10_000)
     assert names([whole], base) == ["a.zip"]
     by_member = discover(base, DAY, 500)
     assert [names([split], base) for split in by_member] == [["zip://x::a.zip"], ["zip://y::a.zip"]]
-    assert read([whole]) == read(by_member) == LINES * 40
+    assert text_of([whole]) == text_of(by_member) == LINES * 40
 
 
 @pytest.mark.parametrize(
@@ -182,17 +170,17 @@ def test_chained_zips_give_the_members_that_match(
         ["2024-02-04.json", "sub/a.json", "2024-02-03.json", "__MACOSX/b.json"], LINES
     )
     for name in ("a.zip", "b.zip"):
-        zip_at(tmp_path / name, members)
+        (tmp_path / name).write_bytes(zipped(members))
     splits = discover(f"zip://{pattern}::{base}*.zip", DAY, BLOCK)
     assert names(splits, base) == [f"zip://{member}::{z}.zip" for member in found for z in "ab"]
-    assert read(splits) == LINES * 2 * len(found)
+    assert text_of(splits) == LINES * 2 * len(found)
 
 
 def test_a_chained_zip_without_the_member_is_missing_and_a_broken_one_is_read_to_be_refused(
     put: Callable[..., str], tmp_path: Path
 ) -> None:
     base = put({"broken": b"PK\x03\x04broken"})
-    zip_at(tmp_path / "good", {"a.json": LINES})
+    (tmp_path / "good").write_bytes(zipped({"a.json": LINES}))
     with pytest.raises(SourceMissing):
         discover(f"zip://{{run_date}}.json::{base}good", DAY, BLOCK)
     splits = discover(f"zip://*.json::{base}*", DAY, BLOCK)

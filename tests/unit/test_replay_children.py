@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from datetime import date
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +29,10 @@ from orders_dask.stage.record import Part, joined_files, place
 from orders_dask.stage.tables import read_table
 from orders_dask.tasks import normalised, replayed, resolve
 from orders_dask.transform.resolve import keep
+from tests.support.builders import DAY
 
 Json = Any
 
-DAY = date(2026, 10, 1)
 ZONE = ZoneInfo("UTC")
 
 ids = st.sampled_from([1, 2, 3, None, "x"])

@@ -33,6 +33,7 @@ from orders_dask.extract.records import (
 )
 from orders_dask.extract.text import texts
 from orders_dask.filesystem import filesystem
+from tests.support.builders import zipped
 
 LINES = b'{"id": 1}\n{"id": 2}\n{"id": 3}\n'
 
@@ -70,14 +71,6 @@ def dump(tmp_path: Path) -> Callable[[bytes], Path]:
     return write
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in members.items():
-            made.writestr(name, content)
-    return archive.getvalue()
-
-
 PACKED = {
     "plain": LINES,
     "gzip": gzip.compress(LINES),
@@ -108,7 +101,7 @@ def test_a_member_may_be_compressed_and_unwanted_ones_are_left_out(
 ) -> None:
     unwanted = dict.fromkeys(("__MACOSX/a", ".hidden/a", "c/.DS_Store"), b"junk")
     packed = {"b": LINES, "a": gzip.compress(LINES), "c/d": zstandard.compress(LINES), "c/": b""}
-    path = dump(zipped(unwanted | packed))
+    path = dump(zipped(unwanted | packed, zipfile.ZIP_DEFLATED))
     zip_name = path.as_uri()
     assert read(path) == [(f"zip://{name}::{zip_name}", LINES, "") for name in ("a", "b", "c/d")]
 
@@ -173,7 +166,7 @@ def test_damaged_compression_is_unreadable_after_a_prefix(
 
 @pytest.mark.parametrize("damage", ["truncated", "no directory", "corrupt", "encrypted"])
 def test_a_damaged_zip_is_unreadable(dump: Callable[[bytes], Path], damage: str) -> None:
-    packed = bytearray(zipped({"a": NOISE, "b": LINES}))
+    packed = bytearray(zipped({"a": NOISE, "b": LINES}, zipfile.ZIP_DEFLATED))
     if damage == "truncated":
         packed = packed[: len(packed) // 2]
     elif damage == "no directory":
