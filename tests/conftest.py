@@ -19,7 +19,7 @@ from orders_dask.sandbox import Sandbox, sandbox
 
 # Helpers say what differs when they assert, as tests do.
 pytest.register_assert_rewrite("tests.support")
-from tests.support.services import administer, server_of  # noqa: E402
+from tests.support.services import administer, is_setting, server_of  # noqa: E402
 
 # As the product's own clusters: on some Pythons the profiler can stop a process for good.
 config.set({"distributed.worker.profile.enabled": PROFILED})
@@ -59,7 +59,7 @@ def logins(services: Sandbox) -> dict[str, dict[str, str]]:
     for role in ("orders_loader", "orders_reader"):
         user, password = f"{role}_of_tests", secrets.token_hex(16)
         administer(
-            services,
+            services.environment,
             sql.SQL("create role {} nologin").format(sql.Identifier(role)),
             sql.SQL("create role {} login password {} in role {}").format(
                 sql.Identifier(user), sql.Literal(password), sql.Identifier(role)
@@ -86,9 +86,9 @@ def database(services: Sandbox) -> Iterator[str]:
     """The URL of an empty database that only this test uses, for psycopg2 and SQLAlchemy alike."""
     name = f"test_{uuid.uuid4().hex}"
     made = sql.Identifier(name)
-    administer(services, sql.SQL("create database {} strategy file_copy").format(made))
-    yield f"{server_of(services)}{name}"
-    administer(services, sql.SQL("drop database {} with (force)").format(made))
+    administer(services.environment, sql.SQL("create database {} strategy file_copy").format(made))
+    yield f"{server_of(services.environment)}{name}"
+    administer(services.environment, sql.SQL("drop database {} with (force)").format(made))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def environment(
         "ORDERS_DASK_STAGE_URL": f"{bucket_prefix}stage/",
     }
     for name in os.environ:
-        if name.startswith(("_PGSQL_", "_AWS_", "AWS_", "ORDERS_DASK_", "DASK_", "PG")):
+        if is_setting(name):
             monkeypatch.delenv(name)
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

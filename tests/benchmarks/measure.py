@@ -8,13 +8,11 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-import psycopg2
 from psycopg2 import sql
 
 from orders_dask.sandbox import sandbox
@@ -22,6 +20,7 @@ from orders_dask.settings import without_services
 from tests.benchmarks.contenders.copy_floor import ENCODED
 from tests.benchmarks.dump import write
 from tests.benchmarks.report import Case, Measured
+from tests.support.services import administer
 
 
 def measure(cases: Sequence[Case], repeats: int) -> Measured:
@@ -62,16 +61,6 @@ def _measured(case: Case, environment: dict[str, str], bucket: str) -> dict[str,
 
 
 def _administer(environment: dict[str, str], statement: sql.Composable) -> None:
-    server = psycopg2.connect(
-        host=environment["_PGSQL_HOSTNAME"],
-        port=environment["_PGSQL_PORT"],
-        user=environment["_PGSQL_USER"],
-        password=environment["_PGSQL_PASS"],
-        dbname="postgres",
-    )
-    with closing(server):
-        server.autocommit = True
-        server.cursor().execute(statement)
-        # What the last one left to be written to disk is not the next one's: PostgreSQL's, and the S3 server's.
-        server.cursor().execute("checkpoint")
+    # What the last one left to be written to disk is not the next one's: PostgreSQL's, and the S3 server's.
+    administer(environment, statement, sql.SQL("checkpoint"))
     os.sync()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psycopg2
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from psycopg2 import sql
@@ -19,12 +19,14 @@ from orders_dask.load.connect import engine
 from orders_dask.sandbox.services import BUCKET
 from orders_dask.settings import Settings
 from tests.chaos import checks, dumps
-from tests.chaos.cluster import REPOSITORY, Cluster
+from tests.chaos.cluster import Cluster
 from tests.chaos.commands import Command, Commands
 from tests.chaos.reader import State, state
-from tests.chaos.servers import Servers, bucket_of, clean, server_of, servers
+from tests.chaos.servers import Servers, servers
 from tests.chaos.trap import Trap
+from tests.support import REPOSITORY
 from tests.support.proxy import Loop, PostgresProxy, S3Proxy
+from tests.support.services import administer, bucket_of, is_setting, server_of
 
 DATABASE: Final = "chaos"
 """What all cases use: workers have it in their environment, and outlive a case."""
@@ -54,8 +56,10 @@ class Arena:
         self.trap = Trap(folder / "points")
         self.bucket = bucket_of(direct)
         self.url = server_of(direct) + DATABASE
-        self.environment = clean(
-            direct
+        kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
+        self.environment = (
+            kept
+            | direct
             | {
                 "_PGSQL_PORT": str(self.postgres.port),
                 "_PGSQL_DATABASE": DATABASE,
@@ -106,11 +110,8 @@ class Arena:
         return f"stage-{uuid.uuid4().hex[:12]}"
 
     def _administer(self, statement: str, *names: str) -> None:
-        server = server_of(self.servers.environment)
-        with closing(psycopg2.connect(f"{server}postgres")) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        made = sql.SQL(statement).format(*map(sql.Identifier, names))
+        administer(self.servers.environment, made)
 
     def engine(self) -> Engine:
         """Give an engine for the database, straight to the server."""

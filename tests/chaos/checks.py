@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
 from typing import Any, Final
@@ -26,12 +25,11 @@ from orders_dask.load.ledger import ACTIVE
 from orders_dask.settings import STAGE_FOLDER
 from orders_dask.stage.layout import RECORD
 from tests.chaos import dumps
+from tests.support.waiting import until
 
 OWN: Final = ("load_id", "source_file_id")
 """Columns in which two loads of the same differ."""
 
-SECONDS: Final = 60
-"""Time for a server to notice that the other end of a session was killed, and for workers to end what they do."""
 
 PUBLISHED: Final = "where load_id in (select load_id from orders_store.published)"
 
@@ -116,7 +114,7 @@ def ledger_is_settled(database: str, days: Sequence[date]) -> None:
 
 
 def no_session_is_left(database: str) -> None:
-    """Check that no session of the product is on the server."""
+    """Check that no session of the product is on the server, once it has noticed who was killed."""
     with asking(database) as cursor:
 
         def gone() -> bool:
@@ -127,14 +125,6 @@ def no_session_is_left(database: str) -> None:
             return not cursor.rowcount
 
         until(gone)
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"it doesn't hold after {SECONDS} s"
-        time.sleep(0.05)
 
 
 Staged = dict[str, tuple[str, set[str]]]

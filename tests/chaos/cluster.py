@@ -16,9 +16,9 @@ import psutil
 from distributed import Client, Scheduler, Worker
 
 from orders_dask.cluster import PROFILED
-from tests.chaos.checks import until
+from tests.support import REPOSITORY
+from tests.support.waiting import until
 
-REPOSITORY: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 240
 WORKERS: Final = 2
 
@@ -58,10 +58,7 @@ class Cluster:
             *("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"),
             *("--preload", "tests.chaos.points", "--death-timeout", "300"),
         )
-        deadline = time.monotonic() + START_SECONDS
-        while not told.exists() or not told.read_text():
-            assert time.monotonic() < deadline, "no scheduler"
-            time.sleep(0.05)
+        until(lambda: told.exists() and told.read_text(), START_SECONDS, "no scheduler")
         self.address = json.loads(told.read_text())["address"]
         with Client(self.address) as client:
             client.wait_for_workers(WORKERS, timeout=START_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import socket
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
-import s3fs
 
 from orders_dask.sandbox import supervise
 from orders_dask.sandbox.services import (
@@ -31,6 +29,7 @@ from orders_dask.sandbox.services import (
     weed_service,
 )
 from orders_dask.sandbox.supervise import Service
+from tests.support.services import bucket_of, server_of
 
 START_SECONDS = 60
 
@@ -144,29 +143,3 @@ def servers() -> Iterator[Servers]:
             stack.callback(server.stop)
             server.start()
         yield Servers(postgres, s3, environment)
-
-
-def server_of(environment: dict[str, str]) -> str:
-    """Give the URL of the PostgreSQL server, to which a database's name is to be added."""
-    return "postgresql://{_PGSQL_USER}:{_PGSQL_PASS}@{_PGSQL_HOSTNAME}:{_PGSQL_PORT}/".format(
-        **environment
-    )
-
-
-def bucket_of(environment: dict[str, str]) -> s3fs.S3FileSystem:
-    """Give the file system of the S3 server, straight to it."""
-    return s3fs.S3FileSystem(
-        key=environment["AWS_ACCESS_KEY_ID"],
-        secret=environment["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
-        client_kwargs={"region_name": environment["AWS_REGION"]},
-        use_listings_cache=False,
-        skip_instance_cache=True,
-    )
-
-
-def clean(environment: dict[str, str]) -> dict[str, str]:
-    """Give this process's environment without any setting, and then these."""
-    mine = ("_PGSQL_", "_AWS_", "AWS_", "ORDERS_DASK_", "DASK_", "PG")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
-    return kept | environment

@@ -19,6 +19,7 @@ from tests.chaos.strike import (
     terminate,
     withstand,
 )
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.chaos
 
@@ -94,7 +95,7 @@ def test_a_task_that_runs_twice_loads_once(shared_arena: Arena, tell: Tell) -> N
 def wait_for_claim(arena: Arena) -> None:
     """Wait until another worker waits for the part that the first one claimed."""
     with checks.asking(arena.url) as cursor:
-        checks.until(
+        until(
             lambda: (
                 cursor.execute(
                     "select from pg_stat_activity where wait_event_type = 'Lock'"

@@ -15,7 +15,8 @@ import pytest
 
 from orders_dask.settings import without_services
 from orders_dask.synthetic import generate
-from tests.support.commands import ORDERS_DASK, REPOSITORY, orders_dask, start
+from tests.support import REPOSITORY
+from tests.support.commands import ORDERS_DASK, orders_dask, start
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 

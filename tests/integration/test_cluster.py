@@ -22,8 +22,9 @@ from orders_dask import cluster
 from orders_dask.cluster import carry_settings, connect, worker_settings
 from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
 from orders_dask.settings import Settings
+from tests.support import REPOSITORY
+from tests.support.waiting import until
 
-REPOSITORY = Path(__file__).parents[2]
 MINE = Settings(
     pgsql_hostname="db.example.com",
     pgsql_user="client",
@@ -62,10 +63,7 @@ def scheduler(folder: Path) -> Iterator[str]:
     told = folder / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
     with dask(folder, "scheduler", *options, "--scheduler-file", str(told)):
-        deadline = time.monotonic() + 60
-        while not told.exists() or not told.read_text():
-            assert time.monotonic() < deadline, "no scheduler after a minute"
-            time.sleep(0.05)
+        until(lambda: told.exists() and told.read_text(), otherwise="no scheduler")
         yield json.loads(told.read_text())["address"]
 
 

@@ -320,7 +320,7 @@ def owner_of(database: str, box: Sandbox, *attributes: str) -> Engine:
         sql.SQL(" ").join(map(sql.SQL, attributes)),
     )
     create = sql.SQL("create database {0} owner {0}").format(sql.Identifier(database))
-    administer(box, role, create)
+    administer(box.environment, role, create)
     return engine(
         load_settings(
             pgsql_hostname=box.environment["_PGSQL_HOSTNAME"],

@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -21,13 +20,13 @@ from typing import Any
 
 import psycopg2
 import pytest
-from s3fs import S3FileSystem
 
 from orders_dask.errors import ServiceUnavailable, SettingsError
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.sandbox.services import free_ports
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support import REPOSITORY
+from tests.support.services import bucket_of
+from tests.support.waiting import until
 
 # Starts a sandbox, says what it is, and waits to be killed.
 STARTER = """
@@ -63,17 +62,6 @@ def query(environment: dict[str, str], statement: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def bucket(environment: dict[str, str]) -> S3FileSystem:
-    """Open the sandbox's S3 server with its settings."""
-    return S3FileSystem(
-        key=environment["AWS_ACCESS_KEY_ID"],
-        secret=environment["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
-        use_listings_cache=False,
-        skip_instance_cache=True,
-    )
-
-
 def descendants(pid: int) -> dict[int, str]:
     """Return the processes below a process: command lines by process id."""
     listing = subprocess.run(
@@ -95,12 +83,9 @@ def running(pids: dict[int, str]) -> dict[int, str]:
     return {pid: pids[pid] for pid in map(int, alive.stdout.split()) if pid in pids}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether a condition becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while not (reached := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return reached
+def gone(pids: dict[int, str]) -> None:
+    """Wait until none of the processes runs any more."""
+    until(lambda: not running(pids), 20, f"some still run of {pids}")
 
 
 @contextmanager
@@ -143,7 +128,7 @@ def test_postgresql_and_s3_answer_with_the_settings_it_gives(services: Sandbox) 
     assert (zone, encoding, database, locks) == ("UTC", "UTF8", "orders", 256)
     assert version >= 14
 
-    files = bucket(environment)
+    files = bucket_of(environment)
     files.pipe_file(f"{environment['_AWS_S3_URL_SOURCE']}answer", b"\x00\xff" * 100_000)
     assert files.cat_file("s3://orders/answer") == b"\x00\xff" * 100_000
 
@@ -153,7 +138,7 @@ def test_a_wrong_password_or_key_is_refused(services: Sandbox) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         query(wrong, "select 1")
     with pytest.raises(PermissionError):
-        bucket(wrong).ls("orders")
+        bucket_of(wrong).ls("orders")
 
 
 def test_its_repr_holds_no_secret(services: Sandbox) -> None:
@@ -195,7 +180,7 @@ def test_uploads_a_file_by_its_name_and_a_folder_by_its_inner_paths(tmp_path: Pa
     (tmp_path / "dump" / "empty.jsonl").touch()
     (tmp_path / "one.zip").write_bytes(b"PK")
     with sandbox(upload=[tmp_path / "dump", tmp_path / "one.zip"]) as box:
-        files = bucket(box.environment)
+        files = bucket_of(box.environment)
         assert {path: files.size(path) for path in files.find("orders")} == {
             "orders/run_date=2024-01-01/part.jsonl": 10,
             "orders/empty.jsonl": 0,
@@ -215,11 +200,11 @@ def test_a_kept_folder_holds_database_bucket_and_secrets_for_the_next_start(fold
     data = folder / "kept"
     with sandbox(data) as box:
         query(box.environment, "create table kept as select 42 as answer")
-        bucket(box.environment).pipe_file("orders/kept", b"still here")
+        bucket_of(box.environment).pipe_file("orders/kept", b"still here")
         first = box.environment
     with sandbox(data) as box:
         assert query(box.environment, "select answer from kept") == [(42,)]
-        assert bucket(box.environment).cat_file("orders/kept") == b"still here"
+        assert bucket_of(box.environment).cat_file("orders/kept") == b"still here"
         for name in ("_PGSQL_PASS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             assert box.environment[name] == first[name], name
     assert (data / "secrets.json").stat().st_mode & 0o777 == 0o600
@@ -245,17 +230,17 @@ def test_nothing_is_left_when_its_process_group_gets(number: signal.Signals, fol
         assert socket.exists()
         os.killpg(process.pid, number)
         process.wait(10)
-    assert eventually(lambda: not running(processes)), running(processes)
+    gone(processes)
     assert list(folder.iterdir()) == []
     assert not socket.exists()
 
 
 def test_nothing_is_left_when_it_is_killed_while_it_starts(folder: Path) -> None:
     with starter(folder) as process:
-        assert eventually(lambda: "initdb" in str(descendants(process.pid)))
+        until(lambda: "initdb" in str(descendants(process.pid)), 20)
         processes = descendants(process.pid)
         process.kill()
-    assert eventually(lambda: not running(processes)), running(processes)
+    gone(processes)
     assert list(folder.iterdir()) == []
 
 
@@ -268,7 +253,7 @@ def test_works_as_an_ordinary_user(folder: Path) -> None:
         processes = descendants(process.pid)
         [below] = folder.iterdir()
         assert below.owner() == "nobody"
-    assert eventually(lambda: not running(processes)), running(processes)
+    gone(processes)
     assert list(folder.iterdir()) == []
 
 

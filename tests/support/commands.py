@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from typer.testing import CliRunner
 
 from orders_dask.cli import app
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support import REPOSITORY
 
 ORDERS_DASK = (sys.executable, "-c", "from orders_dask.cli import main; main()")
 

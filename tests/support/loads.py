@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -24,6 +23,7 @@ from orders_dask.load.publish import foresee, publish, seal
 from orders_dask.load.rollback import take_back
 from orders_dask.load.verify import verify
 from tests.support.proxy import PostgresProxy
+from tests.support.waiting import until
 
 Rows = Sequence[Mapping[str, Any]]
 TABLES = {table.name: table for table in LOADED}
@@ -117,8 +117,5 @@ def dropped(engine: Engine, run_date: date) -> int:
 
 def lose_answer(proxy: PostgresProxy) -> None:
     """Wait until the commit that the proxy holds back is done, and break its session off in place of the answer."""
-    deadline = time.monotonic() + 30
-    while proxy.held is None:
-        assert time.monotonic() < deadline, "nothing was committed"
-        time.sleep(0.01)
+    until(lambda: proxy.held is not None, 30, "nothing was committed")
     proxy.release(lose=True)

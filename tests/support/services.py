@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 
 import psycopg2
 from psycopg2 import sql
 from pydantic import SecretStr
+from s3fs import S3FileSystem
 
-from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 
 
-def server_of(box: Sandbox) -> str:
-    """The URL of a sandbox's PostgreSQL, to which a database's name is to be added."""
+def is_setting(name: str) -> bool:
+    """Tell whether an environment variable may be one of the product, of its services' clients or of Dask."""
+    return name.startswith(("_PGSQL_", "_AWS_", "AWS_", "ORDERS_DASK_", "DASK_", "PG"))
+
+
+def server_of(environment: Mapping[str, str]) -> str:
+    """Give the URL of the PostgreSQL server, to which a database's name is to be added."""
     return "postgresql://{_PGSQL_USER}:{_PGSQL_PASS}@{_PGSQL_HOSTNAME}:{_PGSQL_PORT}/".format(
-        **box.environment
+        **environment
     )
 
 
-def administer(box: Sandbox, *statements: sql.Composable) -> None:
+def bucket_of(environment: Mapping[str, str]) -> S3FileSystem:
+    """Give the file system of the S3 server, straight to it."""
+    return S3FileSystem(
+        key=environment["AWS_ACCESS_KEY_ID"],
+        secret=environment["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
+        client_kwargs={"region_name": environment["AWS_REGION"]},
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+
+
+def administer(environment: Mapping[str, str], *statements: sql.Composable) -> None:
     """Execute what concerns the whole server, each in a transaction of its own."""
-    with closing(psycopg2.connect(f"{server_of(box)}postgres")) as connection:
+    with closing(psycopg2.connect(f"{server_of(environment)}postgres")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
 
 
-def as_user(settings: Settings, login: dict[str, str]) -> Settings:
-    """The same settings with another user."""
+def as_user(settings: Settings, login: Mapping[str, str]) -> Settings:
+    """Give the same settings with another user."""
     user, password = login["_PGSQL_USER"], SecretStr(login["_PGSQL_PASS"])
     return settings.model_copy(update={"pgsql_user": user, "pgsql_pass": password})

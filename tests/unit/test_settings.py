@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from orders_dask.settings import (
     load_settings,
     without_services,
 )
+from tests.support import REPOSITORY
 
 REQUIRED = {
     "_PGSQL_HOSTNAME": "db.example.com",
@@ -23,7 +23,7 @@ REQUIRED = {
     "_PGSQL_DATABASE": "shop",
     "_AWS_S3_URL_SOURCE": "s3://bucket/orders/run_date={run_date}/",
 }
-EXAMPLE = Path(__file__).parents[2] / ".envrc.example"
+EXAMPLE = REPOSITORY / ".envrc.example"
 
 
 @pytest.fixture(autouse=True)
