@@ -23,10 +23,9 @@ from orders_dask.load import copy, ledger
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into, load_part
 from orders_dask.load.publish import seal
-from tests.support.loads import arrow, begin, part
+from tests.support.loads import DAY, arrow, begin, part
 from tests.support.types import Query
 
-DAY = date(2017, 11, 3)
 ORDERS = {"fact_order": [{"order_id": 1, "name": "#1"}, {"order_id": 2, "name": "#2"}]}
 
 MOST = Decimal("999999999999999999.9999")

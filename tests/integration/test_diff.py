@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -18,12 +17,10 @@ from orders_dask.errors import DataRefused, NotKept
 from orders_dask.jobs import diff as diffing
 from orders_dask.load.difference import Difference, compare
 from tests.support.builders import lines, order
-from tests.support.loads import published
+from tests.support.loads import DAY, published
 from tests.support.types import Put, Query
 
 Row = dict[str, Any]
-
-DAY = date(2017, 11, 3)
 
 
 def compared(database: Engine, before: Any, after: Any) -> Difference:

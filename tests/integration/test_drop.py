@@ -25,12 +25,10 @@ from orders_dask.load.drop import withdraw
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.support.commands import orders_dask
-from tests.support.loads import published
+from tests.support.loads import DAY, NEXT, published
 from tests.support.services import as_user
 from tests.support.types import Query
 
-DAY = date(2017, 11, 3)
-NEXT = date(2017, 11, 4)
 LATER = date(2017, 12, 5)
 LEAVES = (date(2017, 11, 1), date(2017, 12, 1))
 

@@ -13,10 +13,9 @@ from orders_dask.load import freeing, leaves
 from orders_dask.load.leaves import ensure_leaves, leaf_name, period
 from orders_dask.load.locks import Lock
 from orders_dask.load.schema import initialise
-from tests.support.loads import published
+from tests.support.loads import DAY, published
 from tests.support.types import Query
 
-DAY = date(2017, 11, 3)
 FIRST = date(2017, 11, 1)
 AFTER = date(2017, 12, 1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
@@ -19,11 +18,9 @@ from orders_dask.load import ledger
 from orders_dask.load.copy import load_part
 from orders_dask.load.publish import publish
 from orders_dask.load.report import published_load, rejects, status
-from tests.support.loads import File, begin, part, published, verified
+from tests.support.loads import DAY, NEXT, File, begin, part, published, verified
 from tests.support.types import Query
 
-DAY = date(2017, 11, 3)
-NEXT = DAY + timedelta(days=1)
 READ = dict.fromkeys((fact.name for fact in FACTS), 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,13 +28,10 @@ from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part
 from orders_dask.stage.tables import read_table
 from tests.support.builders import lines, order
-from tests.support.loads import published, verified
+from tests.support.loads import DAY, NEXT, published, verified
 from tests.support.types import Put, Query
 
 Aged = Callable[..., None]
-
-DAY = date(2017, 11, 3)
-NEXT = date(2017, 11, 4)
 
 
 def load(*order_ids: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,20 +19,24 @@ from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.publish import publish, seal
 from orders_dask.load.verify import verify
 from orders_dask.settings import Settings
-from tests.support.loads import File, begin, lose_answer, part, published, verified
+from tests.support.loads import (
+    DAY,
+    File,
+    begin,
+    lose_answer,
+    order,
+    part,
+    published,
+    verified,
+)
 from tests.support.proxy import PostgresProxy
 from tests.support.types import Query
 
-DAY = date(2017, 11, 3)
 DAYS = [DAY, DAY + timedelta(days=1)]
 NONE_READ = {"fact_order": 0, "fact_order_line": 0, "fact_refund": 0} | {
     "fact_refund_line": 0,
     "fact_refund_adjustment": 0,
 }
-
-
-def instant(second: int) -> datetime:
-    return datetime(2017, 11, 3, 12, 0, second, tzinfo=UTC)
 
 
 def test_a_version_that_left_lets_the_next_best_be_current(warehouse: Engine, query: Query) -> None:
@@ -84,10 +88,6 @@ def test_only_orders_with_versions_elsewhere_are_foreseen(warehouse: Engine) -> 
             foreseen = gate.foresee(connection, DAYS[0], load_id)
     assert sorted(foreseen.orders) == [2, 3], "2 goes and 3 comes; 1 is only on this run date"
     assert first in foreseen.published
-
-
-def order(order_id: int, second: int = 0, **columns: Any) -> dict[str, Any]:
-    return {"order_id": order_id, "updated_at": instant(second), **columns}
 
 
 def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> None:

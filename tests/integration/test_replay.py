@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -27,7 +24,7 @@ from orders_dask.settings import Settings
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from tests.support.builders import DAY, lines, order
 from tests.support.commands import orders_dask
-from tests.support.replays import stories
+from tests.support.replays import changed, replay_killed_before_its_publish, stories
 from tests.support.types import Put, Query
 
 NO_ID = json.dumps(order(7) | {"id": None})
@@ -40,15 +37,7 @@ def mend(warehouse: Engine) -> Mend:
     """Mend the published text of the record at a position, as a loader may."""
 
     def mend(position: int, mended: str) -> None:
-        with warehouse.begin() as connection:
-            changed = connection.execute(
-                text(
-                    "update orders_ops.rejected_record set mended = :mended where position = :position and path = ''"
-                    " and load_id = (select load_id from orders_store.published where run_date = :day)"
-                ),
-                {"mended": mended, "position": position, "day": DAY},
-            )
-        assert changed.rowcount == 1
+        assert changed(warehouse, position, "mended = :mended", "", mended=mended) == 1
 
     return mend
 
@@ -302,22 +291,7 @@ def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
     run(DAY, settings=settings, client=client)
     before = orders()
     mend(2, json.dumps(order(7)))
-    script = """
-import os, signal
-from datetime import date
-from distributed import Client
-from orders_dask.jobs import replay as replaying
-
-def killed(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-replaying.publish = killed
-if __name__ == "__main__":
-    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
-        replaying.replay(date(2026, 10, 1))
-"""
-    ended = subprocess.run([sys.executable, "-c", script], check=False)
-    assert ended.returncode == -signal.SIGKILL
+    replay_killed_before_its_publish()
     assert orders() == before
     assert query("select distinct load_id from orders_ops.rejected_record order by 1") == [
         (1,),

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from distributed import Client
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from orders_dask import replay, rollback, run
 from orders_dask.jobs.prune import prune
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from tests.support.builders import DAY, lines, order
-from tests.support.replays import stories
+from tests.support.replays import changed, replay_killed_before_its_publish, stories
 from tests.support.types import Put, Query
 
 Change = Callable[..., int]
@@ -39,14 +36,7 @@ def change(warehouse: Engine) -> Change:
     """Set something of the published refused children at a position, and give how many there are."""
 
     def change(position: int, what: str, path: str = "%", **values: Any) -> int:
-        with warehouse.begin() as connection:
-            statement = (
-                f"update orders_ops.rejected_record set {what}"  # noqa: S608
-                " where position = :position and path like :path"
-                " and load_id = (select load_id from orders_store.published where run_date = :day)"
-            )
-            given = {"position": position, "path": path, "day": DAY, **values}
-            return connection.execute(text(statement), given).rowcount
+        return changed(warehouse, position, what, path, **values)
 
     return change
 
@@ -318,22 +308,7 @@ def test_a_replay_of_children_that_was_killed_before_its_publish_is_repeated_wit
     put("dump/a.ndjson", lines(order(1), with_lines(2, 21, "x", "y")))
     run(DAY, settings=settings, client=client)
     mend(2, "line_items[1]", with_lines(2, 21, 22, "y"))
-    script = """
-import os, signal
-from datetime import date
-from distributed import Client
-from orders_dask.jobs import replay as replaying
-
-def killed(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-replaying.publish = killed
-if __name__ == "__main__":
-    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
-        replaying.replay(date(2026, 10, 1))
-"""
-    ended = subprocess.run([sys.executable, "-c", script], check=False)
-    assert ended.returncode == -signal.SIGKILL
+    replay_killed_before_its_publish()
     assert seen() == {1: [10], 2: [21]}
     again = replay(DAY, settings=settings, client=client)
     assert (again.taken_in, again.still) == (1, {"bad_child_id": 1})

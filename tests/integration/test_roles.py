@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 
 import pytest
 from distributed import Client
@@ -39,11 +38,11 @@ from orders_dask.load.leaves import ensure_leaves
 from orders_dask.load.schema import FILES, initialise
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
+from tests.support.loads import DAY
 from tests.support.loads import published as publish_load
 from tests.support.services import administer
 from tests.support.types import Put, Query
 
-DAY = date(2017, 11, 3)
 ADDED = {"SELECT", "INSERT"}
 KEPT = ADDED | {"DELETE"}
 CHANGED = KEPT | {"UPDATE"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,20 +14,18 @@ from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable, Undecid
 from orders_dask.load import dimensions, gate, ledger
 from orders_dask.load.locks import Lock
 from orders_dask.settings import Settings
-from tests.support.loads import lose_answer, published, rolled_back
+from tests.support.loads import DAY, NEXT, instant, lose_answer, order, published, rolled_back
 from tests.support.proxy import PostgresProxy
 from tests.support.types import Query
 
-DAY = date(2017, 11, 3)
-NEXT = DAY + timedelta(days=1)
 CUSTOMERS = "select customer_id, email, first_seen, last_seen from orders.dim_customer order by 1"
 
 
 def said(order_id: int, email: str | None, second: int = 0) -> dict[str, list[dict[str, Any]]]:
     """Make a load of one order, whose buyer has its number and an address."""
-    at = datetime(2017, 11, 3, 12, 0, second, tzinfo=UTC)
+    at = instant(second)
     return {
-        "fact_order": [{"order_id": order_id, "updated_at": at}],
+        "fact_order": [order(order_id, second)],
         "fact_order_line": [{"order_id": order_id, "line_id": 1}],
         "dim_customer": [{"customer_id": order_id, "email": email, "version": at}],
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,11 @@ from orders_dask.contract.tables import (
 )
 from orders_dask.contract.tables import published as seen
 from orders_dask.load.schema import FILES
-from tests.support.loads import dropped, published, rolled_back
+from tests.support.loads import DAY, dropped, instant, published, rolled_back
 from tests.support.model import Loaded, Model
 
 SCHEDULES = int(os.environ.get("ORDERS_DASK_SCHEDULES", "8"))
-DAYS = [date(2017, 11, 3) + timedelta(days=n) for n in (0, 1, 40)]
+DAYS = [DAY + timedelta(days=n) for n in (0, 1, 40)]
 Parts = Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]
 Action = tuple[str, date, Parts]
 
@@ -44,10 +44,6 @@ any_schedule = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-def instant(second: int) -> datetime:
-    return datetime(2017, 11, 3, 12, 0, second, tzinfo=UTC)
 
 
 @st.composite

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from datetime import date
 from threading import Timer
 
 import psycopg2
@@ -19,10 +18,8 @@ from orders_dask.load.connect import engine
 from orders_dask.load.publish import publish
 from orders_dask.patience import patiently
 from orders_dask.settings import Settings
-from tests.support.loads import begin, verified
+from tests.support.loads import DAY, begin, verified
 from tests.support.types import Query
-
-DAY = date(2017, 11, 3)
 
 _RAISE = "do $$ begin raise exception using errcode = '{}', message = 'as asked'; end $$"
 

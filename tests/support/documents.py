@@ -11,29 +11,35 @@ class Pairs(list[tuple[str, Any]]):
     """A JSON object, its keys in order and repeated as written."""
 
 
+class Number(str):
+    """A number as it was written, for decoders that keep that."""
+
+    __slots__ = ()
+
+
 def refuse(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+BLANKS = " \t\r\n"
 DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=refuse)
 
 
-def parsed(text: str) -> list[Any] | None:
-    """Parse a sequence of documents; None if it is not JSON. A number and a word end at a blank."""
-    found, at = [], 0
+def sequence(text: str, decoder: json.JSONDecoder = DECODER) -> Iterator[Any]:
+    """Yield the documents of a text, one after another; ValueError where it is not JSON.
+
+    A number and a word end at a blank.
+    """
+    at = 0
     while at < len(text):
-        if text[at] in " \t\r\n":
+        if text[at] in BLANKS:
             at += 1
             continue
-        try:
-            document, at = DECODER.raw_decode(text, at)
-        except ValueError:
-            return None
-        open_ended = document is None or isinstance(document, bool | int | float)
-        if open_ended and text[at : at + 1].strip(" \t\r\n"):
-            return None
-        found.append(document)
-    return found
+        document, at = decoder.raw_decode(text, at)
+        word = document is None or isinstance(document, bool | int | float | Number)
+        if word and text[at : at + 1].strip(BLANKS):
+            raise ValueError(text[at])
+        yield document
 
 
 def expected(value: Any, *, within_array: bool = False) -> Iterator[tuple[Any, bool]]:

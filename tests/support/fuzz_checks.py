@@ -28,7 +28,7 @@ from orders_dask.extract.discover import discover
 from orders_dask.tasks import normalised
 from tests.support.builders import DAY
 from tests.support.decoding import only_the_rules
-from tests.support.documents import Pairs, expected, refuse
+from tests.support.documents import BLANKS, Number, Pairs, expected, refuse, sequence
 from tests.support.fuzz_corpus import Input
 
 ZONE = ZoneInfo("America/New_York")
@@ -195,19 +195,14 @@ def _small_pieces(size: int) -> Iterator[None]:
 # The oracle: the contract's words once more, on Python's JSON decoder.
 
 
-class _Number(str):
-    __slots__ = ()
-
-
 class _TooDeep(Exception):
     """What nests deeper than 200 levels may be refused."""
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=Pairs, parse_int=_Number, parse_float=_Number, parse_constant=refuse
+    object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=refuse
 )
 _LEVELS = 200
-_BLANKS = " \t\r\n"
 _AMOUNT = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)([eE]([+-]?[0-9]+))?")
 
 
@@ -233,7 +228,7 @@ def _of_lines(text: str) -> tuple[list[int | None], bool]:
     readable = True
     *ended, last = text.split("\n")
     for line in [*(line + "\n" for line in ended), last]:
-        if not line.strip(_BLANKS):
+        if not line.strip(BLANKS):
             continue
         documents = _parsed(line)
         if documents is None or len(documents) != 1:
@@ -251,7 +246,7 @@ def _of_documents(text: str) -> tuple[list[int | None] | None, bool]:
 
 
 def _delimited(text: str) -> bool:
-    lines = [line.strip(_BLANKS) for line in text.split("\n")]
+    lines = [line.strip(BLANKS) for line in text.split("\n")]
     first, second = [*(line for line in lines if line), "", ""][:2]
     return _container(first) or (not first.endswith(("[", "{", ",", ":")) and _container(second))
 
@@ -262,22 +257,14 @@ def _container(line: str) -> bool:
 
 
 def _parsed(text: str) -> list[Any] | None:
-    """Parse a sequence of documents; None where it is not JSON. A number and a word end at a blank."""
-    found: list[Any] = []
-    at = 0
-    while at < len(text):
-        if text[at] in _BLANKS:
-            at += 1
-            continue
-        try:
-            document, at = _DECODER.raw_decode(text, at)
-        except ValueError:
-            return None
-        word = document is None or isinstance(document, bool | _Number)
-        if word and text[at : at + 1].strip(_BLANKS):
-            return None
-        found.append(document)
-        _shallow(document, 1)
+    """Parse a sequence of documents; None where it is not JSON."""
+    found = []
+    try:
+        for document in sequence(text, _DECODER):
+            _shallow(document, 1)
+            found.append(document)
+    except ValueError:
+        return None
     return found
 
 
@@ -305,7 +292,7 @@ def _order_id(record: Any, enveloped: bool) -> int | None:
         return None
     number = _positive(order.get("id"))
     said = order.get(GRAPHQL_ID)
-    if isinstance(said, str) and not isinstance(said, _Number):
+    if isinstance(said, str) and not isinstance(said, Number):
         match = re.fullmatch(r"gid://.*/Order/([0-9]+)", said, re.DOTALL)
         if match and match[1] != str(number):
             return None
@@ -313,7 +300,7 @@ def _order_id(record: Any, enveloped: bool) -> int | None:
 
 
 def _positive(value: Any) -> int | None:
-    match = _AMOUNT.fullmatch(value.strip(_BLANKS)) if isinstance(value, str) else None
+    match = _AMOUNT.fullmatch(value.strip(BLANKS)) if isinstance(value, str) else None
     if not match or len(match[4] or "") > 6:
         return None
     amount = Decimal(match[0])

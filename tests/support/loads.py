@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
 
 import pyarrow as pa
 from sqlalchemy import Engine, Table, select
@@ -25,6 +25,10 @@ from orders_dask.load.verify import verify
 from tests.support.proxy import PostgresProxy
 from tests.support.waiting import until
 
+DAY: Final = date(2017, 11, 3)
+"""The run date of most of them."""
+NEXT: Final = DAY + timedelta(days=1)
+
 Rows = Sequence[Mapping[str, Any]]
 TABLES = {table.name: table for table in LOADED}
 
@@ -41,6 +45,16 @@ class File:
     rejected: Mapping[str, int] = field(
         default_factory=lambda: dict.fromkeys((fact.name for fact in FACTS), 0)
     )
+
+
+def instant(second: int = 0, *, day: date = DAY, hour: int = 12) -> datetime:
+    """Give a moment of a day, by default seconds after noon."""
+    return datetime(day.year, day.month, day.day, hour, 0, second, tzinfo=UTC)
+
+
+def order(order_id: int, second: int = 0, **columns: Any) -> dict[str, Any]:
+    """Make a row of ``fact_order`` whose version is some seconds after noon."""
+    return {"order_id": order_id, "updated_at": instant(second), **columns}
 
 
 def arrow(table: Table, rows: Rows) -> pa.Table:

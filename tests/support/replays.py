@@ -1,13 +1,59 @@
-"""What became of rejected records."""
+"""Rejected records that are changed and read again, and what became of each."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from tests.support.builders import DAY
 from tests.support.types import Query
 
 
+def changed(warehouse: Engine, position: int, what: str, path: str, **values: Any) -> int:
+    """Set something of the published rejected records at a position, and give how many there are.
+
+    `path` is a pattern: of a record as a whole it is empty.
+    """
+    statement = (
+        f"update orders_ops.rejected_record set {what}"  # noqa: S608
+        " where position = :position and path like :path"
+        " and load_id = (select load_id from orders_store.published where run_date = :day)"
+    )
+    given = {"position": position, "path": path, "day": DAY, **values}
+    with warehouse.begin() as connection:
+        return connection.execute(text(statement), given).rowcount
+
+
 def stories(query: Query) -> dict[tuple[int | None, int, str], str | None]:
-    """What became of each record, by load, position and path."""
+    """Give what became of each record, by load, position and path."""
     told = query(
         "select load_id, position, path, replay_result from orders_ops.rejected_record order by 1, 2, 3"
     )
     return {(load_id, position, path): result for load_id, position, path, result in told}
+
+
+_KILLED = """
+import os, signal
+from datetime import date
+from distributed import Client
+from orders_dask.jobs import replay as replaying
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+replaying.publish = killed
+if __name__ == "__main__":
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+        replaying.replay(date.fromisoformat("{day}"))
+"""
+
+
+def replay_killed_before_its_publish() -> None:
+    """Replay `DAY` in a process that is killed when all is loaded."""
+    script = _KILLED.replace("{day}", str(DAY))
+    ended = subprocess.run([sys.executable, "-c", script], check=False)
+    assert ended.returncode == -signal.SIGKILL

@@ -8,24 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
-from zoneinfo import ZoneInfo
 
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
+from orders_dask.contract.arrow import FILE, POSITION, staged_schemas
 from orders_dask.contract.tables import FACTS, fact_order
-from orders_dask.extract.decode import decode
-from orders_dask.extract.discover import discover
 from orders_dask.stage import parts as staging
 from orders_dask.stage.layout import REJECTED
-from orders_dask.stage.parts import write_part
-from orders_dask.stage.record import joined_files, place
+from orders_dask.stage.record import joined_files
 from orders_dask.stage.tables import read_table
-from orders_dask.tasks import normalised, resolve
-from orders_dask.transform.resolve import keep
-from tests.support.builders import DAY
+from tests.support.parts import placed, staged, standing
 
 money = st.sampled_from(["1.10", "0.00005", 7, "-3", "1,5", None, "1e3", True])
 instant = st.sampled_from(
@@ -76,30 +69,21 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
 
     Gives the tables as Python values, and the records read and accounted for by fact.
     """
-    splits = discover(f"{folder}/dump/", DAY, block_size)
-    parts = [
-        write_part(f"{folder}/stage-{block_size}/{n}", normalised(decode(split, ZoneInfo("UTC"))))
-        for n, split in enumerate(splits)
-    ]
+    parts = staged(f"{folder}/dump/", f"{folder}/stage-{block_size}/", block_size)
     files = joined_files(parts)
-    placed = place(parts, {name: number for number, name in enumerate(files)})
-    losers, _ = resolve(placed, 1, 0)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in staged_schemas()}
     accounted = Counter[str]()
-    for number, one in enumerate(placed):
-        lost = pa.array(losers.get(number, []), pa.int64())
-        for name in tables:
-            staged = read_table(one.part, name)
-            kept = keep(staged, lost)
-            accounted[name] += staged.num_rows
-            kept = one.place(kept) if FILE in kept.column_names else kept
-            tables[name] += kept.drop_columns([ORDER_ROW]).to_pylist()
+    for name, rows, others in standing(parts):
+        accounted[name] += len(rows) + others
+        tables[name] += rows
     read = Counter[str]()
     for file in files.values():
         read.update(file.read)
         accounted.update(file.rejected)
     rejected = [
-        row for one in placed for row in one.place(read_table(one.part, REJECTED)).to_pylist()
+        row
+        for one in placed(parts)
+        for row in one.place(read_table(one.part, REJECTED)).to_pylist()
     ]
     issues = {
         (name, issue.field, issue.code): (issue.count, issue.samples)

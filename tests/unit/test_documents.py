@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orders_dask.extract import window
 from orders_dask.extract.documents import documents, elements
 from orders_dask.extract.records import MIB, Records, Unreadable
-from tests.support.documents import DECODER, Pairs, expected, parsed
+from tests.support.documents import DECODER, Pairs, expected, sequence
 
 # The reference: whole documents, parsed by `json`, objects as lists of pairs so that no key is lost.
 
@@ -25,6 +25,14 @@ def found(records: list[Records]) -> list[tuple[Any, bool]]:
         for some in records
         for line in some.text.splitlines()
     ]
+
+
+def parsed(text: str) -> list[Any] | None:
+    """Parse a sequence of documents; None if it is not JSON."""
+    try:
+        return [*sequence(text)]
+    except ValueError:
+        return None
 
 
 def cut(text: bytes, size: int) -> list[bytes]:

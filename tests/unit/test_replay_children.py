@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import groupby
@@ -11,25 +12,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_dask.books import Books
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
 from orders_dask.contract.findings import Kept
 from orders_dask.contract.tables import FACTS, book_column
 from orders_dask.extract.again import read_again
-from orders_dask.extract.decode import decode
-from orders_dask.extract.discover import discover
 from orders_dask.stage.layout import REJECTED, REPLAYED
 from orders_dask.stage.parts import write_part
-from orders_dask.stage.record import Part, joined_files, place
+from orders_dask.stage.record import Part, joined_files
 from orders_dask.stage.tables import read_table
-from orders_dask.tasks import normalised, replayed, resolve
-from orders_dask.transform.resolve import keep
-from tests.support.builders import DAY
+from orders_dask.tasks import replayed
+from tests.support.parts import placed, staged, standing
 
 Json = Any
 
@@ -58,38 +54,27 @@ order = st.fixed_dictionaries(
 )
 
 
-def staged(folder: Path, name: str, orders: list[list[Json]], block_size: int) -> list[Part]:
+def staged_dump(folder: Path, name: str, orders: list[list[Json]], block_size: int) -> list[Part]:
     """Stage a dump of some files."""
     (folder / name).mkdir()
     for number, texts in enumerate(orders):
         lines = "".join(f"{json.dumps(text)}\n" for text in texts)
         (folder / name / f"{number}.ndjson").write_text(lines)
-    return [
-        write_part(f"{folder}/stage/{name}-{n}", normalised(decode(split, ZONE)))
-        for n, split in enumerate(discover(f"{folder}/{name}/", DAY, block_size))
-    ]
+    return staged(f"{folder}/{name}/", f"{folder}/stage/{name}-", block_size)
 
 
 def published(parts: list[Part]) -> tuple[dict[str, list[str]], list[str]]:
     """Give the facts and what is said of dimensions, and what was refused, of some parts; their books must balance."""
     files = joined_files(parts)
-    placed = place(parts, {name: number for number, name in enumerate(files)})
-    losers, _ = resolve(placed, 1, 0)
     tables: dict[str, list[str]] = {name: [] for name in staged_schemas()}
-    superseded = {fact.name: Books() for fact in FACTS}
-    for number, one in enumerate(placed):
-        lost = pa.array(losers.get(number, []), pa.int64())
-        for name in tables:
-            rows = read_table(one.part, name)
-            kept = keep(rows, lost)
-            if name in superseded:
-                superseded[name] += Books(rows.num_rows - kept.num_rows)
-            kept = one.place(kept) if FILE in kept.column_names else kept
-            tables[name] += map(repr, kept.drop_columns([ORDER_ROW]).to_pylist())
+    superseded = Counter[str]()
+    for name, rows, others in standing(parts):
+        superseded[name] += others
+        tables[name] += map(repr, rows)
     for fact in FACTS:
         read = sum(file.read[fact.name] for file in files.values())
         rejected = sum(file.rejected[fact.name] for file in files.values())
-        assert read == len(tables[fact.name]) + superseded[fact.name].rows + rejected, fact.name
+        assert read == len(tables[fact.name]) + superseded[fact.name] + rejected, fact.name
     refused = refusals(parts)
     lines = sum(file.lines_rejected for file in files.values())
     assert lines == sum(row["path"].startswith("line_items[") for row in refused)
@@ -98,9 +83,8 @@ def published(parts: list[Part]) -> tuple[dict[str, list[str]], list[str]]:
 
 def refusals(parts: list[Part]) -> list[dict[str, Any]]:
     """What stands in the ledger as refused: of orders that were read again, what was found then."""
-    files = joined_files(parts)
     found: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for one in reversed(place(parts, {name: number for number, name in enumerate(files)})):
+    for one in reversed(placed(parts)):
         for row in read_table(one.part, REPLAYED).to_pylist():
             if row[ORDER_ROW] is not None:
                 found.pop((row["file_id"], row["position"]), None)
@@ -160,7 +144,7 @@ def test_orders_that_were_mended_after_their_load_are_as_if_they_had_been_mended
 ) -> None:
     with TemporaryDirectory() as made:
         folder = Path(made)
-        parts = staged(folder, "dump", dump, block_size)
+        parts = staged_dump(folder, "dump", dump, block_size)
         assert published(parts)
         assert replay(f"{folder}/stage/as-kept", parts, {}, mended=False) == parts
         for turn in range(2):
@@ -176,4 +160,6 @@ def test_orders_that_were_mended_after_their_load_are_as_if_they_had_been_mended
                     dump[number][position - 1] = text
                     better[number, position] = json.dumps(text)
             parts = replay(f"{folder}/stage/{turn}", parts, better, mended=by_people)
-            assert published(parts) == published(staged(folder, f"mended-{turn}", dump, 1 << 20))
+            assert published(parts) == published(
+                staged_dump(folder, f"mended-{turn}", dump, 1 << 20)
+            )
