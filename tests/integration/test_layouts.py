@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from io import StringIO
 from pathlib import Path
@@ -19,45 +20,56 @@ from sqlalchemy import Engine
 from orders_dask.contract.tables import DIMENSIONS, FACTS, PUBLIC
 from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
+from tests.support.builders import lines
+from tests.support.dumps import COMMITTED, REAL
 from tests.support.types import Put
 
-DUMP = Path(__file__).parents[3] / "shared" / "data" / "orders_2017.zip"
 RUN_DATE = date(2018, 1, 1)
 LEDGER_COLUMNS = {"load_id", "source_file_id", "source_position"}
 
 
-pytestmark = [
-    pytest.mark.skipif(not DUMP.exists(), reason="the real dump is not here"),
-    pytest.mark.slow,
-]
+@dataclass(frozen=True)
+class Whole:
+    """A dump whose run dates are read as one, in one form after another.
+
+    Attributes
+    ----------
+    path
+        The zip.
+    orders, superseded, rejected
+        What becomes of its records.
+    cut
+        Block size that cuts it into many ranges.
+    """
+
+    path: Path
+    orders: int
+    superseded: int
+    rejected: int
+    cut: int
+
+    def pages(self) -> Iterator[list[dict[str, Any]]]:
+        """The records of each day, amounts as written."""
+        with zipfile.ZipFile(self.path) as dump:
+            for name in sorted(dump.namelist()):
+                yield json.loads(dump.read(name))["orders"]
+
+    def forms(self) -> Iterator[tuple[str, str, bytes, int]]:
+        """What each form is, the name of its file, its content and the block size to read it with."""
+        records = [record for page in self.pages() for record in page]
+        text = lines(*records)
+        pages = [json.dumps({"orders": page}, indent=1) for page in self.pages()]
+        yield "a zip of pages", "all.zip", self.path.read_bytes(), 32 << 20
+        yield "gzip of lines", "all.ndjson.gz", gzip.compress(text, 1), 32 << 20
+        yield "lines in ranges", "all.ndjson", text, self.cut
+        yield "pretty-printed pages", "all.json", "\n".join(pages).encode(), 32 << 20
+        yield "one big array", "all.json", json.dumps(records, indent=2).encode(), 32 << 20
 
 
-def members() -> Iterator[list[dict[str, Any]]]:
-    """The orders of each day, amounts as written."""
-    with zipfile.ZipFile(DUMP) as dump:
-        for name in sorted(dump.namelist()):
-            yield json.loads(dump.read(name))["orders"]
-
-
-def lines() -> bytes:
-    return b"".join(json.dumps(o).encode() + b"\n" for orders in members() for o in orders)
-
-
-def pages() -> bytes:
-    return b"\n".join(json.dumps({"orders": orders}, indent=1).encode() for orders in members())
-
-
-def array() -> bytes:
-    return json.dumps([order for orders in members() for order in orders], indent=2).encode()
-
-
-FORMS: dict[str, tuple[str, Callable[[], bytes], int]] = {
-    "a zip of pages": ("all.zip", DUMP.read_bytes, 32 << 20),
-    "gzip of lines": ("all.ndjson.gz", lambda: gzip.compress(lines(), 1), 32 << 20),
-    "lines in ranges of 300 kB": ("all.ndjson", lines, 300_000),
-    "pretty-printed pages": ("all.json", pages, 32 << 20),
-    "one big array": ("all.json", array, 32 << 20),
-}
+DUMPS = [pytest.param(Whole(COMMITTED, 67, 7, 1, 30_000), id="committed")]
+if REAL.exists():
+    real = Whole(REAL, 25_000, 0, 0, 300_000)
+    DUMPS.append(pytest.param(real, id="real", marks=pytest.mark.slow))
 
 
 def tables(analyst: Engine) -> dict[str, str]:
@@ -79,17 +91,19 @@ def tables(analyst: Engine) -> dict[str, str]:
     return dumped
 
 
-def test_every_layout_of_the_real_dump_gives_the_same_tables(
-    client: Client, settings: Settings, analyst: Engine, put: Put
+@pytest.mark.parametrize("dump", DUMPS)
+def test_every_layout_of_a_dump_gives_the_same_tables(
+    client: Client, settings: Settings, analyst: Engine, put: Put, dump: Whole
 ) -> None:
     expected: dict[str, str] = {}
-    for number, (form, (name, content, block_size)) in enumerate(FORMS.items()):
-        put(f"dump/{number}/{name}", content())
+    for number, (form, name, content, block_size) in enumerate(dump.forms()):
+        put(f"dump/{number}/{name}", content)
         of_form = settings.model_copy(
             update={"source": f"{settings.source}{number}/", "block_size": block_size}
         )
         result = run(RUN_DATE, settings=of_form, client=client)
-        assert (result.outcome, result.orders, result.rejected) == ("published", 25_000, 0), form
+        became = (result.outcome, result.orders, result.superseded, result.rejected)
+        assert became == ("published", dump.orders, dump.superseded, dump.rejected), form
         found = tables(analyst)
         expected = expected or found
         for table, text in found.items():
