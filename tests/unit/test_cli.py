@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from datetime import date
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_help_can_be_shown(runner: CliRunner, name: str) -> None:
     shown = runner.invoke(app, [*name.split(), "--help"])
     assert shown.exit_code == 0
     assert COMMANDS[name].help.splitlines()[0][:40] in shown.stdout
+
+
+def test_the_version_is_that_of_the_package(runner: CliRunner) -> None:
+    ended = runner.invoke(app, ["--version"])
+    assert (ended.exit_code, ended.stdout) == (
+        0,
+        f"orders-dask {metadata.version('orders_dask')}\n",
+    )
 
 
 def test_help_needs_none_of_the_heavy_libraries() -> None:
