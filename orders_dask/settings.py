@@ -107,7 +107,8 @@ class Settings(BaseSettings):
     ----------
     pgsql_hostname, pgsql_port, pgsql_user, pgsql_pass, pgsql_database
         The PostgreSQL server, a host name or the folder of its socket.
-        The password is masked wherever it could be shown.
+        The password is masked wherever it could be shown. Empty, none is given: libpq looks into ``PGPASSWORD`` and
+        ``.pgpass``, and a server that trusts the user asks for none.
     source
         Where the dump lies: an fsspec URL that may hold ``{run_date}``.
     stage_url
@@ -143,7 +144,7 @@ class Settings(BaseSettings):
     pgsql_hostname: str = Field(validation_alias="_PGSQL_HOSTNAME")
     pgsql_port: int = Field(default=5432, validation_alias="_PGSQL_PORT", ge=1, le=65535)
     pgsql_user: str = Field(validation_alias="_PGSQL_USER")
-    pgsql_pass: SecretStr = Field(validation_alias="_PGSQL_PASS")
+    pgsql_pass: SecretStr = Field(default=SecretStr(""), validation_alias="_PGSQL_PASS")
     pgsql_database: str = Field(validation_alias="_PGSQL_DATABASE")
     source: Annotated[str, AfterValidator(_source)] = Field(validation_alias="_AWS_S3_URL_SOURCE")
     stage_url: Annotated[str, AfterValidator(_stage)] = Field(

@@ -99,7 +99,7 @@ def engine(settings: Settings) -> Engine:
                 host=settings.pgsql_hostname,
                 port=settings.pgsql_port,
                 user=settings.pgsql_user,
-                password=settings.pgsql_pass.get_secret_value(),
+                password=settings.pgsql_pass.get_secret_value() or None,  # else libpq's own
                 dbname=settings.pgsql_database,
                 application_name=APPLICATION,
                 client_encoding="utf8",

@@ -115,7 +115,7 @@ def test_missing_settings_are_one_sentence_and_exit_code_2(runner: CliRunner, na
     ended = runner.invoke(app, [name])
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert ended.stderr == (
-        "Error: _PGSQL_HOSTNAME, _PGSQL_USER, _PGSQL_PASS, _PGSQL_DATABASE and _AWS_S3_URL_SOURCE are not set\n"
+        "Error: _PGSQL_HOSTNAME, _PGSQL_USER, _PGSQL_DATABASE and _AWS_S3_URL_SOURCE are not set\n"
     )
 
 
