@@ -81,16 +81,13 @@ def trusting(database: str, environment: Environment) -> Iterator[None]:
 
 def _await_trust(environment: Environment) -> None:
     """Wait until the server has read its rules again."""
-    address = {
-        "host": environment["_PGSQL_HOSTNAME"],
-        "port": environment["_PGSQL_PORT"],
-        "user": environment["_PGSQL_USER"],
-        "dbname": environment["_PGSQL_DATABASE"],
-    }
+    address = (
+        "host={_PGSQL_HOSTNAME} port={_PGSQL_PORT} user={_PGSQL_USER} dbname={_PGSQL_DATABASE}"
+    )
     deadline = time.monotonic() + 10
     while True:
         try:
-            psycopg2.connect(**address).close()
+            psycopg2.connect(address.format(**environment)).close()
         except psycopg2.OperationalError:
             assert time.monotonic() < deadline, "the server still asks for a password"
             time.sleep(0.05)
