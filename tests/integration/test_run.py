@@ -19,6 +19,7 @@ from orders_dask.jobs.look import date_range, settled
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
+from orders_dask.stage import record
 
 DAY = date(2026, 10, 1)
 
@@ -184,6 +185,25 @@ def test_a_refused_run_keeps_its_rejects_and_what_was_published(
         ("refused",),
     ]
     assert query("select count(*) from orders_ops.rejected_record") == [(11,)]
+
+
+def test_what_a_run_that_fails_had_under_way_is_cancelled_while_the_client_is_there(
+    client: Client, settings: Settings, query: Query, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's traceback keeps what gave the results; closed with it, it would find the client's loop closed."""
+
+    def broken(*_: object) -> None:
+        raise LookupError("on the client, between two results")
+
+    monkeypatch.setattr(record, "_lean", broken)
+    put("dump/a.ndjson", lines(*(order(n) for n in range(1, 41))))
+    split = settings.model_copy(update={"block_size": 500})
+    with pytest.raises(LookupError) as caught:
+        run(DAY, settings=split, client=client)
+    assert caught.tb
+    pending = [key for key, state in client.futures.items() if state.status == "pending"]
+    assert pending == [], "they would be cancelled when the traceback goes, on a closed loop"
+    assert query("select status from orders_ops.load_run") == [("failed",)]
 
 
 def test_an_unreadable_file_refuses_the_run_unless_allowed(
