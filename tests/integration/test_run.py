@@ -105,8 +105,26 @@ def test_too_many_lines_rejected_by_themselves_refuse_the_run(
 ) -> None:
     bad = [order(n, line_items=[{"id": None}, {"id": 1}]) for n in range(1, 13)]
     put("dump/a.ndjson", lines(*bad))
-    with pytest.raises(DataRefused, match=r"12 of 24 lines were rejected"):
+    with pytest.raises(DataRefused) as refused:
         run(DAY, settings=settings, client=client)
+    assert str(refused.value) == (
+        "12 of 24 lines were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; most often bad_child_id (12): "
+        "The id of line_items[0] is null, not a positive integer: see `orders-dask rejects`."
+    )
+
+
+def test_a_refusal_says_why_most_records_were_rejected(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(*({"uuid": n, "positions": []} for n in range(9)), order(1)))
+    put("dump/b.ndjson", lines(*({"uuid": n, "positions": []} for n in range(8)), *["oops"] * 3))
+    with pytest.raises(DataRefused) as refused:
+        run(DAY, settings=settings, client=client)
+    assert str(refused.value) == (
+        "20 of 21 orders were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; most often not_an_order (17): "
+        "An object with the keys uuid, positions is no order: see `orders-dask rejects`."
+    )
+    assert query("select message from orders_ops.load_run") == [(str(refused.value),)]
 
 
 def test_a_run_makes_a_part_anew_whose_files_are_gone_or_damaged(
@@ -210,7 +228,8 @@ def test_an_unreadable_file_refuses_the_run_unless_allowed(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1)) + b'{"id": 2, "total_pri')
-    with pytest.raises(DataRefused, match="could not be read to the end"):
+    why = r"a\.ndjson could not be read to the end \(The record is not JSON: .* at character \d+\): see"
+    with pytest.raises(DataRefused, match=why):
         run(DAY, settings=settings, client=client)
     allowed = settings.model_copy(update={"allow_unreadable": True})
     assert run(DAY, settings=allowed, client=client).orders == 1
