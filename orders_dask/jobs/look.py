@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from orders_dask.contract.tables import CONTRACT
-from orders_dask.errors import OrdersDaskError, SettingsError, SourceMissing
+from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import DECODER, Split
 from orders_dask.load.report import LoadStatus, published_load
@@ -99,6 +99,12 @@ def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
 def missing(run_date: date, error: SourceMissing) -> RunResult:
     """Say that a run date of a range has no file."""
     return RunResult(run_date, "missing", message=str(error))
+
+
+def ended_by(run_date: date, error: OrdersDaskError) -> RunResult:
+    """Say how a run date ended that an error ended."""
+    outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
+    return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
 
 
 def standing_result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:

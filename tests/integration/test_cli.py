@@ -93,6 +93,21 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
     assert refused.startswith("2026-03-02  refused: ")
     assert total.startswith("3 run dates: 1 missing, 1 published, 1 refused; ")
 
+    again = ("--source", good.source, "--workers", "1", "--json")
+    out, _ = orders_dask("backfill", "--from", "2026-03-02", "--to", "2026-03-02", *again, code=3)
+    [of_backfill] = json.loads(out)
+    out, err = orders_dask("run", "--run-date", "2026-03-02", *again, code=3)
+    for told in (of_backfill, json.loads(out)):
+        assert (told["run_date"], told["outcome"], told["exit_code"]) == (
+            "2026-03-02",
+            "refused",
+            3,
+        )
+        assert "were rejected" in told["message"]
+    assert err.splitlines()[-1] == f"Error: {told['message']}"
+    out, _ = orders_dask("run", "--run-date", "2026-02-28", *again, code=3)
+    assert (json.loads(out)["outcome"], json.loads(out)["exit_code"]) == ("refused", 3)
+
     out, _ = orders_dask(*backfill[:-1], "2026-03-01", "--from", "2026-03-01")
     assert out.startswith("2026-03-01  up to date: ")
 
