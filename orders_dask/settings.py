@@ -6,6 +6,7 @@ libraries themselves: ``AWS_*`` and ``AWS_ENDPOINT_URL_S3`` by botocore, ``PGSSL
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -196,8 +197,12 @@ def load_settings(**overrides: Any) -> Settings:
         Some are missing or malformed: one sentence names them all by their environment variables, and shows no value.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    odd = [name for name in sorted(os.environ) if name.startswith("AWS_") and _is_odd(name)]
+    problems = []
     try:
-        return Settings(**given)
+        settings = Settings(**given)
+        if not odd:
+            return settings
     except ValidationError as error:
         problems = [
             (_variable(str(problem["loc"][0])), problem["type"], problem["msg"])
@@ -210,9 +215,15 @@ def load_settings(**overrides: Any) -> Settings:
         for variable, kind, message in problems
         if kind != "missing"
     ]
+    clauses += [f"{name} must hold no line break or other control character" for name in odd]
     if missing:
         clauses.insert(0, f"{_listed(missing)} {'is' if len(missing) == 1 else 'are'} not set")
     raise SettingsError("; ".join(clauses))
+
+
+def _is_odd(variable: str) -> bool:
+    """Say whether a variable holds what no HTTP header may, such as the newline at the end of a file."""
+    return not os.environ[variable].isprintable()
 
 
 def without_services(environment: Mapping[str, str]) -> dict[str, str]:

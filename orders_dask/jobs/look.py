@@ -73,6 +73,8 @@ def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult 
         _, fingerprint, standing = looked(run_date, settings, database, clock)
     except SourceMissing as error:
         return missing(run_date, error)
+    except SettingsError:  # needs no cluster to be told
+        raise
     except OrdersDaskError:  # the run itself will say it
         return None
     if standing and standing.fingerprint == fingerprint:

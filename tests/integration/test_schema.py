@@ -208,6 +208,23 @@ def test_a_refused_connection_is_one_sentence_without_the_password(
     assert "\n" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"PGSSLMODE": "require"}, "server does not support SSL, but SSL was required"),
+        ({"PGCHANNELBINDING": "require"}, "channel binding required"),
+    ],
+)
+def test_encryption_that_the_server_does_not_have_is_told_as_a_setting(
+    settings: Settings, variables: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=why) as caught:
+        engine(settings).connect()
+    assert "\n" not in str(caught.value)
+
+
 def scans(query: Query, statement: str) -> dict[str, str]:
     """Give how each table is read."""
 

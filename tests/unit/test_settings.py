@@ -218,6 +218,10 @@ def test_the_example_names_every_setting_and_its_default(monkeypatch: pytest.Mon
     [
         ("PGSSLMODE", "bogus", "PGSSLMODE"),
         ("AWS_ENDPOINT_URL_S3", "garbage", "AWS_ENDPOINT_URL_S3 must be an address"),
+        ("AWS_ACCESS_KEY_ID", "AKIA\n", "^AWS_ACCESS_KEY_ID must hold no line break"),
+        ("AWS_SECRET_ACCESS_KEY", "s\r", "^AWS_SECRET_ACCESS_KEY must hold no line break"),
+        ("AWS_SESSION_TOKEN", "\tt", "^AWS_SESSION_TOKEN must hold no line break"),
+        ("AWS_REGION", "eu-central-1\n", "^AWS_REGION must hold no line break"),
         ("_AWS_S3_URL_SOURCE", "s3://", "_AWS_S3_URL_SOURCE must name a bucket"),
         ("_AWS_S3_URL_SOURCE", "s3://b/{run_date.year}/", "_AWS_S3_URL_SOURCE must hold no"),
     ],
