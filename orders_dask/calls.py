@@ -18,7 +18,7 @@ from orders_dask.errors import ClusterLost, RunStopped, WorkersDied
 
 Result = TypeVar("Result")
 
-Calls = Callable[..., Iterator[tuple[int, Any]]]
+Calls = Callable[..., Generator[tuple[int, Any]]]
 """`in_window` with its client, name and stop."""
 
 POLL: Final = 0.5
@@ -43,7 +43,7 @@ def in_window(
     of: str,
     window: int,
     stop: Event,
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     """Call a function on the workers, `window` calls at a time, and give each call's number and result as it ends.
 
     The next call is submitted when one ends and its future is dropped: a window on the client holds no threads, doesn't

@@ -248,8 +248,27 @@ def usable_client(client: Client | None, settings: Settings) -> Client:
             "There is no Dask client: make one with dask.distributed.Client(), or pass client=."
         ) from None
     check_versions(client)
+    if sys.version_info < (3, 12):  # the workers' may be another patch release
+        client.register_plugin(UnprofiledPlugin())
     carry_settings(client, settings)
     return client
+
+
+class UnprofiledPlugin(WorkerPlugin):
+    """Ends Dask's profiler on a worker that it could stop for good, see :data:`PROFILED`.
+
+    The workers of clusters that people made themselves have it. On Python 3.11 it is all that looks into other threads:
+    Dask leaves out by itself what watches event loops there.
+    """
+
+    name = "orders_dask.unprofiled"
+    idempotent = True
+
+    def setup(self, worker: Worker) -> None:
+        """Take the profiler from what the worker calls again and again; one that starts would else start it."""
+        profiler = worker.periodic_callbacks.pop("profile", None) if not PROFILED else None
+        if profiler:
+            profiler.stop()
 
 
 def _problem_here() -> str | None:

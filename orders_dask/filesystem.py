@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,20 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    AwsChunkedWrapperError,
+    BotoCoreError,
+    CapacityNotAvailableError,
+    ChecksumError,
+    ClientError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from s3fs.utils import FileExpired
@@ -53,7 +67,8 @@ def reaching(url: str) -> Iterator[None]:
     Raises
     ------
     SettingsError
-        The store refuses: there is no such bucket, or the credentials don't do.
+        The store refuses: there is no such bucket, the credentials don't do, or it is no place for this; or what
+        botocore is told of profile, region or credentials makes no sense.
     ServiceUnavailable
         The store can't be reached.
     """
@@ -65,15 +80,51 @@ def reaching(url: str) -> Iterator[None]:
         if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") == "NoSuchBucket":
             raise SettingsError(_told(url, "there is no such bucket")) from error
         raise
-    except (PermissionError, NoCredentialsError) as error:
-        raise SettingsError(_told(url, _reason(error))) from error
+    except NotImplementedError as error:
+        raise SettingsError(_told(url, "it can only be read")) from error
     except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
-        raise ServiceUnavailable(_told(url, _reason(error))) from error
+        kind = SettingsError if _stays(error) else ServiceUnavailable
+        raise kind(_told(url, _reason(error))) from error
+
+
+_ON_THE_WAY: Final = (
+    HTTPClientError,
+    NoConnection,
+    IncompleteReadError,
+    ChecksumError,
+    FlexibleChecksumError,
+    AwsChunkedWrapperError,
+    MetadataRetrievalError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    CapacityNotAvailableError,
+)
+"""What botocore says of a request that went wrong; all else it says of what it was told before it asks anybody."""
+
+_NO_PLACE: Final = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def _stays(error: Exception) -> bool:
+    """Say whether an error stays until a setting, or what is at its place, is another one."""
+    if isinstance(error, OSError):
+        no_place = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        return no_place or error.errno in _NO_PLACE
+    if (
+        type(error) is HTTPClientError
+    ):  # the client could not begin: no such bundle of certificates, say
+        began: Any = error
+        return isinstance(
+            began.kwargs.get("error"), FileNotFoundError | PermissionError | ValueError
+        )
+    return isinstance(error, BotoCoreError) and not isinstance(error, _ON_THE_WAY)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
+    text = str(error).rstrip(".").replace("\n", " ")
+    if isinstance(error, BotoCoreError) and _stays(error) and "://" not in text:
+        return text
     # Only the kind: the text may quote a proxy's or an endpoint's URL with its password.
     return type(error).__name__
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -114,17 +114,29 @@ def loading(
                 f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
             )
         load_id = ledger.begin(lease, work.settings.source, fingerprint, _holder(), texts_of)
-        with _ending(lease, load_id, work.clock, refusal):
+        with _ending(lease, load_id, work.clock, refusal), ExitStack() as stack:
             ensure_leaves(lease.connection, run_date)
             # Load ids are a database's own, and a cluster may serve several.
             name = f"{load_id}-{uuid4().hex[:8]}"
             calls = partial(in_window, work.client, of=name, stop=work.stop)
-            yield Load(lease, load_id, work, partial(_charged, calls, work.clock))
+            yield Load(lease, load_id, work, partial(_made, stack, calls, work.clock))
 
 
-def _charged(calls: Calls, clock: Clock, *args: Any, **kwargs: Any) -> Iterator[tuple[int, Any]]:
-    """Make calls of metered tasks, and charge the clock's meter with what they cost."""
-    for number, (result, costs) in calls(*args, **kwargs):
+def _made(
+    stack: ExitStack, calls: Calls, clock: Clock, *args: Any, **kwargs: Any
+) -> Generator[tuple[int, Any]]:
+    """Make calls of metered tasks; those still under way when the load ends are cancelled then.
+
+    A generator that an error leaves behind lives as long as the error's traceback, and so longer than the client: it
+    could cancel nothing any more, and said so on standard error.
+    """
+    made = stack.enter_context(closing(calls(*args, **kwargs)))
+    return _charged(made, clock)
+
+
+def _charged(made: Iterator[tuple[int, Any]], clock: Clock) -> Generator[tuple[int, Any]]:
+    """Charge the clock's meter with what calls of metered tasks cost."""
+    for number, (result, costs) in made:
         clock.meter.add(costs)
         yield number, result
 

@@ -69,7 +69,8 @@ class RunResult:
         The date of the dump.
     outcome
         ``published``, ``up to date`` (nothing changed, nothing done), ``missing`` (no file, in a backfill), ``planned``
-        (a dry run), ``refused`` (the data, see `message`) or ``failed`` (see `message`; only in a backfill).
+        (a dry run), ``refused`` (the data, see `message`) or ``failed`` (see `message`). The last two only come from a
+        backfill and, as JSON, from the command line: a run raises the error.
     load_id
         The load in the ledger, if one was begun or stands.
     files, orders, lines

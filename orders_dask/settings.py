@@ -6,6 +6,7 @@ libraries themselves: ``AWS_*`` and ``AWS_ENDPOINT_URL_S3`` by botocore, ``PGSSL
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -107,7 +108,8 @@ class Settings(BaseSettings):
     ----------
     pgsql_hostname, pgsql_port, pgsql_user, pgsql_pass, pgsql_database
         The PostgreSQL server, a host name or the folder of its socket.
-        The password is masked wherever it could be shown.
+        The password is masked wherever it could be shown. Empty, none is given: libpq looks into ``PGPASSWORD`` and
+        ``.pgpass``, and a server that trusts the user asks for none.
     source
         Where the dump lies: an fsspec URL that may hold ``{run_date}``.
     stage_url
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
     pgsql_hostname: str = Field(validation_alias="_PGSQL_HOSTNAME")
     pgsql_port: int = Field(default=5432, validation_alias="_PGSQL_PORT", ge=1, le=65535)
     pgsql_user: str = Field(validation_alias="_PGSQL_USER")
-    pgsql_pass: SecretStr = Field(validation_alias="_PGSQL_PASS")
+    pgsql_pass: SecretStr = Field(default=SecretStr(""), validation_alias="_PGSQL_PASS")
     pgsql_database: str = Field(validation_alias="_PGSQL_DATABASE")
     source: Annotated[str, AfterValidator(_source)] = Field(validation_alias="_AWS_S3_URL_SOURCE")
     stage_url: Annotated[str, AfterValidator(_stage)] = Field(
@@ -195,8 +197,12 @@ def load_settings(**overrides: Any) -> Settings:
         Some are missing or malformed: one sentence names them all by their environment variables, and shows no value.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    odd = [name for name in sorted(os.environ) if name.startswith("AWS_") and _is_odd(name)]
+    problems = []
     try:
-        return Settings(**given)
+        settings = Settings(**given)
+        if not odd:
+            return settings
     except ValidationError as error:
         problems = [
             (_variable(str(problem["loc"][0])), problem["type"], problem["msg"])
@@ -209,9 +215,15 @@ def load_settings(**overrides: Any) -> Settings:
         for variable, kind, message in problems
         if kind != "missing"
     ]
+    clauses += [f"{name} must hold no line break or other control character" for name in odd]
     if missing:
         clauses.insert(0, f"{_listed(missing)} {'is' if len(missing) == 1 else 'are'} not set")
     raise SettingsError("; ".join(clauses))
+
+
+def _is_odd(variable: str) -> bool:
+    """Say whether a variable holds what no HTTP header may, such as the newline at the end of a file."""
+    return not os.environ[variable].isprintable()
 
 
 def without_services(environment: Mapping[str, str]) -> dict[str, str]:

@@ -70,7 +70,7 @@ def resolve_and_load(
         For the name of each part that has losers: their order rows.
     """
     placed = _recorded(load, parts)
-    admit(parts, load.work.settings)
+    admit(load, parts)
     with load.work.clock.step("resolve"):
         losers = _resolved(load, placed)
         if manifest:

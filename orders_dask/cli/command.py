@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,24 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they show local variables, and so passwords
 )
+
+
+def _version(wanted: bool) -> None:
+    """Show the installed version and end, where it is asked for."""
+    if wanted:
+        screen.result(f"orders-dask {metadata.version('orders_dask')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Take what stands before the command's name."""
+
 
 Command = Callable[..., None]
 

@@ -13,7 +13,7 @@ import typer
 
 from orders_dask.cli import screen
 from orders_dask.cli.command import Json, Workers, a_date, command
-from orders_dask.errors import SettingsError, SourceMissing
+from orders_dask.errors import OrdersDaskError, SettingsError, SourceMissing
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -78,27 +78,32 @@ def run(
     """Load and publish one run date."""
     settings = settings_of(source, scheduler, workers)
 
-    from orders_dask.jobs.look import settled, yesterday
+    from orders_dask.jobs.look import ended_by, settled, yesterday
 
     run_date = run_date or yesterday(settings)
-    found = None if force or dry_run else settled([run_date], settings=settings)
-    if found and found[0].outcome == "up to date":
-        [ended] = found
-    else:
-        with (
-            cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
-            screen.progress() as listener,
-        ):
-            from orders_dask.jobs import run as job
+    try:
+        found = None if force or dry_run else settled([run_date], settings=settings)
+        if found and found[0].outcome == "up to date":
+            [ended] = found
+        else:
+            with (
+                cluster_of(settings, scheduler, workers, needed=not dry_run) as client,
+                screen.progress() as listener,
+            ):
+                from orders_dask.jobs import run as job
 
-            ended = job.run(
-                run_date,
-                settings=settings,
-                client=client,
-                force=force,
-                dry_run=dry_run,
-                listener=listener,
-            )
+                ended = job.run(
+                    run_date,
+                    settings=settings,
+                    client=client,
+                    force=force,
+                    dry_run=dry_run,
+                    listener=listener,
+                )
+    except OrdersDaskError as error:
+        if json:
+            screen.result_json(ended_by(run_date, error))
+        raise
     if json:
         screen.result_json(ended)
     else:

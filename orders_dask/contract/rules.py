@@ -21,6 +21,7 @@ from orders_dask.contract.findings import SAMPLES, Issue, Rejected, merged
 from orders_dask.contract.jsontext import (
     Json,
     NotJson,
+    Number,
     Repeated,
     clean,
     kept,
@@ -131,17 +132,17 @@ def judge(
     if isinstance(record, list) and not enveloped and not opened:
         return None
     if not isinstance(record, dict):
-        message = f"An order is an object, not {shown(record)[:40]}."
+        message = f"An order is an object, not {_told(record)}."
         return rejected(line, position, "not_an_order", message)
     if not enveloped and not any(key in record for key in MARKERS):
         message = f"An object with the keys {_keys(record)} is no order."
         return rejected(line, position, "not_an_order", message)
     order_id = _positive(record, fact_order)
     if order_id is None:
-        message = f"The order's id is {_shown_id(record, fact_order)}, not a positive integer."
+        message = f"The order's id is {_told_id(record, fact_order)}, not a positive integer."
         return rejected(line, position, "bad_order_id", message, record)
     if _contradicts(record.get(GRAPHQL_ID), order_id):
-        message = f"The order's id is {order_id}, but {GRAPHQL_ID} is {shown(record[GRAPHQL_ID])}."
+        message = f"The order's id is {order_id}, but {GRAPHQL_ID} ends in another one."
         return rejected(line, position, "id_mismatch", message, record)
     notes = _Notes(position)
     try:
@@ -303,7 +304,7 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
                 code, message = "bad_child_id", f"{here} is no object."
             elif ids[place] is None:
                 code = "bad_child_id"
-                message = f"The id of {here} is {_shown_id(child, fact)}, not a positive integer."
+                message = f"The id of {here} is {_told_id(child, fact)}, not a positive integer."
             elif last[ids[place]] != place:
                 code = "duplicate_child"
                 message = f"{here} has the id {ids[place]} of a later one, which stands."
@@ -342,12 +343,30 @@ def _positive(record: Json, fact: Table) -> int | None:
     return number if number is not None and number > 0 else None
 
 
+# What a message says of a record is shown to all who see how a run ended, so it quotes nothing that may be of a person.
+
+
 def _keys(record: Mapping[str, Json]) -> str:
-    return shown(", ".join(record)) or "(none)"
+    """Name the keys of an object; those that are no names, such as an address for mail, are only counted."""
+    names = [key for key in record if key.replace("-", "_").isidentifier()]
+    others = len(record) - len(names)
+    named = shown(", ".join(names)) or "(none)"
+    return f"{named} and {others:,} that are no names" if others else named
 
 
-def _shown_id(record: Mapping[str, Json], fact: Table) -> str:
-    return shown(record[id_key(fact)]) if id_key(fact) in record else "missing"
+def _told(value: Json) -> str:
+    """Say what a value is; of a text, an array or an object only that."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, str) and not isinstance(value, Number):
+        return "a text" if value else "an empty text"
+    return written(value)[:40]
+
+
+def _told_id(record: Mapping[str, Json], fact: Table) -> str:
+    return _told(record[id_key(fact)]) if id_key(fact) in record else "missing"
 
 
 def _counts(record: Json, fact: Table) -> dict[str, int]:

@@ -11,12 +11,12 @@ from threading import Event
 from distributed import Client
 
 from orders_dask.cluster import usable_client
-from orders_dask.errors import DataRefused, OrdersDaskError, SourceMissing
-from orders_dask.jobs.look import date_range, missing
+from orders_dask.errors import OrdersDaskError, SourceMissing
+from orders_dask.jobs.look import date_range, ended_by, missing
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
 from orders_dask.patience import again, in_turn
-from orders_dask.results import Listener, Outcome, RunResult, silent
+from orders_dask.results import Listener, RunResult, silent
 from orders_dask.settings import Settings, load_settings
 
 
@@ -85,5 +85,4 @@ def _as_result(one: Callable[[date], RunResult], run_date: date) -> RunResult:
     except SourceMissing as error:
         return missing(run_date, error)
     except OrdersDaskError as error:
-        outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
-        return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
+        return ended_by(run_date, error)

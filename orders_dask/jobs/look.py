@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from orders_dask.contract.tables import CONTRACT
-from orders_dask.errors import OrdersDaskError, SettingsError, SourceMissing
+from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import DECODER, Split
 from orders_dask.load.report import LoadStatus, published_load
@@ -73,6 +73,8 @@ def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult 
         _, fingerprint, standing = looked(run_date, settings, database, clock)
     except SourceMissing as error:
         return missing(run_date, error)
+    except SettingsError:  # needs no cluster to be told
+        raise
     except OrdersDaskError:  # the run itself will say it
         return None
     if standing and standing.fingerprint == fingerprint:
@@ -99,6 +101,12 @@ def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
 def missing(run_date: date, error: SourceMissing) -> RunResult:
     """Say that a run date of a range has no file."""
     return RunResult(run_date, "missing", message=str(error))
+
+
+def ended_by(run_date: date, error: OrdersDaskError) -> RunResult:
+    """Say how a run date ended that an error ended."""
+    outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
+    return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
 
 
 def standing_result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:

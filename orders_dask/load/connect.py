@@ -73,6 +73,12 @@ _REFUSED: Final = (
     "does not exist",
     "is not permitted to log in",
     "permission denied",
+    # What libpq is told of encryption does not go with the server, or with the files that it names.
+    "was required",
+    "encryption required",
+    "channel binding required",
+    "certificate",
+    "private key file",
 )
 _NOT_MADE: Final = ("3F000", "42P01")  # no such schema, no such table
 _NOT_ALLOWED: Final = "42501"
@@ -99,7 +105,7 @@ def engine(settings: Settings) -> Engine:
                 host=settings.pgsql_hostname,
                 port=settings.pgsql_port,
                 user=settings.pgsql_user,
-                password=settings.pgsql_pass.get_secret_value(),
+                password=settings.pgsql_pass.get_secret_value() or None,  # else libpq's own
                 dbname=settings.pgsql_database,
                 application_name=APPLICATION,
                 client_encoding="utf8",
@@ -115,7 +121,8 @@ def engine(settings: Settings) -> Engine:
             )
             raise kind(
                 f"PostgreSQL at {address} gave user {settings.pgsql_user} no connection to database "
-                f"{settings.pgsql_database} ({reason}): check that the server runs and the _PGSQL_* settings."
+                f"{settings.pgsql_database} ({reason}): check that the server runs, PGSSLMODE and the _PGSQL_* "
+                "settings."
             ) from error
         return session
 

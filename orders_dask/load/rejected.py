@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     Text,
     and_,
     case,
@@ -29,7 +30,14 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from orders_dask.contract.findings import Kept
 from orders_dask.contract.jsontext import RAW_BYTES
-from orders_dask.contract.tables import FACTS, book_column, installed, load_file, rejected_record
+from orders_dask.contract.tables import (
+    FACTS,
+    book_column,
+    fact_order,
+    installed,
+    load_file,
+    rejected_record,
+)
 from orders_dask.load.connect import without_statistics
 
 _R: Final = rejected_record.c
@@ -126,6 +134,54 @@ def kept(connection: Connection, load_id: int, code: str | None) -> Iterator[Kep
         of_fact = {fact.name: int(n) for fact, n in zip(FACTS, refused, strict=True)}
         of_file = file_id, name, size, etag
         yield Kept(*of_file, position, its_code, text, of_fact, tuple(paths or ()), mended)
+
+
+class Commonest(NamedTuple):
+    """Why most of the refused records of a load were refused.
+
+    Attributes
+    ----------
+    code, message
+        The commonest code, and the commonest message with it, which quotes nobody's data.
+    records, of
+        Number of records that were refused with the code, and with any.
+    """
+
+    code: str
+    message: str
+    records: int
+    of: int
+
+
+def commonest(connection: Connection, load_id: int, fact: Table) -> Commonest | None:
+    """Find why most orders of a load were refused, or most lines that were refused by themselves."""
+    refused = _R[book_column(fact, "rejected")]
+    records = func.sum(refused).label("records")
+    by_code = (
+        select(
+            _R.code,
+            func.mode().within_group(_R.message).label("message"),
+            records,
+            func.sum(records).over().label("of"),
+        )
+        .where(_R.load_id == load_id, refused > 0)
+        .where(true() if fact is fact_order else _R.path != "")
+        .group_by(_R.code)
+        .order_by(records.desc(), _R.code)
+    )
+    first = connection.execute(by_code.limit(1)).one_or_none()
+    return first and Commonest(first.code, first.message, int(first.records), int(first.of))
+
+
+def why_unreadable(connection: Connection, load_id: int, file: str) -> str | None:
+    """Say why a file of a load could not be read to its end, if that is written down with the load."""
+    messages = (
+        select(_R.message)
+        .join(load_file, load_file.c.file_id == _R.file_id)
+        .where(_R.load_id == load_id, _R.code == "unreadable_file", load_file.c.name == file)
+    )
+    message: str | None = connection.scalar(messages.order_by(_R.position).limit(1))
+    return message
 
 
 def readable(connection: Connection, load_id: int, code: str | None) -> bool:

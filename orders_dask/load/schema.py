@@ -11,6 +11,7 @@ from typing import Any, Final
 from psycopg2 import sql
 from sqlalchemy import Column, Connection, Dialect, Engine, Table, func, inspect, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
 from orders_dask.contract.tables import (
@@ -25,6 +26,7 @@ from orders_dask.contract.tables import (
     published,
 )
 from orders_dask.errors import DatabaseNotReady, SettingsError
+from orders_dask.load import foreign
 from orders_dask.load.connect import driver_cursor, engine, explaining, owner_of
 from orders_dask.load.leaves import Leaf, ensure_leaves, period
 from orders_dask.load.locks import Lock
@@ -33,6 +35,9 @@ from orders_dask.settings import Settings
 
 FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")
 """The views that stand in ``sql/``, each after those it reads."""
+
+VIEWS: Final = frozenset((*(fact.name for fact in FACTS), *FILES))
+"""All public views."""
 
 FILES_OF_ORDERS: Final = ("order_current", "order_history")
 """Those that give all columns of ``fact_order``, with its comments."""
@@ -77,8 +82,8 @@ def initialise(
     Raises
     ------
     SettingsError
-        The leaves were made of another width, the tables belong to another user, or this one may not create what is
-        missing.
+        The leaves were made of another width, the tables belong to another user, this one may not create what is
+        missing, or something that is not ours has a name of ours: then nothing is touched.
     DatabaseNotReady
         The tables are of another version of the contract, or the database can't hold every text.
     ServiceUnavailable
@@ -89,16 +94,17 @@ def initialise(
         connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
         connection.execute(select(func.set_config("lock_timeout", _PATIENCE, True)))
         _check_encoding(connection)
-        _check_owner(connection)
+        _check_ours(connection, leaf)
         existing = inspect(connection).get_schema_names()
         for schema in (STORE, PUBLIC, OPS):
             if schema not in existing:
                 connection.execute(CreateSchema(schema))
-        METADATA.create_all(connection)
-        _settle(connection, leaf)
-        _complete_views(connection)
-        with explaining():
-            driver_cursor(connection).execute(_file("leaf"))
+        with foreign.refusing_others():
+            METADATA.create_all(connection)
+            _settle(connection, leaf)
+            _complete_views(connection)
+            with explaining():
+                driver_cursor(connection).execute(_file("leaf"))
     _grant(engine, roles)
     with engine.connect() as connection:
         ensure_leaves(connection, today)
@@ -120,6 +126,20 @@ def _check_encoding(connection: Connection) -> None:
         raise DatabaseNotReady(
             f"The database has encoding {encoding}, which can't hold every text: create one with encoding UTF8."
         )
+
+
+def _check_ours(connection: Connection, leaf: Leaf) -> None:
+    """See to it that what is there under our names is ours, before anything is made or replaced."""
+    there = foreign.things(connection, VIEWS)
+    made = foreign.was_initialised(there)
+    if made:
+        _check_owner(connection)
+        made = bool(connection.scalar(select(func.count()).select_from(installed)))
+    if not made:
+        foreign.refuse_all(there)
+        return
+    _settle(connection, leaf)  # tables of another version have other columns
+    foreign.refuse_others(there, VIEWS)
 
 
 def _check_owner(connection: Connection) -> None:
@@ -167,7 +187,12 @@ def ensure_ready(engine: Engine) -> None:
         It was not.
     """
     with engine.connect() as connection:
-        version = connection.scalar(select(installed.c.contract))
+        try:
+            version = connection.scalar(select(installed.c.contract))
+        except ProgrammingError as error:  # it has no such column
+            raise DatabaseNotReady(
+                f"The table {installed} is not one that `orders-dask init` made: use another database."
+            ) from error
     if version is None:
         raise DatabaseNotReady("The tables are not there yet: run `orders-dask init`.")
     if version != CONTRACT:
@@ -204,8 +229,7 @@ def _complete_views(connection: Connection) -> None:
     cursor = driver_cursor(connection)
     texts = [statement.as_string(cursor) for statement in statements]
     wanted = sha256("\n".join(texts).encode()).hexdigest()
-    views = {*(fact.name for fact in FACTS), *FILES}
-    missing = views.difference(inspect(connection).get_view_names(PUBLIC))
+    missing = VIEWS.difference(inspect(connection).get_view_names(PUBLIC))
     if missing or connection.scalar(select(installed.c.views)) != wanted:
         with explaining():
             for statement in texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -189,7 +190,11 @@ def _write_tables(
     rows = Counter[str]()
     files: dict[str, Any] = {}
     if "file" in fs.protocol:  # elsewhere a folder is but a name
-        fs.makedirs(folder, exist_ok=True)
+        try:
+            fs.makedirs(folder, exist_ok=True)
+        except FileNotFoundError as error:  # below /proc, say
+            why = "no folder can be made there, see ORDERS_DASK_STAGE_URL"
+            raise NotADirectoryError(errno.ENOTDIR, why) from error
     with ExitStack() as stack:
         writers: dict[str, pq.ParquetWriter] = {}
         for group in groups:

@@ -67,6 +67,21 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
     assert refused.startswith("2026-03-02  refused: ")
     assert total.startswith("3 run dates: 1 missing, 1 published, 1 refused; ")
 
+    again = ("--source", good.source, "--workers", "1", "--json")
+    out, _ = orders_dask("backfill", "--from", "2026-03-02", "--to", "2026-03-02", *again, code=3)
+    [of_backfill] = json.loads(out)
+    out, err = orders_dask("run", "--run-date", "2026-03-02", *again, code=3)
+    for told in (of_backfill, json.loads(out)):
+        assert (told["run_date"], told["outcome"], told["exit_code"]) == (
+            "2026-03-02",
+            "refused",
+            3,
+        )
+        assert "were rejected" in told["message"]
+    assert err.splitlines()[-1] == f"Error: {told['message']}"
+    out, _ = orders_dask("run", "--run-date", "2026-02-28", *again, code=3)
+    assert (json.loads(out)["outcome"], json.loads(out)["exit_code"]) == ("refused", 3)
+
     out, _ = orders_dask(*backfill[:-1], "2026-03-01", "--from", "2026-03-01")
     assert out.startswith("2026-03-01  up to date: ")
 
@@ -86,6 +101,31 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
     assert out.startswith(f"2026-03-01  bad_order_id  {row['file']}, record {row['position']}: ")
     out, _ = orders_dask("rejects", "--run-date", "2026-02-28", "--json")
     assert json.loads(out) == []
+
+
+def test_a_stage_that_can_not_be_written_is_told_at_once(
+    environment: dict[str, str], owner_login: dict[str, str], source: str
+) -> None:
+    made = generate(source, start=DAY, days=1, orders=100)
+    orders_dask("init", "--roles", environment=owner_login)
+    arguments = ("run", "--run-date", "2026-03-01", "--source", made.source, "--workers", "1")
+    _, err = orders_dask(
+        *arguments, code=2, environment={"ORDERS_DASK_STAGE_URL": "file:///proc/x"}
+    )
+    assert "Trying again" not in err
+    assert err.splitlines()[-1].startswith("Error: file:///proc/x/.orders_dask/")
+
+
+def test_a_profile_that_is_not_there_needs_no_cluster_to_be_told(
+    environment: dict[str, str], owner_login: dict[str, str]
+) -> None:
+    orders_dask("init", "--roles", environment=owner_login)
+    for days in (("run", "--run-date"), ("backfill", "--to", "2026-03-02", "--from")):
+        with start(*days, "2026-03-01", AWS_PROFILE="nobody") as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (2, ""), err
+        assert err.startswith("Error: S3 at "), "neither a cluster nor another try"
+        assert "profile (nobody) could not be found" in err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -16,10 +16,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from dask import config
+from distributed import Client, LocalCluster
 from pydantic import SecretStr
 
 from orders_dask import cluster
-from orders_dask.cluster import carry_settings, connect, worker_settings
+from orders_dask.cluster import (
+    PROFILED,
+    carry_settings,
+    connect,
+    usable_client,
+    worker_settings,
+)
 from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
 from orders_dask.settings import Settings
 from tests.support import REPOSITORY
@@ -113,6 +120,30 @@ def test_a_local_cluster_profiles_only_where_that_can_not_stop_a_process() -> No
     with connect(MINE, workers=1) as client:
         enabled = client.run(config.get, "distributed.worker.profile.enabled")
     assert {*enabled.values()} == {sys.version_info >= (3, 11, 12)}
+
+
+def test_workers_of_a_cluster_of_ones_own_profile_only_where_that_can_not_stop_a_process() -> None:
+    def samples() -> int:
+        client.submit(_takes_a_while, pure=False).result(timeout=30)
+        return int(client.profile()["count"])
+
+    with (
+        config.set({"distributed.worker.profile.enabled": True}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as own,
+        Client(own) as client,
+    ):
+        assert samples(), "it profiles"
+        for _ in range(2):
+            usable_client(client, MINE)
+            before = samples()
+            assert (samples() > before) is PROFILED
+            client.restart()
+        before = samples()
+        assert (samples() > before) is PROFILED, "a worker that comes later"
+
+
+def _takes_a_while() -> None:
+    time.sleep(0.5)
 
 
 def test_workers_of_a_local_cluster_do_not_import_pandas_for_pyarrow() -> None:

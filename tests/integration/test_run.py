@@ -16,6 +16,7 @@ from orders_dask.jobs.look import date_range, settled
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
+from orders_dask.stage import record
 from tests.support.builders import DAY, lines, order
 from tests.support.types import Put, Query
 
@@ -82,8 +83,26 @@ def test_too_many_lines_rejected_by_themselves_refuse_the_run(
 ) -> None:
     bad = [order(n, line_items=[{"id": None}, {"id": 1}]) for n in range(1, 13)]
     put("dump/a.ndjson", lines(*bad))
-    with pytest.raises(DataRefused, match=r"12 of 24 lines were rejected"):
+    with pytest.raises(DataRefused) as refused:
         run(DAY, settings=settings, client=client)
+    assert str(refused.value) == (
+        "12 of 24 lines were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; most often bad_child_id (12): "
+        "The id of line_items[0] is null, not a positive integer: see `orders-dask rejects`."
+    )
+
+
+def test_a_refusal_says_why_most_records_were_rejected(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(*({"uuid": n, "positions": []} for n in range(9)), order(1)))
+    put("dump/b.ndjson", lines(*({"uuid": n, "positions": []} for n in range(8)), *["oops"] * 3))
+    with pytest.raises(DataRefused) as refused:
+        run(DAY, settings=settings, client=client)
+    assert str(refused.value) == (
+        "20 of 21 orders were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; most often not_an_order (17): "
+        "An object with the keys uuid, positions is no order: see `orders-dask rejects`."
+    )
+    assert query("select message from orders_ops.load_run") == [(str(refused.value),)]
 
 
 def test_a_run_makes_a_part_anew_whose_files_are_gone_or_damaged(
@@ -164,11 +183,31 @@ def test_a_refused_run_keeps_its_rejects_and_what_was_published(
     assert query("select count(*) from orders_ops.rejected_record") == [(11,)]
 
 
+def test_what_a_run_that_fails_had_under_way_is_cancelled_while_the_client_is_there(
+    client: Client, settings: Settings, query: Query, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's traceback keeps what gave the results; closed with it, it would find the client's loop closed."""
+
+    def broken(*_: object) -> None:
+        raise LookupError("on the client, between two results")
+
+    monkeypatch.setattr(record, "_lean", broken)
+    put("dump/a.ndjson", lines(*(order(n) for n in range(1, 41))))
+    split = settings.model_copy(update={"block_size": 500})
+    with pytest.raises(LookupError) as caught:
+        run(DAY, settings=split, client=client)
+    assert caught.tb
+    pending = [key for key, state in client.futures.items() if state.status == "pending"]
+    assert pending == [], "they would be cancelled when the traceback goes, on a closed loop"
+    assert query("select status from orders_ops.load_run") == [("failed",)]
+
+
 def test_an_unreadable_file_refuses_the_run_unless_allowed(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1)) + b'{"id": 2, "total_pri')
-    with pytest.raises(DataRefused, match="could not be read to the end"):
+    why = r"a\.ndjson could not be read to the end \(The record is not JSON: .* at character \d+\): see"
+    with pytest.raises(DataRefused, match=why):
         run(DAY, settings=settings, client=client)
     allowed = settings.model_copy(update={"allow_unreadable": True})
     assert run(DAY, settings=allowed, client=client).orders == 1

@@ -68,6 +68,118 @@ def test_init_completes_what_is_missing_and_leaves_the_rest(initialised: Engine)
         assert connection.scalar(text("select count(*) from orders.dim_device")) == 1
 
 
+THEIRS = {
+    "table orders.dim_customer": "create table orders.dim_customer (customer_id int, name text)",
+    "table orders.fact_order": "create table orders.fact_order (id int)",
+    "view orders.fact_order": "create view orders.fact_order as select 1 as id",
+    "view orders.daily_sales": "create view orders.daily_sales as select 1 as id",
+    "materialized view orders.order_current": "create materialized view orders.order_current as select 1 as id",
+    "table orders_store.fact_order": "create table orders_store.fact_order (id int)",
+    "table orders_store.fact_refund_2031_05": "create table orders_store.fact_refund_2031_05 (id int)",
+    "index orders_store.order_version_load_id": "create table orders_store.t (id int); "
+    "create index order_version_load_id on orders_store.t (id)",
+    "sequence orders_ops.load_run": "create sequence orders_ops.load_run",
+    "type orders.dim_app": "create type orders.dim_app as enum ('a')",
+    "type orders.dim_user": "create type orders.dim_user as (id int)",
+    "type orders_ops.load_part": "create domain orders_ops.load_part as int",
+    "function orders_store.make_leaf": "create function orders_store.make_leaf(first date) returns void "
+    "language sql as 'select'",
+    "table orders_ops.installed": "create table orders_ops.installed (version text)",
+    "foreign table orders_ops.load_file": "create foreign data wrapper w; create server s foreign data wrapper w; "
+    "create foreign table orders_ops.load_file (id int) server s",
+}
+
+
+def everything(database: Engine) -> list[tuple[Any, ...]]:
+    """Whatever is in our schemas, and what of it."""
+    those = """
+        select 'r', oid::regclass::text, relkind::text, relnatts::text from pg_class
+        where relnamespace::regnamespace::text like 'orders%'
+        union all select 'p', oid::regprocedure::text, prosrc, proacl::text from pg_proc
+        where pronamespace::regnamespace::text like 'orders%'
+        union all select 't', oid::regtype::text, typtype::text, null from pg_type
+        where typnamespace::regnamespace::text like 'orders%'
+        union all select 'n', nspname, null, null from pg_namespace where nspname like 'orders%'
+        order by 1, 2
+    """
+    with database.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(those))]
+
+
+@pytest.mark.parametrize("named", THEIRS)
+def test_what_others_made_under_a_name_of_ours_is_named_and_left_alone(
+    empty: Engine, named: str
+) -> None:
+    with empty.begin() as connection:
+        for name in ("orders", "orders_store", "orders_ops"):
+            connection.execute(text(f"create schema {name}"))
+        connection.execute(text(THEIRS[named]))
+    before = everything(empty)
+    with pytest.raises(
+        SettingsError, match=f"^The {named} is there, and was not made by `orders-dask init`"
+    ):
+        initialise(empty)
+    assert everything(empty) == before
+    with pytest.raises(DatabaseNotReady, match=r"orders_ops\.installed"):
+        ensure_ready(empty)
+
+
+@pytest.mark.parametrize(
+    ("statements", "named"),
+    [
+        (
+            "drop table orders.dim_app; create table orders.dim_app (app_id int)",
+            r"table orders\.dim_app",
+        ),
+        ("alter table orders.dim_app alter app_id type numeric", r"table orders\.dim_app"),
+        ("alter table orders_ops.load_part drop rows", r"table orders_ops\.load_part"),
+        (
+            "drop table orders_ops.data_issue; create view orders_ops.data_issue as select 1",
+            "view orders_ops.data_issue",
+        ),
+        (
+            "drop view orders.daily_sales; create table orders.daily_sales ()",
+            r"table orders\.daily_sales",
+        ),
+        (
+            "drop index orders_store.order_version_load_id; create table orders_store.order_version_load_id ()",
+            r"table orders_store\.order_version_load_id",
+        ),
+        ("delete from orders_ops.installed", r"view orders\.daily_sales .* more names of ours"),
+        (
+            "drop function orders_store.make_leaf(date); create function orders_store.make_leaf(first date) "
+            "returns int language sql as 'select 1'",
+            "PostgreSQL says cannot change return type of existing function",
+        ),
+        (
+            "drop view orders.daily_sales; create view orders.daily_sales as select 1 as x; "
+            "update orders_ops.installed set views = ''",
+            'PostgreSQL says cannot change name of view column "x"',
+        ),
+    ],
+)
+def test_what_was_put_in_the_place_of_ours_is_named_and_left_alone(
+    initialised: Engine, statements: str, named: str
+) -> None:
+    with initialised.begin() as connection:
+        connection.execute(text(statements))
+    before = everything(initialised)
+    with pytest.raises(SettingsError, match=named):
+        initialise(initialised)
+    assert everything(initialised) == before
+
+
+def test_what_else_is_in_our_schemas_is_in_nobodys_way(empty: Engine) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("create schema orders"))
+        connection.execute(text("create table orders.mine (id int)"))
+    assert initialise(empty) == []
+    with empty.begin() as connection:
+        connection.execute(text("alter table orders.dim_app add column mine text"))
+    assert initialise(empty) == []
+    assert "orders.mine" in tables(empty)
+
+
 def test_init_twice_at_once(empty: Engine) -> None:
     with ThreadPoolExecutor(3) as pool:
         done = [pool.submit(initialise, empty, "month", TODAY) for _ in range(3)]
@@ -205,6 +317,23 @@ def test_a_refused_connection_is_one_sentence_without_the_password(
     secret = changed.pgsql_pass.get_secret_value()
     assert secret not in f"{sentence} {made!r} {made.url!r}"
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"PGSSLMODE": "require"}, "server does not support SSL, but SSL was required"),
+        ({"PGCHANNELBINDING": "require"}, "channel binding required"),
+    ],
+)
+def test_encryption_that_the_server_does_not_have_is_told_as_a_setting(
+    settings: Settings, variables: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=why) as caught:
+        engine(settings).connect()
+    assert "\n" not in str(caught.value)
 
 
 def scans(query: Query, statement: str) -> dict[str, str]:

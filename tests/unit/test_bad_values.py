@@ -191,6 +191,54 @@ def test_what_has_no_marker_is_not_an_order(value: str) -> None:
         assert "id, name" in one.message, "the message names the keys"
 
 
+ANA = '"ana@example.com"'
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        (ANA, "not_an_order"),
+        (f"[{ANA}]", "not_an_order"),
+        (f'{{"id":1,"email":{ANA},{ANA}:3}}', "not_an_order"),
+        (f'{{"orders":{ANA},{ANA}:3}}', "not_an_order"),
+        (f'{{"email":{ANA}', "invalid_json"),
+        (f'{{"email":{ANA}\\q"}}', "invalid_json"),
+        (f'{{"id":{ANA},"line_items":[]}}', "bad_order_id"),
+        (f'{{"id":[{ANA}],"line_items":[]}}', "bad_order_id"),
+        (f'{{"id":{{"a":{ANA}}},"line_items":[]}}', "bad_order_id"),
+        ('{"id":1,"line_items":[],"admin_graphql_api_id":"gid://ana@/Order/2"}', "id_mismatch"),
+        (f'{{"id":1,"line_items":[{ANA}]}}', "bad_child_id"),
+        (f'{{"id":1,"line_items":[{{"id":{ANA}}}]}}', "bad_child_id"),
+        (f'{{"id":1,"line_items":[{{"id":2,"sku":{ANA}}},{{"id":2}}]}}', "duplicate_child"),
+    ],
+)
+def test_the_message_of_a_rejection_quotes_nothing_that_may_be_of_a_person(
+    record: str, code: str
+) -> None:
+    """It stands in the sentence with which a run is refused, and so in logs and in ``status``."""
+    block = as_lines(GOOD, record, GOOD)
+    assert [one.code for one in block.rejected] == [code]
+    for one in block.rejected:
+        assert "ana" not in one.message
+        assert one.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("0", "0"),
+        ("-5", "-5"),
+        ("null", "null"),
+        ("true", "true"),
+        ('""', "an empty text"),
+        ('"x"', "a text"),
+    ],
+)
+def test_what_stands_in_the_place_of_an_id_is_told(layout: Layout, given: str, told: str) -> None:
+    one = rejection(around(layout, f'{{"id":{given},"line_items":[]}}'))
+    assert one.message == f"The order's id is {told}, not a positive integer."
+
+
 def test_any_object_in_a_page_is_an_order(layout: Layout) -> None:
     block = (
         layout('{"id":1,"orders":5}', GOOD) if layout is not as_lines else as_page('{"id":1}', GOOD)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from datetime import date
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,14 @@ def test_help_can_be_shown(runner: CliRunner, name: str) -> None:
     assert COMMANDS[name].help.splitlines()[0][:40] in shown.stdout
 
 
+def test_the_version_is_that_of_the_package(runner: CliRunner) -> None:
+    ended = runner.invoke(app, ["--version"])
+    assert (ended.exit_code, ended.stdout) == (
+        0,
+        f"orders-dask {metadata.version('orders_dask')}\n",
+    )
+
+
 def test_help_needs_none_of_the_heavy_libraries() -> None:
     heavy = ["dask", "distributed", "pyarrow", "sqlalchemy", "psycopg2", "s3fs", "pandas"]
     code = f"import sys, orders_dask.cli; print([m for m in {heavy} if m in sys.modules])"
@@ -106,7 +115,7 @@ def test_missing_settings_are_one_sentence_and_exit_code_2(runner: CliRunner, na
     ended = runner.invoke(app, [name])
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert ended.stderr == (
-        "Error: _PGSQL_HOSTNAME, _PGSQL_USER, _PGSQL_PASS, _PGSQL_DATABASE and _AWS_S3_URL_SOURCE are not set\n"
+        "Error: _PGSQL_HOSTNAME, _PGSQL_USER, _PGSQL_DATABASE and _AWS_S3_URL_SOURCE are not set\n"
     )
 
 

@@ -83,6 +83,13 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
     }
 
 
+def test_a_password_is_no_setting_that_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_PGSQL_PASS", "")
+    assert load_settings().pgsql_pass.get_secret_value() == ""
+    monkeypatch.delenv("_PGSQL_PASS")
+    assert load_settings().pgsql_pass.get_secret_value() == ""
+
+
 def test_an_override_goes_before_the_environment_and_none_is_no_override() -> None:
     settings = load_settings(source="s3://mine/{run_date}.json", pgsql_user=None)
     assert settings.source == "s3://mine/{run_date}.json"
@@ -94,12 +101,12 @@ def test_all_that_is_missing_or_malformed_is_named_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("_PGSQL_HOSTNAME")
-    monkeypatch.setenv("_PGSQL_PASS", "")
+    monkeypatch.setenv("_PGSQL_USER", "")
     monkeypatch.setenv("_PGSQL_PORT", "five")
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert str(caught.value) == (
-        "_PGSQL_HOSTNAME and _PGSQL_PASS are not set; "
+        "_PGSQL_HOSTNAME and _PGSQL_USER are not set; "
         "_PGSQL_PORT should be a valid integer, unable to parse string as an integer"
     )
 
@@ -196,6 +203,7 @@ NO_DEFAULT = ("stage_url", "scheduler_address", "ssl_mode", "s3_endpoint")
 def test_the_example_names_every_setting_and_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     written = dict(re.findall(r"^(?:# )?export (\w+)=(\S*)", EXAMPLE.read_text(), re.MULTILINE))
     monkeypatch.setenv("_AWS_S3_URL_SOURCE", written["_AWS_S3_URL_SOURCE"].strip("'"))
+    monkeypatch.delenv("_PGSQL_PASS")
     defaults = load_settings()
     for name, field in Settings.model_fields.items():
         variable = str(field.validation_alias)
@@ -210,6 +218,10 @@ def test_the_example_names_every_setting_and_its_default(monkeypatch: pytest.Mon
     [
         ("PGSSLMODE", "bogus", "PGSSLMODE"),
         ("AWS_ENDPOINT_URL_S3", "garbage", "AWS_ENDPOINT_URL_S3 must be an address"),
+        ("AWS_ACCESS_KEY_ID", "AKIA\n", "^AWS_ACCESS_KEY_ID must hold no line break"),
+        ("AWS_SECRET_ACCESS_KEY", "s\r", "^AWS_SECRET_ACCESS_KEY must hold no line break"),
+        ("AWS_SESSION_TOKEN", "\tt", "^AWS_SESSION_TOKEN must hold no line break"),
+        ("AWS_REGION", "eu-central-1\n", "^AWS_REGION must hold no line break"),
         ("_AWS_S3_URL_SOURCE", "s3://", "_AWS_S3_URL_SOURCE must name a bucket"),
         ("_AWS_S3_URL_SOURCE", "s3://b/{run_date.year}/", "_AWS_S3_URL_SOURCE must hold no"),
     ],

@@ -1,0 +1,101 @@
+"""A password need not be a setting: what libpq finds by itself, and servers that ask for none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import text
+
+from orders_dask.errors import SettingsError
+from orders_dask.load.connect import engine
+from orders_dask.settings import load_settings
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def password(environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The password of this test's user, which its settings leave empty, as ``.envrc.example`` does."""
+    monkeypatch.setenv("_PGSQL_PASS", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return environment["_PGSQL_PASS"]
+
+
+def user() -> str:
+    """Connect with the settings of the environment, and say as whom."""
+    with engine(load_settings()).connect() as connection:
+        return str(connection.scalar(text("select current_user")))
+
+
+@pytest.mark.parametrize("variable", ["PGPASSFILE", "HOME"])
+def test_a_password_file_is_read(
+    password: str,
+    environment: Environment,
+    variable: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / ("passwords" if variable == "PGPASSFILE" else ".pgpass")
+    file.write_text(f"127.0.0.1:*:*:{environment['_PGSQL_USER']}:{password}\n")
+    file.chmod(0o600)
+    monkeypatch.setenv(variable, str(file if variable == "PGPASSFILE" else tmp_path))
+    assert user() == environment["_PGSQL_USER"]
+
+
+def test_the_variable_of_libpq_is_read(
+    password: str, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", password)
+    assert user() == environment["_PGSQL_USER"]
+
+
+def test_a_server_that_asks_for_a_password_is_told_as_a_setting(password: str) -> None:
+    with pytest.raises(SettingsError, match=r"no password supplied.*_PGSQL_\* settings"):
+        user()
+
+
+@pytest.fixture
+def trusting(database: str, environment: Environment) -> Iterator[None]:
+    """The server trusts whoever connects to this test's database."""
+    connection = psycopg2.connect(database)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("select current_setting('hba_file')")
+        [(path,)] = cursor.fetchall()
+        rules = Path(path)
+        mine = f"host {environment['_PGSQL_DATABASE']} all 127.0.0.1/32 trust\n"
+        rules.write_text(mine + rules.read_text())
+        cursor.execute("select pg_reload_conf()")
+        try:
+            _await_trust(environment)
+            yield
+        finally:
+            rules.write_text(rules.read_text().replace(mine, ""))
+            cursor.execute("select pg_reload_conf()")
+    connection.close()
+
+
+def _await_trust(environment: Environment) -> None:
+    """Wait until the server has read its rules again."""
+    address = (
+        "host={_PGSQL_HOSTNAME} port={_PGSQL_PORT} user={_PGSQL_USER} dbname={_PGSQL_DATABASE}"
+    )
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            psycopg2.connect(address.format(**environment)).close()
+        except psycopg2.OperationalError:
+            assert time.monotonic() < deadline, "the server still asks for a password"
+            time.sleep(0.05)
+        else:
+            return
+
+
+def test_a_server_that_trusts_the_user_needs_no_password(
+    password: str, trusting: None, environment: Environment
+) -> None:
+    assert user() == environment["_PGSQL_USER"]
