@@ -21,7 +21,7 @@ from orders_dask.extract.objects import HEAD, etag, places
 from orders_dask.extract.records import CHUNK, MIB, SourceFile, Split, Unreadable
 from orders_dask.extract.text import member_file
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.settings import STAGE_FOLDER
+from orders_dask.settings import STAGE_FOLDER, packed
 
 __all__ = ["SourceFile", "Split", "discover", "filesystem"]
 
@@ -50,7 +50,9 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     source
         The source URL, as ``_AWS_S3_URL_SOURCE``: an fsspec URL of a file, of a folder (all files below it) or with
         globs, that may hold ``{run_date}``; ``zip://PATTERN::URL`` means those members of the zips at URL that match
-        PATTERN.
+        PATTERN, which ends at the first ``::`` that a URL follows. Any other ``::`` is part of a name, as ``#``, ``%``,
+        ``+`` and blanks are. In it ``[[]``, ``[*]`` and ``[?]`` stand for such a character, and ``{{`` and ``}}`` for a
+        brace; in the names of what is listed every character stands for itself.
     run_date
         The date that ``{run_date}`` stands for.
     block_size
@@ -76,10 +78,10 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
         A file changed since it was listed.
     """
     url = _of_date(source, run_date)
-    chained = re.fullmatch(r"zip://(.*?)::(.*)", url, re.DOTALL)
-    listed = _listed(chained[2] if chained else url)
-    if chained:
-        cuts = _each(partial(_chained, matches=_matcher(chained[1])), listed)
+    pattern, place = packed(url)
+    listed = _listed(place)
+    if pattern is not None:
+        cuts = _each(partial(_chained, matches=_matcher(pattern)), listed)
     else:
         most = _share(sum(file.size for file in listed), _RANGE, block_size)
         small = _Cut(whole=[(file, file.size) for file in listed if file.size <= most])

@@ -13,7 +13,7 @@ from s3fs.utils import FileExpired
 
 from orders_dask.errors import SourceChanged
 from orders_dask.extract.records import CHUNK, MIB, SourceFile
-from orders_dask.filesystem import filesystem, reaching
+from orders_dask.filesystem import reaching, stored
 
 READ: Final = 16 * MIB
 """Bytes of a ranged read: some 200 ms of transfer from S3, well above the latency of a request. An S3 server on the
@@ -88,7 +88,7 @@ def places(file: SourceFile) -> Iterator[BinaryIO]:
 @contextmanager
 def _stream(file: SourceFile) -> Iterator[Any]:
     with _unchanged(file):
-        fs, path = filesystem(file.url)
+        fs, path = stored(file.url)
         raw = fs.open(path, "rb", cache_type="none")
         if etag(getattr(raw, "details", None) or fs.info(path)) != file.etag:
             raise FileExpired(file.url, file.etag)

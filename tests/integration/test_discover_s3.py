@@ -14,7 +14,7 @@ from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged,
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB, Split
 from orders_dask.extract.text import texts
-from orders_dask.filesystem import filesystem
+from orders_dask.filesystem import Objects, filesystem
 
 DAY = date(2024, 2, 3)
 LINES = b'{"id": 1}\n{"id": 2}\n'
@@ -116,19 +116,19 @@ def test_wrong_keys_are_told_without_them(
     environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()
     with pytest.raises(SettingsError, match="check AWS_ENDPOINT_URL_S3") as told:
         discover(source, DAY, MIB)
     assert "not-the-secret" not in str(told.value)
     assert os.environ["AWS_ACCESS_KEY_ID"] not in str(told.value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()
 
 
 def test_a_server_that_is_down_is_transient_with_its_address(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()
     with pytest.raises(ServiceUnavailable, match=r"S3 at 127\.0\.0\.1:9 .* bucket orders"):
         discover("s3://orders/a/", DAY, MIB)
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()
