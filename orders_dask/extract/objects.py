@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from errno import EINVAL
 from typing import Any, BinaryIO, Final, cast
 
 from fsspec.caching import BackgroundBlockCache
@@ -124,7 +125,10 @@ class _Object(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return int(self._file.seek(offset, whence))
+        try:
+            return int(self._file.seek(offset, whence))
+        except ValueError as error:  # fsspec's, of a place before the beginning
+            raise OSError(EINVAL, str(error)) from error  # as other files do, and zipfile expects
 
     def tell(self) -> int:
         return int(self._file.tell())

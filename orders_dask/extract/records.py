@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-DECODER: Final = 2
+DECODER: Final = 3
 """Version of decode: part of every stage part's identity. Raise it when the same text gives another table."""
 
 Rows = NDArray[np.int64]

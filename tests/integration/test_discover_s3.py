@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
 from datetime import date
 from io import BytesIO
+from zoneinfo import ZoneInfo
 
 import pytest
 import s3fs
 
 from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged, SourceMissing
+from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB, Split
 from orders_dask.extract.text import texts
@@ -18,6 +21,12 @@ from orders_dask.filesystem import Objects, filesystem
 
 DAY = date(2024, 2, 3)
 LINES = b'{"id": 1}\n{"id": 2}\n'
+UTC = ZoneInfo("UTC")
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
+EMPTY_ZIP_64 = (
+    struct.pack("<4sQHHIIQQQQ4sIQI", b"PK\6\6", 44, 45, 45, *[0] * 6, b"PK\6\7", 0, 0, 1)
+    + EMPTY_ZIP
+)
 
 
 @pytest.fixture
@@ -78,6 +87,20 @@ def test_byte_ranges_and_zip_members_are_read_by_ranged_requests(
     [member] = discover(f"zip://{{run_date}}.json::{source}b.zip", DAY, MIB)
     assert [file.name for file in member.files] == [f"zip://2024-02-03.json::{source}b.zip"]
     assert read([member]) == content
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0" * 9])
+@pytest.mark.parametrize("record", [EMPTY_ZIP, EMPTY_ZIP_64], ids=["zip", "zip64"])
+def test_an_empty_zip_has_no_orders_and_can_be_read(
+    store: s3fs.S3FileSystem, source: str, record: bytes, padding: bytes
+) -> None:
+    store.pipe_file(f"{source}a.zip", record + padding)
+    for block_size in (MIB, 1):
+        [split] = discover(source, DAY, block_size)
+        [block] = decode(split, UTC)
+        assert (block.read, block.rejected, block.unreadable) == (0, (), False)
+    with pytest.raises(SourceMissing):
+        discover(f"zip://*.json::{source}a.zip", DAY, MIB)
 
 
 def test_an_object_that_changed_since_it_was_listed_is_transient(
