@@ -16,6 +16,7 @@ from fsspec.utils import glob_translate
 
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.archives import is_compressed, is_zip, members
+from orders_dask.extract.guess import LOOK, is_binary
 from orders_dask.extract.lines import sniffed, unmarked
 from orders_dask.extract.objects import HEAD, etag, places
 from orders_dask.extract.records import CHUNK, MIB, SourceFile, Split, Unreadable
@@ -195,13 +196,13 @@ def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
 def _cut(file: SourceFile, block_size: int) -> _Cut:
     """Cut a large object by what it is."""
     with places(file) as stream:
-        head = stream.read(4)
+        head = stream.read(LOOK)
         stream.seek(0)
         if is_zip(head):
             cut = _members(file, lambda name: True)
             # A zip without members is a file of the dump all the same, as a small one is.
             return cut if cut.splits or cut.whole else _Cut(splits=[Split((file,))])
-        if is_compressed(head) or not _newline_delimited(stream):
+        if is_compressed(head) or is_binary(head) or not _newline_delimited(stream):
             return _Cut(splits=[Split((file,))])
     starts = range(0, file.size, block_size)
     return _Cut([Split((file,), start, min(start + block_size, file.size)) for start in starts])
