@@ -24,11 +24,12 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
-from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
+from fsspec import AbstractFileSystem, get_filesystem_class
+from s3fs import S3FileSystem
 from s3fs.utils import FileExpired
 
 from orders_dask.errors import ServiceUnavailable, SettingsError
+from orders_dask.settings import S3, store
 
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
     # A listing is what the store says now, never what it said to this process before.
@@ -47,15 +48,58 @@ _S3_OPTIONS: Final[Mapping[str, Any]] = {
 }
 
 
+class Key(str):
+    """The path of one object of S3, to its last byte."""
+
+    __slots__ = ()
+
+
+class Objects(S3FileSystem):  # type: ignore[misc]
+    """S3 with keys as they are: s3fs takes ``?versionId=`` in one for a version, and slashes off its end."""
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        return path if isinstance(path, Key) else super()._strip_protocol(path)
+
+    def split_path(self, path: str) -> tuple[str, str, None]:
+        """Give bucket and key of a path, and never a version."""
+        if not isinstance(path, Key):
+            slashes = path[len(path.rstrip("/")) :]
+            path = self._strip_protocol(path).lstrip("/")
+            path += slashes if "/" in path else ""
+        bucket, key = self._find_bucket_key(path)
+        return bucket, key, None
+
+
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """Give the file system of an fsspec URL, and the path in it.
+    """Give the file system of a URL, and the path in it: of a folder, a pattern or an object.
 
     The same on client and workers. Credentials, region and endpoint come from the environment as botocore reads it
-    (``AWS_*``, ``AWS_ENDPOINT_URL_S3``), never from the URL.
+    (``AWS_*``, ``AWS_ENDPOINT_URL_S3``), never from the URL. Nothing in it is taken for a chain of URLs, a query or an
+    escape.
+
+    Raises
+    ------
+    SettingsError
+        It names no store.
     """
-    options = {name: dict(_S3_OPTIONS) for name in ("s3", "s3a") if f"{name}://" in url}
-    fs, path = url_to_fs(url, **options)
-    return fs, path
+    try:
+        protocol = store(url)
+    except ValueError as error:
+        raise SettingsError(f"The URL {url!r} {error}.") from None
+    if protocol in S3:
+        return Objects(**_S3_OPTIONS), Objects._strip_protocol(url)
+    kind = get_filesystem_class(protocol)
+    return kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+
+
+def stored(url: str) -> tuple[AbstractFileSystem, str]:
+    """Give the file system of a listed object by its full name, and the path in it, for the rest as :func:`filesystem`.
+
+    The slashes that its key may end in are part of it.
+    """
+    fs, path = filesystem(url)
+    return fs, Key(url.partition("://")[2]) if isinstance(fs, Objects) else path
 
 
 @contextmanager
@@ -134,7 +178,7 @@ def _told(url: str, reason: str) -> str:
         return f"{url} can't be read or written ({reason}): see to that and run it again."
     given = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     endpoint = f"S3 at {urlsplit(given).netloc.rpartition('@')[2]}" if given else "Amazon S3"
-    bucket = urlsplit(url).netloc
+    bucket = url.partition("://")[2].partition("/")[0]
     return (
         f"{endpoint} doesn't give bucket {bucket} ({reason}): check AWS_ENDPOINT_URL_S3, the AWS credentials and "
         "that they may list and read the bucket, then run it again."

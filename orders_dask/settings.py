@@ -24,8 +24,49 @@ STAGE_FOLDER: Final = ".orders_dask"
 """Name of the folder that every stage lies in; ``discover`` leaves out what is below a folder of this name, so a
 source that is a whole bucket never loads its own stage."""
 
+S3: Final = ("s3", "s3a")
+"""Protocols of S3."""
+
+_WITHIN: Final = (
+    *("zip", "tar", "libarchive", "dir", "reference", "generic"),
+    *("cached", "blockcache", "filecache", "simplecache"),
+)
+"""Protocols of what lies within another store."""
+
 _OF_SERVICES: Final = ("_PGSQL_", "_AWS_", "AWS_", "PG", "DASK_SCHEDULER", "ORDERS_DASK_STAGE_URL")
 """How the names of the variables begin that say which services to use: ours, and those of botocore, libpq and Dask."""
+
+
+def packed(source: str) -> tuple[str | None, str]:
+    """Part a source URL into the pattern of a zip's members, or None, and where its files lie.
+
+    ``zip://PATTERN::URL`` is parted at the first ``::`` that is followed by a URL, or by a path from the root. No other
+    ``::`` means anything: it is part of a name.
+    """
+    parts = re.fullmatch(r"zip://(.*?)::((?:[\w.+-]+:/)?/.*)", source, re.DOTALL)
+    return (parts[1], parts[2]) if parts else (None, source)
+
+
+def store(url: str) -> str:
+    """Give the protocol of the store that `url` is in; a path from the root is on this machine.
+
+    Raises
+    ------
+    ValueError
+        It names no store.
+    """
+    if url.startswith("/"):
+        return "file"
+    protocol, separator, path = url.partition("://")
+    if not separator:
+        raise ValueError("must begin with a protocol, as s3://bucket/ does")
+    if protocol not in known_implementations:
+        raise ValueError(f"names {protocol}://, which is no protocol that fsspec knows")
+    if protocol in _WITHIN:
+        raise ValueError(f"names {protocol}://, which is no store by itself")
+    if protocol in S3 and not path.partition("/")[0]:
+        raise ValueError("must name a bucket")
+    return protocol
 
 
 def _source(url: str) -> str:
@@ -38,12 +79,12 @@ def _source(url: str) -> str:
         ) from None
     if "{run_date." in url or "{run_date[" in url:
         raise ValueError("must hold no placeholder but {run_date} or, say, {run_date:%Y/%m/%d}")
-    if url.rpartition("::")[2] in ("s3://", "s3a://"):
-        raise ValueError("must name a bucket")
-    for link in url.split("::"):
-        protocol, separator, _ = link.partition("://")
-        if separator and protocol not in known_implementations:
-            raise ValueError(f"names {protocol}://, which is no protocol that fsspec knows")
+    pattern, stored = packed(url)
+    if pattern is None and url.startswith("zip://"):
+        raise ValueError(
+            "must name where the zip lies, as zip://*.json::s3://bucket/orders.zip does"
+        )
+    store(stored)
     return url
 
 
@@ -53,9 +94,9 @@ def _beside(source: str) -> str:
     ``s3://bucket/orders/{run_date}/`` gives ``s3://bucket/orders``, and ``zip://{run_date}.json::s3://bucket/orders.zip``
     gives ``s3://bucket``.
     """
-    stored = source.rpartition("::")[2]
+    _, stored = packed(source)
     fixed = re.split(r"[{*?\[]", stored, maxsplit=1)[0]
-    protocol, separator, path = fixed.rpartition("://")
+    protocol, separator, path = ("", "", fixed) if fixed.startswith("/") else fixed.partition("://")
     if fixed == stored and separator and "/" not in path:
         return stored  # a bucket alone
     folder = path.rpartition("/")[0]
@@ -67,6 +108,7 @@ def _stage(url: str) -> str:
     folder = url.rstrip("/").removesuffix(f"/{STAGE_FOLDER}")
     if not folder:
         raise ValueError("must be set, for the source has no folder that a stage could lie in")
+    store(url)
     return f"{folder}/{STAGE_FOLDER}"
 
 

@@ -52,6 +52,7 @@ def sandbox(
     COMMAND runs with all settings in its environment. Without it the settings are printed as export lines.
     """
     from orders_dask.sandbox import sandbox as running
+    from orders_dask.settings import packed
 
     chosen = os.environ.get("_AWS_S3_URL_SOURCE", "")
     leave_services()
@@ -59,7 +60,7 @@ def sandbox(
         settings = dict(services.environment)
         if argv:
             # A source within the sandbox's bucket is meant for it; any other is that of another place.
-            if chosen.rpartition("::")[2].startswith(settings["_AWS_S3_URL_SOURCE"]):
+            if packed(chosen)[1].startswith(settings["_AWS_S3_URL_SOURCE"]):
                 settings["_AWS_S3_URL_SOURCE"] = chosen
             raise typer.Exit(_exit_code(argv, os.environ | settings))
         for name, value in settings.items():

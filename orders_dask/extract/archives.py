@@ -167,8 +167,11 @@ def _fed(codec: _Codec, stream: Any, piece: bytes) -> Iterator[bytes]:
 
 
 def is_zip(head: bytes) -> bool:
-    """Tell by its first 4 bytes whether a file is a zip: a member's header, or the end of an empty directory."""
-    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    """Tell by its first 4 bytes whether a file is a zip: a member's header, or the end of an empty directory.
+
+    That of Zip64 begins otherwise.
+    """
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06"))
 
 
 def members(stream: BinaryIO) -> tuple[ZipFile, list[ZipInfo]]:

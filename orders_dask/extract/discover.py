@@ -16,12 +16,13 @@ from fsspec.utils import glob_translate
 
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
 from orders_dask.extract.archives import is_compressed, is_zip, members
+from orders_dask.extract.guess import LOOK, is_binary
 from orders_dask.extract.lines import sniffed, unmarked
 from orders_dask.extract.objects import HEAD, etag, places
 from orders_dask.extract.records import CHUNK, MIB, SourceFile, Split, Unreadable
 from orders_dask.extract.text import member_file
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.settings import STAGE_FOLDER
+from orders_dask.settings import STAGE_FOLDER, packed
 
 __all__ = ["SourceFile", "Split", "discover", "filesystem"]
 
@@ -50,7 +51,9 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     source
         The source URL, as ``_AWS_S3_URL_SOURCE``: an fsspec URL of a file, of a folder (all files below it) or with
         globs, that may hold ``{run_date}``; ``zip://PATTERN::URL`` means those members of the zips at URL that match
-        PATTERN.
+        PATTERN, which ends at the first ``::`` that a URL follows. Any other ``::`` is part of a name, as ``#``, ``%``,
+        ``+`` and blanks are. In it ``[[]``, ``[*]`` and ``[?]`` stand for such a character, and ``{{`` and ``}}`` for a
+        brace; in the names of what is listed every character stands for itself.
     run_date
         The date that ``{run_date}`` stands for.
     block_size
@@ -76,10 +79,10 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
         A file changed since it was listed.
     """
     url = _of_date(source, run_date)
-    chained = re.fullmatch(r"zip://(.*?)::(.*)", url, re.DOTALL)
-    listed = _listed(chained[2] if chained else url)
-    if chained:
-        cuts = _each(partial(_chained, matches=_matcher(chained[1])), listed)
+    pattern, place = packed(url)
+    listed = _listed(place)
+    if pattern is not None:
+        cuts = _each(partial(_chained, matches=_matcher(pattern)), listed)
     else:
         most = _share(sum(file.size for file in listed), _RANGE, block_size)
         small = _Cut(whole=[(file, file.size) for file in listed if file.size <= most])
@@ -193,13 +196,13 @@ def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
 def _cut(file: SourceFile, block_size: int) -> _Cut:
     """Cut a large object by what it is."""
     with places(file) as stream:
-        head = stream.read(4)
+        head = stream.read(LOOK)
         stream.seek(0)
         if is_zip(head):
             cut = _members(file, lambda name: True)
             # A zip without members is a file of the dump all the same, as a small one is.
             return cut if cut.splits or cut.whole else _Cut(splits=[Split((file,))])
-        if is_compressed(head) or not _newline_delimited(stream):
+        if is_compressed(head) or is_binary(head) or not _newline_delimited(stream):
             return _Cut(splits=[Split((file,))])
     starts = range(0, file.size, block_size)
     return _Cut([Split((file,), start, min(start + block_size, file.size)) for start in starts])

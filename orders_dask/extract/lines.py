@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from orders_dask.extract.records import (
 )
 from orders_dask.extract.window import is_json
 
-_MARK = b"\xef\xbb\xbf"
+MARK: Final = b"\xef\xbb\xbf"
+"""The byte-order mark of UTF-8."""
+
 _LEADING = re.compile(rb"(?:[ \t\r]*+\n)*+")
 _BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
 
@@ -37,7 +39,7 @@ def unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
         The text is plainly no UTF-8.
     """
     chunks = iter(chunks)
-    first = next(chunks, b"").removeprefix(_MARK)
+    first = next(chunks, b"").removeprefix(MARK)
     if first.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first[:4]:
         raise Unreadable("the text is UTF-16 or binary, not UTF-8", first[:RAW])
     yield first

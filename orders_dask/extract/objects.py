@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from errno import EINVAL
 from typing import Any, BinaryIO, Final, cast
 
 from fsspec.caching import BackgroundBlockCache
@@ -13,7 +14,7 @@ from s3fs.utils import FileExpired
 
 from orders_dask.errors import SourceChanged
 from orders_dask.extract.records import CHUNK, MIB, SourceFile
-from orders_dask.filesystem import filesystem, reaching
+from orders_dask.filesystem import reaching, stored
 
 READ: Final = 16 * MIB
 """Bytes of a ranged read: some 200 ms of transfer from S3, well above the latency of a request. An S3 server on the
@@ -88,7 +89,7 @@ def places(file: SourceFile) -> Iterator[BinaryIO]:
 @contextmanager
 def _stream(file: SourceFile) -> Iterator[Any]:
     with _unchanged(file):
-        fs, path = filesystem(file.url)
+        fs, path = stored(file.url)
         raw = fs.open(path, "rb", cache_type="none")
         if etag(getattr(raw, "details", None) or fs.info(path)) != file.etag:
             raise FileExpired(file.url, file.etag)
@@ -124,7 +125,10 @@ class _Object(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return int(self._file.seek(offset, whence))
+        try:
+            return int(self._file.seek(offset, whence))
+        except ValueError as error:  # fsspec's, of a place before the beginning
+            raise OSError(EINVAL, str(error)) from error  # as other files do, and zipfile expects
 
     def tell(self) -> int:
         return int(self._file.tell())

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from orders_dask.extract.archives import is_zip, member, members, plain
 from orders_dask.extract.documents import documents, elements
+from orders_dask.extract.guess import LOOK, is_binary, looks_like
 from orders_dask.extract.lines import lines, lines_within, sniffed, unmarked
 from orders_dask.extract.objects import opened, places
 from orders_dask.extract.records import (
@@ -100,7 +101,19 @@ def _failing(error: Unreadable) -> Iterator[Records]:
 
 def _records(chunks: Iterator[bytes]) -> Iterator[Records]:
     """Give the records of a file that is read from its beginning."""
-    chunks = unmarked(plain(chunks))
-    delimited, head = sniffed(chunks)
-    text = chain([head], chunks)
-    yield from gathered(lines(text)) if delimited else documents(text)
+    chunks = plain(chunks)
+    first = next(chunks, b"")
+    begin = first[:LOOK]
+    chunks = unmarked(chain([first], chunks))
+    del first
+    delimited = False
+    try:
+        if is_binary(begin):
+            raise Unreadable("it is no text", begin)
+        delimited, head = sniffed(chunks)
+        text = chain([head], chunks)
+        yield from gathered(lines(text)) if delimited else documents(text)
+    except Unreadable as error:
+        if not delimited and (guess := looks_like(begin)):
+            raise Unreadable(guess, error.raw) from error
+        raise

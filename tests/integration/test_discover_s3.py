@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
 from datetime import date
+from zoneinfo import ZoneInfo
 
 import pytest
 import s3fs
 
 from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged, SourceMissing
+from orders_dask.extract.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
 from orders_dask.extract.text import texts
-from orders_dask.filesystem import filesystem
+from orders_dask.filesystem import Objects, filesystem
 from tests.support.builders import zipped
 from tests.support.decoding import text_of
 
 DAY = date(2024, 2, 3)
 LINES = b'{"id": 1}\n{"id": 2}\n'
+UTC = ZoneInfo("UTC")
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
+EMPTY_ZIP_64 = (
+    struct.pack("<4sQHHIIQQQQ4sIQI", b"PK\6\6", 44, 45, 45, *[0] * 6, b"PK\6\7", 0, 0, 1)
+    + EMPTY_ZIP
+)
 
 
 @pytest.fixture
@@ -72,6 +81,20 @@ def test_byte_ranges_and_zip_members_are_read_by_ranged_requests(
     assert text_of([member]) == content
 
 
+@pytest.mark.parametrize("padding", [b"", b"\0" * 9])
+@pytest.mark.parametrize("record", [EMPTY_ZIP, EMPTY_ZIP_64], ids=["zip", "zip64"])
+def test_an_empty_zip_has_no_orders_and_can_be_read(
+    store: s3fs.S3FileSystem, source: str, record: bytes, padding: bytes
+) -> None:
+    store.pipe_file(f"{source}a.zip", record + padding)
+    for block_size in (MIB, 1):
+        [split] = discover(source, DAY, block_size)
+        [block] = decode(split, UTC)
+        assert (block.read, block.rejected, block.unreadable) == (0, (), False)
+    with pytest.raises(SourceMissing):
+        discover(f"zip://*.json::{source}a.zip", DAY, MIB)
+
+
 def test_an_object_that_changed_since_it_was_listed_is_transient(
     store: s3fs.S3FileSystem, source: str
 ) -> None:
@@ -108,19 +131,19 @@ def test_wrong_keys_are_told_without_them(
     environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()
     with pytest.raises(SettingsError, match="check AWS_ENDPOINT_URL_S3") as told:
         discover(source, DAY, MIB)
     assert "not-the-secret" not in str(told.value)
     assert os.environ["AWS_ACCESS_KEY_ID"] not in str(told.value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()
 
 
 def test_a_server_that_is_down_is_transient_with_its_address(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()
     with pytest.raises(ServiceUnavailable, match=r"S3 at 127\.0\.0\.1:9 .* bucket orders"):
         discover("s3://orders/a/", DAY, MIB)
-    s3fs.S3FileSystem.clear_instance_cache()
+    Objects.clear_instance_cache()

@@ -213,6 +213,18 @@ def test_an_unreadable_file_refuses_the_run_unless_allowed(
     assert run(DAY, settings=allowed, client=client).orders == 1
 
 
+def test_a_run_that_an_unreadable_file_refuses_says_what_the_file_looks_like(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    put("dump/b.csv", b"id,name,total_price\n1,#1,10.00\n")
+    with pytest.raises(DataRefused, match=r"b\.csv could not be read to the end"):
+        run(DAY, settings=settings, client=client)
+    [(code, message)] = query("select code, message from orders_ops.rejected_record")
+    assert code == "unreadable_file"
+    assert "looks like CSV, so export its orders as JSON" in message
+
+
 def test_a_run_date_without_a_file_is_refused_and_in_a_backfill_missing(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:

@@ -12,6 +12,7 @@ from orders_dask.settings import (
     STAGE_FOLDER,
     Settings,
     load_settings,
+    packed,
     without_services,
 )
 from tests.support import REPOSITORY
@@ -165,16 +166,66 @@ def test_the_password_is_in_no_text_of_the_settings_or_of_their_errors(
         ("zip://{run_date}.json::s3://bucket/old/orders.zip", "s3://bucket/old"),
         ("/dumps/{run_date}.json", "/dumps"),
         ("file:///dumps/{run_date}/", "file:///dumps"),
+        ("s3://bucket/a::b://c #/?versionId=null/{run_date}/", "s3://bucket/a::b://c #"),
+        ("zip://a::{run_date}.json::s3://bucket/a::b/orders.zip", "s3://bucket/a::b"),
     ],
 )
 def test_the_stage_lies_beside_the_source(source: str, stage: str) -> None:
     assert load_settings(source=source).stage_url == f"{stage}/{STAGE_FOLDER}"
 
 
-@pytest.mark.parametrize("source", ["s3://{run_date}/orders.json", "orders.json", "file:///x.json"])
+@pytest.mark.parametrize("source", ["s3://{run_date}/orders.json", "file:///x.json"])
 def test_a_source_without_a_folder_asks_for_a_stage(source: str) -> None:
     with pytest.raises(SettingsError, match=r"^ORDERS_DASK_STAGE_URL must be set"):
         load_settings(source=source)
+
+
+@pytest.mark.parametrize("variable", ["_AWS_S3_URL_SOURCE", "ORDERS_DASK_STAGE_URL"])
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("s3:/bucket/x", "must begin with a protocol"),
+        ("bucket/orders/{run_date}/", "must begin with a protocol"),
+        ("orders.json", "must begin with a protocol"),
+        ("file:dumps/", "must begin with a protocol"),
+        ("s4://bucket/", "names s4://"),
+        ("s3://", "must name a bucket"),
+        ("s3:///orders/", "must name a bucket"),
+        ("zip://orders.json", "must name where the zip lies|names zip://, which is no store"),
+        ("zip://*.json::bucket/x.zip", "must name where the zip lies|names zip://"),
+        ("zip://*.json::s3:/bucket/y.zip", "must name where the zip lies|names zip://"),
+        ("zip://*.json::s3:///y.zip", "must name a bucket|names zip://"),
+        ("zip://*.json::zip://x.zip::s3://bucket/y.zip", "names zip://"),
+        ("simplecache::s3://bucket/", "names simplecache::s3://"),
+    ],
+)
+def test_a_url_that_names_no_store_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str, complaint: str
+) -> None:
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(SettingsError, match=rf"^{variable} .*({complaint})"):
+        load_settings()
+
+
+def test_a_stage_lies_in_no_zip() -> None:
+    with pytest.raises(SettingsError, match=r"^ORDERS_DASK_STAGE_URL names zip://"):
+        load_settings(stage_url="zip://stage::s3://bucket/stage.zip")
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("zip://*.json::s3://b/x.zip", ("*.json", "s3://b/x.zip")),
+        ("zip://a::b::s3://b/c::d://e.zip", ("a::b", "s3://b/c::d://e.zip")),
+        ("zip://::file:///x.zip", ("", "file:///x.zip")),
+        ("zip://*::/dumps/x.zip", ("*", "/dumps/x.zip")),
+        ("s3://b/zip://a::s3://b/x.zip", (None, "s3://b/zip://a::s3://b/x.zip")),
+    ],
+)
+def test_a_zip_is_parted_at_the_first_double_colon_that_a_url_follows(
+    source: str, parts: tuple[str | None, str]
+) -> None:
+    assert packed(source) == parts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""What a file that is no JSON is said to be."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.orc as orc
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders_dask.extract.decode import decode
+from orders_dask.extract.discover import discover
+from orders_dask.extract.guess import LOOK, looks_like
+from tests.unit.test_discover import DAY
+
+ORDERS = b'{"id": 1, "line_items": []}\n{"id": 2, "line_items": []}\n'
+TABLE = pa.table({"id": [1, 2]})
+CSV = b"id,name,total_price\n1,#1,10.00\n"
+
+
+def written(write: Callable[[io.BytesIO], object]) -> bytes:
+    made = io.BytesIO()
+    write(made)
+    return made.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    def write(made: io.BytesIO) -> None:
+        with zipfile.ZipFile(made, "w") as archive:
+            archive.writestr("a", content)
+
+    return written(write)
+
+
+def tarred(content: bytes) -> bytes:
+    def write(made: io.BytesIO) -> None:
+        with tarfile.open(fileobj=made, mode="w") as archive:
+            info = tarfile.TarInfo("orders.ndjson")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+    return written(write)
+
+
+FILES = {
+    "CSV": CSV,
+    "CSV ": b'"id";"name"\r\n1;"a;\r\nb"\r\n',
+    "CSV  ": b"\xef\xbb\xbfid\tname",
+    "CSV   ": gzip.compress(b"id,name\n"),
+    "Parquet": written(lambda made: pq.write_table(TABLE, made)),
+    "ORC": written(lambda made: orc.write_table(TABLE, made)),
+    "Arrow": written(lambda made: feather.write_feather(TABLE, made)),
+    "HTML": b"\n<!DOCTYPE html>\n<html><body>502 Bad Gateway</body></html>",
+    "HTML ": b"<HTML><body>",
+    "XML": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+    "gzip within": gzip.compress(gzip.compress(ORDERS)),
+    "gzip within ": zipped(bz2.compress(gzip.compress(ORDERS))),
+    "bzip2 within": gzip.compress(bz2.compress(ORDERS)),
+    "zstd within": gzip.compress(zstandard.compress(ORDERS)),
+    "a zip within": zipped(zipped(ORDERS)),
+    "xz": lzma.compress(ORDERS),
+    "tar": gzip.compress(tarred(ORDERS)),
+    "tar ": tarred(ORDERS * 500),
+    "UTF-16": ORDERS.decode().encode("utf-16"),
+    "UTF-16 ": ORDERS.decode().encode("utf-16-le"),
+    "UTF-16  ": ORDERS.decode().encode("utf-16-be"),
+    "UTF-32": ORDERS.decode().encode("utf-32"),
+    "binary data": b"\x01\x02\x00\x03" * 9,
+    "text that is no JSON": b"The export failed.\n",
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_an_unreadable_file_is_named_for_what_it_looks_like(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "dump").write_bytes(FILES[kind])
+    [split] = discover(f"{tmp_path.as_uri()}/", DAY, 1000)
+    blocks = list(decode(split, ZoneInfo("UTC")))
+    assert [block.orders.num_rows for block in blocks] == [0] * len(blocks)
+    block = blocks[-1]  # before it, of CSV, a first cell that is JSON
+    [one] = block.rejected
+    assert (one.code, block.unreadable) == ("unreadable_file", True)
+    assert one.message.startswith(f"The file can't be read further: it looks like {kind.strip()}")
+    assert ", so " in one.message, "it says what to do"
+
+
+@pytest.mark.parametrize(
+    "text", [ORDERS, b"[", b'{"id": 1, "note": "a,b', b"", b" \n", b"1 2", b"null", b'"a"', b"-1"]
+)
+def test_what_begins_as_json_is_not_said_to_be_something_else(text: bytes) -> None:
+    assert looks_like(text) is None
+
+
+def test_a_file_of_json_that_breaks_off_is_told_where(tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(b"[" + ORDERS.replace(b"\n", b",")[:-9])
+    [split] = discover(f"{tmp_path.as_uri()}/", DAY, 1000)
+    messages = [one.message for block in decode(split, ZoneInfo("UTC")) for one in block.rejected]
+    assert messages == ["The file can't be read further: the text ends in the middle of a record."]
+
+
+@given(st.binary(max_size=400) | st.text('",;\t|\r\n \x0bab').map(str.encode))
+def test_any_beginning_is_judged(head: bytes) -> None:
+    told = looks_like(head[:LOOK])
+    assert told is None or told.startswith("it looks like ")
