@@ -31,17 +31,17 @@ from orders_dask.errors import (
     Undecided,
     WorkersDied,
 )
-from orders_dask.results import Plan, Progress, ReplayResult, RunResult
+from orders_dask.pipeline.results import Plan, Progress, ReplayResult, RunResult
 from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from orders_dask.jobs.backfill import backfill
     from orders_dask.jobs.diff import diff
-    from orders_dask.jobs.drop import drop
     from orders_dask.jobs.prune import prune
     from orders_dask.jobs.replay import replay
     from orders_dask.jobs.rollback import rollback
     from orders_dask.jobs.run import run
+    from orders_dask.jobs.unpublish import drop
     from orders_dask.read import read_orders, read_staged
 
 __all__ = [
@@ -85,7 +85,7 @@ __all__ = [
 _HEAVY = {
     "backfill": "orders_dask.jobs.backfill",
     "diff": "orders_dask.jobs.diff",
-    "drop": "orders_dask.jobs.drop",
+    "drop": "orders_dask.jobs.unpublish",
     "prune": "orders_dask.jobs.prune",
     "replay": "orders_dask.jobs.replay",
     "rollback": "orders_dask.jobs.rollback",

@@ -15,7 +15,7 @@ import pyarrow as pa
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
 from orders_dask.contract.tables import CARRIERS, SAID, fact_order
 from orders_dask.errors import SettingsError, SourceMissing
-from orders_dask.extract.decode import decode
+from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.settings import load_settings

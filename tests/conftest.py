@@ -12,8 +12,8 @@ import pytest
 from dask import config
 from psycopg2 import sql
 
-from orders_dask.cluster import PROFILED
-from orders_dask.extract.reader import read_lines
+from orders_dask.cluster.connect import PROFILED
+from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.records import Lines
 from orders_dask.sandbox import Sandbox, sandbox
 

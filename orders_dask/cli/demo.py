@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Select, column, func, select, table
 
-from orders_dask.cli import screen
-from orders_dask.cluster import connect
+from orders_dask.cli import output as screen
+from orders_dask.cluster.connect import connect
 from orders_dask.contract.tables import PUBLIC, data_issue
 from orders_dask.jobs.backfill import backfill
-from orders_dask.load import report
+from orders_dask.ledger import queries as report
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import sandbox

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import screen
-from orders_dask.cli.command import Json, Workers, a_date, app, told
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import Json, Workers, a_date, app, told
 from orders_dask.cli.running import Scheduler, cluster_of, settings_of
 from orders_dask.errors import SettingsError
 
@@ -41,7 +41,7 @@ def rejects(
                 f"Give the options of {context.invoked_subcommand} behind its name."
             )
         return
-    from orders_dask.load import report
+    from orders_dask.ledger import queries as report
     from orders_dask.load.connect import engine
     from orders_dask.settings import load_settings
 
@@ -58,7 +58,7 @@ def rejects(
 
 def _say_if_none(database: Engine, run_date: date | None, code: str | None) -> None:
     """Say that nothing was rejected, or nothing with the code that was asked for, and which codes there are."""
-    from orders_dask.load import report
+    from orders_dask.ledger import queries as report
 
     codes = report.rejected_codes(database, run_date)
     if not codes:

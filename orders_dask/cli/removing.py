@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import screen
-from orders_dask.cli.command import Json, command
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import Json, command
 
 if TYPE_CHECKING:
-    from orders_dask.jobs.drop import Dropped
     from orders_dask.jobs.prune import Pruned
+    from orders_dask.jobs.unpublish import Dropped
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
@@ -55,7 +55,7 @@ def drop(
     json: Json = False,
 ) -> None:
     """Unpublish old run dates, and free the partitions that hold nothing else."""
-    from orders_dask.jobs import drop as job
+    from orders_dask.jobs import unpublish as job
 
     ended = job.drop(older_than, dry_run=dry_run)
     if json:

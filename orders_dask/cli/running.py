@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import screen
-from orders_dask.cli.command import Json, Workers, a_date, command
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import Json, Workers, a_date, command
 from orders_dask.errors import OrdersDaskError, SettingsError, SourceMissing
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(
     """Load and publish one run date."""
     settings = settings_of(source, scheduler, workers)
 
-    from orders_dask.jobs.look import ended_by, settled, yesterday
+    from orders_dask.jobs.inspect import ended_by, settled, yesterday
 
     run_date = run_date or yesterday(settings)
     try:
@@ -131,7 +131,7 @@ def backfill(
     began = time.monotonic()
     settings = settings_of(source, scheduler, workers)
 
-    from orders_dask.jobs.look import date_range, settled
+    from orders_dask.jobs.inspect import date_range, settled
 
     run_dates = date_range(start, end)
     ended = None if force or dry_run else settled(run_dates, settings=settings)
@@ -178,7 +178,7 @@ def cluster_of(
     if not needed:
         yield None
         return
-    from orders_dask.cluster import connect
+    from orders_dask.cluster.connect import connect
 
     with connect(settings, scheduler, workers) as client:
         screen.note(f"Dashboard: {client.dashboard_link}")
@@ -199,7 +199,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Show a line a run date: its state, and what it holds; of one run date also where its time went."""
-    from orders_dask.load import report
+    from orders_dask.ledger import queries as report
     from orders_dask.load.connect import engine
     from orders_dask.settings import load_settings
 
@@ -226,7 +226,7 @@ def status(
 
 
 def _show_times(database: Engine, run_date: date, json: bool) -> None:
-    from orders_dask.load.times import load_times
+    from orders_dask.ledger.timings import load_times
 
     times = load_times(database, run_date)
     if times is None:

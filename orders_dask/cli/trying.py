@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from orders_dask.cli import screen
-from orders_dask.cli.command import Data, Json, Workers, a_date, command
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import Data, Json, Workers, a_date, command
 from orders_dask.errors import ServiceUnavailable, SettingsError
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import screen
-from orders_dask.cli.command import Json, Workers, a_date, command
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import Json, Workers, a_date, command
 from orders_dask.cli.running import Scheduler, Source, cluster_of, settings_of
 
 if TYPE_CHECKING:
     from orders_dask.jobs.rollback import RolledBack
-    from orders_dask.load.difference import Difference, OrderDifference
+    from orders_dask.publish.diff import Difference, OrderDifference
 
 RunDate = Annotated[
     date, typer.Option("--run-date", parser=a_date, metavar="DATE", help="The run date.")

@@ -17,8 +17,7 @@ import pyarrow as pa
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import typed_schema
-from orders_dask.contract.findings import SAMPLES, Issue, Rejected, merged
-from orders_dask.contract.jsontext import (
+from orders_dask.contract.json_parser import (
     Json,
     NotJson,
     Number,
@@ -29,6 +28,7 @@ from orders_dask.contract.jsontext import (
     shown,
     written,
 )
+from orders_dask.contract.rejects import SAMPLES, Issue, Rejected, merged
 from orders_dask.contract.tables import FACTS, fact_order
 from orders_dask.contract.values import RULES, Rule, Value, integer
 

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from orders_dask.contract.arrow import INSTANT_TYPE, MONEY_TYPE
-from orders_dask.contract.jsontext import Json, Number, clean, is_clean
+from orders_dask.contract.json_parser import Json, Number, clean, is_clean
 
 Value: TypeAlias = str | int | bool | None
 Rule: TypeAlias = Callable[[Json], tuple[Value, str | None]]

@@ -15,12 +15,12 @@ from typing import BinaryIO, Final
 from fsspec.utils import glob_translate
 
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
-from orders_dask.extract.archives import is_compressed, is_zip, members
-from orders_dask.extract.guess import LOOK, is_binary
-from orders_dask.extract.lines import sniffed, unmarked
-from orders_dask.extract.objects import HEAD, etag, places
+from orders_dask.extract.framing.file_signatures import LOOK, is_binary
+from orders_dask.extract.framing.files import member_file
+from orders_dask.extract.framing.ndjson import sniffed, unmarked
 from orders_dask.extract.records import CHUNK, MIB, SourceFile, Split, Unreadable
-from orders_dask.extract.text import member_file
+from orders_dask.extract.source.compression import is_compressed, is_zip, members
+from orders_dask.extract.source.object_store import HEAD, etag, places
 from orders_dask.filesystem import filesystem, reaching
 from orders_dask.settings import STAGE_FOLDER, packed
 

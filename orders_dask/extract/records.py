@@ -161,7 +161,7 @@ class Unreadable(Exception):
 def line_ends(text: bytes) -> Rows:
     """Find the LFs."""
     # Here, since who only looks for work need not wait for Numba.
-    from orders_dask.extract import scan
+    from orders_dask.extract import json_scanner as scan
 
     codes = np.frombuffer(text, np.uint8)
     ends = np.empty(len(codes) // _SHORT, np.int64)

@@ -10,13 +10,13 @@ from threading import Event
 
 from distributed import Client
 
-from orders_dask.cluster import usable_client
+from orders_dask.cluster.connect import usable_client
 from orders_dask.errors import OrdersDaskError, SourceMissing
-from orders_dask.jobs.look import date_range, ended_by, missing
+from orders_dask.jobs.inspect import date_range, ended_by, missing
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
-from orders_dask.patience import again, in_turn
-from orders_dask.results import Listener, RunResult, silent
+from orders_dask.pipeline.results import Listener, RunResult, silent
+from orders_dask.retry import again, in_turn
 from orders_dask.settings import Settings, load_settings
 
 

@@ -7,18 +7,18 @@ from datetime import date
 from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask import steps
-from orders_dask.cluster import usable_client
+from orders_dask.cluster.connect import usable_client
 from orders_dask.errors import NotKept, SourceMissing
 from orders_dask.extract.records import Split
-from orders_dask.jobs.look import looked
-from orders_dask.load import ledger
-from orders_dask.load.difference import Difference, compare, compared_load, replaced_load
-from orders_dask.load.report import LoadStatus, published_load
+from orders_dask.jobs.inspect import looked
+from orders_dask.ledger import loads as ledger
+from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
-from orders_dask.loading import Work, loading
-from orders_dask.patience import again
-from orders_dask.results import Clock, Listener, silent
+from orders_dask.pipeline import steps
+from orders_dask.pipeline.load_scope import Work, loading
+from orders_dask.pipeline.results import Clock, Listener, silent
+from orders_dask.publish.diff import Difference, compare, compared_load, replaced_load
+from orders_dask.retry import again
 from orders_dask.settings import Settings, load_settings
 
 

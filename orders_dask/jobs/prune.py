@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from orders_dask.jobs import held
-from orders_dask.jobs.held import HeldDates, ago, sweep
-from orders_dask.load import prune as pruning
-from orders_dask.load.freeing import free_leaving
-from orders_dask.load.ledger import Lease
-from orders_dask.load.report import installation
+from orders_dask.jobs import maintenance as held
+from orders_dask.jobs.maintenance import HeldDates, ago, sweep
+from orders_dask.ledger.loads import Lease
+from orders_dask.ledger.queries import installation
 from orders_dask.load.schema import ready_database
+from orders_dask.retention import loads as pruning
+from orders_dask.retention.partitions import free_leaving
+from orders_dask.retention.stage_garbage import Gone, Leftover, leftover, remove, run_dates
 from orders_dask.settings import Settings, load_settings
-from orders_dask.stage.leftover import Gone, Leftover, leftover, remove, run_dates
 
 LOOKS: Final = 4
 """Run dates of the stage that are looked at at once."""

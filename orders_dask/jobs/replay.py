@@ -13,15 +13,14 @@ from uuid import uuid4
 from distributed import Client
 from sqlalchemy import Connection, Engine
 
-from orders_dask import steps, tasks
-from orders_dask.calls import Call, in_window
-from orders_dask.cluster import usable_client
+from orders_dask.cluster.connect import usable_client
+from orders_dask.cluster.submit import Call, in_window
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NotKept, SourceMissing
-from orders_dask.jobs.look import looked, standing_result
-from orders_dask.load import ledger, rejected
-from orders_dask.load.publish import publish
-from orders_dask.load.report import (
+from orders_dask.jobs.inspect import looked, standing_result
+from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import replay as rejected
+from orders_dask.ledger.queries import (
     LoadStatus,
     installation,
     load_status,
@@ -30,9 +29,11 @@ from orders_dask.load.report import (
     refused_since,
 )
 from orders_dask.load.schema import ready_database
-from orders_dask.loading import Load, Work, loading
-from orders_dask.patience import again, patiently
-from orders_dask.results import Clock, Listener, ReplayResult, silent
+from orders_dask.pipeline import steps, tasks
+from orders_dask.pipeline.load_scope import Load, Work, loading
+from orders_dask.pipeline.results import Clock, Listener, ReplayResult, silent
+from orders_dask.publish.publish import publish
+from orders_dask.retry import again, patiently
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import REJECTED, REPLAYED, run_date_folder
 from orders_dask.stage.manifest import manifest_of

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 
 from orders_dask.errors import NotKept, ServiceUnavailable, Undecided
-from orders_dask.load import ledger
-from orders_dask.load.report import LoadStatus, published_load
-from orders_dask.load.rollback import nothing_published, take_back
+from orders_dask.ledger import loads as ledger
+from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
-from orders_dask.patience import patiently
+from orders_dask.publish.rollback import nothing_published, take_back
+from orders_dask.retry import patiently
 from orders_dask.settings import Settings, load_settings
 
 

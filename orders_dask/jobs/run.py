@@ -9,17 +9,17 @@ from threading import Event
 from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask import steps
-from orders_dask.cluster import usable_client
+from orders_dask.cluster.connect import usable_client
 from orders_dask.contract.tables import fact_order_line
 from orders_dask.extract.records import Split
-from orders_dask.jobs.look import looked, standing_result, yesterday
-from orders_dask.load.publish import publish
-from orders_dask.load.report import LoadStatus, load_status
+from orders_dask.jobs.inspect import looked, standing_result, yesterday
+from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
-from orders_dask.loading import Work, loading
-from orders_dask.patience import again, patiently
-from orders_dask.results import Clock, Listener, Plan, RunResult, silent
+from orders_dask.pipeline import steps
+from orders_dask.pipeline.load_scope import Work, loading
+from orders_dask.pipeline.results import Clock, Listener, Plan, RunResult, silent
+from orders_dask.publish.publish import publish
+from orders_dask.retry import again, patiently
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import part_url
 from orders_dask.stage.parts import find_parts
@@ -48,7 +48,7 @@ def run(
     force
         Load and publish it also where its files, contract and settings are those that are published.
     dry_run
-        Only say what would be done (:class:`~orders_dask.results.Plan`); no client is needed.
+        Only say what would be done (:class:`~orders_dask.pipeline.results.Plan`); no client is needed.
     listener
         Called with each step's progress.
 

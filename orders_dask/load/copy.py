@@ -18,8 +18,8 @@ from psycopg2 import sql
 from sqlalchemy import Engine, Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orders_dask.books import Books
 from orders_dask.contract.arrow import arrow_schema
+from orders_dask.contract.control_totals import Books
 from orders_dask.contract.tables import LOADED, load_run
 from orders_dask.contract.tables import load_part as parts
 from orders_dask.errors import LoadWithdrawn

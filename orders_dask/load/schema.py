@@ -26,11 +26,11 @@ from orders_dask.contract.tables import (
     published,
 )
 from orders_dask.errors import DatabaseNotReady, SettingsError
-from orders_dask.load import foreign
+from orders_dask.load import name_conflicts as foreign
 from orders_dask.load.connect import driver_cursor, engine, explaining, owner_of
-from orders_dask.load.leaves import Leaf, ensure_leaves, period
 from orders_dask.load.locks import Lock
-from orders_dask.patience import patiently
+from orders_dask.load.partitions import Leaf, ensure_leaves, period
+from orders_dask.retry import patiently
 from orders_dask.settings import Settings
 
 FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")

@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
 
-from orders_dask.books import Books, books
-from orders_dask.contract.findings import Issue
+from orders_dask.contract.control_totals import Books, books
+from orders_dask.contract.rejects import Issue
 from orders_dask.contract.tables import FACTS
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, reaching

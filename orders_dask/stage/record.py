@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orders_dask.books import Books
 from orders_dask.contract.arrow import FILE, POSITION
-from orders_dask.contract.findings import Issue, merged
+from orders_dask.contract.control_totals import Books
+from orders_dask.contract.rejects import Issue, merged
 from orders_dask.contract.tables import FACTS, fact_order
 from orders_dask.stage.layout import FORMAT
 

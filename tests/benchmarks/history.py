@@ -22,12 +22,12 @@ from psycopg2 import sql
 from sqlalchemy import Connection, Engine, Table, func, insert, literal, select, text
 
 from orders_dask import run
-from orders_dask.cluster import connect
+from orders_dask.cluster.connect import connect
 from orders_dask.contract.tables import FACTS, PUBLIC, STORE, load_run, order_version, published
+from orders_dask.ledger.timings import load_times
 from orders_dask.load.connect import driver_cursor, engine
-from orders_dask.load.leaves import ensure_leaves
+from orders_dask.load.partitions import ensure_leaves
 from orders_dask.load.schema import initialise
-from orders_dask.load.times import load_times
 from orders_dask.sandbox import sandbox
 from orders_dask.settings import Settings, load_settings, without_services
 from orders_dask.synthetic import generate

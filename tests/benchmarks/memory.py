@@ -21,8 +21,9 @@ from typing import BinaryIO, Final, TypeVar, cast
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from orders_dask import run, without_pandas
-from orders_dask.cluster import connect
+from orders_dask import run
+from orders_dask.cluster import block_pandas as without_pandas
+from orders_dask.cluster.connect import connect
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import sandbox

@@ -20,8 +20,8 @@ from orders_dask.contract.tables import (
     book_column,
     order_version,
 )
+from orders_dask.ledger.loads import ACTIVE
 from orders_dask.load.connect import APPLICATION
-from orders_dask.load.ledger import ACTIVE
 from orders_dask.settings import STAGE_FOLDER
 from orders_dask.stage.layout import RECORD
 from tests.chaos import dumps

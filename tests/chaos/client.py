@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orders_dask.cli import main
-from tests.chaos import points
+from tests.chaos import failpoints as points
 
 
 def serve() -> None:

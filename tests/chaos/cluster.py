@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 from distributed import Client, Scheduler, Worker
 
-from orders_dask.cluster import PROFILED
+from orders_dask.cluster.connect import PROFILED
 from tests.support import REPOSITORY
 from tests.support.waiting import until
 
@@ -56,7 +56,7 @@ class Cluster:
         self._workers = self._dask(
             *("worker", "--scheduler-file", str(told), "--nworkers", str(WORKERS)),
             *("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"),
-            *("--preload", "tests.chaos.points", "--death-timeout", "300"),
+            *("--preload", "tests.chaos.failpoints", "--death-timeout", "300"),
         )
         until(lambda: told.exists() and told.read_text(), START_SECONDS, "no scheduler")
         self.address = json.loads(told.read_text())["address"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.arena import Arena, arena
+from tests.chaos.environment import Arena, arena
 
 STORY = "chaos story"
 

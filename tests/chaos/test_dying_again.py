@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.arena import Arena
 from tests.chaos.commands import Command
-from tests.chaos.strike import withstand
+from tests.chaos.environment import Arena
+from tests.chaos.faults import withstand
 
 pytestmark = pytest.mark.chaos
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.chaos.arena import Arena
 from tests.chaos.commands import Command
-from tests.chaos.strike import withstand
+from tests.chaos.environment import Arena
+from tests.chaos.faults import withstand
 
 pytestmark = pytest.mark.chaos
 

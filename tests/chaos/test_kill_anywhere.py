@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.arena import Arena
 from tests.chaos.commands import Command
-from tests.chaos.strike import (
+from tests.chaos.environment import Arena
+from tests.chaos.faults import (
     HELD,
     IN_SESSION,
     ON_CLIENT,

@@ -10,10 +10,10 @@ from threading import Barrier
 import pytest
 from sqlalchemy import text
 
-from orders_dask.load import ledger
-from orders_dask.load.ledger import Lease
-from orders_dask.load.publish import foresee, publish
-from tests.chaos.arena import Arena
+from orders_dask.ledger import loads as ledger
+from orders_dask.ledger.loads import Lease
+from orders_dask.publish.publish import foresee, publish
+from tests.chaos.environment import Arena
 from tests.support import loads
 
 pytestmark = pytest.mark.chaos

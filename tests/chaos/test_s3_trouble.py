@@ -7,9 +7,9 @@ from typing import Final, get_args
 
 import pytest
 
-from tests.chaos.arena import Arena
 from tests.chaos.commands import Command
-from tests.chaos.strike import withstand
+from tests.chaos.environment import Arena
+from tests.chaos.faults import withstand
 from tests.support.proxy import Trouble
 
 DOING = {

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos import checks, dumps
-from tests.chaos.arena import Arena
 from tests.chaos.commands import Command
-from tests.chaos.strike import (
+from tests.chaos.environment import Arena
+from tests.chaos.faults import (
     all_is_well,
     arm,
     halted,

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orders_dask.extract.decode import decode
+from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
 from orders_dask.jobs.run import run

@@ -19,8 +19,8 @@ from dask import config
 from distributed import Client, LocalCluster
 from pydantic import SecretStr
 
-from orders_dask import cluster
-from orders_dask.cluster import (
+from orders_dask.cluster import connect as cluster
+from orders_dask.cluster.connect import (
     PROFILED,
     carry_settings,
     connect,
@@ -243,7 +243,7 @@ def test_a_worker_with_another_version_is_named_with_both_versions(tmp_path: Pat
 INTERRUPTED = """
 import sys, time
 from pydantic import SecretStr
-from orders_dask.cluster import connect
+from orders_dask.cluster.connect import connect
 from orders_dask.settings import load_settings
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ from sqlalchemy import Engine, func, select, text
 from orders_dask.contract.arrow import arrow_schema
 from orders_dask.contract.tables import LOADED, fact_order
 from orders_dask.errors import LoadWithdrawn, OrdersDaskError, ServiceUnavailable
-from orders_dask.load import copy, ledger
+from orders_dask.ledger import loads as ledger
+from orders_dask.load import copy
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into, load_part
-from orders_dask.load.publish import seal
+from orders_dask.publish.publish import seal
 from tests.support.loads import DAY, arrow, begin, part
 from tests.support.types import Query
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 import orders_dask
 from orders_dask.errors import DataRefused, NotKept
 from orders_dask.jobs import diff as diffing
-from orders_dask.load.difference import Difference, compare
+from orders_dask.publish.diff import Difference, compare
 from tests.support.builders import lines, order
 from tests.support.loads import DAY, published
 from tests.support.types import Put, Query

@@ -12,10 +12,10 @@ import pytest
 import s3fs
 
 from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged, SourceMissing
-from orders_dask.extract.decode import decode
+from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
+from orders_dask.extract.framing.files import texts
 from orders_dask.extract.records import MIB
-from orders_dask.extract.text import texts
 from orders_dask.filesystem import Objects, filesystem
 from tests.support.builders import zipped
 from tests.support.decoding import text_of

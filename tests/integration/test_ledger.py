@@ -12,12 +12,12 @@ from sqlalchemy import Engine
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.rules import Issue
 from orders_dask.contract.tables import FACTS, book_column
-from orders_dask.costs import Cost
 from orders_dask.errors import LoadWithdrawn, RunDateHeld
-from orders_dask.load import ledger
+from orders_dask.ledger import loads as ledger
+from orders_dask.ledger.queries import published_load, rejects, status
 from orders_dask.load.copy import load_part
-from orders_dask.load.publish import publish
-from orders_dask.load.report import published_load, rejects, status
+from orders_dask.publish.publish import publish
+from orders_dask.step_metrics import Cost
 from tests.support.loads import DAY, NEXT, File, begin, part, published, verified
 from tests.support.types import Query
 

@@ -18,10 +18,10 @@ from orders_dask.filesystem import filesystem
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.run import run
-from orders_dask.load import ledger
-from orders_dask.load import prune as pruning
+from orders_dask.ledger import loads as ledger
 from orders_dask.load.locks import Lock
 from orders_dask.read import read_staged
+from orders_dask.retention import loads as pruning
 from orders_dask.settings import Settings
 from orders_dask.stage.layout import REJECTED, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from orders_dask.books import Books, books
+from orders_dask.contract.control_totals import Books, books
 from orders_dask.errors import LoadWithdrawn, OutOfBalance, StillInUse
-from orders_dask.load import gate, ledger
-from orders_dask.load import publish as publishing
+from orders_dask.ledger import loads as ledger
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
-from orders_dask.load.leaves import ensure_leaves
-from orders_dask.load.publish import publish, seal
-from orders_dask.load.verify import verify
+from orders_dask.load.partitions import ensure_leaves
+from orders_dask.publish import pointer as gate
+from orders_dask.publish import publish as publishing
+from orders_dask.publish.publish import publish, seal
+from orders_dask.publish.verify import verify
 from orders_dask.settings import Settings
 from tests.support.loads import (
     DAY,

@@ -12,13 +12,13 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
-from orders_dask.jobs import held
-from orders_dask.jobs.drop import drop
+from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
-from orders_dask.load import ledger
-from orders_dask.load.leaves import ensure_leaves
-from orders_dask.load.publish import publish
+from orders_dask.jobs.unpublish import drop
+from orders_dask.ledger import loads as ledger
+from orders_dask.load.partitions import ensure_leaves
+from orders_dask.publish.publish import publish
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.support.analysts import PG_DUMP, Analysts, Version

@@ -17,8 +17,8 @@ from orders_dask import diff, prune, replay, rollback, run
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.tables import FACTS
 from orders_dask.errors import DataRefused, NotKept
+from orders_dask.ledger.queries import installation, rejects
 from orders_dask.load.connect import engine
-from orders_dask.load.report import installation, rejects
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest

@@ -34,7 +34,7 @@ from orders_dask.contract.tables import (
 )
 from orders_dask.errors import SettingsError
 from orders_dask.load.connect import engine
-from orders_dask.load.leaves import ensure_leaves
+from orders_dask.load.partitions import ensure_leaves
 from orders_dask.load.schema import FILES, initialise
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings

@@ -11,8 +11,10 @@ from sqlalchemy import Engine, Integer, Text, column, func, select, table, text
 
 import orders_dask
 from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable, Undecided
-from orders_dask.load import dimensions, gate, ledger
+from orders_dask.ledger import loads as ledger
 from orders_dask.load.locks import Lock
+from orders_dask.publish import dimensions
+from orders_dask.publish import pointer as gate
 from orders_dask.settings import Settings
 from tests.support.loads import DAY, NEXT, instant, lose_answer, order, published, rolled_back
 from tests.support.proxy import PostgresProxy

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from orders_dask.errors import DatabaseNotReady, DataRefused, SettingsError, SourceMissing
 from orders_dask.filesystem import filesystem
 from orders_dask.jobs.backfill import backfill
-from orders_dask.jobs.look import date_range, settled
+from orders_dask.jobs.inspect import date_range, settled
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings

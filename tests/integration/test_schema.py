@@ -20,7 +20,7 @@ from orders_dask.errors import (
 )
 from orders_dask.load import schema
 from orders_dask.load.connect import engine
-from orders_dask.load.leaves import Leaf, ensure_leaves
+from orders_dask.load.partitions import Leaf, ensure_leaves
 from orders_dask.load.schema import FILES, ensure_ready, initialise
 from orders_dask.settings import Settings
 from tests.support.types import Query

@@ -10,16 +10,16 @@ import pytest
 import s3fs
 
 from orders_dask.contract.arrow import staged_schemas
-from orders_dask.extract.decode import decode
+from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
+from orders_dask.pipeline.tasks import normalised
 from orders_dask.stage import tables
 from orders_dask.stage.layout import KEYS
 from orders_dask.stage.parts import find_part, write_part
 from orders_dask.stage.record import Part
 from orders_dask.stage.tables import fetch, read_table
 from orders_dask.synthetic import generate
-from orders_dask.tasks import normalised
 
 DAY = date(2024, 2, 3)
 

@@ -13,10 +13,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from orders_dask.errors import LeaseLost, ServiceUnavailable, SettingsError
-from orders_dask.load import ledger
+from orders_dask.ledger import loads as ledger
 from orders_dask.load.connect import engine
-from orders_dask.load.publish import publish
-from orders_dask.patience import patiently
+from orders_dask.publish.publish import publish
+from orders_dask.retry import patiently
 from orders_dask.settings import Settings
 from tests.support.loads import DAY, begin, verified
 from tests.support.types import Query

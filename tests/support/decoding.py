@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from orders_dask.contract.arrow import raw_schema
-from orders_dask.extract import block
+from orders_dask.extract.decode import block
+from orders_dask.extract.framing.files import texts
 from orders_dask.extract.records import Lines, Split
-from orders_dask.extract.text import texts
 
 
 def only_the_rules() -> AbstractContextManager[Any]:

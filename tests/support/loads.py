@@ -10,18 +10,18 @@ from typing import Any, Final
 import pyarrow as pa
 from sqlalchemy import Engine, Table, select
 
-from orders_dask.books import Books, books
 from orders_dask.contract.arrow import FILE, POSITION, arrow_schema
+from orders_dask.contract.control_totals import Books, books
 from orders_dask.contract.tables import FACTS, LOADED, fact_order, order_version
 from orders_dask.contract.tables import published as seen
-from orders_dask.load import ledger
+from orders_dask.ledger import loads as ledger
+from orders_dask.ledger.loads import Lease
 from orders_dask.load.copy import load_part
-from orders_dask.load.drop import withdraw
-from orders_dask.load.leaves import ensure_leaves
-from orders_dask.load.ledger import Lease
-from orders_dask.load.publish import foresee, publish, seal
-from orders_dask.load.rollback import take_back
-from orders_dask.load.verify import verify
+from orders_dask.load.partitions import ensure_leaves
+from orders_dask.publish.publish import foresee, publish, seal
+from orders_dask.publish.rollback import take_back
+from orders_dask.publish.unpublish import withdraw
+from orders_dask.publish.verify import verify
 from tests.support.proxy import PostgresProxy
 from tests.support.waiting import until
 

@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orders_dask.cli import app, screen
-from orders_dask.results import Progress, RunResult
+from orders_dask.cli import app
+from orders_dask.cli import output as screen
+from orders_dask.pipeline.results import Progress, RunResult
 
 OPTIONS = {
     "init": {"--roles"},

@@ -18,7 +18,7 @@ from orders_dask.contract.arrow import (
     typed_schema,
 )
 from orders_dask.contract.rules import Issue, Rejected, merged
-from orders_dask.extract.block import Block, decode_records
+from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.records import Records
 from tests.support.decoding import only_the_rules
 

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from orders_dask.extract import decode as decode_module
-from orders_dask.extract import lines as line_module
 from orders_dask.extract import records
-from orders_dask.extract.decode import Decoded, decode
+from orders_dask.extract.decode import decode as decode_module
+from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.lines import lines
+from orders_dask.extract.framing import ndjson as line_module
+from orders_dask.extract.framing.ndjson import lines
 from orders_dask.extract.records import SourceFile, Split
 
 UTC = ZoneInfo("UTC")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orders_dask.extract import window
-from orders_dask.extract.documents import documents, elements
+from orders_dask.extract.framing import json_cursor as window
+from orders_dask.extract.framing.documents import documents, elements
 from orders_dask.extract.records import MIB, Records, Unreadable
 from tests.support.documents import DECODER, Pairs, expected, sequence
 

@@ -21,9 +21,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_dask.extract.decode import decode
+from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.guess import LOOK, looks_like
+from orders_dask.extract.framing.file_signatures import LOOK, looks_like
 from tests.unit.test_discover import DAY
 
 ORDERS = b'{"id": 1, "line_items": []}\n{"id": 2, "line_items": []}\n'

@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
-from orders_dask.contract.findings import Kept
+from orders_dask.contract.rejects import Kept
 from orders_dask.contract.tables import FACTS, book_column
-from orders_dask.extract.again import read_again
+from orders_dask.extract.decode.replay import read_again
+from orders_dask.pipeline.tasks import replayed
 from orders_dask.stage.layout import REJECTED, REPLAYED
 from orders_dask.stage.parts import write_part
 from orders_dask.stage.record import Part, joined_files
 from orders_dask.stage.tables import read_table
-from orders_dask.tasks import replayed
 from tests.support.parts import placed, staged, standing
 
 Json = Any

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_dask.contract.jsontext import NotJson, Number, Repeated, kept, parse, written
+from orders_dask.contract.json_parser import NotJson, Number, Repeated, kept, parse, written
 from orders_dask.contract.rules import Issue, Repaired, judge, merged
 
 VALUES = st.recursive(

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 from orders_dask.contract.tables import PUBLIC, fact_order, fact_order_line
+from orders_dask.ledger.timings import load_times
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
-from orders_dask.load.times import load_times
 from orders_dask.settings import load_settings
 from tests.benchmarks.contenders.target import rows
 from tests.benchmarks.dump import RUN_DATE

@@ -17,11 +17,11 @@ from psycopg2 import sql
 from sqlalchemy import Engine, Table, select
 
 from orders_dask import run
-from orders_dask.cluster import connect
+from orders_dask.cluster.connect import connect
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.tables import LOADED, STORE, fact_order, load_file
 from orders_dask.load.connect import driver_cursor, engine
-from orders_dask.load.leaves import ensure_leaves
+from orders_dask.load.partitions import ensure_leaves
 from orders_dask.settings import Settings
 from tests.benchmarks.dump import RUN_DATE
 

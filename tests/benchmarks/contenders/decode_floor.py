@@ -19,8 +19,8 @@ from isal import igzip
 
 from orders_dask.contract.arrow import raw_schema
 from orders_dask.extract.discover import discover
-from orders_dask.extract.objects import opened
 from orders_dask.extract.records import BLOCK, Split
+from orders_dask.extract.source.object_store import opened
 from orders_dask.settings import Settings
 from tests.benchmarks.dump import RUN_DATE
 

@@ -1,0 +1,125 @@
+"""What all commands have in common: how they are registered and how they end, and options that several of them take."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orders_dask.cli import output as screen
+from orders_dask.errors import OrdersDaskError
+
+app = typer.Typer(
+    help="Bring raw order dumps from S3 to published run dates in PostgreSQL, in parallel with Dask.",
+    epilog="Settings come from the environment: see .envrc.example. 'orders-dask demo' needs none.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they show local variables, and so passwords
+)
+
+
+def _version(wanted: bool) -> None:
+    """Show the installed version and end, where it is asked for."""
+    if wanted:
+        screen.result(f"orders-dask {metadata.version('orders_dask')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Take what stands before the command's name."""
+
+
+Command = Callable[..., None]
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def command(**parsing: Any) -> Callable[[Command], Command]:
+    """Register a command, with ``--debug`` besides its own options.
+
+    Parameters
+    ----------
+    parsing
+        Settings of the command's parser.
+    """
+
+    def register(function: Command) -> Command:
+        return app.command(context_settings=parsing)(told(function))
+
+    return register
+
+
+def told(function: Command) -> Command:
+    """Give a command ``--debug`` besides its own options; on an error it ends with a sentence and an exit code."""
+
+    @functools.wraps(function)
+    def called(*, debug: bool, **arguments: Any) -> None:
+        with _ending(debug):
+            function(**arguments)
+
+    own = inspect.signature(function, eval_str=True)
+    more = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False)
+    more = more.replace(annotation=Debug)
+    registered: Any = called
+    registered.__signature__ = own.replace(parameters=[*own.parameters.values(), more])
+    return called
+
+
+@contextmanager
+def _ending(debug: bool) -> Iterator[None]:
+    """End with one sentence on an error, and with its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        screen.note("Stopped. What was published stands; the same command goes on from here.")
+        raise typer.Exit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from stop
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, OrdersDaskError):
+            screen.note(f"Error: {error}")
+            raise typer.Exit(error.exit_code) from error
+        advice = "" if debug else ": run it again with --debug, and report what it shows"
+        screen.note(f"Error: a fault of ours, {type(error).__name__}: {error}{advice}")
+        raise typer.Exit(1) from error
+
+
+def a_date(text: str) -> date:
+    """Read a date of the command line."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a date such as 2017-10-30") from None
+
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Worker processes of a cluster on this machine.", show_default="one a core"
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps database and bucket for the next time.",
+        show_default="a temporary one",
+        file_okay=False,
+    ),
+]

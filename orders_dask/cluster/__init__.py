@@ -1,0 +1,1 @@
+"""The Dask cluster: connecting, submitting tasks, and what its processes do without."""

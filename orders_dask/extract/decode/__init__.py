@@ -1,0 +1,1 @@
+"""Records to typed orders, rejects and issues."""

@@ -1,0 +1,90 @@
+"""Schema drift: keys of the dump that the contract doesn't know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from io import BytesIO
+from itertools import islice
+from typing import Final, TypeAlias
+
+import pyarrow as pa
+
+from orders_dask.contract.arrow import typed_schema
+from orders_dask.contract.json_parser import Json, NotJson, parse, shown
+from orders_dask.contract.rules import ENVELOPES, MARKERS
+from orders_dask.extract.framing.documents import documents
+from orders_dask.extract.records import Records, Unreadable
+
+DRIFT_RECORDS: Final = 100
+"""So many records of a file are looked at (the contract)."""
+
+
+def unknown_keys(records: Records, most: int) -> tuple[tuple[str, ...], int]:
+    """Find the dotted paths of unknown keys, such as ``line_items[].colour``, in the first records.
+
+    Parameters
+    ----------
+    records
+        What stands at the beginning of a file, or goes on from there.
+    most
+        So many records are looked at.
+
+    Returns
+    -------
+    tuple
+        The paths, sorted, and how many records were looked at.
+    """
+    found: set[str] = set()
+    first = list(islice(_values(records), most))
+    for record in first:
+        found.update(_unknown(record, _contract(), ""))
+    return tuple(sorted({shown(path) for path in found})), len(first)
+
+
+def _values(records: Records) -> Iterator[Json]:
+    """Parse records, those of pages, wrappers and arrays in their place; null where there is no order."""
+    for line in BytesIO(records.text):
+        try:
+            record = parse(line)
+        except NotJson:
+            yield None
+            continue
+        keys = record.keys() if isinstance(record, dict) else set()
+        opened = records.enveloped or records.strict
+        if not opened and (isinstance(record, list) or not keys.isdisjoint(ENVELOPES)):
+            try:
+                for inner in documents([line]):
+                    yield from _values(inner)
+            except Unreadable:
+                continue
+        else:
+            yield record if records.enveloped or not keys.isdisjoint(MARKERS) else None
+
+
+_Known: TypeAlias = dict[str, "_Known"] | list["_Known"] | None
+"""The keys that the contract knows: of an object by name, of an array those of its elements; None for a plain value."""
+
+
+@cache
+def _contract() -> _Known:
+    return _known(typed_schema())
+
+
+def _known(kind: pa.DataType | pa.Schema) -> _Known:
+    if isinstance(kind, (pa.Schema, pa.StructType)):
+        return {item.name: _known(item.type) for item in kind}
+    return [_known(kind.value_type)] if isinstance(kind, pa.ListType) else None
+
+
+def _unknown(value: Json, known: _Known, path: str) -> Iterator[str]:
+    if isinstance(value, dict) and isinstance(known, dict):
+        prefix = path and f"{path}."
+        for key, inner in value.items():
+            if key in known:
+                yield from _unknown(inner, known[key], prefix + key)
+            else:
+                yield prefix + key
+    elif isinstance(value, list) and isinstance(known, list):
+        for element in value:
+            yield from _unknown(element, known[0], f"{path}[]")

@@ -1,0 +1,136 @@
+"""Which records the record-level rules must see, though the JSON reader takes them.
+
+Whatever is marked is only slower, so a check may take more than it need; what isn't marked must be as the rules would
+leave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from orders_dask.contract.rules import (
+    CHILDREN,
+    GRAPHQL_ID,
+    GRAPHQL_ORDER,
+    MARKERS,
+    id_key,
+)
+from orders_dask.contract.tables import fact_order
+from orders_dask.extract.decode.type_conversion import flattened
+from orders_dask.extract.records import Rows
+
+Flags = NDArray[np.bool_]
+
+
+def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
+    """Mark the rows that the rules must see.
+
+    Parameters
+    ----------
+    raw
+        Columns of :func:`~orders_dask.contract.arrow.raw_schema`.
+    enveloped
+        Every object is an order.
+    judged
+        The rows come from the rules: null in an array of children stands for one that they rejected.
+    """
+    marked = np.zeros(raw.num_rows, bool)
+    if not enveloped:
+        marked |= ~_any_valid(raw, MARKERS)
+    key = id_key(fact_order)
+    order_ids = raw[key].combine_chunks()
+    marked |= _not_positive(order_ids) | _contradicted(raw[GRAPHQL_ID].combine_chunks(), order_ids)
+    rows = np.arange(raw.num_rows)
+    for name in raw.column_names:
+        for path, values, owners in _levels(name, raw[name].combine_chunks(), rows):
+            if f"{path}[]" in CHILDREN:
+                bad = _bad_children(values, id_key(CHILDREN[f"{path}[]"]), judged)
+            elif pa.types.is_struct(values.type) and path.endswith("[]") and path not in CHILDREN:
+                bad = _flags(values.is_null())
+            elif values.type == pa.string():
+                bad = _unclean(values)
+            else:
+                continue
+            marked[owners[bad]] = True
+    return marked
+
+
+def _levels(path: str, values: pa.Array, rows: Rows) -> Iterator[tuple[str, pa.Array, Rows]]:
+    """Give the array at a path and every array inside of it, each with the order's row of its values."""
+    yield path, values, rows
+    if pa.types.is_struct(values.type):
+        for child, item in zip(values.flatten(), values.type, strict=True):
+            yield from _levels(f"{path}.{item.name}", child, rows)
+    elif pa.types.is_list(values.type):
+        yield from _levels(f"{path}[]", *flattened(values, rows))
+
+
+def _flags(mask: pa.BooleanArray | pa.ChunkedArray) -> Flags:
+    flags: Flags = mask.to_numpy(zero_copy_only=False)
+    return flags
+
+
+def _any_valid(raw: pa.Table, names: tuple[str, ...]) -> Flags:
+    present = [_flags(raw[name].is_valid()) for name in names]
+    flags: Flags = np.logical_or.reduce(present)
+    return flags
+
+
+def _not_positive(ids: pa.Int64Array) -> Flags:
+    flags: Flags = ids.fill_null(0).to_numpy() <= 0
+    return flags
+
+
+def _contradicted(graphql_ids: pa.StringArray, order_ids: pa.Int64Array) -> Flags:
+    texts = order_ids.cast(pa.string())
+    usual = pc.binary_join_element_wise("gid://shopify/Order/", texts, "")
+    marked = _flags(pc.not_equal(graphql_ids, usual).fill_null(False))
+    if marked.any():
+        others = pa.array(np.flatnonzero(marked))
+        digits = pc.struct_field(
+            pc.extract_regex(graphql_ids.take(others), GRAPHQL_ORDER), "digits"
+        )
+        wrong = pc.not_equal(digits, texts.take(others)).fill_null(False)
+        marked = np.zeros(len(marked), bool)
+        marked[others.filter(wrong).to_numpy()] = True
+    return marked
+
+
+def _bad_children(lists: pa.ListArray, key: str, judged: bool) -> Flags:
+    """Mark the lists that hold a child without an id, or an id twice."""
+    children, owners = flattened(lists, np.arange(len(lists)))
+    ids = pc.struct_field(children, key)
+    bad = _not_positive(ids)
+    if judged:
+        bad &= _flags(children.is_valid())
+    if len(ids) - ids.null_count > pc.count_distinct(ids).as_py():
+        numbers = ids.fill_null(0).to_numpy()
+        order = np.lexsort((numbers, owners))
+        same = (np.diff(numbers[order]) == 0) & (np.diff(owners[order]) == 0)
+        bad[order[1:][same & (numbers[order[1:]] > 0)]] = True
+    marked = np.zeros(len(lists), bool)
+    marked[owners[bad]] = True
+    return marked
+
+
+def _unclean(texts: pa.StringArray) -> Flags:
+    """Mark the texts that are not UTF-8, which the reader lets pass and PostgreSQL would not."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        values = texts.cast(pa.binary()).to_pylist()
+        return np.array([value is not None and not _is_utf8(value) for value in values])
+    return np.zeros(len(texts), bool)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Files to records: newline-delimited text, documents, pages."""

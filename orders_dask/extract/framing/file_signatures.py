@@ -1,0 +1,89 @@
+"""What a file looks like that can't be read as JSON, told by its first bytes, for people."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from orders_dask.extract.framing.ndjson import MARK
+from orders_dask.extract.records import BLANKS
+
+LOOK: Final = 4096
+"""Bytes that are looked at."""
+
+_EXPORT: Final = "export its orders as JSON, or leave it out of the source"
+_PACK: Final = "pack it as gzip, zstd, bzip2 or zip"
+_ONCE: Final = "pack it only once"
+_ENCODE: Final = "write it as UTF-8"
+
+_BINARY: Final = (
+    (rb"PAR1|PARE", "Parquet", _EXPORT),
+    (rb"Obj\x01", "Avro", _EXPORT),
+    (rb"ORC(?=.*\0)", "ORC", _EXPORT),
+    (rb"ARROW1\0\0|FEA1|\xff\xff\xff\xff", "Arrow", _EXPORT),
+    (rb"SQLite format 3\0", "a database of SQLite", _EXPORT),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of Microsoft Office", _EXPORT),
+    (rb"\x1f\x8b", "gzip within what it is packed in", _ONCE),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "bzip2 within what it is packed in", _ONCE),
+    (rb"\x28\xb5\x2f\xfd", "zstd within what it is packed in", _ONCE),
+    (rb"PK(?:\x03\x04|\x05\x06|\x06\x06)", "a zip within what it is packed in", _ONCE),
+    (rb"PK(?:\x07\x08|00PK)", "a part of a zip that was split", "join the parts"),
+    (rb"\xfd7zXZ\0", "xz", _PACK),
+    (rb"7z\xbc\xaf\x27\x1c", "7z", _PACK),
+    (rb"Rar!\x1a\x07", "rar", _PACK),
+    (rb"\x04\x22\x4d\x18", "lz4", _PACK),
+    (rb"\xff\x06\0\0sNaPpY", "snappy", _PACK),
+    (rb".{257}ustar", "tar", _PACK),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff|\0\0\0[^\0]|[^\0]\0\0\0", "UTF-32", _ENCODE),
+    (rb"\xff\xfe|\xfe\xff|\0[^\0]\0[^\0]|[^\0]\0[^\0]\0", "UTF-16", _ENCODE),
+)
+_TEXT: Final = (
+    (rb"(?i:<(?:!doctype\s+)?html\b)", "HTML, an error page perhaps", _EXPORT),
+    (rb"<", "XML", _EXPORT),
+    (rb"%PDF-", "PDF", _EXPORT),
+)
+_JSON: Final = re.compile(rb'["{\[]|-?[0-9]|(?:true|false|null)\b')
+
+
+def looks_like(head: bytes) -> str | None:
+    """Say what a file looks like that is not read as JSON, and what to do; None where it may well be JSON.
+
+    Parameters
+    ----------
+    head
+        Its first :data:`LOOK` bytes, decompressed.
+    """
+    text = head.removeprefix(MARK).lstrip(BLANKS)
+    guess = _named(_BINARY, head) or _named(_TEXT, text)
+    if guess or not text or text.startswith((b"{", b"[")):
+        return guess
+    if b"\0" in text:
+        return f"it looks like binary data, so {_EXPORT}"
+    if _is_csv(text):
+        return f"it looks like CSV, so {_EXPORT}"
+    return None if _JSON.match(text) else f"it looks like text that is no JSON, so {_EXPORT}"
+
+
+def is_binary(head: bytes) -> bool:
+    """Tell whether a file is certainly no text but what it looks like: what seem lines in it, as in a tar, are none."""
+    return b"\0" in head and _named(_BINARY, head) is not None
+
+
+def _named(kinds: Iterable[tuple[bytes, str, str]], head: bytes) -> str | None:
+    found = (kind for kind in kinds if re.match(kind[0], head, re.DOTALL))
+    return next((f"it looks like {name}, so {advice}" for _, name, advice in found), None)
+
+
+def _is_csv(text: bytes) -> bool:
+    """Tell whether the first two rows have as many cells, several; or the first, where there is no other."""
+    first, *others = text.decode("latin-1").splitlines()
+    lines = [first, *others[:-1]]  # the last may be cut
+    return any(map(_is_table, (list(csv.reader(lines, delimiter=each)) for each in ",;\t|")))
+
+
+def _is_table(rows: list[list[str]]) -> bool:
+    widths = [len(row) for row in rows if row][:2]
+    prose = len(widths) == 1 and any(cell.startswith(" ") for row in rows for cell in row)
+    return widths != [] and widths[0] == widths[-1] > 1 and not prose

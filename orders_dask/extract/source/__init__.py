@@ -1,0 +1,1 @@
+"""Objects of the dump, and their compression."""

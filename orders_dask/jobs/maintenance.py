@@ -1,0 +1,59 @@
+"""What prune and drop have in common: ages, and run dates that are held for a moment each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, TypeVar
+
+from sqlalchemy import Engine
+
+from orders_dask.errors import RunDateHeld, SettingsError
+from orders_dask.ledger import loads as ledger
+from orders_dask.ledger.loads import Lease
+from orders_dask.retention import loads as pruning
+
+T = TypeVar("T")
+
+AT_ONCE: Final = 0.001
+"""Seconds to wait for a run date: whoever works on it is not kept waiting, and housekeeping comes again."""
+
+OLDEST: Final = 36_500
+"""Days that an age may have: a hundred years."""
+
+READERS_PATIENCE: Final = 60.0
+"""Seconds to wait for transactions that may still read what is to be freed."""
+
+
+def ago(days: int) -> datetime:
+    """Give the instant some days ago."""
+    if not 1 <= days <= OLDEST:
+        raise SettingsError(f"An age of {days} days can't be: give 1 to {OLDEST}.")
+    return datetime.now(UTC) - timedelta(days=days)
+
+
+@dataclass(frozen=True)
+class HeldDates:
+    """Run dates that are held one at a time, and those that were skipped, for somebody works on them."""
+
+    database: Engine
+    skipped: set[date] = field(default_factory=set)
+
+    def hold(self, run_date: date, work: Callable[[Lease], T]) -> T | None:
+        """Do some work while the run date is held; None where somebody else holds it."""
+        try:
+            with ledger.hold(self.database, run_date, AT_ONCE) as lease:
+                return work(lease)
+        except RunDateHeld:
+            self.skipped.add(run_date)
+            return None
+
+
+def sweep(dates: HeldDates) -> int:
+    """Delete the rows of marked loads; a run date is let go between two transactions, so that a run gets it."""
+    rows = 0
+    for day in pruning.unswept(dates.database):
+        while removed := dates.hold(day, pruning.sweep):
+            rows += removed
+    return rows

@@ -1,0 +1,344 @@
+"""The ledger: who works on a run date, what each load is made of, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from itertools import islice
+from typing import Any, Final, Literal, Protocol
+
+import pyarrow as pa
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from orders_dask.contract.arrow import FILE, POSITION
+from orders_dask.contract.rules import Issue
+from orders_dask.contract.tables import (
+    FACTS,
+    book_column,
+    data_issue,
+    load_file,
+    load_run,
+    rejected_record,
+)
+from orders_dask.errors import LeaseLost, LoadWithdrawn, RunDateHeld
+from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.copy import copy_into
+from orders_dask.load.locks import Lock, close_load, within
+from orders_dask.step_metrics import Costs
+
+ACTIVE: Final = ("loading", "sealed", "verified")
+"""Statuses of a load that is being worked on, or was when its run died: one a run date at the most."""
+
+HELD_PATIENCE: Final = 5.0
+"""Seconds to wait for a run date: a run that was killed holds it until the server has ended its last statement."""
+
+ROWS: Final = 1_000
+"""Files or issues that are written down at once: each takes some 6 KB of the client's memory meanwhile."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a run date, for as long as its session lives.
+
+    Attributes
+    ----------
+    connection
+        The session that holds the run date's lock, without an open transaction between calls.
+    run_date
+        The date of the dump.
+    """
+
+    connection: Connection
+    run_date: date
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a transaction in the session that holds the run date; all that is written of the date goes through it.
+
+        Raises
+        ------
+        LeaseLost
+            The session doesn't hold it any more. SQLAlchemy connects again after a broken connection, without saying so
+            and without the lock: nothing is written then.
+        """
+        holds = {"class": int(Lock.RUN_DATE), "date": self.run_date.toordinal()}
+        with self.connection.begin():
+            if self.connection.scalar(_HOLDS, holds) is None:
+                raise LeaseLost(
+                    f"This run lost its hold on run date {self.run_date}, for its session with PostgreSQL ended: "
+                    "give the same command again, and it goes on from what is staged."
+                )
+            yield self.connection
+
+
+_HOLDS: Final = text(
+    """
+    select pid from pg_locks
+    where locktype = 'advisory' and classid = :class and objid = :date and objsubid = 2
+      and mode = 'ExclusiveLock' and granted and pid = pg_backend_pid()
+      and database = (select oid from pg_database where datname = current_database())
+    """
+)
+
+
+@contextmanager
+def hold(engine: Engine, run_date: date, patience: float = HELD_PATIENCE) -> Iterator[Lease]:
+    """Hold a run date until the end of the ``with`` block.
+
+    A load of it that a dead run left unfinished is sealed off, so that none of its tasks can commit any more, and
+    ``abandoned``.
+
+    Parameters
+    ----------
+    patience
+        Seconds to wait for the run date, more than 0.
+
+    Raises
+    ------
+    RunDateHeld
+        Another run holds it: the message says who.
+    """
+    with engine.connect() as connection:
+        lock = select(func.pg_advisory_lock(Lock.RUN_DATE, run_date.toordinal()))
+        with connection.begin():
+            if not within(connection, patience, lock):
+                raise RunDateHeld(_held(connection, run_date))
+        lease = Lease(connection, run_date)
+        with lease.transaction():
+            left = connection.scalars(select(load_run.c.load_id).where(_active(run_date))).all()
+        for load_id in left:
+            finish(lease, load_id, "abandoned", "Its run died; a later one sealed it off.")
+        yield lease
+
+
+def _active(run_date: date) -> ColumnElement[bool]:
+    return (load_run.c.run_date == run_date) & load_run.c.status.in_(ACTIVE)
+
+
+def _held(connection: Connection, run_date: date) -> str:
+    holder = connection.execute(
+        select(load_run.c.holder, load_run.c.started_at).where(_active(run_date))
+    ).one_or_none()
+    who = (
+        f"{holder.holder}, since {holder.started_at:%Y-%m-%d %H:%M} UTC"
+        if holder
+        else "another run"
+    )
+    return f"Run date {run_date} is being worked on by {who}: wait for it to end, or end it."
+
+
+def begin(
+    lease: Lease, source: str, fingerprint: str, holder: str, texts_of: int | None = None
+) -> int:
+    """Begin a load, ``loading``.
+
+    Parameters
+    ----------
+    source
+        The source URL as configured.
+    fingerprint
+        What tells whether the same would be loaded again.
+    holder
+        Who runs it, for people: process and host.
+    texts_of
+        The load whose texts this one carries over, and with them their age.
+
+    Returns
+    -------
+    int
+        Its id, never used again.
+    """
+    row = insert(load_run).values(
+        run_date=lease.run_date,
+        status="loading",
+        source=source,
+        fingerprint=fingerprint,
+        holder=holder,
+    )
+    if texts_of is not None:
+        had = load_run.alias()
+        as_old = select(had.c.read_at).where(had.c.load_id == texts_of)
+        row = row.values(read_at=as_old.scalar_subquery())
+    with lease.transaction() as connection:
+        return int(connection.execute(row.returning(load_run.c.load_id)).scalar_one())
+
+
+class FileRecord(Protocol):
+    """What the ledger keeps of a file when it was read."""
+
+    @property
+    def name(self) -> str:
+        """Its full name."""
+
+    @property
+    def etag(self) -> str:
+        """Its ETag, or what stands for it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+
+    @property
+    def unreadable(self) -> bool:
+        """It could not be read to its end."""
+
+    @property
+    def read(self) -> Mapping[str, int]:
+        """Number of its records by the name of their fact table, refused ones counted."""
+
+    @property
+    def rejected(self) -> Mapping[str, int]:
+        """Number of those refused, likewise."""
+
+
+def record_files(lease: Lease, load_id: int, files: Sequence[FileRecord]) -> list[int]:
+    """Write down the files of a load; what is loaded of them follows when the load is verified.
+
+    Parameters
+    ----------
+    files
+        In the order of the sorted listing; a name may occur once.
+
+    Returns
+    -------
+    list of int
+        The id of each, growing in the order given.
+    """
+    row = insert(load_file).returning(load_file.c.file_id, sort_by_parameter_order=True)
+    ids: list[int] = []
+    with lease.transaction() as connection:
+        rows = (_file_row(load_id, file) for file in files)
+        while some := list(islice(rows, ROWS)):
+            ids += connection.scalars(row, some)
+    return ids
+
+
+def _file_row(load_id: int, file: FileRecord) -> dict[str, Any]:
+    return {
+        "load_id": load_id,
+        "name": file.name,
+        "etag": file.etag,
+        "bytes": file.size,
+        "unreadable": file.unreadable,
+        **{book_column(fact, "read"): file.read[fact.name] for fact in FACTS},
+        **{book_column(fact, "rejected"): file.rejected[fact.name] for fact in FACTS},
+    }
+
+
+def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]]) -> None:
+    """Write down what was repaired or nulled.
+
+    Parameters
+    ----------
+    issues
+        A file's id and an issue in it; each field and code once a file.
+    """
+    rows = (
+        {
+            "load_id": load_id,
+            "file_id": file_id,
+            "field": issue.field,
+            "code": issue.code,
+            "values": issue.count,
+            "samples": [list(sample) for sample in issue.samples],
+        }
+        for file_id, issue in issues
+    )
+    with lease.transaction() as connection:
+        while some := list(islice(rows, ROWS)):
+            connection.execute(insert(data_issue), some)
+
+
+def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> None:
+    """Write down what was refused.
+
+    Parameters
+    ----------
+    tables
+        As staged (:data:`orders_dask.stage.REJECTED_SCHEMA`), with the ledger's file ids; copied one after another, so
+        there may be any number.
+    """
+    names = {FILE: rejected_record.c.file_id.name, POSITION: rejected_record.c.position.name}
+    with lease.transaction() as connection, explaining():
+        copy_into(
+            driver_cursor(connection),
+            rejected_record,
+            (
+                table.rename_columns([names.get(c, c) for c in table.column_names])
+                for table in tables
+            ),
+            {"load_id": load_id, **dict.fromkeys(_OF_REPLAY)},
+        )
+
+
+_OF_REPLAY: Final = [
+    c.name
+    for c in (
+        rejected_record.c.mended,
+        rejected_record.c.replayed_in,
+        rejected_record.c.replay_result,
+    )
+]
+"""What a refused record has only once somebody mended or replayed it."""
+
+
+def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
+    """Write down the dotted paths of keys that the contract doesn't know."""
+    _note(lease, load_id, schema_drift=list(paths))
+
+
+def remember(lease: Lease, load_id: int, seconds: Mapping[str, float], costs: Costs) -> None:
+    """Write down the wall seconds of each step, and what its tasks cost."""
+    told = {step: asdict(cost) for step, cost in costs.items()}
+    _note(lease, load_id, seconds=dict(seconds), costs=told)
+
+
+def _note(lease: Lease, load_id: int, **values: Any) -> None:
+    row = update(load_run).where(load_run.c.load_id == load_id)
+    with lease.transaction() as connection:
+        connection.execute(row.values(values))
+
+
+def finish(
+    lease: Lease,
+    load_id: int,
+    status: Literal["refused", "failed", "abandoned", "compared"],
+    message: str | None = None,
+) -> None:
+    """End a load that will not be published; one that has ended already stays as it is.
+
+    What was copied of it stays in the storage, where nobody sees it, until it is pruned. None of its tasks can
+    commit any more.
+    """
+    ended = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status.in_(ACTIVE))
+    with lease.transaction() as connection:
+        close_load(connection, load_id, patience=0.1)
+        connection.execute(
+            ended.values(status=status, message=message, finished_at=func.clock_timestamp())
+        )
+
+
+def advance(connection: Connection, load_id: int, before: str, after: str) -> None:
+    """Move a load from one status to the next, in the open transaction.
+
+    Raises
+    ------
+    LoadWithdrawn
+        It has another status: another run took the run date over.
+    """
+    step = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status == before)
+    if not connection.execute(step.values(status=after)).rowcount:
+        raise LoadWithdrawn(
+            f"Load {load_id} was taken over by another run: see `orders-dask status`."
+        )

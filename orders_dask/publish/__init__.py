@@ -1,0 +1,1 @@
+"""From a loaded run date to what readers see, and back."""

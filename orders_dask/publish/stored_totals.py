@@ -1,0 +1,155 @@
+"""What is really in the storage of a load: rows, sums of money, and which file they stem from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    SelectBase,
+    Table,
+    and_,
+    func,
+    literal,
+    null,
+    select,
+    union_all,
+)
+
+from orders_dask.contract.arrow import FILE
+from orders_dask.contract.control_totals import CURRENCY, Books, money_columns
+from orders_dask.contract.tables import FACTS, LOADED, MONEY, fact_order
+from orders_dask.load.connect import without_statistics
+
+GROUPS: Final = 1_000
+"""Groups of a query that Python holds at once; libpq has all of them, some 0.3 KB each: as many of a fact as files."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a table holds of a load.
+
+    Attributes
+    ----------
+    books
+        Its rows and, of a fact, its sums of money.
+    files
+        Rows of a fact that stem from each file, by the ledger's id.
+    """
+
+    books: Books
+    files: Mapping[int, int]
+
+
+def all_stored(database: Engine, run_date: date, load_id: int) -> dict[str, Stored]:
+    """Look what each table of :data:`~orders_dask.contract.tables.LOADED` holds of a load, in two sessions at once."""
+
+    def look(at: Callable[[Connection, date, int], dict[str, Stored]]) -> dict[str, Stored]:
+        with database.begin() as connection:
+            without_statistics(connection)
+            return at(connection, run_date, load_id)
+
+    with ThreadPoolExecutor(2) as pool:
+        children, orders, others = pool.map(look, (_children, _orders, _others))
+    return orders | children | others
+
+
+def stored_facts(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+    """Do the same for the facts alone, in an open transaction."""
+    return _orders(connection, run_date, load_id) | _children(connection, run_date, load_id)
+
+
+def _orders(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+    rows = _rows(fact_order, run_date, load_id, fact_order.c[FILE])
+    return _added_up(connection, (fact_order,), rows)
+
+
+def _children(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+    """Look at all children together: their orders, which name the files, are read once for all of them."""
+    children = FACTS[1:]
+    width = max(len(money_columns(fact.name)) for fact in children)
+    rows = union_all(*(_rows(fact, run_date, load_id, width=width) for fact in children)).subquery()
+    its_order = and_(
+        rows.c.order_id == fact_order.c.order_id, _under(fact_order, run_date, load_id)
+    )
+    # One without an order counts all the same.
+    joined = select(*rows.c, fact_order.c[FILE]).join_from(
+        rows, fact_order, its_order, isouter=True
+    )
+    return _added_up(connection, children, joined)
+
+
+def _rows(
+    fact: Table, run_date: date, load_id: int, *others: ColumnElement[Any], width: int = 0
+) -> SelectBase:
+    """Select the rows of a fact: its name, order, currency and amounts, of which there are `width` at least."""
+    amounts: list[ColumnElement[Any]] = [fact.c[name] for name in money_columns(fact.name)]
+    amounts += [null().cast(MONEY)] * (width - len(amounts))
+    return select(
+        literal(fact.name).label("fact"),
+        fact.c.order_id,
+        fact.c[CURRENCY],
+        *others,
+        *(amount.label(f"amount_{place}") for place, amount in enumerate(amounts)),
+    ).where(_under(fact, run_date, load_id))
+
+
+def _added_up(
+    connection: Connection, facts: Sequence[Table], rows: SelectBase
+) -> dict[str, Stored]:
+    """Add up rows as :func:`_rows` gives them, with their file."""
+    each = rows.subquery()
+    amounts = [column for column in each.c if column.name.startswith("amount_")]
+    group = each.c.fact, each.c[FILE], each.c[CURRENCY]
+    query = select(*group, func.count(), *map(func.sum, amounts)).group_by(*group)
+    books = {fact.name: Books() for fact in facts}
+    files = {fact.name: Counter[int]() for fact in facts}
+    for groups in connection.execute(query).partitions(GROUPS):
+        for name, file_id, _, count, *_ in groups:
+            if file_id is not None:
+                files[name][file_id] += count
+        for name in books:
+            books[name] += _books(name, groups)
+    return {name: Stored(books[name], files[name]) for name in books}
+
+
+def _books(name: str, groups: Sequence[Any]) -> Books:
+    """Make the books of a fact from groups of :func:`_added_up`."""
+    money = money_columns(name)
+    of_fact = [counted for fact, _, *counted in groups if fact == name]
+    sums = (
+        (currency, column, total)
+        for currency, _, *totals in of_fact
+        # The widest fact has more of them.
+        for column, total in zip(money, totals[: len(money)], strict=True)
+    )
+    return Books.of(sum(rows for _, rows, *_ in of_fact), sums)
+
+
+def _others(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+    """Count the rows of the tables that are no facts."""
+    others = [table for table in LOADED if table not in FACTS]
+    counts = (
+        select(func.count())
+        .select_from(table)
+        .where(_under(table, run_date, load_id))
+        .scalar_subquery()
+        for table in others
+    )
+    rows = connection.execute(select(*counts)).one()
+    return {
+        table.name: Stored(Books(number), {}) for table, number in zip(others, rows, strict=True)
+    }
+
+
+def _under(table: Table, run_date: date, load_id: int) -> ColumnElement[bool]:
+    """Select the rows of a load; of a table with run dates by the leaf, and the beginning of its key."""
+    of_load = table.c.load_id == load_id
+    return and_(of_load, table.c.run_date == run_date) if "run_date" in table.c else of_load

@@ -1,0 +1,1 @@
+"""Deleting loads, partitions and stage files that nobody needs any more."""

@@ -1,0 +1,272 @@
+"""What of the stage nobody needs any more, and the texts in it that are to be forgotten.
+
+A manifest is kept until its load is pruned. Those of other databases, for several may share a stage, and of loads that
+the ledger doesn't know, for it may be a restored one, are theirs to remove.
+A part is kept while a kept manifest names it, or as long as it is young: its age counts from when a run last used it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import partial
+from itertools import chain
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from orders_dask.contract.tables import rejected_record
+from orders_dask.errors import SourceChanged
+from orders_dask.filesystem import filesystem, reaching
+from orders_dask.stage.layout import (
+    RECORD,
+    REJECTED,
+    REPLAYED,
+    recorded,
+    run_date_folder,
+)
+from orders_dask.stage.manifest import NAME
+from orders_dask.stage.parts import ENCODING, find_part, write_record
+from orders_dask.stage.record import Part, StagedFile
+from orders_dask.stage.tables import row_groups
+
+AT_ONCE: Final = 16
+"""Objects that are removed at once: it is latency that counts."""
+
+_TEXTS: Final = (REJECTED, REPLAYED)
+"""Tables of a part with texts of the dump: as they stood, and in sentences that may quote them."""
+_RAW: Final = rejected_record.c.raw.name
+_OF_ORDER: Final = rejected_record.c.of_order.name
+_MESSAGE: Final = rejected_record.c.message.name
+_CODE: Final = rejected_record.c.code.name
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Whose manifests go.
+
+    Attributes
+    ----------
+    installation
+        This database's (``installed.installation``).
+    loads
+        Its loads that are pruned.
+    """
+
+    installation: str
+    loads: Collection[int]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What of a run date's folder nobody needs.
+
+    Attributes
+    ----------
+    parts
+        How many whole parts.
+    first
+        Objects: manifests, and the records of parts.
+    rest
+        Objects: the others.
+    bytes
+        Size of these objects.
+    texts
+        Parts that stay, and have texts of the dump that are to go.
+    """
+
+    parts: int
+    first: tuple[str, ...]
+    rest: tuple[str, ...]
+    bytes: int
+    texts: tuple[Part, ...]
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything."""
+        return bool(self.first or self.rest or self.texts)
+
+
+@dataclass(frozen=True)
+class _Object:
+    path: str
+    size: int
+    changed: datetime
+
+
+def run_dates(stage_url: str) -> list[date]:
+    """List the run dates that have a folder on the stage."""
+    with reaching(stage_url):
+        fs, path = filesystem(stage_url)
+        fs.invalidate_cache()
+        folders = fs.ls(path, detail=False) if fs.exists(path) else []
+    return sorted(filter(None, map(_run_date, folders)))
+
+
+def _run_date(folder: str) -> date | None:
+    named = folder.rpartition("/run_date=")[2]
+    try:
+        return date.fromisoformat(named)
+    except ValueError:  # somebody else's
+        return None
+
+
+def leftover(
+    stage_url: str, run_date: date, gone: Gone, before: datetime, texts_before: datetime
+) -> Leftover:
+    """Find what is not needed of a run date's folder.
+
+    Parameters
+    ----------
+    gone
+        Whose manifests go. All others stay, and with them the parts that they name.
+    before
+        Only parts, and folders of attempts, that nobody used since then.
+    texts_before
+        Only texts in parts that nobody used since then.
+    """
+    manifests, parts = _listed(stage_url, run_date)
+    over = [m for m in manifests if _is_over(m, gone)]
+    named = _named(stage_url, [m for m in manifests if m not in over])
+    records: list[_Object] = []
+    rest: list[_Object] = []
+    texts: list[Part] = []
+    for name, objects in parts.items():
+        record = next((o for o in objects if o.path.endswith(f"/{name}/{RECORD}")), None)
+        used = record.changed if record else max(o.changed for o in objects)
+        if name not in named and used < before:
+            records += [record] if record else []
+            rest += [o for o in objects if o is not record]
+            continue
+        attempts = _attempts(name, objects)
+        part = None
+        if record and (len(attempts) > 1 or used < texts_before):
+            part = find_part(f"{run_date_folder(stage_url, run_date)}/{name}")
+        if part:
+            attempts.pop(part.attempt, None)
+            rest += [o for a in attempts.values() if max(o.changed for o in a) < before for o in a]
+            if used < texts_before and (_has_samples(part) or _has_texts(part)):
+                texts.append(part)
+    return Leftover(
+        parts=len(records),
+        first=tuple(o.path for o in (*over, *records)),
+        rest=tuple(o.path for o in rest),
+        bytes=sum(o.size for o in (*over, *records, *rest)),
+        texts=tuple(texts),
+    )
+
+
+def remove(stage_url: str, found: Leftover) -> None:
+    """Remove the objects, and the texts by writing objects anew: their parts stay as usable as before.
+
+    The records of parts go before what they tell of. Where this ends half-way, the next look finds the rest.
+    """
+    with reaching(stage_url):
+        fs, _ = filesystem(stage_url)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for paths in (found.first, found.rest):
+                list(pool.map(partial(_remove, fs), paths))
+    for part in found.texts:
+        _forget_texts(part)
+
+
+def _remove(fs: AbstractFileSystem, path: str) -> None:
+    # One by one: what takes several takes their names as patterns, and some names are somebody else's.
+    with suppress(FileNotFoundError):  # another prune removed it since it was listed
+        fs.rm_file(path)
+
+
+def _listed(stage_url: str, run_date: date) -> tuple[list[_Object], Mapping[str, list[_Object]]]:
+    """List a run date's folder: its manifests, and the objects of each part."""
+    manifests, parts = [], defaultdict(list)
+    url = run_date_folder(stage_url, run_date)
+    with reaching(url):
+        fs, path = filesystem(url)
+        fs.invalidate_cache()
+        for name, details in fs.find(path, detail=True).items():
+            changed = details.get("LastModified") or fs.modified(name)
+            found = _Object(name, details["size"], changed)
+            top, _, below = name.removeprefix(f"{path}/").partition("/")
+            if below and top.startswith("part="):
+                parts[top].append(found)
+            elif NAME.fullmatch(top):
+                manifests.append(found)
+    return manifests, parts
+
+
+def _is_over(manifest: _Object, gone: Gone) -> bool:
+    match = NAME.fullmatch(manifest.path.rpartition("/")[2])
+    assert match, manifest.path
+    return match["installation"] == gone.installation and int(match["load"]) in gone.loads
+
+
+def _named(stage_url: str, manifests: list[_Object]) -> set[str]:
+    """Read which parts some manifests name."""
+    named: set[str] = set()
+    with reaching(stage_url):
+        fs, _ = filesystem(stage_url)
+        for manifest in manifests:
+            with suppress(FileNotFoundError):  # another prune removed it since it was listed
+                record = recorded(fs, manifest.path)
+                named.update(record["parts"] if record else ())
+    return named
+
+
+def _attempts(part: str, objects: list[_Object]) -> dict[str, list[_Object]]:
+    """Group the objects of a part by the attempt that wrote them."""
+    attempts = defaultdict(list)
+    for each in objects:
+        attempt, inside, _ = each.path.rpartition(f"/{part}/")[2].partition("/")
+        if inside:
+            attempts[attempt].append(each)
+    return attempts
+
+
+def _has_samples(part: Part) -> bool:
+    return any(issue.samples for file in part.files for issue in file.issues)
+
+
+def _has_texts(part: Part) -> bool:
+    with suppress(SourceChanged):  # another prune was here since it was listed
+        return any(
+            group != _forgotten(group) for name in _TEXTS for group in row_groups(part, name)
+        )
+    return False
+
+
+def _forgotten(group: pa.Table) -> pa.Table:
+    """Give rejects without their texts, as :func:`orders_dask.retention.loads.forget_texts` does."""
+    empty = pa.nulls(group.num_rows, pa.string())
+    gone = {_MESSAGE: group[_CODE], _RAW: empty, _OF_ORDER: empty}
+    columns = [gone.get(name, group[name]) for name in group.column_names]
+    return pa.table(columns, schema=group.schema)
+
+
+def _forget_texts(part: Part) -> None:
+    """Write refused records without their texts, and the record of the part without samples."""
+    for name in _TEXTS:
+        if not part.rows.get(name):
+            continue
+        groups = map(_forgotten, row_groups(part, name))
+        first = next(groups)
+        written = io.BytesIO()
+        # Its own schema: the part may be of an earlier format.
+        with pq.ParquetWriter(written, first.schema, **ENCODING) as writer:
+            for group in chain((first,), groups):
+                writer.write_table(group)
+        url = f"{part.url}/{part.attempt}/{name}.parquet"
+        with reaching(url):
+            fs, path = filesystem(url)
+            fs.pipe_file(path, written.getvalue())
+    if _has_samples(part):
+        write_record(replace(part, files=[_without_samples(file) for file in part.files]))
+
+
+def _without_samples(file: StagedFile) -> StagedFile:
+    return replace(file, issues=[replace(issue, samples=()) for issue in file.issues])

@@ -1,0 +1,193 @@
+"""All that a case needs: services behind proxies, a cluster, a database with the old day, and what must come out."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from psycopg2 import sql
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from orders_dask.load.connect import engine
+from orders_dask.sandbox.services import BUCKET
+from orders_dask.settings import Settings
+from tests.chaos import checks, dumps
+from tests.chaos.cluster import Cluster
+from tests.chaos.commands import Command, Commands
+from tests.chaos.failpoint_control import Trap
+from tests.chaos.reader import State, state
+from tests.chaos.servers import Servers, servers
+from tests.support import REPOSITORY
+from tests.support.proxy import Loop, PostgresProxy, S3Proxy
+from tests.support.services import administer, bucket_of, is_setting, server_of
+
+DATABASE: Final = "chaos"
+"""What all cases use: workers have it in their environment, and outlive a case."""
+OLD: Final = "chaos_old"
+"""The database as it is before each case."""
+
+
+class Arena:
+    """The services, proxies and cluster of a test process, and what the run dates must look like.
+
+    Parameters
+    ----------
+    folder
+        For what the processes write.
+    running
+        The servers.
+    loop
+        Where the proxies live.
+    """
+
+    def __init__(self, folder: Path, running: Servers, loop: Loop) -> None:
+        self.folder, self.servers = folder, running
+        direct = running.environment
+        self.postgres = PostgresProxy(loop, int(direct["_PGSQL_PORT"]))
+        self.s3 = S3Proxy(loop, int(direct["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]))
+        (folder / "points").mkdir()
+        self.trap = Trap(folder / "points")
+        self.bucket = bucket_of(direct)
+        self.url = server_of(direct) + DATABASE
+        kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
+        self.environment = (
+            kept
+            | direct
+            | {
+                "_PGSQL_PORT": str(self.postgres.port),
+                "_PGSQL_DATABASE": DATABASE,
+                "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.s3.port}",
+                "_AWS_S3_URL_SOURCE": source_of("new"),
+                "ORDERS_DASK_BLOCK_SIZE": dumps.BLOCK_SIZE,
+                "CHAOS_FOLDER": str(folder / "points"),
+                "PYTHONPATH": str(REPOSITORY),
+            }
+        )
+        self.cluster = Cluster(folder, self.environment)
+        self._commands = Commands(folder, REPOSITORY, self.environment, self.cluster.hanging)
+
+    def prepare(self) -> None:
+        """Publish the old day, keep that database, then publish the new one undisturbed."""
+        for name, files in (("old", dumps.old()), ("new", dumps.new()), ("many", dumps.many())):
+            for file, content in files.items():
+                self.bucket.pipe_file(f"{BUCKET}/{name}/{file}", content)
+        self.cluster.start()
+        self._administer("create database {}", DATABASE)
+        assert self.command("init").end().code == 0
+        days = ("--from", str(dumps.DAY), "--to", str(dumps.OTHER))
+        first = self.run(*days, name="backfill", dump="old", stage="stage-old").end()
+        assert first.code == 0, first.said
+        self._administer("create database {} template {}", OLD, DATABASE)
+        self.before: State = state(self.url, str(dumps.DAY))
+        second = self.run(stage="stage-reference").end()
+        assert second.code == 0, second.said
+        self.after: State = state(self.url, str(dumps.DAY))
+        assert self.before != self.after
+        self.undisturbed = checks.contents(self.url)
+
+    def close(self) -> None:
+        """End what it started."""
+        self.cluster.stop()
+        self._commands.close()
+        self.postgres.close()
+        self.s3.close()
+
+    def renew(self) -> str:
+        """Put the database back to the old day, and see to it that all runs; give the name of a stage of its own."""
+        self.trap.clear()
+        self.s3.calm()
+        self.postgres.release(lose=False)
+        self.cluster.ready()
+        self._administer("drop database if exists {} with (force)", DATABASE)
+        self._administer("create database {} template {} strategy file_copy", DATABASE, OLD)
+        return f"stage-{uuid.uuid4().hex[:12]}"
+
+    def _administer(self, statement: str, *names: str) -> None:
+        made = sql.SQL(statement).format(*map(sql.Identifier, names))
+        administer(self.servers.environment, made)
+
+    def engine(self) -> Engine:
+        """Give an engine for the database, straight to the server."""
+        direct = self.servers.environment
+        settings = Settings(
+            pgsql_hostname=direct["_PGSQL_HOSTNAME"],
+            pgsql_port=int(direct["_PGSQL_PORT"]),
+            pgsql_user=direct["_PGSQL_USER"],
+            pgsql_pass=SecretStr(direct["_PGSQL_PASS"]),
+            pgsql_database=DATABASE,
+            source=source_of("new"),
+        )
+        return engine(settings)
+
+    # Commands.
+
+    def command(self, *arguments: str, **environment: str) -> Command:
+        """Start a command of the product in which the points are installed."""
+        return self._commands.start(*arguments, environment=self.environment | environment)
+
+    def files(self, stage: str) -> tuple[AbstractFileSystem, str]:
+        """Give the file system of a stage, and its folder there."""
+        if _is_url(stage):
+            return url_to_fs(stage)  # type: ignore[no-any-return]
+        return self.bucket, f"{BUCKET}/{stage}"
+
+    def run(
+        self,
+        *dates: str,
+        stage: str,
+        name: str = "run",
+        dump: str = "new",
+        on: tuple[str, str] | None = None,
+    ) -> Command:
+        """Start ``run`` of the day, or what else is named, on the cluster.
+
+        Parameters
+        ----------
+        dates
+            Options that say which run dates.
+        stage
+            Where the stage is to be: a folder of the bucket, or a URL.
+        name
+            The command.
+        dump
+            Which of the dumps.
+        on
+            The option that says which cluster, where it is another one.
+        """
+        dates = dates or ("--run-date", str(dumps.DAY))
+        given = {
+            "_AWS_S3_URL_SOURCE": source_of(dump),
+            "ORDERS_DASK_STAGE_URL": stage if _is_url(stage) else f"s3://{BUCKET}/{stage}",
+        }
+        on = on or ("--scheduler", self.cluster.address)
+        return self.command(name, *dates, *on, **given)
+
+
+@contextmanager
+def arena(folder: Path) -> Iterator[Arena]:
+    """Start an arena for as long as the block lasts."""
+    with servers() as running:
+        loop = Loop()
+        made = Arena(folder, running, loop)
+        try:
+            made.prepare()
+            yield made
+        finally:
+            made.close()
+            loop.close()
+
+
+def _is_url(stage: str) -> bool:
+    return "://" in stage
+
+
+def source_of(dump: str) -> str:
+    """Give the source URL of a dump."""
+    return f"s3://{BUCKET}/{dump}/run_date={{run_date}}/"

@@ -1,0 +1,128 @@
+"""Leaves: made when they are needed, kept or refused while they are being freed."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from sqlalchemy import Engine, text
+
+from orders_dask.contract.tables import FACTS
+from orders_dask.errors import StillInUse
+from orders_dask.load import partitions as leaves
+from orders_dask.load.locks import Lock
+from orders_dask.load.partitions import ensure_leaves, leaf_name, period
+from orders_dask.load.schema import initialise
+from orders_dask.retention import partitions as freeing
+from tests.support.loads import DAY, published
+from tests.support.types import Query
+
+FIRST = date(2017, 11, 1)
+AFTER = date(2017, 12, 1)
+
+
+def make(engine: Engine, run_date: date) -> None:
+    with engine.connect() as connection:
+        ensure_leaves(connection, run_date)
+
+
+def attached(query: Query) -> set[str]:
+    return {name for (name,) in query("select inhrelid::regclass::text from pg_inherits")}
+
+
+def test_the_last_day_of_the_calendar_has_a_leaf(warehouse: Engine, query: Query) -> None:
+    last = date(9999, 12, 31)
+    assert period("month", last) == (date(9999, 12, 1), None)
+    assert period("day", last) == (last, None)
+    published(warehouse, last, {"fact_order": [{"order_id": 1}]})
+    assert query("select run_date, order_id from orders.fact_order") == [(last, 1)]
+
+
+def test_a_leaf_that_was_made_by_hand_is_as_good(warehouse: Engine, query: Query) -> None:
+    with warehouse.begin() as connection:
+        for _ in range(2):
+            connection.execute(text("select orders_store.make_leaf('2017-11-01')"))
+    published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+    assert query("select order_id from orders.fact_order") == [(1,)]
+
+
+def test_a_leaf_that_is_to_be_freed_is_kept_by_a_load_into_it(
+    warehouse: Engine, owner: Engine, query: Query
+) -> None:
+    make(warehouse, DAY)
+    freeing.mark_leaving(owner, AFTER)
+    assert query(
+        "select leaving is null from orders_ops.storage_leaf where first_date = :f", f=FIRST
+    ) == [(False,)]
+    published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+    assert freeing.free_leaving(owner, 0) == freeing.Freed()
+    assert query("select order_id from orders.fact_order") == [(1,)]
+
+
+@pytest.mark.parametrize("died", ["detached", "pending", "dropped"])
+def test_a_leaf_that_somebody_died_over_is_refused_until_it_is_free(
+    died: str, warehouse: Engine, owner: Engine, query: Query
+) -> None:
+    make(warehouse, DAY)
+    freeing.mark_leaving(owner, AFTER)
+    fact = FACTS[1].name
+    leaf = leaf_name(FACTS[1], "month", FIRST)
+    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
+        if died == "pending":
+            with warehouse.connect() as reader:
+                reader.exec_driver_sql(f"table orders_store.{fact}")
+                session.exec_driver_sql("set lock_timeout = '50ms'")
+                with pytest.raises(Exception, match="lock timeout"):
+                    session.exec_driver_sql(
+                        f"alter table orders_store.{fact} detach partition orders_store.{leaf} concurrently"
+                    )
+        else:
+            session.exec_driver_sql(
+                f"alter table orders_store.{fact} detach partition orders_store.{leaf} concurrently"
+            )
+        if died == "dropped":
+            session.exec_driver_sql(f"drop table orders_store.{leaf}")
+    with pytest.raises(
+        StillInUse, match=r"2017-11-03 are half freed: let the owner .* `orders-dask prune`"
+    ):
+        make(warehouse, DAY)
+    freed = freeing.free_leaving(owner, 5)
+    assert (freed.leaves, freed.waiting) == ((FIRST,), None)
+    assert not any("2017_11" in name for name in attached(query))
+    published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+    assert query("select order_id from orders.fact_order") == [(1,)]
+
+
+def test_a_leaf_that_is_being_freed_is_waited_for_in_bounds(
+    warehouse: Engine, owner: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaves, "FREEING_PATIENCE", 0.1)
+    with owner.connect() as session:
+        session.execute(
+            text("select pg_advisory_lock(:class, :leaf)"),
+            {"class": int(Lock.LEAF), "leaf": FIRST.toordinal()},
+        )
+        with pytest.raises(StillInUse, match="2017-11-03 are being freed by another command"):
+            make(warehouse, DAY)
+
+
+def test_the_loader_is_told_who_frees_leaves(
+    warehouse: Engine, owner: Engine, query: Query
+) -> None:
+    make(warehouse, DAY)
+    freeing.mark_leaving(warehouse, AFTER)
+    before = attached(query)
+    freed = freeing.free_leaving(warehouse, 0)
+    [(name,)] = query("select current_user")
+    assert freed.waiting == (
+        f"Only the owner of the tables frees partitions: run `orders-dask prune` as {name}."
+    )
+    assert attached(query) == before
+
+
+def test_leaves_of_a_day_are_freed_too(owner: Engine) -> None:
+    initialise(owner, "day", FIRST)
+    freeing.mark_leaving(owner, AFTER)
+    assert freeing.free_leaving(owner, 5).leaves == (FIRST, date(2017, 11, 2))
+    with owner.connect() as connection:
+        assert connection.scalar(text("select count(*) from pg_inherits")) == 0

@@ -1,0 +1,67 @@
+"""The ledger keeps what the steps of a load took, and `status --run-date` shows it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from distributed import Client
+from sqlalchemy import Engine
+
+from orders_dask.jobs.run import run
+from orders_dask.ledger.timings import STEPS, load_times
+from orders_dask.settings import Settings
+from tests.support.builders import DAY, lines, order
+from tests.support.commands import orders_dask
+from tests.support.loads import published
+from tests.support.types import Put
+
+
+def test_each_step_of_a_run_has_its_seconds_and_those_with_bytes_their_bytes(
+    client: Client, settings: Settings, warehouse: Engine, put: Put
+) -> None:
+    content = lines(*(order(number) for number in range(1, 40)))
+    put("dump/a.ndjson", content)
+    result = run(DAY, settings=settings, client=client)
+    times = load_times(warehouse, DAY)
+    assert times
+    assert (times.load_id, times.state, times.orders) == (result.load_id, "published", 39)
+    steps = {each.step: each for each in times.steps}
+    assert tuple(steps) == STEPS
+    assert sum(each.share for each in times.steps) == pytest.approx(1)
+    assert times.seconds == pytest.approx(result.seconds, abs=0.01)
+    assert times.bytes == len(content)
+    assert steps["decode"].megabytes == pytest.approx(len(content) / 1e6)
+    assert {step for step in steps if steps[step].megabytes} == {"decode", "stage", "load"}
+    on_workers = ("decode", "normalise", "stage", "resolve", "load")
+    assert all((steps[step].cpu_seconds is not None) == (step in on_workers) for step in steps)
+    assert times.cpu_seconds > 0
+
+    again = run(DAY, settings=settings, client=client, force=True)
+    times = load_times(warehouse, DAY)
+    assert times
+    assert times.load_id == again.load_id
+    steps = {each.step: each for each in times.steps}
+    assert "normalise" not in steps, "what was staged is neither decoded nor normalised again"
+
+
+def test_status_of_a_run_date_is_a_table_of_its_steps_with_the_bottleneck_below(
+    client: Client, settings: Settings, warehouse: Engine, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    run(DAY, settings=settings, client=client)
+    of_day = ("status", "--run-date", str(DAY))
+    out, _ = orders_dask(*of_day)
+    rows = [line.split()[0] for line in out.splitlines() if line.startswith(" ")]
+    assert rows == ["step", *STEPS]
+    assert "The bottleneck was " in out.splitlines()[-1]
+    told = json.loads(orders_dask(*of_day, "--json")[0])
+    assert [each["step"] for each in told["steps"]] == list(STEPS)
+
+
+def test_status_of_a_run_date_without_times_says_so(warehouse: Engine, settings: Settings) -> None:
+    _, err = orders_dask("status", "--run-date", str(DAY), code=3)
+    assert err == f"Error: Nothing was ever loaded for {DAY}: see `orders-dask status`.\n"
+    published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+    out, _ = orders_dask("status", "--run-date", str(DAY))
+    assert "nothing is known of its time" in out

@@ -1,0 +1,311 @@
+"""Dropping old run dates, and freeing their leaves under readers of every kind."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from threading import Event
+from typing import Any
+
+import pytest
+from psycopg2 import sql
+from sqlalchemy import Connection, Engine, text
+
+from orders_dask.contract.tables import FACTS, LOADED, load_part
+from orders_dask.errors import NotKept, ServiceUnavailable, SettingsError
+from orders_dask.jobs import maintenance as held
+from orders_dask.jobs.prune import prune
+from orders_dask.jobs.rollback import rollback
+from orders_dask.jobs.unpublish import Dropped, drop
+from orders_dask.ledger import loads as ledger
+from orders_dask.publish.unpublish import withdraw
+from orders_dask.retention import partitions as freeing
+from orders_dask.sandbox import Sandbox
+from orders_dask.settings import Settings
+from tests.support.commands import orders_dask
+from tests.support.loads import DAY, NEXT, published
+from tests.support.services import as_user
+from tests.support.types import Query
+
+LATER = date(2017, 12, 5)
+LEAVES = (date(2017, 11, 1), date(2017, 12, 1))
+
+LONGEST_WAIT = 1.5
+"""Seconds that a reader may take for a statement of some milliseconds: the machine of the tests is a busy one."""
+
+
+@pytest.fixture
+def as_owner(settings: Settings, services: Sandbox) -> Settings:
+    return as_user(settings, services.environment)
+
+
+@pytest.fixture
+def old(warehouse: Engine) -> list[int]:
+    """Three published run dates of two months, with an order that the second and third have again."""
+    return [
+        published(warehouse, DAY, {"fact_order": [{"order_id": 1}, {"order_id": 2}]}),
+        published(warehouse, NEXT, {"fact_order": [{"order_id": 1}]}),
+        published(warehouse, LATER, {"fact_order": [{"order_id": 1}]}),
+    ]
+
+
+def leaves_left(query: Query) -> list[str]:
+    names = "select relname from pg_class where relkind = 'r' and relname like 'fact%\\_2017%' order by 1"
+    return [name for (name,) in query(names)]
+
+
+def test_dropping_a_run_date_lets_the_next_best_version_be_current(
+    warehouse: Engine, old: list[int], query: Query
+) -> None:
+    with ledger.hold(warehouse, LATER) as lease:
+        assert withdraw(lease) == old[2]
+        assert withdraw(lease) is None
+    assert query("select order_id, run_date from orders.order_current order by 1") == [
+        (1, NEXT),
+        (2, DAY),
+    ]
+    assert query(
+        "select status, reversible, left_at is not null from orders_ops.load_run where load_id = :l",
+        l=old[2],
+    ) == [("withdrawn", False, True)]
+
+
+def test_old_run_dates_are_dropped_and_their_leaves_freed(
+    as_owner: Settings, old: list[int], query: Query
+) -> None:
+    planned = drop(1000, settings=as_owner, dry_run=True)
+    assert planned == Dropped((DAY, NEXT, LATER))
+    assert len(query("select from orders.fact_order")) == 4
+
+    dropped = drop(1000, settings=as_owner)
+    assert (dropped.run_dates, dropped.leaves) == (planned.run_dates, LEAVES)
+    assert dropped.bytes > 0
+    assert dropped.waiting is None
+    assert leaves_left(query) == []
+    for table in (*LOADED, load_part):
+        assert query(f"select from {table}") == []
+    assert (
+        query(
+            "select from orders.order_current union all select from orders_store.order_superseded"
+        )
+        == []
+    )
+    assert query("select distinct status, pruned_at is not null from orders_ops.load_run") == [
+        ("withdrawn", True)
+    ]
+    with pytest.raises(NotKept, match="Nothing is published for 2017-11-03"):
+        rollback(DAY, settings=as_owner)
+    assert drop(1000, settings=as_owner) == Dropped(())
+
+
+def test_a_month_is_loaded_again_after_it_was_freed(
+    as_owner: Settings, warehouse: Engine, old: list[int], query: Query
+) -> None:
+    drop(1000, settings=as_owner)
+    published(warehouse, DAY, {"fact_order": [{"order_id": 7}]})
+    assert query("select order_id, run_date from orders.order_current") == [(7, DAY)]
+
+
+def test_a_leaf_with_a_younger_run_date_stays(
+    as_owner: Settings, warehouse: Engine, query: Query
+) -> None:
+    today = date.today()
+    published(warehouse, today, {"fact_order": [{"order_id": 1}]})
+    published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+    dropped = drop(1, settings=as_owner)
+    assert (dropped.run_dates, dropped.leaves) == ((DAY,), LEAVES[:1])
+    assert query("select run_date from orders.fact_order") == [(today,)]
+
+
+def test_the_loader_drops_run_dates_and_the_owner_frees_their_leaves(
+    settings: Settings, as_owner: Settings, old: list[int], query: Query
+) -> None:
+    dropped = drop(1000, settings=settings)
+    assert (len(dropped.run_dates), dropped.leaves) == (3, ())
+    assert dropped.waiting
+    assert "run `orders-dask prune` as " in dropped.waiting
+    assert len(leaves_left(query)) == 10
+    assert prune(settings=as_owner).leaves == LEAVES
+    assert leaves_left(query) == []
+
+
+def test_a_run_date_that_somebody_works_on_is_left_alone(
+    as_owner: Settings, warehouse: Engine, old: list[int], query: Query
+) -> None:
+    with ledger.hold(warehouse, NEXT):
+        dropped = drop(1000, settings=as_owner)
+    assert (dropped.run_dates, dropped.skipped) == ((DAY, LATER), (NEXT,))
+    assert dropped.leaves == LEAVES[1:]
+    assert query("select run_date from orders.fact_order") == [(NEXT,)]
+
+
+def test_the_command_says_what_it_did(old: list[int]) -> None:
+    def call(*arguments: str) -> str:
+        return "".join(orders_dask(*arguments))
+
+    assert "Would drop 3 run dates, 2017-11-03 to 2017-12-05." in call(
+        "drop", "--older-than", "1000", "--dry-run"
+    )
+    told = call("drop", "--older-than", "1000")
+    assert "Dropped 3 run dates, 2017-11-03 to 2017-12-05." in told
+    assert "Only the owner of the tables frees partitions" in told
+    assert json.loads(call("drop", "--older-than", "1000", "--json"))["run_dates"] == []
+    assert "Removed 0 loads with 0 rows, 0 staged parts" in call("prune")
+    assert json.loads(call("prune", "--dry-run", "--json"))["loads"] == 0
+    for command in ("drop", "prune"):
+        orders_dask(command, "--older-than", "0", code=2)
+
+
+@pytest.mark.parametrize("age", [0, 10**9])
+def test_an_age_that_makes_no_sense_is_refused(age: int, settings: Settings) -> None:
+    for tidy in (drop, prune):
+        with pytest.raises(SettingsError, match=rf"An age of {age} days can't be: give 1 to 36500"):
+            tidy(age, settings=settings)
+
+
+def timed(reader: Connection, statement: str) -> tuple[float, Sequence[Any]]:
+    began = time.monotonic()
+    rows = reader.exec_driver_sql(statement).all()
+    return time.monotonic() - began, rows
+
+
+def test_readers_keep_what_they_see_and_nobody_waits(
+    as_owner: Settings,
+    warehouse: Engine,
+    analyst: Engine,
+    old: list[int],
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(held, "READERS_PATIENCE", 1.0)
+    ids = "select run_date, order_id from orders.fact_order order by 1, 2"
+    with (
+        analyst.connect() as holding,
+        analyst.connect().execution_options(isolation_level="REPEATABLE READ") as repeatable,
+        analyst.connect().execution_options(isolation_level="REPEATABLE READ") as planned,
+    ):
+        assert len(timed(holding, ids)[1]) == 4  # READ COMMITTED; it keeps its locks on every leaf
+        planned.exec_driver_sql("set plan_cache_mode = force_generic_plan")
+        planned.exec_driver_sql(f"prepare ids as {ids}")
+        planned.commit()
+        before = timed(planned, "execute ids")[1]
+        repeatable.exec_driver_sql("select 1")  # a snapshot, and no lock on any leaf
+
+        dropped = drop(1000, settings=as_owner)
+        assert (len(dropped.run_dates), dropped.leaves) == (3, ())
+        [pid] = holding.exec_driver_sql("select pg_backend_pid()").scalars()
+        assert dropped.waiting
+        assert str(pid) in dropped.waiting
+
+        slowest = 0.0
+        for reader, statement, rows in (
+            (holding, ids, []),
+            (repeatable, ids, before),
+            (planned, "execute ids", before),
+        ):
+            seconds, found = timed(reader, statement)
+            slowest = max(slowest, seconds)
+            assert found == rows
+        repeatable.commit()
+        planned.commit()
+        # Its locks alone: nobody sees the rows any more, but the leaf can't be dropped under it.
+        assert prune(settings=as_owner).leaves == ()
+        assert timed(holding, ids)[1] == []
+        holding.commit()
+        assert prune(settings=as_owner).leaves == LEAVES
+        for reader, statement in ((repeatable, ids), (planned, "execute ids"), (holding, ids)):
+            seconds, found = timed(reader, statement)
+            slowest = max(slowest, seconds)
+            assert found == []
+    assert leaves_left(query) == []
+    assert slowest < LONGEST_WAIT
+
+
+def test_the_longest_wait_of_busy_readers_is_short(
+    as_owner: Settings, warehouse: Engine, analyst: Engine, query: Query
+) -> None:
+    today = date.today()
+    published(warehouse, today, {"fact_order": [{"order_id": 1}]})
+    days = [date(2015, month, 1) for month in range(1, 4)]
+    for day in days:
+        published(warehouse, day, {"fact_order": [{"order_id": 1}]})
+    stop = Event()
+
+    def read(isolation: Any, statement: str) -> float:
+        slowest = 0.0
+        with analyst.connect().execution_options(isolation_level=isolation) as reader:
+            while not stop.is_set():
+                with reader.begin():
+                    for _ in range(3):
+                        seconds, rows = timed(reader, statement)
+                        slowest = max(slowest, seconds)
+                        assert (today, 1) in [tuple(row) for row in rows]
+        return slowest
+
+    statement = "select run_date, order_id from orders.fact_order"
+    with ThreadPoolExecutor(2) as pool:
+        readers = [
+            pool.submit(read, isolation, statement)
+            for isolation in ("READ COMMITTED", "REPEATABLE READ")
+        ]
+        try:
+            dropped = drop(300, settings=as_owner)
+        finally:
+            stop.set()
+        slowest = max(reader.result() for reader in readers)
+    assert len(dropped.leaves) == len(days)
+    assert slowest < LONGEST_WAIT
+
+
+@pytest.fixture
+def dying(owner: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the session that frees leaves be terminated after so many statements of DDL."""
+    done = freeing._done
+
+    def die_after(steps: int) -> None:
+        left = [steps]
+
+        def step(session: Connection, statement: sql.Composable, limit: str) -> bool:
+            if left[0] == 0:
+                pid = session.exec_driver_sql("select pg_backend_pid()").scalar_one()
+                with owner.begin() as killer:
+                    killer.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+            left[0] -= 1
+            return done(session, statement, limit)
+
+        monkeypatch.setattr(freeing, "_done", step)
+
+    return die_after
+
+
+@pytest.mark.slow
+def test_freeing_goes_on_where_it_was_killed(
+    owner: Engine,
+    warehouse: Engine,
+    query: Query,
+    dying: Callable[[int], None],
+) -> None:
+    for steps in range(2 * len(FACTS)):
+        published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
+        with ledger.hold(warehouse, DAY) as lease:
+            withdraw(lease)
+        freeing.mark_leaving(owner, LEAVES[1])
+        dying(steps)
+        with pytest.raises(ServiceUnavailable):
+            freeing.free_leaving(owner, 5)
+        dying(-1)
+        assert freeing.free_leaving(owner, 5).leaves == LEAVES[:1], steps
+        assert leaves_left(query) == []
+
+
+def test_two_drops_at_once_drop_once(as_owner: Settings, old: list[int], query: Query) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(drop, 1000, settings=as_owner) for _ in range(2)]
+        dropped = [each.result() for each in both]
+    assert sorted(day for each in dropped for day in each.run_dates) == [DAY, NEXT, LATER]
+    drop(1000, settings=as_owner)
+    assert leaves_left(query) == []
+    assert query("select from orders.fact_order") == []

@@ -1,0 +1,97 @@
+"""What may pass is tried again with growing waits; all else ends at once."""
+
+from __future__ import annotations
+
+import logging
+from threading import Event
+from typing import NoReturn
+
+import pytest
+from tenacity import wait_none
+
+from orders_dask import retry as patience
+from orders_dask.errors import (
+    DataRefused,
+    LeaseLost,
+    LoadWithdrawn,
+    OrdersDaskError,
+    RunDateHeld,
+    ServiceUnavailable,
+    SettingsError,
+    SourceChanged,
+)
+from orders_dask.retry import ATTEMPTS, RUNS, again, in_turn, patiently
+
+
+def test_a_service_that_comes_back_is_waited_for_longer_each_time() -> None:
+    waits: list[float] = []
+    failures = [ServiceUnavailable("one"), ServiceUnavailable("two")]
+
+    def ask() -> int:
+        if failures:
+            raise failures.pop()
+        return 7
+
+    assert patiently(ask).retry_with(sleep=waits.append)() == 7
+    assert 0.5 <= waits[0] <= 1.5
+    assert 1.0 <= waits[1] <= 2.0
+
+
+def test_a_service_that_stays_away_ends_with_its_own_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    waits: list[float] = []
+
+    def ask() -> NoReturn:
+        raise ServiceUnavailable("PostgreSQL is down.")
+
+    with caplog.at_level(logging.WARNING), pytest.raises(ServiceUnavailable, match="is down"):
+        patiently(ask).retry_with(sleep=waits.append)()
+    assert len(waits) == ATTEMPTS - 1
+    assert caplog.messages[0].startswith("PostgreSQL is down. (Trying again in "), (
+        "people are told what is waited for"
+    )
+
+
+@pytest.mark.parametrize("error", [SettingsError, DataRefused, LoadWithdrawn, RunDateHeld])
+def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskError]) -> None:
+    calls = []
+
+    def ask() -> NoReturn:
+        calls.append(1)
+        raise error("no")
+
+    for tried in (patiently(ask), again(ask)):
+        with pytest.raises(error):
+            tried()
+    assert len(calls) == 2, "once each"
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailable, LeaseLost, SourceChanged])
+def test_a_run_date_is_tried_again_when_what_it_worked_with_broke_off(
+    error: type[OrdersDaskError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_WAITS", wait_none())
+    calls = []
+
+    def work() -> NoReturn:
+        calls.append(1)
+        raise error("broke off")
+
+    with pytest.raises(error):
+        again(work)()
+    assert len(calls) == RUNS
+
+
+def test_a_run_that_was_stopped_waits_no_longer() -> None:
+    stop = Event()
+    calls = []
+
+    def work() -> NoReturn:
+        calls.append(1)
+        stop.set()
+        raise RunDateHeld("held")
+
+    with pytest.raises(RunDateHeld):
+        in_turn(work, stop)()
+    assert calls == [1]

@@ -1,0 +1,235 @@
+"""What of the stage is left over, by age and by who names it, on a file system where files can be made older."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from orders_dask.contract.arrow import key_schema, staged_schemas
+from orders_dask.contract.tables import FACTS
+from orders_dask.errors import SettingsError, SourceChanged, SourceMissing
+from orders_dask.retention.stage_garbage import Gone, Leftover, leftover, remove, run_dates
+from orders_dask.stage.layout import (
+    FORMAT,
+    KEYS,
+    RECORD,
+    REJECTED,
+    REJECTED_SCHEMA,
+    run_date_folder,
+)
+from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
+from orders_dask.stage.parts import find_part, use_part, write_part
+from orders_dask.stage.record import Part, StagedFile
+from orders_dask.stage.tables import read_table
+
+DAY = date(2017, 11, 3)
+OURS = "8f3a-ours"
+GONE = Gone(OURS, {3})
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/stage"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "stage" / f"run_date={DAY}"
+
+
+def write(url: str, name: str, text: str = "raw") -> Part:
+    """Write a part of one refused record that has a text."""
+    none = dict.fromkeys((fact.name for fact in FACTS), 0)
+    file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [], [])
+    refused = {field.name: [None] for field in REJECTED_SCHEMA} | {
+        "code": ["invalid_json"],
+        "message": ["Not JSON: oops"],
+        text: ["oops"],
+    }
+    tables = {
+        **{table: schema.empty_table() for table, schema in staged_schemas().items()},
+        KEYS: key_schema().empty_table(),
+        REJECTED: pa.table(refused, schema=REJECTED_SCHEMA),
+    }
+    return write_part(f"{run_date_folder(url, DAY)}/part={name}", [(file, tables)])
+
+
+def age(folder: Path, days: int) -> None:
+    """Make all files below a folder older."""
+    then = time.time() - 86_400 * days
+    for file in folder.rglob("*"):
+        os.utime(file, (then, then))
+
+
+def look(url: str, days: int = 30, texts: int = 90) -> Leftover:
+    now = datetime.now(UTC)
+    return leftover(url, DAY, GONE, now - timedelta(days), now - timedelta(texts))
+
+
+def names(folder: Path) -> set[str]:
+    return {part.name for part in folder.glob("part=*") if any(part.rglob("*.*"))}
+
+
+def test_a_part_goes_when_it_is_old_and_no_kept_manifest_names_it(url: str, folder: Path) -> None:
+    for name in ("ours", "others", "pruned", "nobodys", "young", "unknown"):
+        write(url, name)
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=ours"], {}))
+    write_manifest(url, DAY, Manifest(OURS, 3, ["part=pruned", "part=ours"], {}))
+    write_manifest(url, DAY, Manifest(OURS, 99, ["part=unknown"], {}))
+    write_manifest(url, DAY, Manifest("another", 3, ["part=others"], {}))
+    age(folder, 40)
+    age(folder / "part=young", 20)
+    assert run_dates(url) == [DAY]
+    found = look(url)
+    assert found.parts == 2
+    remove(url, found)
+    assert names(folder) == {"part=ours", "part=others", "part=young", "part=unknown"}
+    assert sorted(each.name.split("-", 2)[2] for each in folder.glob("manifest-*")) == [
+        f"17-{OURS}.json",
+        "3-another.json",
+        f"99-{OURS}.json",
+    ]
+    assert not look(url)
+
+
+def test_what_a_dead_attempt_left_goes_by_its_newest_object(url: str, folder: Path) -> None:
+    write(url, "dead")
+    write(url, "dying")
+    for name in ("dead", "dying"):
+        (folder / f"part={name}" / RECORD).unlink()
+    age(folder, 40)
+    newest = next((folder / "part=dying").rglob("*.parquet"))
+    os.utime(newest)
+    found = look(url)
+    assert (found.parts, len(found.rest)) == (0, 1)
+    remove(url, found)
+    assert names(folder) == {"part=dying"}
+
+
+def test_the_folder_of_another_attempt_goes_and_the_part_stays(url: str, folder: Path) -> None:
+    for _ in range(2):
+        part = write(url, "twice")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=twice"], {}))
+    assert not look(url)
+    age(folder, 40)
+    remove(url, look(url))
+    assert [each.parent.name for each in folder.glob("part=twice/*/*")] == [part.attempt]
+    assert find_part(part.url) == part
+
+
+def test_a_part_that_is_used_again_is_young_again(url: str, folder: Path) -> None:
+    part = write(url, "used")
+    age(folder, 40)
+    assert look(url).parts == 1
+    assert find_part(part.url) == part
+    assert look(url).parts == 1
+    assert use_part(part.url) == part
+    assert not look(url)
+    assert use_part(f"{part.url}-not") is None
+
+
+def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
+    url: str, folder: Path
+) -> None:
+    part = write(url, "going")
+    age(folder, 40)
+    remove(url, look(url))
+    with pytest.raises(SourceChanged, match="was removed, written anew or damaged"):
+        read_table(part, REJECTED)
+
+
+def test_what_a_full_disk_left_half_written_names_nothing_and_is_written_anew(
+    url: str, folder: Path
+) -> None:
+    part = write(url, "half")
+    (folder / "part=half" / RECORD).write_text("")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=half"], {}))
+    [empty] = folder.glob("manifest-*")
+    empty.write_text('{"parts": [')
+    assert find_part(part.url) is None
+    with pytest.raises(SourceMissing):
+        latest_manifest(url, DAY)
+    age(folder, 40)
+    remove(url, look(url))
+    assert names(folder) == set()
+    assert find_part(write(url, "half").url)
+
+
+def test_names_that_are_somebody_elses_or_patterns_harm_nothing(url: str, folder: Path) -> None:
+    write(url, "kept")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=kept"], {}))
+    (folder / "part=*").mkdir()
+    (folder / "part=*" / RECORD).write_text("{}")
+    for foreign in ("run_date=2026-99-99", "run_date=", "else"):
+        (folder.parent / foreign).mkdir()
+    age(folder, 40)
+    assert run_dates(url) == [DAY]
+    found = look(url)
+    for _ in range(2):
+        remove(url, found)  # two prunes that listed the same
+    assert names(folder) == {"part=kept"}
+
+
+def test_manifests_are_found_where_the_stage_has_brackets_in_its_name(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/stage[1]"
+    write(url, "one")
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=one"], {}))
+    assert latest_manifest(url, DAY).load_id == 17
+
+
+@pytest.mark.parametrize("text", ["raw", "of_order"])
+def test_texts_go_from_parts_that_stay(url: str, folder: Path, text: str) -> None:
+    part = write(url, "old", text)
+    write_manifest(url, DAY, Manifest(OURS, 17, ["part=old"], {}))
+    age(folder, 40)
+    assert not look(url)
+    age(folder, 100)
+    found = look(url)
+    assert [each.url for each in found.texts] == [part.url]
+    remove(url, found)
+    [rejected] = read_table(part, REJECTED).to_pylist()
+    assert (rejected[text], rejected["message"]) == (None, "invalid_json"), "messages quote texts"
+    age(folder, 100)
+    assert not look(url)
+
+
+def test_a_part_of_an_earlier_format_can_be_read(url: str, folder: Path) -> None:
+    part = write(url, "before")
+    path = folder / "part=before" / RECORD
+    record = json.loads(path.read_text())
+    assert set(record["bytes"]) == {REJECTED}
+    record["bytes"] = record["bytes"][REJECTED] + 1  # of all tables together
+    del record["format"]
+    path.write_text(json.dumps(record))
+    found = find_part(part.url)
+    assert found
+    assert read_table(found, REJECTED).equals(read_table(part, REJECTED))
+
+
+def test_a_part_of_a_later_format_is_refused(url: str, folder: Path) -> None:
+    part = write(url, "after")
+    path = folder / "part=after" / RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
+    with pytest.raises(SettingsError, match=r"part=after was staged by a later version"):
+        find_part(part.url)
+
+
+@pytest.mark.parametrize("left", [0, 100, -20])
+def test_a_part_whose_file_is_damaged_is_made_anew(url: str, folder: Path, left: int) -> None:
+    part = write(url, "damaged")
+    path = folder / "part=damaged" / part.attempt / f"{REJECTED}.parquet"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(SourceChanged, match=f"{REJECTED}.parquet of the stage was .* damaged"):
+        read_table(part, REJECTED)
+    assert find_part(part.url) is None, "the next run stages it again"
+
+    anew = write(url, "damaged")
+    with pytest.raises(SourceChanged):
+        read_table(part, REJECTED)
+    assert find_part(part.url) == anew, "one who read the former files takes nothing of the new"
