@@ -31,7 +31,8 @@ from orders_dask.errors import (
     Undecided,
     WorkersDied,
 )
-from orders_dask.pipeline.results import Plan, Progress, ReplayResult, RunResult
+from orders_dask.pipeline.progress import Progress
+from orders_dask.pipeline.results import Plan, ReplayResult, RunResult
 from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:

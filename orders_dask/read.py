@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
-from orders_dask.contract.tables import CARRIERS, SAID, fact_order
+from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.storage_tables import CARRIERS, SAID
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover

@@ -14,7 +14,7 @@ from psycopg2 import sql
 
 from orders_dask.cluster.connect import PROFILED
 from orders_dask.extract.decode.json_reader import read_lines
-from orders_dask.extract.records import Lines
+from orders_dask.extract.lines import Lines
 from orders_dask.sandbox import Sandbox, sandbox
 
 # Helpers say what differs when they assert, as tests do.

@@ -8,9 +8,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +42,7 @@ def _common(
 
 
 Command = Callable[..., None]
+
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -98,28 +97,3 @@ def _ending(debug: bool) -> Iterator[None]:
         advice = "" if debug else ": run it again with --debug, and report what it shows"
         screen.note(f"Error: a fault of ours, {type(error).__name__}: {error}{advice}")
         raise typer.Exit(1) from error
-
-
-def a_date(text: str) -> date:
-    """Read a date of the command line."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date such as 2017-10-30") from None
-
-
-Json = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Worker processes of a cluster on this machine.", show_default="one a core"
-    ),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder that keeps database and bucket for the next time.",
-        show_default="a temporary one",
-        file_okay=False,
-    ),
-]

@@ -14,9 +14,10 @@ from sqlalchemy import Engine, Select, column, func, select, table
 
 from orders_dask.cli import output as screen
 from orders_dask.cluster.connect import connect
-from orders_dask.contract.tables import PUBLIC, data_issue
+from orders_dask.contract.columns import PUBLIC
+from orders_dask.contract.ledger_tables import data_issue
 from orders_dask.jobs.backfill import backfill
-from orders_dask.ledger import queries as report
+from orders_dask.ledger import rejects
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import sandbox
@@ -98,7 +99,7 @@ def show(orders: int, workers: int | None, data: Path | None) -> None:
 
 def _show_refused(database: Engine) -> None:
     """Show what was refused, and what was repaired or nulled, by code."""
-    refused = list(report.rejects(database))
+    refused = list(rejects.rejects(database))
     counts = Counter(each.code for each in refused)
     example = {each.code: each.message for each in reversed(refused)}
     rows = [

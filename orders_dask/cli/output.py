@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.console import Console
@@ -21,15 +21,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from orders_dask.pipeline.results import Listener, Progress, ReplayResult, RunResult
+from orders_dask.cli import output as screen
+from orders_dask.pipeline.progress import Listener, Progress
+from orders_dask.pipeline.results import ReplayResult, RunResult
+
+if TYPE_CHECKING:
+    pass
 
 PLAIN_SECONDS: Final = 10
 """Seconds between two lines on the same step where there is no terminal to draw bars on."""
+
 
 # Tables are as wide as they are where no terminal cuts them.
 RESULTS: Final = Console(
     markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 10_000
 )
+
+
 NOTES: Final = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
@@ -227,3 +235,18 @@ def _lines() -> Listener:
         note(f"{now.run_date} {now.step} {now.done}/{now.total}" + (f", {speed}" if speed else ""))
 
     return listen
+
+
+def _leaves(leaves: Sequence[date]) -> str:
+    return f" Freed the partitions that begin on {_listed(leaves)}." if leaves else ""
+
+
+def _note(skipped: Sequence[date], waiting: str | None) -> None:
+    if skipped:
+        screen.note(f"Left to the next time, for somebody works on them: {_listed(skipped)}.")
+    if waiting:
+        screen.note(waiting)
+
+
+def _listed(days: Sequence[date]) -> str:
+    return ", ".join(map(str, days))

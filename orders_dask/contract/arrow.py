@@ -20,7 +20,8 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, Numeric, Table, Text
 from sqlalchemy.types import TypeEngine
 
-from orders_dask.contract.tables import DIMENSIONS, FACTS, SAID, STAGED, fact_order, order_version
+from orders_dask.contract.order_tables import DIMENSIONS, FACTS, fact_order
+from orders_dask.contract.storage_tables import SAID, STAGED, order_version
 
 MONEY_TYPE: Final = pa.decimal128(22, 4)
 INSTANT_TYPE: Final = pa.timestamp("us", tz="UTC")
@@ -117,7 +118,7 @@ def raw_schema() -> pa.Schema:
 
 @cache
 def staged_schemas() -> dict[str, pa.Schema]:
-    """Give the schema of each of the staged tables (:data:`~orders_dask.contract.tables.STAGED`) by its name."""
+    """Return the schema of each staged table (:data:`~orders_dask.contract.storage_tables.STAGED`) by name."""
     return {table.name: flat_schemas()[table.name] for table in STAGED}
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from orders_dask.contract.arrow import MONEY_TYPE, staged_schemas
-from orders_dask.contract.tables import fact_order
+from orders_dask.contract.order_tables import fact_order
 
 CURRENCY: Final = fact_order.c.currency.name
 

@@ -28,8 +28,8 @@ from orders_dask.contract.json_parser import (
     shown,
     written,
 )
+from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.rejects import SAMPLES, Issue, Rejected, merged
-from orders_dask.contract.tables import FACTS, fact_order
 from orders_dask.contract.values import RULES, Rule, Value, integer
 
 __all__ = [

@@ -5,43 +5,44 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-DECODER: Final = 3
-"""Version of decode: part of every stage part's identity. Raise it when the same text gives another table."""
-
 Rows = NDArray[np.int64]
 """Row numbers, from 0."""
 
+
 MIB: Final = 1 << 20
+
 
 CHUNK: Final = MIB
 """Bytes of text that are read or decompressed at once: with what is made of them they stay in the processor's cache
 until they are joined to a block. In chunks of 8 MiB decode without its JSON reader took 1.06 times as long."""
 
+
 BLOCK: Final = 16 * MIB
 """Bytes of text that are decoded together, some 2,500 orders of 6.6 KB. With 24 and 32 MiB a run of
 200,000 took as long (medians of four turns: 7.15, 7.17 and 7.13 s) and up to 40 MB more of a worker's memory."""
 
+
 LINES: Final = 50_000
 """Records that travel together, at most: refused ones take some 700 bytes each, however short they are."""
+
 
 MAX_RECORD: Final = 16 * MIB
 """Bytes of the largest single record that is read. Real orders have some KB, with 500 lines below 1 MB. What Python
 makes of a hostile one, such as ``[0,0,…``, takes up to 40 times its text."""
 
+
 MANY: Final = 100_000
 """Refused records that are bearable: a file or block with more is not read further (:class:`Unreadable`)."""
+
 
 RAW: Final = 64 * 1024
 """Bytes of a refused text that are kept, as the ledger's ``rejected_record`` does."""
 
-_SHORT: Final = 512
-"""Bytes below which hardly a line is: a text with more lines is looked through twice."""
 
 BLANKS: Final = b" \t\r\n"
 """The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
@@ -158,19 +159,6 @@ class Unreadable(Exception):
         self.raw = raw
 
 
-def line_ends(text: bytes) -> Rows:
-    """Find the LFs."""
-    # Here, since who only looks for work need not wait for Numba.
-    from orders_dask.extract import json_scanner as scan
-
-    codes = np.frombuffer(text, np.uint8)
-    ends = np.empty(len(codes) // _SHORT, np.int64)
-    if (number := scan.line_ends(codes, ends)) > len(ends):
-        ends = np.empty(number, np.int64)
-        scan.line_ends(codes, ends)
-    return ends[:number]
-
-
 def gathered(records: Iterable[Records]) -> Iterator[Records]:
     """Join consecutive records of the same kind up to about :data:`BLOCK` bytes and :data:`LINES` records.
 
@@ -209,23 +197,3 @@ def _joined(held: list[Records]) -> Records:
     )
     held.clear()
     return joined
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Text with one record a line; the last line may lack its LF."""
-
-    text: bytes
-
-    @cached_property
-    def bounds(self) -> Rows:
-        """Where each line begins, and at the end the length of the text."""
-        ends = line_ends(self.text) + 1
-        whole = not self.text or self.text.endswith(b"\n")
-        return np.concatenate(([0], ends, [] if whole else [len(self.text)])).astype(np.int64)
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def __getitem__(self, line: int) -> bytes:
-        return self.text[self.bounds[line] : self.bounds[line + 1]]

@@ -15,7 +15,8 @@ from orders_dask.errors import OrdersDaskError, SourceMissing
 from orders_dask.jobs.inspect import date_range, ended_by, missing
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
-from orders_dask.pipeline.results import Listener, RunResult, silent
+from orders_dask.pipeline.progress import Listener, silent
+from orders_dask.pipeline.results import RunResult
 from orders_dask.retry import again, in_turn
 from orders_dask.settings import Settings, load_settings
 

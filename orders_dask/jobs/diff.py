@@ -11,12 +11,12 @@ from orders_dask.cluster.connect import usable_client
 from orders_dask.errors import NotKept, SourceMissing
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import looked
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import Work, loading
-from orders_dask.pipeline.results import Clock, Listener, silent
+from orders_dask.pipeline.progress import Clock, Listener, silent
 from orders_dask.publish.diff import Difference, compare, compared_load, replaced_load
 from orders_dask.retry import again
 from orders_dask.settings import Settings, load_settings
@@ -87,7 +87,7 @@ def _diff(
         parts, books = steps.decode(load, splits)
         steps.resolve_and_load(load, parts, manifest=False)
         steps.seal_and_verify(load, len(parts), books)
-        ledger.finish(load.lease, load.load_id, "compared")
+        leases.finish(load.lease, load.load_id, "compared")
     return compare(database, run_date, standing.load_id, load.load_id, published=False)
 
 

@@ -12,13 +12,14 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from orders_dask.contract.tables import CONTRACT
+from orders_dask.contract.versions import CONTRACT, DECODER
 from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
 from orders_dask.extract.discover import discover
-from orders_dask.extract.records import DECODER, Split
+from orders_dask.extract.records import Split
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
-from orders_dask.pipeline.results import Clock, Outcome, RunResult, silent
+from orders_dask.pipeline.progress import Clock, silent
+from orders_dask.pipeline.results import Outcome, RunResult
 from orders_dask.settings import Settings, load_settings
 
 LOOKS: Final = 4

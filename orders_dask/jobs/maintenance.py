@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from sqlalchemy import Engine
 
 from orders_dask.errors import RunDateHeld, SettingsError
-from orders_dask.ledger import loads as ledger
-from orders_dask.ledger.loads import Lease
+from orders_dask.ledger import leases
+from orders_dask.ledger.leases import Lease
 from orders_dask.retention import loads as pruning
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class HeldDates:
     def hold(self, run_date: date, work: Callable[[Lease], T]) -> T | None:
         """Do some work while the run date is held; None where somebody else holds it."""
         try:
-            with ledger.hold(self.database, run_date, AT_ONCE) as lease:
+            with leases.hold(self.database, run_date, AT_ONCE) as lease:
                 return work(lease)
         except RunDateHeld:
             self.skipped.add(run_date)

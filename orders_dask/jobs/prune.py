@@ -13,9 +13,10 @@ from sqlalchemy import Engine
 
 from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.maintenance import HeldDates, ago, sweep
-from orders_dask.ledger.loads import Lease
+from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import installation
 from orders_dask.load.schema import ready_database
+from orders_dask.pipeline.results import Pruned
 from orders_dask.retention import loads as pruning
 from orders_dask.retention.partitions import free_leaving
 from orders_dask.retention.stage_garbage import Gone, Leftover, leftover, remove, run_dates
@@ -23,43 +24,6 @@ from orders_dask.settings import Settings, load_settings
 
 LOOKS: Final = 4
 """Run dates of the stage that are looked at at once."""
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """What a prune removed, or would remove.
-
-    Attributes
-    ----------
-    loads, rows
-        Loads whose rows went, and how many rows that were, of all storage tables; those of a load that an earlier
-        prune or drop left half-way count as well.
-    settled
-        Publishes that can't be rolled back any more.
-    parts, bytes
-        Whole parts of the stage, and the size of all that was removed there.
-    texts
-        Rows of the ledger that lost the texts of the dump: of refused records, and samples of repaired values.
-    texts_of_parts
-        Parts of the stage that lost theirs.
-    leaves
-        The first run date of each leaf that was freed.
-    skipped
-        Run dates that somebody works on: left to the next prune.
-    waiting
-        What is in the way of freeing the other leaves that were dropped.
-    """
-
-    loads: int
-    rows: int
-    settled: int
-    parts: int
-    bytes: int
-    texts: int
-    texts_of_parts: int
-    leaves: tuple[date, ...] = ()
-    skipped: tuple[date, ...] = ()
-    waiting: str | None = None
 
 
 def prune(

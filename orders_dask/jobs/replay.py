@@ -18,7 +18,7 @@ from orders_dask.cluster.submit import Call, in_window
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NotKept, SourceMissing
 from orders_dask.jobs.inspect import looked, standing_result
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases
 from orders_dask.ledger import replay as rejected
 from orders_dask.ledger.queries import (
     LoadStatus,
@@ -31,14 +31,16 @@ from orders_dask.ledger.queries import (
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps, tasks
 from orders_dask.pipeline.load_scope import Load, Work, loading
-from orders_dask.pipeline.results import Clock, Listener, ReplayResult, silent
+from orders_dask.pipeline.progress import Clock, Listener, silent
+from orders_dask.pipeline.results import ReplayResult
 from orders_dask.publish.publish import publish
 from orders_dask.retry import again, patiently
 from orders_dask.settings import Settings, load_settings
+from orders_dask.stage.collect import gathered
 from orders_dask.stage.layout import REJECTED, REPLAYED, run_date_folder
 from orders_dask.stage.manifest import manifest_of
 from orders_dask.stage.parts import find_parts
-from orders_dask.stage.record import Part, gathered
+from orders_dask.stage.record import Part
 from orders_dask.stage.tables import row_groups
 
 TOLD_AT_ONCE: Final = 10_000
@@ -151,7 +153,7 @@ def _replay(
             ended = patiently(load_status)(database, load.load_id)
         stands = standing_result("published", ended, clock)
     else:
-        with ledger.hold(database, run_date) as lease, lease.transaction() as connection:
+        with leases.hold(database, run_date) as lease, lease.transaction() as connection:
             story = _told(connection, standing.load_id, part, code, None, frozenset())
         stands = standing_result("up to date", standing, clock)
     return ReplayResult(run_date, story.taken, story.lost, dict(story.still), stands)

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 
 from orders_dask.errors import NotKept, ServiceUnavailable, Undecided
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
+from orders_dask.pipeline.results import RolledBack
 from orders_dask.publish.rollback import nothing_published, take_back
 from orders_dask.retry import patiently
 from orders_dask.settings import Settings, load_settings
-
-
-@dataclass(frozen=True)
-class RolledBack:
-    """What a rollback did.
-
-    Attributes
-    ----------
-    run_date
-        The date of the dump.
-    withdrawn
-        The load that readers saw until then.
-    withdrawn_orders, withdrawn_lines
-        Number that it holds.
-    published
-        The load that they see again; None where it was the first: nothing is published then.
-    orders, lines
-        Number that they see now.
-    """
-
-    run_date: date
-    withdrawn: int
-    withdrawn_orders: int
-    withdrawn_lines: int
-    published: int | None
-    orders: int
-    lines: int
 
 
 def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
@@ -68,7 +41,7 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
         ``orders-dask init`` has not been run.
     """
     database = ready_database(settings or load_settings())
-    with ledger.hold(database, run_date) as lease:
+    with leases.hold(database, run_date) as lease:
         before = published_load(database, run_date)
         if before is None:
             raise NotKept(nothing_published(run_date))

@@ -10,14 +10,15 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.cluster.connect import usable_client
-from orders_dask.contract.tables import fact_order_line
+from orders_dask.contract.order_tables import fact_order_line
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import looked, standing_result, yesterday
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import Work, loading
-from orders_dask.pipeline.results import Clock, Listener, Plan, RunResult, silent
+from orders_dask.pipeline.progress import Clock, Listener, silent
+from orders_dask.pipeline.results import Plan, RunResult
 from orders_dask.publish.publish import publish
 from orders_dask.retry import again, patiently
 from orders_dask.settings import Settings, load_settings

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.maintenance import HeldDates, ago, sweep
 from orders_dask.load.schema import ready_database
+from orders_dask.pipeline.results import Dropped
 from orders_dask.publish.unpublish import published_before, withdraw
 from orders_dask.retention.partitions import free_leaving, mark_leaving
 from orders_dask.settings import Settings, load_settings
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """What a drop did, or would do.
-
-    Attributes
-    ----------
-    run_dates
-        Those that are not published any more.
-    leaves, bytes
-        The first run date of each leaf that was freed, and what these held.
-    skipped
-        Run dates that somebody works on: left to the next drop.
-    waiting
-        What is in the way of freeing the other leaves.
-    """
-
-    run_dates: tuple[date, ...]
-    leaves: tuple[date, ...] = ()
-    bytes: int = 0
-    skipped: tuple[date, ...] = ()
-    waiting: str | None = None
 
 
 def drop(older_than: int, *, settings: Settings | None = None, dry_run: bool = False) -> Dropped:

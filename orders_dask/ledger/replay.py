@@ -11,7 +11,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Table,
     Text,
     and_,
     case,
@@ -29,26 +28,27 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from orders_dask.contract.json_parser import RAW_BYTES
+from orders_dask.contract.ledger_tables import book_column, installed, load_file, rejected_record
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Kept
-from orders_dask.contract.tables import (
-    FACTS,
-    book_column,
-    fact_order,
-    installed,
-    load_file,
-    rejected_record,
-)
-from orders_dask.load.connect import without_statistics
+from orders_dask.load.planner import without_statistics
 
 _R: Final = rejected_record.c
 
+
 # Of a record; the refused children of an order that stands count as one, for it is their order that is read again.
 _MENDED: Final = func.max(_R.mended)
+
+
 _KEPT: Final = func.max(case((_R.path == "", _R.raw), else_=_R.of_order))
+
+
 _TEXT: Final = func.coalesce(_MENDED, _KEPT)
+
 
 AT_ONCE: Final = 100
 """Records fetched at once: of each, up to 64 KiB are kept."""
+
 
 CUT: Final = RAW_BYTES - 3
 """Bytes from which a text may have been cut: on the boundary of a character, which has four bytes at the most."""
@@ -63,7 +63,10 @@ class _Obstacle(NamedTuple):
 
 
 _MEND_FILE: Final = "mend the file and run the date again"
+
+
 _MEND: Final = f"set mended to the whole text, of a child to that of its order, or {_MEND_FILE}"
+
 
 _OBSTACLES: Final = (
     _Obstacle(
@@ -84,7 +87,10 @@ _OBSTACLES: Final = (
     ),
 )
 
+
 _IS_MENDED: Final = _MENDED.is_not(None)
+
+
 _READABLE: Final = not_(func.coalesce(or_(*(each.stands for each in _OBSTACLES)), False))
 
 
@@ -134,54 +140,6 @@ def kept(connection: Connection, load_id: int, code: str | None) -> Iterator[Kep
         of_fact = {fact.name: int(n) for fact, n in zip(FACTS, refused, strict=True)}
         of_file = file_id, name, size, etag
         yield Kept(*of_file, position, its_code, text, of_fact, tuple(paths or ()), mended)
-
-
-class Commonest(NamedTuple):
-    """Why most of the refused records of a load were refused.
-
-    Attributes
-    ----------
-    code, message
-        The commonest code, and the commonest message with it, which quotes nobody's data.
-    records, of
-        Number of records that were refused with the code, and with any.
-    """
-
-    code: str
-    message: str
-    records: int
-    of: int
-
-
-def commonest(connection: Connection, load_id: int, fact: Table) -> Commonest | None:
-    """Find why most orders of a load were refused, or most lines that were refused by themselves."""
-    refused = _R[book_column(fact, "rejected")]
-    records = func.sum(refused).label("records")
-    by_code = (
-        select(
-            _R.code,
-            func.mode().within_group(_R.message).label("message"),
-            records,
-            func.sum(records).over().label("of"),
-        )
-        .where(_R.load_id == load_id, refused > 0)
-        .where(true() if fact is fact_order else _R.path != "")
-        .group_by(_R.code)
-        .order_by(records.desc(), _R.code)
-    )
-    first = connection.execute(by_code.limit(1)).one_or_none()
-    return first and Commonest(first.code, first.message, int(first.records), int(first.of))
-
-
-def why_unreadable(connection: Connection, load_id: int, file: str) -> str | None:
-    """Say why a file of a load could not be read to its end, if that is written down with the load."""
-    messages = (
-        select(_R.message)
-        .join(load_file, load_file.c.file_id == _R.file_id)
-        .where(_R.load_id == load_id, _R.code == "unreadable_file", load_file.c.name == file)
-    )
-    message: str | None = connection.scalar(messages.order_by(_R.position).limit(1))
-    return message
 
 
 def readable(connection: Connection, load_id: int, code: str | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, func, select
 
-from orders_dask.contract.tables import load_file, load_run
+from orders_dask.contract.ledger_tables import load_file, load_run
 from orders_dask.ledger.queries import status
 from orders_dask.step_metrics import Cost
 

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg2
 from sqlalchemy import (
     Connection,
     Engine,
-    ExceptionContext,
     NullPool,
-    Table,
     create_engine,
     event,
-    func,
-    select,
-    text,
 )
 
 from orders_dask.errors import (
-    DatabaseNotReady,
-    OrdersDaskError,
     ServiceUnavailable,
     SettingsError,
+)
+from orders_dask.load.error_translation import (
+    translate_for_sqlalchemy,
 )
 from orders_dask.settings import Settings
 
 APPLICATION: Final = "orders_dask"
 """What ``pg_stat_activity.application_name`` shows of every session."""
+
 
 _CLIENT: Final[dict[str, Any]] = {
     "connect_timeout": 10,
@@ -42,9 +38,11 @@ _CLIENT: Final[dict[str, Any]] = {
     "tcp_user_timeout": 75_000,
 }
 
+
 # The same from the other side: a run whose host died holds its run date until the server notices.
 # Instants come back in UTC.
 _SERVER: Final = "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
+
 
 # What a server or database sets for its users would end a run whose session waits for the workers, and publishes that
 # take longer; pg_dump does the same. Some came with PostgreSQL 14 and 17.
@@ -53,17 +51,7 @@ _NO_TIMEOUTS: Final = """
       'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
 """
 
-WORK_MEMORY: Final = ("work_mem", "64MB")
-"""Setting for statements over the rows of a load; the default of 4 MB sorts and hashes 20,000 of them on disk."""
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-_MAY_PASS: Final = (
-    "08",  # the connection broke
-    "40",  # rolled back: serialisation failure, deadlock
-    "53",  # out of connections, memory, locks or disk
-    "55P03",  # a lock was not to be had in time
-    "57",  # cancelled, shut down or crashed
-)
 # libpq gives no code for a connection that was refused, only the server's words. A server that speaks another language
 # is asked a few times more than would help.
 _REFUSED: Final = (
@@ -80,9 +68,6 @@ _REFUSED: Final = (
     "certificate",
     "private key file",
 )
-_NOT_MADE: Final = ("3F000", "42P01")  # no such schema, no such table
-_NOT_ALLOWED: Final = "42501"
-_READ_ONLY: Final = "25006"
 
 
 def engine(settings: Settings) -> Engine:
@@ -133,7 +118,7 @@ def engine(settings: Settings) -> Engine:
         isolation_level="READ COMMITTED",
         hide_parameters=True,  # errors don't show people's data
     )
-    event.listen(made, "handle_error", _explain)
+    event.listen(made, "handle_error", translate_for_sqlalchemy)
     return made
 
 
@@ -142,24 +127,6 @@ def _reason(error: psycopg2.OperationalError) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     tried = [line.partition(" failed: ")[2] for line in lines if " failed: " in line]
     return (tried or lines)[-1].removeprefix("FATAL:  ")
-
-
-def _explain(context: ExceptionContext) -> OrdersDaskError | None:
-    """Let SQLAlchemy raise the error of this package in place of the driver's."""
-    error = context.original_exception
-    return explained(error) if isinstance(error, psycopg2.Error) else None
-
-
-@contextmanager
-def explaining() -> Iterator[None]:
-    """Do the same for what is done on the driver's own connection."""
-    try:
-        yield
-    except psycopg2.Error as error:
-        known = explained(error)
-        if known is None:
-            raise
-        raise known from error
 
 
 def driver_cursor(connection: Connection) -> psycopg2.extensions.cursor:
@@ -178,68 +145,3 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
     with repeatable.begin() as connection:
         yield connection
-
-
-def without_statistics(connection: Connection) -> None:
-    """Let the planner, in the open transaction, do what is fast for many rows: fresh ones have no statistics yet.
-
-    A handful look best in nested loops, in which 25,000 orders with 60,000 lines took over 5 minutes, or sorted, which
-    for the books of 100,000 orders and their lines took 0.67 s, where hashing takes 0.26.
-    """
-    for name, value in (("enable_nestloop", "off"), ("enable_sort", "off"), WORK_MEMORY):
-        connection.execute(select(func.set_config(name, value, True)))
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Who owns a table.
-
-    Attributes
-    ----------
-    name
-        The user.
-    ours
-        Whether this session may do what that user may.
-    """
-
-    name: str
-    ours: bool
-
-
-def owner_of(connection: Connection, table: Table) -> Owner | None:
-    """Say who owns a table; None where there is none."""
-    named = {"schema": table.schema, "table": table.name}
-    owner = connection.execute(_OWNER, named).one_or_none()
-    return Owner(*owner) if owner else None
-
-
-_OWNER: Final = text(
-    """
-    select pg_get_userbyid(relowner), pg_has_role(relowner, 'usage')
-    from pg_class join pg_namespace n on n.oid = relnamespace
-    where nspname = :schema and relname = :table
-    """
-)
-
-
-def explained(error: psycopg2.Error) -> OrdersDaskError | None:
-    """Say what an error of the driver means to people, transient and terminal apart; None for a fault of ours."""
-    code = error.pgcode
-    reason = (
-        error.diag.message_primary or str(error).strip() or type(error).__name__
-    ).splitlines()[0]
-    # Without a code the error is libpq's or psycopg2's own: the session is gone.
-    lost = code is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    if lost or (code and code.startswith(_MAY_PASS)):
-        return ServiceUnavailable(f"PostgreSQL broke off ({reason}): try again.")
-    if code in _NOT_MADE:
-        return DatabaseNotReady(f"PostgreSQL says {reason}: run `orders-dask init`.")
-    if code == _READ_ONLY:
-        return SettingsError(
-            f"PostgreSQL says {reason}: name a primary server in _PGSQL_HOSTNAME, and let the database be written."
-        )
-    if code == _NOT_ALLOWED:
-        return SettingsError(
-            f"PostgreSQL says {reason}: grant it to the user in _PGSQL_USER, or take another user."
-        )
-    return None

@@ -20,10 +20,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.arrow import arrow_schema
 from orders_dask.contract.control_totals import Books
-from orders_dask.contract.tables import LOADED, load_run
-from orders_dask.contract.tables import load_part as parts
+from orders_dask.contract.ledger_tables import load_part as parts
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.storage_tables import LOADED
 from orders_dask.errors import LoadWithdrawn
-from orders_dask.load.connect import driver_cursor, explaining
+from orders_dask.load.connect import driver_cursor
+from orders_dask.load.error_translation import explaining
 from orders_dask.load.locks import Lock
 
 ROWS: Final = 2048
@@ -53,8 +55,8 @@ def load_part(
     part
         The part's name, unique in the load.
     tables
-        Rows for tables of :data:`~orders_dask.contract.tables.LOADED`, each with the table's name, read one after
-        another; those of a table need not stand together. They have the columns of the storage table, in any order,
+        Rows for tables of :data:`~orders_dask.contract.storage_tables.LOADED`, each with the
+        table's name, read one after another; those of a table need not stand together. They have the columns of the storage table, in any order,
         without ``run_date`` and ``load_id``; others are left out.
     superseded
         By fact what the part has beside them that lost to another version; a fact that is not named lost nothing.

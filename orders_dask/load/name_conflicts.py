@@ -12,7 +12,9 @@ from sqlalchemy import Column, Connection, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from orders_dask.contract.tables import FACTS, METADATA, OPS, PUBLIC, STORE, installed
+from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
+from orders_dask.contract.ledger_tables import installed
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import SettingsError
 
 Name = tuple[str, str]

@@ -8,7 +8,9 @@ from typing import Final, Literal
 from sqlalchemy import ColumnElement, Connection, Table, cast, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from orders_dask.contract.tables import DAY, FACTS, STORE, TEXT, installed, storage_leaf
+from orders_dask.contract.columns import DAY, STORE, TEXT
+from orders_dask.contract.ledger_tables import installed, storage_leaf
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import StillInUse
 from orders_dask.load.locks import Lock, within
 

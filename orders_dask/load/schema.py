@@ -14,21 +14,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
-from orders_dask.contract.tables import (
-    CONTRACT,
-    FACTS,
-    METADATA,
-    OPS,
-    PUBLIC,
-    STORE,
-    fact_order,
-    installed,
-    published,
-)
+from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
+from orders_dask.contract.ledger_tables import installed
+from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.storage_tables import published
+from orders_dask.contract.versions import CONTRACT
 from orders_dask.errors import DatabaseNotReady, SettingsError
 from orders_dask.load import name_conflicts as foreign
-from orders_dask.load.connect import driver_cursor, engine, explaining, owner_of
+from orders_dask.load.connect import driver_cursor, engine
+from orders_dask.load.error_translation import explaining
 from orders_dask.load.locks import Lock
+from orders_dask.load.owners import owner_of
 from orders_dask.load.partitions import Leaf, ensure_leaves, period
 from orders_dask.retry import patiently
 from orders_dask.settings import Settings

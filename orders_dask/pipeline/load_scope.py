@@ -18,11 +18,12 @@ from sqlalchemy import Engine
 
 from orders_dask.cluster.submit import Calls, in_window
 from orders_dask.errors import DataRefused, OrdersDaskError, RunDateHeld, TransientError
+from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
-from orders_dask.ledger.loads import Lease
+from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.partitions import ensure_leaves
-from orders_dask.pipeline.results import Clock
+from orders_dask.pipeline.progress import Clock
 from orders_dask.settings import Settings
 
 Refusal = Literal["refused", "failed"]
@@ -107,7 +108,7 @@ def loading(
     RunDateHeld
         Another run holds the run date, or published it since the run looked.
     """
-    with ledger.hold(work.database, run_date) as lease:
+    with leases.hold(work.database, run_date) as lease:
         now = published_load(work.database, run_date)
         if (now and now.load_id) != (standing and standing.load_id):
             raise RunDateHeld(
@@ -150,7 +151,7 @@ def _ending(lease: Lease, load_id: int, clock: Clock, refusal: Refusal) -> Itera
         status: Refusal = refusal if isinstance(error, DataRefused) else "failed"
         with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
             ledger.remember(lease, load_id, clock.seconds, clock.meter.costs)
-            ledger.finish(lease, load_id, status, _reason(error))
+            leases.finish(lease, load_id, status, _reason(error))
         raise
     # The load has ended well, also where its session broke with the last commit: then its seconds are not known.
     with suppress(TransientError):

@@ -7,9 +7,9 @@ from typing import Final
 
 from sqlalchemy import Table
 
-from orders_dask.contract.tables import fact_order, fact_order_line
+from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.errors import DataRefused
-from orders_dask.ledger.replay import commonest, why_unreadable
+from orders_dask.ledger.rejects import commonest, why_unreadable
 from orders_dask.pipeline.load_scope import Load
 from orders_dask.stage.record import Part
 

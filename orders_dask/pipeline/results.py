@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal
-
-from orders_dask.step_metrics import Meter
 
 Outcome = Literal["published", "up to date", "missing", "planned", "refused", "failed"]
 
@@ -127,66 +123,87 @@ class ReplayResult:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a step of a run date is.
+class Pruned:
+    """What a prune removed, or would remove.
+
+    Attributes
+    ----------
+    loads, rows
+        Loads whose rows went, and how many rows that were, of all storage tables; those of a load that an earlier
+        prune or drop left half-way count as well.
+    settled
+        Publishes that can't be rolled back any more.
+    parts, bytes
+        Whole parts of the stage, and the size of all that was removed there.
+    texts
+        Rows of the ledger that lost the texts of the dump: of refused records, and samples of repaired values.
+    texts_of_parts
+        Parts of the stage that lost theirs.
+    leaves
+        The first run date of each leaf that was freed.
+    skipped
+        Run dates that somebody works on: left to the next prune.
+    waiting
+        What is in the way of freeing the other leaves that were dropped.
+    """
+
+    loads: int
+    rows: int
+    settled: int
+    parts: int
+    bytes: int
+    texts: int
+    texts_of_parts: int
+    leaves: tuple[date, ...] = ()
+    skipped: tuple[date, ...] = ()
+    waiting: str | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What a drop did, or would do.
+
+    Attributes
+    ----------
+    run_dates
+        Those that are not published any more.
+    leaves, bytes
+        The first run date of each leaf that was freed, and what these held.
+    skipped
+        Run dates that somebody works on: left to the next drop.
+    waiting
+        What is in the way of freeing the other leaves.
+    """
+
+    run_dates: tuple[date, ...]
+    leaves: tuple[date, ...] = ()
+    bytes: int = 0
+    skipped: tuple[date, ...] = ()
+    waiting: str | None = None
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """What a rollback did.
 
     Attributes
     ----------
     run_date
         The date of the dump.
-    step
-        ``discover``, ``decode``, ``resolve``, ``load``, ``verify`` or ``publish``; decode stands for decode, normalise
-        and stage, which one task does for each split.
-    done, total
-        Tasks of the step that ended, and all of them.
-    orders
-        Orders that the ended tasks decoded or loaded.
+    withdrawn
+        The load that readers saw until then.
+    withdrawn_orders, withdrawn_lines
+        Number that it holds.
+    published
+        The load that they see again; None where it was the first: nothing is published then.
+    orders, lines
+        Number that they see now.
     """
 
     run_date: date
-    step: str
-    done: int
-    total: int
-    orders: int = 0
-
-
-Listener = Callable[[Progress], None]
-"""Called on the client with each :class:`Progress`; from several threads where several dates are in flight."""
-
-
-def silent(progress: Progress) -> None:
-    """Listen to a run without a word."""
-
-
-@dataclass
-class Clock:
-    """Times the steps of one run date, tells a listener how far they are, and adds up what its tasks cost."""
-
-    run_date: date
-    listener: Listener
-    seconds: dict[str, float] = field(default_factory=dict)
-    meter: Meter = field(default_factory=Meter)
-
-    @contextmanager
-    def step(self, name: str, total: int = 1) -> Iterator[Callable[[int], None]]:
-        """Time a step of `total` tasks; what it gives is called with the orders of each task that ends."""
-        began = time.monotonic()
-        done = orders = 0
-
-        def ended(of_task: int) -> None:
-            nonlocal done, orders
-            done, orders = done + 1, orders + of_task
-            self.listener(Progress(self.run_date, name, done, total, orders))
-
-        self.listener(Progress(self.run_date, name, 0, total))
-        try:
-            yield ended
-            if not done:
-                ended(0)
-        finally:
-            self.seconds[name] = round(time.monotonic() - began, 3)
-
-    @property
-    def total(self) -> float:
-        """Seconds of all steps."""
-        return round(sum(self.seconds.values()), 3)
+    withdrawn: int
+    withdrawn_orders: int
+    withdrawn_lines: int
+    published: int | None
+    orders: int
+    lines: int

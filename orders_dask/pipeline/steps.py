@@ -17,9 +17,11 @@ from orders_dask.pipeline.reject_limits import admit
 from orders_dask.publish.pointer import Foreseen
 from orders_dask.publish.publish import foresee, seal
 from orders_dask.publish.verify import verify
+from orders_dask.stage.collect import gathered
 from orders_dask.stage.layout import REJECTED
+from orders_dask.stage.ledger_part import Placed, place
 from orders_dask.stage.manifest import Manifest, write_manifest
-from orders_dask.stage.record import Part, Placed, gathered, joined_files, place
+from orders_dask.stage.record import Part, joined_files
 from orders_dask.stage.tables import read_table
 
 KEYS_A_TASK: Final = 1_000_000
@@ -36,7 +38,7 @@ def decode(load: Load, splits: Sequence[Split]) -> tuple[list[Part], dict[str, B
     Returns
     -------
     list of Part
-        In the order of the splits, as :func:`~orders_dask.stage.record.gathered` gives them.
+        In the order of the splits, as :func:`~orders_dask.stage.collect.gathered` gives them.
     dict
         The books of all, by fact.
     """

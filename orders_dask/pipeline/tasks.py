@@ -6,32 +6,17 @@ environment (:func:`~orders_dask.cluster.connect.worker_settings`), never with t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import date
 from functools import partial
-from itertools import tee
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orders_dask.cluster.connect import worker_settings
-from orders_dask.contract.arrow import FILE, ORDER_ROW, staged_schemas
-from orders_dask.contract.control_totals import CURRENCY, Books, books, money_columns
-from orders_dask.contract.rejects import Rejected, merged
-from orders_dask.contract.tables import (
-    CARRIERS,
-    FACTS,
-    SAID,
-    STAGED,
-    fact_order,
-    fact_order_line,
-    order_version,
-)
+from orders_dask.contract.arrow import ORDER_ROW, staged_schemas
 from orders_dask.extract.records import Split
 from orders_dask.ledger import replay as rejected
 from orders_dask.load.connect import engine, snapshot
@@ -39,29 +24,27 @@ from orders_dask.load.copy import load_part
 from orders_dask.retry import patiently
 from orders_dask.stage.layout import (
     KEYS,
-    REJECTED,
-    REJECTED_SCHEMA,
     REPLAYED,
-    REPLAYED_SCHEMA,
     part_url,
     replay_url,
 )
+from orders_dask.stage.ledger_part import Placed
 from orders_dask.stage.parts import use_part, write_part
-from orders_dask.stage.record import Part, Placed, StagedFile
+from orders_dask.stage.record import Part
 from orders_dask.stage.tables import fetch, read_table, read_tables, row_groups
 from orders_dask.step_metrics import Meter, metered
-from orders_dask.transform.dimensions import ranked, rows_of, said
-from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers
 
 # What decodes is imported by the task that does: without Numba the client, which imports this too, has 58 MB less.
 if TYPE_CHECKING:
-    from orders_dask.extract.decode.decode import Decoded
-    from orders_dask.extract.decode.replay import ReadAgain, Verdict
-
-
-Read = Callable[..., Iterator[pa.Table]]
-"""Reads a staged table of a part by its name, and of its columns those named, a row group at a time."""
+    pass
+from orders_dask.pipeline.staged_rows import (
+    ledger_keys,
+    normalised,
+    replayed,
+    rows_to_load,
+    superseded_totals,
+)
 
 
 @metered
@@ -81,63 +64,6 @@ def decode_normalise_stage(
     meter.moved("decode", split.size)
     meter.moved("stage", sum(part.bytes.values()))
     return part
-
-
-def normalised(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
-    """Normalise decoded blocks, file by file: what each holds of its file, and its staged tables."""
-    names: list[str] = []
-    orders = 0
-    for block in blocks:
-        if block.file.name not in names[-1:]:
-            names.append(block.file.name)
-        number = len(names) - 1
-        made = normalise(block.orders, number, orders)
-        orders += block.orders.num_rows
-        rejected = _rejected_table(number, block.rejected)
-        tables = {**made.tables, KEYS: made.keys, REJECTED: rejected}
-        yield _of_block(block, made), tables
-
-
-def _of_block(block: Decoded, made: Normalised) -> StagedFile:
-    """Record what a block holds of its file."""
-    refused = Counter[str]()
-    for reject in block.rejected:
-        refused.update(reject.counts)
-    lines = (
-        reject.counts.get(fact_order_line.name, 0)
-        for reject in block.rejected
-        if fact_order.name not in reject.counts
-    )
-    read = {fact.name: made.tables[fact.name].num_rows + refused[fact.name] for fact in FACTS}
-    return StagedFile(
-        name=block.file.name,
-        etag=block.file.etag,
-        size=block.file.size,
-        positions=block.read,
-        # The positions that decode used up, not what came of them: the books would not miss a lost order.
-        read=read | {fact_order.name: block.read},
-        rejected={fact.name: refused[fact.name] for fact in FACTS},
-        lines_rejected=sum(lines),
-        unreadable=block.unreadable,
-        issues=list(merged([*block.issues, *made.issues])),
-        drift=list(block.drift),
-    )
-
-
-def _rejected_table(file: int, rejected: Sequence[Rejected]) -> pa.Table:
-    rows = [
-        (
-            *(file, r.position, r.path, r.code, r.message),
-            *(r.counts.get(fact.name, 0) for fact in FACTS),
-            *(r.raw, r.of_order),
-        )
-        for r in rejected
-    ]
-    columns = [*zip(*rows, strict=True)] or [()] * len(REJECTED_SCHEMA)
-    return pa.table(
-        [pa.array(c, f.type) for c, f in zip(columns, REJECTED_SCHEMA, strict=True)],
-        schema=REJECTED_SCHEMA,
-    )
 
 
 @metered
@@ -166,39 +92,6 @@ def read_again(
         )
 
 
-def replayed(blocks: Iterable[ReadAgain]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
-    """Normalise records that were read again: what each block changes in the books of its file, and its staged tables.
-
-    The records have their positions in the whole file and were counted there before: the block itself has none. An
-    order that stood without some children counts as read once more: what stood of it loses to it.
-    """
-    blocks, same = tee(blocks)
-    orders = 0
-    staged = normalised(block.decoded for block in same)
-    for block, (file, tables) in zip(blocks, staged, strict=True):
-        yield (
-            replace(
-                file,
-                positions=0,
-                read={fact: n - block.before.get(fact, 0) for fact, n in file.read.items()},
-                rejected={fact: n - block.before.get(fact, 0) for fact, n in file.rejected.items()},
-                lines_rejected=file.lines_rejected - block.lines_before,
-            ),
-            {**tables, REPLAYED: _replayed_table(block.verdicts, orders)},
-        )
-        orders += block.decoded.orders.num_rows
-
-
-def _replayed_table(verdicts: Sequence[Verdict], first_row: int) -> pa.Table:
-    rows = [
-        verdict._replace(row=None if verdict.row is None else first_row + verdict.row)
-        for verdict in verdicts
-    ]
-    schema = REPLAYED_SCHEMA
-    columns = zip(*rows, strict=True)
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
-
-
 @metered
 @patiently
 def resolve(
@@ -222,7 +115,7 @@ def resolve(
         tables = read_tables([placed.part for placed in parts], KEYS)
         keys, again = [], []
         for index, (placed, table) in enumerate(zip(parts, tables, strict=True)):
-            of_part = _keys(placed, table)
+            of_part = ledger_keys(placed, table)
             index_column = pa.repeat(pa.scalar(index, pa.int64()), len(of_part))
             of_part = of_part.append_column(PART, index_column)
             keys.append(_in_range(of_part, ranges, number))
@@ -255,58 +148,15 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
     with meter.step("load"):
         fetched = fetch(part, [KEYS, *staged_schemas()])
         read = partial(row_groups, part, fetched=fetched)
-        keys = _keys(placed, read_table(part, KEYS, fetched=fetched))
+        keys = ledger_keys(placed, read_table(part, KEYS, fetched=fetched))
         orders = keep(keys, losers)
         sent = load_part(
             engine(worker_settings()),
             load_id,
             run_date,
             part.name,
-            _loaded(placed, read, orders, losers),
-            superseded=_superseded(read, keys, losers),
+            rows_to_load(placed, read, orders, losers),
+            superseded=superseded_totals(read, keys, losers),
         )
     meter.moved("load", sent)
     return int(orders.num_rows)
-
-
-def _loaded(
-    placed: Placed, read: Read, orders: pa.Table, losers: pa.Array
-) -> Iterator[tuple[str, pa.Table]]:
-    """Give what is loaded of a part, with the name of the table it goes to, a row group of the stage at a time."""
-    yield order_version.name, orders
-    by_version = ranked(orders)
-    for table in STAGED:
-        carried = [dimension for dimension in SAID if CARRIERS[dimension.name].table is table]
-        for rows in read(table.name):
-            kept = keep(rows, losers)
-            if table in FACTS:
-                yield table.name, placed.place(kept) if FILE in kept.column_names else kept
-            for dimension in carried:
-                of_dimension = said(dimension, rows_of(dimension, kept), by_version)
-                if of_dimension.num_rows:  # else it would be a COPY of nothing
-                    yield dimension.name, of_dimension
-
-
-def _keys(placed: Placed, staged: pa.Table) -> pa.Table:
-    """Give the keys of a part the ledger's files, whole positions and order rows."""
-    keys = placed.place(staged)
-    return keys.append_column(ORDER_ROW, pa.array(np.arange(keys.num_rows)))
-
-
-def _superseded(
-    read: Read, keys: pa.Table, losers: pa.Array
-) -> dict[str, tuple[Books, dict[int, int]]]:
-    """Count what the losers take with them: by fact its books, and its rows by the ledger's file."""
-    if not len(losers):
-        return {}
-    return {fact.name: _lost(read, fact.name, keys, losers) for fact in FACTS}
-
-
-def _lost(read: Read, fact: str, keys: pa.Table, losers: pa.Array) -> tuple[Books, dict[int, int]]:
-    total, of_file = Books(), Counter[int]()
-    for rows in read(fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
-        lost = rows.filter(pc.is_in(rows[ORDER_ROW], losers))
-        total += books(fact, lost)
-        for entry in pc.value_counts(pc.take(keys[FILE], lost[ORDER_ROW])).to_pylist():
-            of_file[entry["values"]] += entry["counts"]
-    return total, dict(of_file)

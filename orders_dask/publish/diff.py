@@ -27,10 +27,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by, array
 
 from orders_dask.contract.arrow import FILE, POSITION
+from orders_dask.contract.columns import TEXT
 from orders_dask.contract.control_totals import money_columns
-from orders_dask.contract.tables import FACTS, TEXT, fact_order, load_run
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.errors import NotKept
-from orders_dask.load.connect import snapshot, without_statistics
+from orders_dask.load.connect import snapshot
+from orders_dask.load.planner import without_statistics
 from orders_dask.publish.stored_totals import stored_facts
 
 What = Literal["came", "went", "changed"]

@@ -30,7 +30,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders_dask.contract.tables import BEFORE, DIMENSIONS, ID, SAID, attributes, load_run
+from orders_dask.contract.columns import ID
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.order_tables import DIMENSIONS, attributes
+from orders_dask.contract.storage_tables import BEFORE, SAID
 
 Columns = ColumnCollection[str, Any]
 

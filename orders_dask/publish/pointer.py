@@ -11,10 +11,11 @@ from typing import Final, Literal
 from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orders_dask.contract.tables import load_run, published
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.storage_tables import published
 from orders_dask.errors import NotKept, ServiceUnavailable, TransientError
-from orders_dask.ledger import loads as ledger
-from orders_dask.ledger.loads import Lease
+from orders_dask.ledger import leases
+from orders_dask.ledger.leases import Lease
 from orders_dask.load.locks import Lock
 from orders_dask.retry import patiently
 
@@ -207,7 +208,7 @@ def _has_become(lease: Lease, load_id: int, status: str) -> bool:
 def _status(lease: Lease, load_id: int) -> str | None:
     """Hold the run date in another session, and read the status of the load."""
     with (
-        ledger.hold(lease.connection.engine, lease.run_date) as again,
+        leases.hold(lease.connection.engine, lease.run_date) as again,
         again.transaction() as connection,
     ):
         now = select(load_run.c.status).where(load_run.c.load_id == load_id)

@@ -22,17 +22,17 @@ from sqlalchemy import (
     update,
 )
 
-from orders_dask.contract.tables import (
-    FACTS,
-    STORE,
-    load_run,
-    storage_leaf,
-)
+from orders_dask.contract.columns import STORE
+from orders_dask.contract.ledger_tables import load_run, storage_leaf
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import LoadWithdrawn, StillInUse
-from orders_dask.ledger.loads import Lease, advance
-from orders_dask.load.connect import WORK_MEMORY, driver_cursor, explaining
+from orders_dask.ledger.leases import Lease
+from orders_dask.ledger.loads import advance
+from orders_dask.load.connect import driver_cursor
+from orders_dask.load.error_translation import explaining
 from orders_dask.load.locks import close_load
 from orders_dask.load.partitions import in_leaf
+from orders_dask.load.planner import WORK_MEMORY
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
 from orders_dask.publish.pointer import Foreseen

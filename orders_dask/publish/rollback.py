@@ -6,9 +6,10 @@ from datetime import date
 
 from sqlalchemy import Connection, select, update
 
-from orders_dask.contract.tables import load_run, published
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.storage_tables import published
 from orders_dask.errors import NotKept
-from orders_dask.ledger.loads import Lease
+from orders_dask.ledger.leases import Lease
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
 

@@ -24,9 +24,11 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.arrow import FILE
+from orders_dask.contract.columns import MONEY
 from orders_dask.contract.control_totals import CURRENCY, Books, money_columns
-from orders_dask.contract.tables import FACTS, LOADED, MONEY, fact_order
-from orders_dask.load.connect import without_statistics
+from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.storage_tables import LOADED
+from orders_dask.load.planner import without_statistics
 
 GROUPS: Final = 1_000
 """Groups of a query that Python holds at once; libpq has all of them, some 0.3 KB each: as many of a fact as files."""
@@ -49,7 +51,10 @@ class Stored:
 
 
 def all_stored(database: Engine, run_date: date, load_id: int) -> dict[str, Stored]:
-    """Look what each table of :data:`~orders_dask.contract.tables.LOADED` holds of a load, in two sessions at once."""
+    """Return what each table of :data:`~orders_dask.contract.storage_tables.LOADED` holds of a load.
+
+    Two sessions work at once.
+    """
 
     def look(at: Callable[[Connection, date, int], dict[str, Stored]]) -> dict[str, Stored]:
         with database.begin() as connection:

@@ -7,8 +7,9 @@ from datetime import date
 
 from sqlalchemy import Engine, select, update
 
-from orders_dask.contract.tables import load_run, published
-from orders_dask.ledger.loads import Lease
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.storage_tables import published
+from orders_dask.ledger.leases import Lease
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
 

@@ -8,21 +8,14 @@ from typing import Any, Final
 
 from sqlalchemy import ARRAY, Connection, func, literal, select, update
 
+from orders_dask.contract.columns import COUNT, ID
 from orders_dask.contract.control_totals import Books
-from orders_dask.contract.tables import (
-    COUNT,
-    ENTRIES,
-    FACTS,
-    ID,
-    LOADED,
-    book_column,
-    fact_order,
-    load_file,
-    load_part,
-    order_version,
-)
+from orders_dask.contract.ledger_tables import ENTRIES, book_column, load_file, load_part
+from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.storage_tables import LOADED, order_version
 from orders_dask.errors import OutOfBalance
-from orders_dask.ledger.loads import Lease, advance
+from orders_dask.ledger.leases import Lease
+from orders_dask.ledger.loads import advance
 from orders_dask.publish.stored_totals import Stored, all_stored
 
 Loaded = tuple[Mapping[str, int], Mapping[str, Any]]

@@ -29,14 +29,9 @@ from sqlalchemy import (
     update,
 )
 
-from orders_dask.contract.tables import (
-    LOADED,
-    data_issue,
-    load_part,
-    load_run,
-    rejected_record,
-)
-from orders_dask.ledger.loads import ACTIVE, Lease
+from orders_dask.contract.ledger_tables import data_issue, load_part, load_run, rejected_record
+from orders_dask.contract.storage_tables import LOADED
+from orders_dask.ledger.leases import ACTIVE, Lease
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
 

@@ -33,18 +33,16 @@ from sqlalchemy import (
     update,
 )
 
-from orders_dask.contract.tables import (
-    FACTS,
-    STORE,
-    installed,
-    load_run,
-    published,
-    storage_leaf,
-)
+from orders_dask.contract.columns import STORE
+from orders_dask.contract.ledger_tables import installed, load_run, storage_leaf
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.storage_tables import published
 from orders_dask.errors import ServiceUnavailable, StillInUse
-from orders_dask.ledger.loads import ACTIVE
-from orders_dask.load.connect import driver_cursor, explaining, owner_of
+from orders_dask.ledger.leases import ACTIVE
+from orders_dask.load.connect import driver_cursor
+from orders_dask.load.error_translation import explaining
 from orders_dask.load.locks import Lock
+from orders_dask.load.owners import owner_of
 from orders_dask.load.partitions import Leaf, in_leaf, is_whole, leaf_name
 
 BRIEFLY: Final = "10ms"

@@ -22,16 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
-from orders_dask.contract.tables import rejected_record
+from orders_dask.contract.ledger_tables import rejected_record
 from orders_dask.errors import SourceChanged
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import (
-    RECORD,
-    REJECTED,
-    REPLAYED,
-    recorded,
-    run_date_folder,
-)
+from orders_dask.stage.layout import RECORD, REJECTED, REPLAYED, recorded, run_date_folder
 from orders_dask.stage.manifest import NAME
 from orders_dask.stage.parts import ENCODING, find_part, write_record
 from orders_dask.stage.record import Part, StagedFile

@@ -12,16 +12,22 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
-from orders_dask.contract.tables import CONTRACT, FACTS, book_column
-from orders_dask.extract.records import DECODER, Split
+from orders_dask.contract.ledger_tables import book_column
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.versions import CONTRACT, DECODER, FORMAT
+from orders_dask.extract.records import Split
 
 KEYS: Final = "keys"
+
+
 REJECTED: Final = "rejected"
+
+
 REPLAYED: Final = "replayed"
+
+
 RECORD: Final = "part.json"
 
-FORMAT: Final = 6
-"""Version of what this module writes: part of every part's identity."""
 
 REJECTED_SCHEMA: Final = pa.schema(
     [
@@ -35,6 +41,7 @@ REJECTED_SCHEMA: Final = pa.schema(
         ("of_order", pa.string()),
     ]
 )
+
 
 REPLAYED_SCHEMA: Final = pa.schema(
     [

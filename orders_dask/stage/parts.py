@@ -22,11 +22,12 @@ from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from orders_dask.contract.control_totals import Books, books
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Issue
-from orders_dask.contract.tables import FACTS
+from orders_dask.contract.versions import FORMAT
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import FORMAT, RECORD, recorded
+from orders_dask.stage.layout import RECORD, recorded
 from orders_dask.stage.record import Part, StagedFile
 
 FLUSH: Final = 16 << 20

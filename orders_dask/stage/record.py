@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from sys import intern
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.control_totals import Books
+from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rejects import Issue, merged
-from orders_dask.contract.tables import FACTS, fact_order
-from orders_dask.stage.layout import FORMAT
+from orders_dask.contract.versions import FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +88,7 @@ class Part:
     bytes
         Size of the Parquet file of each staged table that has rows.
     format
-        Version of what wrote it (:data:`~orders_dask.stage.layout.FORMAT`).
+        Version of what wrote it (:data:`~orders_dask.contract.versions.FORMAT`).
     """
 
     url: str
@@ -126,95 +120,6 @@ class Part:
         return Books.from_json(self.books[fact])
 
 
-def gathered(parts: Iterable[tuple[int, Part]]) -> tuple[list[Part], dict[str, Books]]:
-    """Take thousands of parts as they come, each with its place, and hold little of each.
-
-    Returns
-    -------
-    list of Part
-        In the order of their places, without their books.
-    dict
-        The books of all, by fact.
-    """
-    held: dict[int, Part] = {}
-    books = {fact.name: Books() for fact in FACTS}
-    once = _Once()
-    for place, part in parts:
-        books = {fact: total + part.books_of(fact) for fact, total in books.items()}
-        held[place] = _lean(part, once)
-    return [held[place] for place in sorted(held)], books
-
-
-@dataclass(frozen=True)
-class _Once:
-    """What several parts or files say alike, held once."""
-
-    counted: dict[tuple[tuple[str, int], ...], dict[str, int]] = field(default_factory=dict)
-    listed: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
-
-    def counts(self, given: Mapping[str, int]) -> dict[str, int]:
-        # Names of tables come as SQLAlchemy's own kind of text, which can't be shared.
-        lean = {intern(str(name)): number for name, number in given.items()}
-        return self.counted.setdefault(tuple(lean.items()), lean)
-
-    def texts(self, given: Sequence[str]) -> list[str]:
-        lean = [intern(text) for text in given]
-        return self.listed.setdefault(tuple(lean), lean)
-
-
-def _lean(part: Part, once: _Once) -> Part:
-    """Give a part without its books, and with what other parts say too held once, to be held with thousands of them.
-
-    As it comes from a worker, a part of ten orders takes 13 to 15 KB; so 2.6. Of 128 files each takes 5.1 KB; so 0.2 to
-    0.5.
-    """
-    return replace(
-        part,
-        files=[
-            replace(
-                file,
-                name=intern(file.name),
-                etag=intern(file.etag),
-                read=once.counts(file.read),
-                rejected=once.counts(file.rejected),
-                drift=once.texts(file.drift),
-            )
-            for file in part.files
-        ],
-        rows=once.counts(part.rows),
-        books={},
-        bytes={intern(str(name)): size for name, size in part.bytes.items()},
-    )
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A part whose files have their places in the ledger.
-
-    Attributes
-    ----------
-    part
-        The part, without its books and what it says of its files.
-    file_ids
-        The ledger's id of each of its files; they grow with the sorted listing.
-    offsets
-        For each of its files, the records that earlier parts read of it: a byte range counts its own from 1.
-    """
-
-    part: Part
-    file_ids: tuple[int, ...]
-    offsets: tuple[int, ...]
-
-    def place(self, table: pa.Table) -> pa.Table:
-        """Put the ledger's file ids and the positions in the whole file into a staged table."""
-        file, position = table[FILE], table[POSITION]
-        moved = pc.add(position, pc.take(pa.array(self.offsets, pa.int64()), file))
-        ids = pc.take(pa.array(self.file_ids, pa.int64()), file)
-        names = table.column_names
-        table = table.set_column(names.index(FILE), table.schema.field(FILE), ids)
-        return table.set_column(names.index(POSITION), table.schema.field(POSITION), moved)
-
-
 def joined_files(parts: Sequence[Part]) -> dict[str, StagedFile]:
     """Join what the parts hold of each file; by name, sorted as the listing is (byte order)."""
     files: dict[str, StagedFile] = {}
@@ -225,23 +130,3 @@ def joined_files(parts: Sequence[Part]) -> dict[str, StagedFile]:
         name: files[name]
         for name in sorted(files, key=lambda n: n.encode(errors="surrogateescape"))
     }
-
-
-def place(parts: Sequence[Part], ids: Mapping[str, int]) -> list[Placed]:
-    """Give each part its place in the ledger.
-
-    Parameters
-    ----------
-    parts
-        In the order of the listing, so that the ranges of a file follow each other.
-    ids
-        The ledger's id of each file by name.
-    """
-    read = Counter[str]()
-    placed = []
-    for part in parts:
-        file_ids = tuple(ids[file.name] for file in part.files)
-        offsets = tuple(read[file.name] for file in part.files)
-        read.update({file.name: file.positions for file in part.files})
-        placed.append(Placed(replace(part, files=[], books={}), file_ids, offsets))
-    return placed

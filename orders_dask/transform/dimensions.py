@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema, flat_schemas
-from orders_dask.contract.tables import CARRIERS
+from orders_dask.contract.storage_tables import CARRIERS
 from orders_dask.transform.resolve import VERSION, ascending
 
 
@@ -21,9 +21,9 @@ def rows_of(dimension: Table, staged: pa.Table, columns: Sequence[str] | None = 
     Parameters
     ----------
     dimension
-        One of :data:`~orders_dask.contract.tables.SAID`.
+        One of :data:`~orders_dask.contract.storage_tables.SAID`.
     staged
-        Rows of the table that carries it (:data:`~orders_dask.contract.tables.CARRIERS`).
+        Rows of the table that carries it (:data:`~orders_dask.contract.storage_tables.CARRIERS`).
     columns
         Those of the dimension's schema (:func:`~orders_dask.contract.arrow.flat_schemas`) that are wanted beside its
         key and :data:`~orders_dask.contract.arrow.ORDER_ROW`; all by default.
@@ -50,7 +50,7 @@ def said(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
     Parameters
     ----------
     dimension
-        One of :data:`~orders_dask.contract.tables.SAID`.
+        One of :data:`~orders_dask.contract.storage_tables.SAID`.
     rows
         What rows of orders that stand say of it (:func:`rows_of`).
     orders

@@ -28,15 +28,9 @@ from orders_dask.contract.arrow import (
     key_schema,
     staged_schemas,
 )
+from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line, fact_refund
 from orders_dask.contract.rules import SAMPLES, Issue
-from orders_dask.contract.tables import (
-    FACTS,
-    SAID,
-    STAGED,
-    fact_order,
-    fact_order_line,
-    fact_refund,
-)
+from orders_dask.contract.storage_tables import SAID, STAGED
 from orders_dask.transform.dimensions import rows_of
 from orders_dask.transform.nested import Rows, counts, elements, joined, leaf, sums, where_given
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION
-from orders_dask.contract.tables import fact_order, order_version
+from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.storage_tables import order_version
 from orders_dask.transform.nested import Rows
 
 PART: Final = "part"

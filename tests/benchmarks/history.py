@@ -23,7 +23,10 @@ from sqlalchemy import Connection, Engine, Table, func, insert, literal, select,
 
 from orders_dask import run
 from orders_dask.cluster.connect import connect
-from orders_dask.contract.tables import FACTS, PUBLIC, STORE, load_run, order_version, published
+from orders_dask.contract.columns import PUBLIC, STORE
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.storage_tables import order_version, published
 from orders_dask.ledger.timings import load_times
 from orders_dask.load.connect import driver_cursor, engine
 from orders_dask.load.partitions import ensure_leaves

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from orders_dask.contract.tables import fact_order, fact_order_line
+from orders_dask.contract.order_tables import fact_order, fact_order_line
 from tests.benchmarks.dump import Form
 
 Measured = Mapping["Case", Sequence[Mapping[str, Any]]]

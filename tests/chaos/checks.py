@@ -12,15 +12,11 @@ import psycopg2
 from fsspec import AbstractFileSystem
 from psycopg2 import sql
 
-from orders_dask.contract.tables import (
-    ENTRIES,
-    FACTS,
-    PUBLIC,
-    STORE,
-    book_column,
-    order_version,
-)
-from orders_dask.ledger.loads import ACTIVE
+from orders_dask.contract.columns import PUBLIC, STORE
+from orders_dask.contract.ledger_tables import ENTRIES, book_column
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.storage_tables import order_version
+from orders_dask.ledger.leases import ACTIVE
 from orders_dask.load.connect import APPLICATION
 from orders_dask.settings import STAGE_FOLDER
 from orders_dask.stage.layout import RECORD

@@ -24,11 +24,13 @@ from typing import Any, Final
 import s3fs
 from sqlalchemy import Engine, Pool, event
 
-from orders_dask.contract.tables import FACTS, load_file, load_part, published, rejected_record
+from orders_dask.contract.ledger_tables import load_file, load_part, rejected_record
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.storage_tables import published
 from orders_dask.extract.discover import discover
 from orders_dask.jobs import backfill
 from orders_dask.load.copy import copy_into
-from orders_dask.pipeline import tasks
+from orders_dask.pipeline import staged_rows, tasks
 from orders_dask.publish import publish as publishing
 from orders_dask.publish.verify import verify
 from orders_dask.stage.layout import RECORD
@@ -193,7 +195,7 @@ def install() -> None:
     _after(tasks.load, at("load:done"))
     _before(tasks.load, at("load:before"))
     # In the midst of a task.
-    _after_first(tasks.normalised, at("decode:block"), lambda *_: True)
+    _after_first(staged_rows.normalised, at("decode:block"), lambda *_: True)
     _before_object(RECORD, at("stage:tables"))
     _after(write_part, at("stage:recorded"))
     _before(copy_into, lambda _, table, *__: halt(_COPIED.get(table.name, "load:claimed")))

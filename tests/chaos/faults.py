@@ -10,7 +10,8 @@ from typing import Final
 
 import psutil
 
-from orders_dask.contract.tables import load_part, published
+from orders_dask.contract.ledger_tables import load_part
+from orders_dask.contract.storage_tables import published
 from orders_dask.errors import ServiceUnavailable
 from orders_dask.load.connect import APPLICATION
 from tests.chaos import checks, dumps

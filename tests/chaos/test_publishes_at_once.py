@@ -10,8 +10,8 @@ from threading import Barrier
 import pytest
 from sqlalchemy import text
 
-from orders_dask.ledger import loads as ledger
-from orders_dask.ledger.loads import Lease
+from orders_dask.ledger import leases
+from orders_dask.ledger.leases import Lease
 from orders_dask.publish.publish import foresee, publish
 from tests.chaos.environment import Arena
 from tests.support import loads
@@ -46,7 +46,7 @@ def test_publishes_of_many_dates_with_the_same_dimension_keys_never_deadlock(
 
     for turn in range(ROUNDS):
         with ExitStack() as stack, ThreadPoolExecutor(len(DAYS)) as pool:
-            leases = [stack.enter_context(ledger.hold(warehouse, day)) for day in DAYS]
+            leases = [stack.enter_context(leases.hold(warehouse, day)) for day in DAYS]
             made = [loads.verified(lease, rows(lease.run_date, turn)) for lease in leases]
             together = Barrier(len(DAYS))
             list(pool.map(published, leases, made, [together] * len(DAYS)))

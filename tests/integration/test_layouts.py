@@ -17,7 +17,8 @@ from distributed import Client
 from psycopg2 import sql
 from sqlalchemy import Engine
 
-from orders_dask.contract.tables import DIMENSIONS, FACTS, PUBLIC
+from orders_dask.contract.columns import PUBLIC
+from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
 from tests.support.builders import lines

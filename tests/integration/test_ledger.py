@@ -10,11 +10,14 @@ import pytest
 from sqlalchemy import Engine
 
 from orders_dask.contract.arrow import FILE, POSITION
+from orders_dask.contract.ledger_tables import book_column
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rules import Issue
-from orders_dask.contract.tables import FACTS, book_column
 from orders_dask.errors import LoadWithdrawn, RunDateHeld
+from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
-from orders_dask.ledger.queries import published_load, rejects, status
+from orders_dask.ledger.queries import published_load, status
+from orders_dask.ledger.rejects import rejects
 from orders_dask.load.copy import load_part
 from orders_dask.publish.publish import publish
 from orders_dask.step_metrics import Cost
@@ -28,27 +31,27 @@ def test_a_held_run_date_names_its_holder(
     warehouse: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "HELD_PATIENCE", 0.1)
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         ledger.begin(lease, "s3://orders/", "f", "ann on host1, process 7")
         with (
             pytest.raises(
                 RunDateHeld, match=f"{DAY} is being worked on by ann on host1, process 7"
             ),
-            ledger.hold(warehouse, DAY),
+            leases.hold(warehouse, DAY),
         ):
             pass
-        with ledger.hold(warehouse, NEXT):
+        with leases.hold(warehouse, NEXT):
             pass
-    with ledger.hold(warehouse, DAY):
+    with leases.hold(warehouse, DAY):
         pass
 
 
 def test_a_load_left_by_a_dead_run_is_abandoned_and_can_do_nothing_more(
     warehouse: Engine, query: Query
 ) -> None:
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         dead = verified(lease, {"fact_order": [{"order_id": 1}]})
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         assert query("select load_id, status from orders_ops.load_run") == [(dead, "abandoned")]
         with pytest.raises(LoadWithdrawn):
             load_part(warehouse, dead, DAY, "part=b", part(1, fact_order=[]).items(), {})
@@ -70,13 +73,13 @@ with ledger.hold(engine(load_settings()), date({DAY.year}, {DAY.month}, {DAY.day
 """
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -9
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         begin(lease)
 
 
 def test_ids_of_files_grow_in_the_order_of_the_listing(warehouse: Engine, query: Query) -> None:
     names = [f"s3://orders/{n:04}.json" for n in range(1500)]
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         load_id = begin(lease)
         ids = ledger.record_files(lease, load_id, [File(READ, name=name) for name in names])
         assert ids == sorted(ids)
@@ -104,7 +107,7 @@ def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
 
 def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: Engine) -> None:
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         load_id = begin(lease)
         [first, second] = ledger.record_files(
             lease, load_id, [File(READ, name="a"), File(READ, name="b")]
@@ -114,7 +117,7 @@ def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: 
             refused(first, (9, "line_items[3]", "bad_child_id"), (2, "", "invalid_json")),
         ]
         ledger.record_rejected(lease, load_id, tables)
-        ledger.finish(lease, load_id, "refused", "Too much was rejected.")
+        leases.finish(lease, load_id, "refused", "Too much was rejected.")
     found = [(r.run_date, r.file, r.position, r.path, r.code) for r in rejects(warehouse)]
     assert found == [
         (DAY, "a", 2, "", "invalid_json"),
@@ -129,7 +132,7 @@ def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: 
 
 def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Query) -> None:
     issue = Issue("line_items[].price", "bad_money", 7, ((1, "x"), (2, "y")))
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         load_id = begin(lease)
         ledger.record_issues(lease, load_id, [(5, issue)])
         ledger.record_drift(lease, load_id, ["line_items[].colour"])
@@ -149,10 +152,10 @@ def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Que
 def test_status_is_a_line_a_run_date(warehouse: Engine) -> None:
     assert published_load(warehouse, DAY) is None
     load_id = published(warehouse, DAY, {"fact_order": [{"order_id": 1}, {"order_id": 2}]})
-    with ledger.hold(warehouse, NEXT) as lease:
+    with leases.hold(warehouse, NEXT) as lease:
         failed = begin(lease)
-        ledger.finish(lease, failed, "failed", "PostgreSQL went away.")
-        ledger.finish(lease, failed, "refused", "A load ends once.")
+        leases.finish(lease, failed, "failed", "PostgreSQL went away.")
+        leases.finish(lease, failed, "refused", "A load ends once.")
     first, second = status(warehouse)
     assert first == published_load(warehouse, DAY)
     assert (first.load_id, first.state, first.orders, first.files) == (load_id, "published", 2, 1)

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from sqlalchemy import Engine, text
 
-from orders_dask.contract.tables import FACTS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import StillInUse
 from orders_dask.load import partitions as leaves
 from orders_dask.load.locks import Lock

@@ -12,13 +12,14 @@ import pytest
 from distributed import Client
 from sqlalchemy import Engine, text
 
-from orders_dask.contract.tables import BEFORE, LOADED, load_part
+from orders_dask.contract.ledger_tables import load_part
+from orders_dask.contract.storage_tables import BEFORE, LOADED
 from orders_dask.errors import LeaseLost, NotKept, ServiceUnavailable
 from orders_dask.filesystem import filesystem
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.run import run
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases
 from orders_dask.load.locks import Lock
 from orders_dask.read import read_staged
 from orders_dask.retention import loads as pruning
@@ -126,13 +127,13 @@ def test_loads_that_ended_unpublished_go_by_the_age_of_their_end(
 ) -> None:
     loads = []
     for status in ("refused", "failed", "compared"):
-        with ledger.hold(warehouse, DAY) as lease:
+        with leases.hold(warehouse, DAY) as lease:
             loads.append(verified(lease, load(1)))
-            ledger.finish(lease, loads[-1], status)
-    with ledger.hold(warehouse, DAY) as lease:
+            leases.finish(lease, loads[-1], status)
+    with leases.hold(warehouse, DAY) as lease:
         young = verified(lease, load(1))
-        ledger.finish(lease, young, "failed")
-    with ledger.hold(warehouse, NEXT) as lease:
+        leases.finish(lease, young, "failed")
+    with leases.hold(warehouse, NEXT) as lease:
         died = verified(lease, load(1))
     aged(40, *loads, died)
     assert prune(settings=settings).loads == 3
@@ -159,7 +160,7 @@ def test_a_prune_goes_on_where_another_was_killed(
     monkeypatch.setattr(pruning, "ROWS", 7)
     sweep = pruning.sweep
 
-    def killed(lease: ledger.Lease) -> int:
+    def killed(lease: leases.Lease) -> int:
         removed = sweep(lease)
         terminate_holders(owner)
         sweep(lease)
@@ -182,7 +183,7 @@ def test_two_prunes_at_once_and_a_run_date_that_is_worked_on(
     first = published(warehouse, DAY, load(1, 2))
     other = published(warehouse, NEXT, load(4))
     aged(40, first, other, published(warehouse, DAY, load(3)), published(warehouse, NEXT, load(5)))
-    with ledger.hold(warehouse, NEXT) as lease:
+    with leases.hold(warehouse, NEXT) as lease:
         working = verified(lease, load(6))
         with ThreadPoolExecutor(2) as pool:
             both = [pool.submit(prune, settings=settings) for _ in range(2)]
@@ -319,7 +320,7 @@ def test_a_session_that_lost_its_run_date_deletes_nothing(
 ) -> None:
     first = published(warehouse, DAY, load(1))
     aged(40, first, published(warehouse, DAY, load(2)))
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         assert pruning.mark(lease, datetime.now(UTC) - timedelta(days=30)) == [first]
         terminate_holders(owner)
         with pytest.raises(ServiceUnavailable):

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from orders_dask.contract.control_totals import Books, books
 from orders_dask.errors import LoadWithdrawn, OutOfBalance, StillInUse
+from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
@@ -68,7 +69,7 @@ def test_the_planner_is_told_when_a_table_grew_by_a_tenth(warehouse: Engine, que
 def test_what_is_published_between_the_look_and_the_turn_counts(
     warehouse: Engine, query: Query
 ) -> None:
-    with ledger.hold(warehouse, DAYS[0]) as lease:
+    with leases.hold(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 5), order(3, 5)]})
         with lease.transaction() as connection:
             foreseen = gate.foresee(connection, DAYS[0], load_id)
@@ -83,7 +84,7 @@ def test_what_is_published_between_the_look_and_the_turn_counts(
 def test_only_orders_with_versions_elsewhere_are_foreseen(warehouse: Engine) -> None:
     first = published(warehouse, DAYS[0], {"fact_order": [order(1, 5), order(2, 5)]})
     published(warehouse, DAYS[1], {"fact_order": [order(2, 9), order(3, 9)]})
-    with ledger.hold(warehouse, DAYS[0]) as lease:
+    with leases.hold(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 6), order(3, 6), order(4, 6)]})
         with lease.transaction() as connection:
             foreseen = gate.foresee(connection, DAYS[0], load_id)
@@ -92,7 +93,7 @@ def test_only_orders_with_versions_elsewhere_are_foreseen(warehouse: Engine) -> 
 
 
 def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> None:
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         load_id = begin(lease)
         seal(lease, load_id)
         with pytest.raises(LoadWithdrawn, match=f"Load {load_id} of {DAY} can't be published"):
@@ -103,7 +104,7 @@ def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> N
 def test_a_published_load_is_not_published_again(warehouse: Engine) -> None:
     load_id = published(warehouse, DAY, {"fact_order": [order(1)]})
     published(warehouse, DAY, {"fact_order": [order(2)]})
-    with ledger.hold(warehouse, DAY) as lease, pytest.raises(LoadWithdrawn):
+    with leases.hold(warehouse, DAY) as lease, pytest.raises(LoadWithdrawn):
         publish(lease, load_id)
 
 
@@ -173,7 +174,7 @@ def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
 ) -> None:
     monkeypatch.setattr(publishing, "READERS_PATIENCE", 0.3)
     count = text("select count(*) from orders.fact_order")
-    with analyst.connect() as reader, ledger.hold(warehouse, DAY) as lease:
+    with analyst.connect() as reader, leases.hold(warehouse, DAY) as lease:
         pid = reader.scalar(text("select pg_backend_pid()"))
         assert reader.scalar(count) == 0
         load_id = verified(lease, {"fact_order": [order(1)]})
@@ -187,7 +188,7 @@ def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
 def test_a_leaf_is_watched_also_when_its_maker_died_before_it_looked(
     warehouse: Engine, analyst: Engine, query: Query
 ) -> None:
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         ensure_leaves(lease.connection, DAY)
         with lease.connection.begin():
             lease.connection.execute(text("update orders_ops.storage_leaf set watch = null"))
@@ -201,7 +202,7 @@ def test_a_leaf_is_watched_also_when_its_maker_died_before_it_looked(
                 assert other.scalar(watch) == 1
 
 
-def sealed(lease: ledger.Lease, file: File, rows: dict[str, Any], lost: dict[str, Any]) -> int:
+def sealed(lease: leases.Lease, file: File, rows: dict[str, Any], lost: dict[str, Any]) -> int:
     """Copy one part of one file, and seal."""
     load_id = begin(lease)
     [file_id] = ledger.record_files(lease, load_id, [file])
@@ -232,7 +233,7 @@ def test_books_that_balance_are_written_down_by_file(warehouse: Engine, query: Q
     lines = [{"order_id": 2, "line_id": n} for n in (1, 2)]
     lost = book("fact_order", fact_order=LOST)
     kept = book("fact_order", fact_order=KEPT)
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         load_id = sealed(
             lease,
             file,
@@ -266,7 +267,7 @@ def test_books_that_balance_are_written_down_by_file(warehouse: Engine, query: Q
 def test_books_out_of_balance_are_refused_with_both_figures(
     warehouse: Engine, query: Query, parts: int, read: int, expected: Any, message: str
 ) -> None:
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": read})
         load_id = sealed(lease, file, {"fact_order": KEPT}, {})
         books_expected = decoded(fact_order=book("fact_order", fact_order=expected))
@@ -276,7 +277,7 @@ def test_books_out_of_balance_are_refused_with_both_figures(
 
 
 def test_rows_that_vanished_from_the_storage_are_noticed(warehouse: Engine) -> None:
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": 2})
         load_id = sealed(lease, file, {"fact_order": KEPT}, {})
         with lease.connection.begin():
@@ -291,7 +292,7 @@ def test_rows_that_vanished_from_the_storage_are_noticed(warehouse: Engine) -> N
 
 
 def test_a_file_that_vanished_from_the_ledger_is_noticed(warehouse: Engine, owner: Engine) -> None:
-    with ledger.hold(warehouse, DAY) as lease:
+    with leases.hold(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": 2})
         load_id = sealed(lease, file, {"fact_order": KEPT}, {})
         with owner.begin() as connection:

@@ -16,7 +16,7 @@ from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.unpublish import drop
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases
 from orders_dask.load.partitions import ensure_leaves
 from orders_dask.publish.publish import publish
 from orders_dask.sandbox import Sandbox
@@ -65,7 +65,7 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
     def brought(day: date, number: int) -> None:
         version = Version(day, number, orders=300 + 100 * (number % 7))
         analysts.expect(version)
-        with ledger.hold(warehouse, day) as lease:
+        with leases.hold(warehouse, day) as lease:
             load_id = verified(lease, version.rows)
             timed("publish", publish, lease, load_id)
 

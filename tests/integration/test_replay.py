@@ -15,9 +15,10 @@ from sqlalchemy import Engine, text
 
 from orders_dask import diff, prune, replay, rollback, run
 from orders_dask.contract.arrow import FILE
-from orders_dask.contract.tables import FACTS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import DataRefused, NotKept
-from orders_dask.ledger.queries import installation, rejects
+from orders_dask.ledger.queries import installation
+from orders_dask.ledger.rejects import rejects
 from orders_dask.load.connect import engine
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings

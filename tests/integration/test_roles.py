@@ -14,23 +14,23 @@ from sqlalchemy import Engine, Table, text
 from sqlalchemy.exc import DataError
 
 from orders_dask import run
-from orders_dask.contract.tables import (
-    BEFORE,
-    DIMENSIONS,
-    FACTS,
-    METADATA,
-    PUBLIC,
-    SAID,
+from orders_dask.contract.columns import METADATA, PUBLIC
+from orders_dask.contract.ledger_tables import (
     data_issue,
     installed,
     load_file,
     load_part,
     load_run,
+    rejected_record,
+    storage_leaf,
+)
+from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.storage_tables import (
+    BEFORE,
+    SAID,
     order_superseded,
     order_version,
     published,
-    rejected_record,
-    storage_leaf,
 )
 from orders_dask.errors import SettingsError
 from orders_dask.load.connect import engine

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Integer, Text, column, func, select, table, text
 
 import orders_dask
 from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable, Undecided
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases
 from orders_dask.load.locks import Lock
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
@@ -79,7 +79,7 @@ def test_what_a_later_publish_wrote_stays_also_when_that_one_is_kept_no_more(
 ) -> None:
     published(warehouse, DAY, said(1, "first@x"), said(2, "second@x"))
     later = published(warehouse, NEXT, said(1, "last@x"))
-    with ledger.hold(warehouse, NEXT) as lease, lease.transaction() as connection:
+    with leases.hold(warehouse, NEXT) as lease, lease.transaction() as connection:
         gate.take_turn(connection)
         dimensions.forget(connection, [later])
     orders_dask.rollback(DAY)
@@ -124,7 +124,7 @@ def test_what_was_pruned_is_not_rolled_back(warehouse: Engine, query: Query) -> 
 
 def test_a_run_date_that_somebody_works_on_is_not_touched(warehouse: Engine, query: Query) -> None:
     published(warehouse, DAY, said(1, "a@x"))
-    with ledger.hold(warehouse, DAY), pytest.raises(RunDateHeld):
+    with leases.hold(warehouse, DAY), pytest.raises(RunDateHeld):
         orders_dask.rollback(DAY)
     assert len(query("select from orders.fact_order")) == 1
 

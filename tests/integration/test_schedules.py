@@ -17,17 +17,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, select, table, text
 
 from orders_dask.contract.arrow import FILE
-from orders_dask.contract.tables import (
-    DIMENSIONS,
-    FACTS,
-    METADATA,
-    PUBLIC,
-    installed,
-    load_run,
-    order_superseded,
-    storage_leaf,
-)
-from orders_dask.contract.tables import published as seen
+from orders_dask.contract.columns import METADATA, PUBLIC
+from orders_dask.contract.ledger_tables import installed, load_run, storage_leaf
+from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.storage_tables import order_superseded
+from orders_dask.contract.storage_tables import published as seen
 from orders_dask.load.schema import FILES
 from tests.support.loads import DAY, dropped, instant, published, rolled_back
 from tests.support.model import Loaded, Model

@@ -11,7 +11,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from orders_dask.contract.tables import CONTRACT, FACTS, METADATA
+from orders_dask.contract.columns import METADATA
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.versions import CONTRACT
 from orders_dask.errors import (
     DatabaseNotReady,
     OrdersDaskError,

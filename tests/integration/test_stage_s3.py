@@ -13,7 +13,7 @@ from orders_dask.contract.arrow import staged_schemas
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
-from orders_dask.pipeline.tasks import normalised
+from orders_dask.pipeline.staged_rows import normalised
 from orders_dask.stage import tables
 from orders_dask.stage.layout import KEYS
 from orders_dask.stage.parts import find_part, write_part

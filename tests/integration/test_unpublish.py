@@ -14,13 +14,16 @@ import pytest
 from psycopg2 import sql
 from sqlalchemy import Connection, Engine, text
 
-from orders_dask.contract.tables import FACTS, LOADED, load_part
+from orders_dask.contract.ledger_tables import load_part
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.storage_tables import LOADED
 from orders_dask.errors import NotKept, ServiceUnavailable, SettingsError
 from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
-from orders_dask.jobs.unpublish import Dropped, drop
-from orders_dask.ledger import loads as ledger
+from orders_dask.jobs.unpublish import drop
+from orders_dask.ledger import leases
+from orders_dask.pipeline.results import Dropped
 from orders_dask.publish.unpublish import withdraw
 from orders_dask.retention import partitions as freeing
 from orders_dask.sandbox import Sandbox
@@ -60,7 +63,7 @@ def leaves_left(query: Query) -> list[str]:
 def test_dropping_a_run_date_lets_the_next_best_version_be_current(
     warehouse: Engine, old: list[int], query: Query
 ) -> None:
-    with ledger.hold(warehouse, LATER) as lease:
+    with leases.hold(warehouse, LATER) as lease:
         assert withdraw(lease) == old[2]
         assert withdraw(lease) is None
     assert query("select order_id, run_date from orders.order_current order by 1") == [
@@ -135,7 +138,7 @@ def test_the_loader_drops_run_dates_and_the_owner_frees_their_leaves(
 def test_a_run_date_that_somebody_works_on_is_left_alone(
     as_owner: Settings, warehouse: Engine, old: list[int], query: Query
 ) -> None:
-    with ledger.hold(warehouse, NEXT):
+    with leases.hold(warehouse, NEXT):
         dropped = drop(1000, settings=as_owner)
     assert (dropped.run_dates, dropped.skipped) == ((DAY, LATER), (NEXT,))
     assert dropped.leaves == LEAVES[1:]
@@ -290,7 +293,7 @@ def test_freeing_goes_on_where_it_was_killed(
 ) -> None:
     for steps in range(2 * len(FACTS)):
         published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
-        with ledger.hold(warehouse, DAY) as lease:
+        with leases.hold(warehouse, DAY) as lease:
             withdraw(lease)
         freeing.mark_leaving(owner, LEAVES[1])
         dying(steps)

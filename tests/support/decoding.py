@@ -12,7 +12,8 @@ import pyarrow as pa
 from orders_dask.contract.arrow import raw_schema
 from orders_dask.extract.decode import block
 from orders_dask.extract.framing.files import texts
-from orders_dask.extract.records import Lines, Split
+from orders_dask.extract.lines import Lines
+from orders_dask.extract.records import Split
 
 
 def only_the_rules() -> AbstractContextManager[Any]:

@@ -19,9 +19,9 @@ from pgpq import ArrowToPostgresBinaryEncoder
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
 from orders_dask.contract.json_parser import is_clean
+from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.rejects import Issue, Rejected, merged
 from orders_dask.contract.rules import GRAPHQL_ID, MARKERS, id_key
-from orders_dask.contract.tables import FACTS, fact_order
 from orders_dask.extract import records
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
@@ -29,7 +29,7 @@ from orders_dask.extract.framing import files as text
 from orders_dask.extract.framing import json_cursor as window
 from orders_dask.extract.framing import ndjson as lines
 from orders_dask.extract.source import compression as archives
-from orders_dask.pipeline.tasks import normalised
+from orders_dask.pipeline.staged_rows import normalised
 from tests.support.builders import DAY
 from tests.support.decoding import only_the_rules
 from tests.support.documents import BLANKS, Number, Pairs, expected, refuse, sequence

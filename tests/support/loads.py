@@ -12,10 +12,12 @@ from sqlalchemy import Engine, Table, select
 
 from orders_dask.contract.arrow import FILE, POSITION, arrow_schema
 from orders_dask.contract.control_totals import Books, books
-from orders_dask.contract.tables import FACTS, LOADED, fact_order, order_version
-from orders_dask.contract.tables import published as seen
+from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.storage_tables import LOADED, order_version
+from orders_dask.contract.storage_tables import published as seen
+from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
-from orders_dask.ledger.loads import Lease
+from orders_dask.ledger.leases import Lease
 from orders_dask.load.copy import load_part
 from orders_dask.load.partitions import ensure_leaves
 from orders_dask.publish.publish import foresee, publish, seal
@@ -104,7 +106,7 @@ def verified(lease: Lease, *parts: Mapping[str, Rows]) -> int:
 
 def published(engine: Engine, run_date: date, *parts: Mapping[str, Rows]) -> int:
     """Publish a load of one file."""
-    with ledger.hold(engine, run_date) as lease:
+    with leases.hold(engine, run_date) as lease:
         load_id = verified(lease, *parts)
         publish(lease, load_id, foresee(engine, run_date, load_id))
     return load_id
@@ -112,7 +114,7 @@ def published(engine: Engine, run_date: date, *parts: Mapping[str, Rows]) -> int
 
 def rolled_back(engine: Engine, run_date: date) -> int:
     """Roll back what is published of a run date, and give the load that was."""
-    with ledger.hold(engine, run_date) as lease:
+    with leases.hold(engine, run_date) as lease:
         with lease.transaction() as connection:
             load_id = connection.execute(
                 select(seen.c.load_id).where(seen.c.run_date == run_date)
@@ -123,7 +125,7 @@ def rolled_back(engine: Engine, run_date: date) -> int:
 
 def dropped(engine: Engine, run_date: date) -> int:
     """Unpublish a run date, and give the load that was published."""
-    with ledger.hold(engine, run_date) as lease:
+    with leases.hold(engine, run_date) as lease:
         load_id = withdraw(lease)
     assert load_id
     return load_id

@@ -11,9 +11,11 @@ import pyarrow as pa
 from orders_dask.contract.arrow import FILE, ORDER_ROW, staged_schemas
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
-from orders_dask.pipeline.tasks import normalised, resolve
+from orders_dask.pipeline.staged_rows import normalised
+from orders_dask.pipeline.tasks import resolve
+from orders_dask.stage.ledger_part import Placed, place
 from orders_dask.stage.parts import write_part
-from orders_dask.stage.record import Part, Placed, joined_files, place
+from orders_dask.stage.record import Part, joined_files
 from orders_dask.stage.tables import read_table
 from orders_dask.transform.resolve import keep
 from tests.support.builders import DAY

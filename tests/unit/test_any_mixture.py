@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import FILE, POSITION, staged_schemas
-from orders_dask.contract.tables import FACTS, fact_order
+from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.stage import parts as staging
 from orders_dask.stage.layout import REJECTED
 from orders_dask.stage.record import joined_files

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from orders_dask.cli import app
 from orders_dask.cli import output as screen
-from orders_dask.pipeline.results import Progress, RunResult
+from orders_dask.pipeline.progress import Progress
+from orders_dask.pipeline.results import RunResult
 
 OPTIONS = {
     "init": {"--roles"},

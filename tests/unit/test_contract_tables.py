@@ -16,7 +16,9 @@ from orders_dask.contract.arrow import (
     raw_schema,
     typed_schema,
 )
-from orders_dask.contract.tables import DIMENSIONS, FACTS, METADATA, SAID, attributes
+from orders_dask.contract.columns import METADATA
+from orders_dask.contract.order_tables import DIMENSIONS, FACTS, attributes
+from orders_dask.contract.storage_tables import SAID
 
 # Fact or dimension, its key beside run date and load, and its columns of each kind, as the contract lists them.
 CONTRACT: dict[str, dict[str, str]] = {

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import MONEY_TYPE, ORDER_ROW, staged_schemas
 from orders_dask.contract.control_totals import Books, books, money_columns
-from orders_dask.contract.tables import FACTS, fact_refund_adjustment
+from orders_dask.contract.order_tables import FACTS, fact_refund_adjustment
 
 ADJUSTMENT = fact_refund_adjustment.name
 GREATEST = Decimal("999999999999999999.9999")

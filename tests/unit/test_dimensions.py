@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import FILE, INSTANT_TYPE, ORDER_ROW, POSITION, flat_schemas
-from orders_dask.contract.tables import SAID, dim_device, dim_product_variant
+from orders_dask.contract.order_tables import dim_device, dim_product_variant
+from orders_dask.contract.storage_tables import SAID
 from orders_dask.transform.dimensions import ranked, said
 from tests.support.keys import IDS, KEYS, Json, keys, standing
 

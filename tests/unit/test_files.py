@@ -22,15 +22,8 @@ from orders_dask.errors import ServiceUnavailable, SourceChanged
 from orders_dask.extract.framing import ndjson as line_module
 from orders_dask.extract.framing.files import texts
 from orders_dask.extract.framing.ndjson import lines, lines_within, newline_delimited
-from orders_dask.extract.records import (
-    MAX_RECORD,
-    MIB,
-    Records,
-    SourceFile,
-    Split,
-    Unreadable,
-    line_ends,
-)
+from orders_dask.extract.lines import line_ends
+from orders_dask.extract.records import MAX_RECORD, MIB, Records, SourceFile, Split, Unreadable
 from orders_dask.extract.source.object_store import etag
 from orders_dask.filesystem import filesystem
 from tests.support.builders import zipped

@@ -27,14 +27,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from orders_dask.contract.tables import fact_order
+from orders_dask.contract.order_tables import fact_order
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.framing import json_cursor as window
 from orders_dask.extract.framing import ndjson as lines
 from orders_dask.extract.framing.ndjson import sniffed
 from orders_dask.extract.records import MIB
-from orders_dask.pipeline.tasks import normalised
+from orders_dask.pipeline.staged_rows import normalised
 from orders_dask.stage.parts import write_part
 
 FULL = "ORDERS_DASK_FUZZ_SECONDS" in os.environ

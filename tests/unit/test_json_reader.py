@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orders_dask.contract.json_parser import NotJson, is_clean, parse
 from orders_dask.contract.values import money
 from orders_dask.extract.decode.json_reader import are_json, read_lines
-from orders_dask.extract.records import Lines
+from orders_dask.extract.lines import Lines
 
 LARGEST = 2**63 - 1
 

@@ -24,8 +24,9 @@ from orders_dask.contract.arrow import (
     key_schema,
     staged_schemas,
 )
+from orders_dask.contract.order_tables import FACTS, fact_order, fact_refund
 from orders_dask.contract.rules import Issue
-from orders_dask.contract.tables import CARRIERS, FACTS, SAID, fact_order, fact_refund
+from orders_dask.contract.storage_tables import CARRIERS, SAID
 from orders_dask.transform.dimensions import rows_of
 from orders_dask.transform.normalise import Normalised, normalise
 

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
+from orders_dask.contract.ledger_tables import book_column
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Kept
-from orders_dask.contract.tables import FACTS, book_column
 from orders_dask.extract.decode.replay import read_again
-from orders_dask.pipeline.tasks import replayed
+from orders_dask.pipeline.staged_rows import replayed
 from orders_dask.stage.layout import REJECTED, REPLAYED
 from orders_dask.stage.parts import write_part
 from orders_dask.stage.record import Part, joined_files

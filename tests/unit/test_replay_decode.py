@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
+from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
 from orders_dask.contract.rejects import Kept
-from orders_dask.contract.tables import FACTS, fact_order, fact_order_line
 from orders_dask.extract.decode import block
 from orders_dask.extract.decode.replay import ReadAgain, read_again
 from orders_dask.extract.records import BLOCK, LINES
-from orders_dask.pipeline.tasks import replayed
+from orders_dask.pipeline.staged_rows import replayed
 
 ORDER: dict[str, Any] = {"id": 7, "total_price": "1.5", "line_items": [{"id": 71, "price": "1"}]}
 GOOD = json.dumps(ORDER)

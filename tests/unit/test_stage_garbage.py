@@ -12,17 +12,11 @@ import pyarrow as pa
 import pytest
 
 from orders_dask.contract.arrow import key_schema, staged_schemas
-from orders_dask.contract.tables import FACTS
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.versions import FORMAT
 from orders_dask.errors import SettingsError, SourceChanged, SourceMissing
 from orders_dask.retention.stage_garbage import Gone, Leftover, leftover, remove, run_dates
-from orders_dask.stage.layout import (
-    FORMAT,
-    KEYS,
-    RECORD,
-    REJECTED,
-    REJECTED_SCHEMA,
-    run_date_folder,
-)
+from orders_dask.stage.layout import KEYS, RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part, use_part, write_part
 from orders_dask.stage.record import Part, StagedFile

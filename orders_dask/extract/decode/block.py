@@ -22,7 +22,8 @@ from orders_dask.contract.rules import Issue, Rejected, Repaired, judge, merged,
 from orders_dask.extract.decode.json_reader import are_json, read_judged, read_lines
 from orders_dask.extract.decode.type_conversion import Positions, typed
 from orders_dask.extract.framing.documents import elements
-from orders_dask.extract.records import BLANKS, MANY, Lines, Records, Unreadable
+from orders_dask.extract.lines import Lines
+from orders_dask.extract.records import BLANKS, MANY, Records, Unreadable
 
 _ENVELOPE: Final = re.compile(rb'[ \t\r]*(?:\[|\{[ \t\r]*"orders?"[ \t\r]*:)')
 """How an array, a page or a wrapper nearly always begins."""

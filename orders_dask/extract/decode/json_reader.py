@@ -18,7 +18,8 @@ from orders_dask.contract.values import ROUNDING
 from orders_dask.extract import json_scanner as scan
 from orders_dask.extract.decode.suspects import suspects
 from orders_dask.extract.json_scanner import Bytes, Cells, Ints, Plan
-from orders_dask.extract.records import MAX_RECORD, Lines, Rows
+from orders_dask.extract.lines import Lines
+from orders_dask.extract.records import MAX_RECORD, Rows
 
 _ELEMENTS: Final = 4
 """Elements of an array that there is room for to begin with, for each line; where that is too little it is doubled."""

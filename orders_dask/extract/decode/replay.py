@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
 from orders_dask.contract.json_parser import Json, NotJson, parse
+from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.contract.rejects import Issue, Kept, Rejected
 from orders_dask.contract.rules import ENVELOPES, id_key, merged
-from orders_dask.contract.tables import fact_order, fact_order_line
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.decode.decode import Decoded
 from orders_dask.extract.records import BLOCK, LINES, Records, SourceFile, Unreadable

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rules import (
     CHILDREN,
     GRAPHQL_ID,
@@ -20,7 +21,6 @@ from orders_dask.contract.rules import (
     MARKERS,
     id_key,
 )
-from orders_dask.contract.tables import fact_order
 from orders_dask.extract.decode.type_conversion import flattened
 from orders_dask.extract.records import Rows
 

@@ -14,8 +14,8 @@ from orders_dask.contract.arrow import (
     typed_schema,
 )
 from orders_dask.contract.json_parser import shown
+from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rules import SAMPLES, Issue
-from orders_dask.contract.tables import fact_order
 from orders_dask.extract.decode.timestamps import Flags, Instants, local_days, read_instants
 
 Positions = NDArray[np.int64]

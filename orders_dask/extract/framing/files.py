@@ -10,14 +10,7 @@ from typing import BinaryIO
 from orders_dask.extract.framing.documents import documents, elements
 from orders_dask.extract.framing.file_signatures import LOOK, is_binary, looks_like
 from orders_dask.extract.framing.ndjson import lines, lines_within, sniffed, unmarked
-from orders_dask.extract.records import (
-    CHUNK,
-    Records,
-    SourceFile,
-    Split,
-    Unreadable,
-    gathered,
-)
+from orders_dask.extract.records import CHUNK, Records, SourceFile, Split, Unreadable, gathered
 from orders_dask.extract.source.compression import is_zip, member, members, plain
 from orders_dask.extract.source.object_store import opened, places
 

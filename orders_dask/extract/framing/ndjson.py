@@ -12,16 +12,8 @@ import numpy as np
 
 from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.framing.json_cursor import is_json
-from orders_dask.extract.records import (
-    BLANKS,
-    CHUNK,
-    LINES,
-    MAX_RECORD,
-    RAW,
-    Records,
-    Unreadable,
-    line_ends,
-)
+from orders_dask.extract.lines import line_ends
+from orders_dask.extract.records import BLANKS, CHUNK, LINES, MAX_RECORD, RAW, Records, Unreadable
 
 MARK: Final = b"\xef\xbb\xbf"
 """The byte-order mark of UTF-8."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from orders_dask.contract.tables import PUBLIC, fact_order, fact_order_line
+from orders_dask.contract.columns import PUBLIC
+from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.ledger.timings import load_times
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise

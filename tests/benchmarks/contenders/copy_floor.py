@@ -19,7 +19,10 @@ from sqlalchemy import Engine, Table, select
 from orders_dask import run
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.arrow import FILE
-from orders_dask.contract.tables import LOADED, STORE, fact_order, load_file
+from orders_dask.contract.columns import STORE
+from orders_dask.contract.ledger_tables import load_file
+from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.storage_tables import LOADED
 from orders_dask.load.connect import driver_cursor, engine
 from orders_dask.load.partitions import ensure_leaves
 from orders_dask.settings import Settings

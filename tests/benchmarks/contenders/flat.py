@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Column, Numeric, Table
 
-from orders_dask.contract.tables import fact_order, fact_order_line
+from orders_dask.contract.order_tables import fact_order, fact_order_line
 from tests.benchmarks.dump import RUN_DATE
 
 Row = dict[str, Any]

@@ -14,9 +14,9 @@ from importlib import import_module
 from orders_dask import run
 from orders_dask.cluster import block_pandas as without_pandas
 from orders_dask.cluster.connect import connect
-from orders_dask.contract.tables import PUBLIC
+from orders_dask.contract.columns import PUBLIC
 from orders_dask.extract.decode.json_reader import read_lines
-from orders_dask.extract.records import Lines
+from orders_dask.extract.lines import Lines
 from orders_dask.filesystem import filesystem
 from orders_dask.pipeline import tasks
 from orders_dask.settings import Settings

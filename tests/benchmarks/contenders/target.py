@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Engine, MetaData, Table, func, select
 from sqlalchemy.schema import CreateSchema, CreateTable
 
-from orders_dask.contract.tables import fact_order, fact_order_line
+from orders_dask.contract.order_tables import fact_order, fact_order_line
 
 RIVAL: Final = "rival"
 """Their schema."""

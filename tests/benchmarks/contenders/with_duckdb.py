@@ -19,7 +19,7 @@ import duckdb
 from sqlalchemy import Column, Numeric, Table
 from sqlalchemy.dialects import registry
 
-from orders_dask.contract.tables import fact_order, fact_order_line
+from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.load.connect import engine
 from orders_dask.settings import Settings
 from tests.benchmarks.contenders import target

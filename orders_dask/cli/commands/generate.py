@@ -1,22 +1,17 @@
-"""Commands to try it all on this machine: real services, generated dumps, and a demo of the whole."""
+"""`orders-dask generate`."""
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from orders_dask.cli import output as screen
-from orders_dask.cli.app import Data, Json, Workers, a_date, command
-from orders_dask.errors import ServiceUnavailable, SettingsError
+from orders_dask.cli.app import command
+from orders_dask.cli.options import Json, a_date
+from orders_dask.errors import ServiceUnavailable
 
 
 def _spoilt(text: str) -> tuple[str, float]:
@@ -27,73 +22,6 @@ def _spoilt(text: str) -> tuple[str, float]:
         raise typer.BadParameter(
             f"{text!r} is not a code and its share such as bad_money=0.01"
         ) from None
-
-
-@command(allow_interspersed_args=False)
-def sandbox(
-    argv: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="-- COMMAND",
-            help="What to run in it, and only as long as it runs.",
-            show_default=False,
-        ),
-    ] = None,
-    upload: Annotated[
-        list[Path] | None,
-        typer.Option(
-            exists=True, help="File or folder to put into the bucket first.", show_default=False
-        ),
-    ] = None,
-    data: Data = None,
-) -> None:
-    """Start a real PostgreSQL and a real S3 server on this machine, with an empty bucket "orders".
-
-    COMMAND runs with all settings in its environment. Without it the settings are printed as export lines.
-    """
-    from orders_dask.sandbox import sandbox as running
-    from orders_dask.settings import packed
-
-    chosen = os.environ.get("_AWS_S3_URL_SOURCE", "")
-    leave_services()
-    with running(data, upload or []) as services:
-        settings = dict(services.environment)
-        if argv:
-            # A source within the sandbox's bucket is meant for it; any other is that of another place.
-            if packed(chosen)[1].startswith(settings["_AWS_S3_URL_SOURCE"]):
-                settings["_AWS_S3_URL_SOURCE"] = chosen
-            raise typer.Exit(_exit_code(argv, os.environ | settings))
-        for name, value in settings.items():
-            screen.result(f"export {name}={shlex.quote(value)}")
-        with suppress(KeyboardInterrupt):
-            screen.note("PostgreSQL and S3 are running; Ctrl-C ends them.")
-            while True:
-                time.sleep(1)
-
-
-def leave_services() -> None:
-    """Take out of this process's environment what says which PostgreSQL, S3 and Dask to use: none of it is meant."""
-    from orders_dask.settings import without_services
-
-    mine = without_services(os.environ)
-    os.environ.clear()
-    os.environ.update(mine)
-
-
-def _exit_code(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command to its end and return its exit code, as a shell has it."""
-    try:
-        process = subprocess.Popen(argv, env=environment)
-    except OSError as error:
-        raise SettingsError(f"Can't run {argv[0]}: {error.strerror}.") from error
-    while True:
-        try:
-            code = process.wait()
-            return code if code >= 0 else 128 - code
-        except KeyboardInterrupt as stop:
-            # Ctrl-C reaches the command by itself; a signal that asked this process is passed on.
-            if stop.args:
-                process.send_signal(stop.args[0])
 
 
 @command()
@@ -185,16 +113,3 @@ def generate(
         "What a load must find",
     )
     screen.result(f"_AWS_S3_URL_SOURCE={shlex.quote(made.source)}")
-
-
-@command()
-def demo(
-    orders: Annotated[int, typer.Option(min=100, help="Orders of each of the three days.")] = 3_000,
-    workers: Workers = None,
-    data: Data = None,
-) -> None:
-    """Generate three days with some of every defect, load them in a sandbox, and show what became of them."""
-    from orders_dask.cli.demo import show
-
-    leave_services()
-    show(orders, workers, data)

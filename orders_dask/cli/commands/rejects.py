@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orders_dask.cli import output as screen
-from orders_dask.cli.app import Json, Workers, a_date, app, told
-from orders_dask.cli.running import Scheduler, cluster_of, settings_of
+from orders_dask.cli.app import app, told
+from orders_dask.cli.cluster import cluster_of, settings_of
+from orders_dask.cli.options import Json, Scheduler, Workers, a_date
 from orders_dask.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ def rejects(
                 f"Give the options of {context.invoked_subcommand} behind its name."
             )
         return
-    from orders_dask.ledger import queries as report
+    from orders_dask.ledger import rejects as ledger
     from orders_dask.load.connect import engine
     from orders_dask.settings import load_settings
 
     database = engine(load_settings())
-    rows = report.rejects(database, run_date, code)
+    rows = ledger.rejects(database, run_date, code)
     if json:
         screen.result_json_rows(rows)
     for row in rows:  # no table: there may be more of them than memory holds
@@ -58,9 +59,9 @@ def rejects(
 
 def _say_if_none(database: Engine, run_date: date | None, code: str | None) -> None:
     """Say that nothing was rejected, or nothing with the code that was asked for, and which codes there are."""
-    from orders_dask.ledger import queries as report
+    from orders_dask.ledger import rejects as ledger
 
-    codes = report.rejected_codes(database, run_date)
+    codes = ledger.rejected_codes(database, run_date)
     if not codes:
         screen.note("Nothing was rejected.")
     elif code is not None and code not in codes:

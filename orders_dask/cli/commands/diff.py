@@ -1,49 +1,19 @@
-"""Commands that take a publish back, and that show what one changed."""
+"""`orders-dask diff`."""
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orders_dask.cli import output as screen
-from orders_dask.cli.app import Json, Workers, a_date, command
-from orders_dask.cli.running import Scheduler, Source, cluster_of, settings_of
+from orders_dask.cli.app import command
+from orders_dask.cli.cluster import cluster_of, settings_of
+from orders_dask.cli.options import Json, Scheduler, Source, Workers
 
 if TYPE_CHECKING:
-    from orders_dask.jobs.rollback import RolledBack
     from orders_dask.publish.diff import Difference, OrderDifference
-
-RunDate = Annotated[
-    date, typer.Option("--run-date", parser=a_date, metavar="DATE", help="The run date.")
-]
-
-
-@command()
-def rollback(run_date: RunDate, json: Json = False) -> None:
-    """Publish the load before again, with what was overwritten; repeated, it goes one further back."""
-    from orders_dask.jobs import rollback as job
-
-    done = job.rollback(run_date)
-    if json:
-        screen.result_json(done)
-    else:
-        screen.result(_rolled_back(done))
-
-
-def _rolled_back(done: RolledBack) -> str:
-    was = f"load {done.withdrawn} ({_orders(done.withdrawn_orders, done.withdrawn_lines)})"
-    if done.published is None:
-        return (
-            f"{done.run_date}  rolled back: {was} is withdrawn, and nothing is published any more"
-        )
-    now = f"load {done.published} ({_orders(done.orders, done.lines)})"
-    return f"{done.run_date}  rolled back: {was} is withdrawn, and {now} is published again"
-
-
-def _orders(orders: int, lines: int) -> str:
-    return f"{screen.some(orders, 'order')}, {screen.some(lines, 'line')}"
+from orders_dask.cli.options import RunDate
 
 
 @command()

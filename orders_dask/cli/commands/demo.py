@@ -1,0 +1,24 @@
+"""`orders-dask demo`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orders_dask.cli.app import command
+from orders_dask.cli.commands.sandbox import leave_services
+from orders_dask.cli.options import Data, Workers
+
+
+@command()
+def demo(
+    orders: Annotated[int, typer.Option(min=100, help="Orders of each of the three days.")] = 3_000,
+    workers: Workers = None,
+    data: Data = None,
+) -> None:
+    """Generate three days with some of every defect, load them in a sandbox, and show what became of them."""
+    from orders_dask.cli.demo import show
+
+    leave_services()
+    show(orders, workers, data)

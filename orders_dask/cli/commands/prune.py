@@ -1,0 +1,54 @@
+"""`orders-dask prune`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import command
+from orders_dask.cli.options import Json
+
+if TYPE_CHECKING:
+    from orders_dask.pipeline.results import Pruned
+from orders_dask.cli.output import _leaves, _note
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
+
+
+@command()
+def prune(
+    older_than: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="DAYS", help="Remove what nobody sees, or can roll back to, for longer."
+        ),
+    ] = 30,
+    rejected_older_than: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="DAYS", help="Forget the texts of refused records of loads before that."
+        ),
+    ] = 90,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Remove loads that nobody sees any more, staged parts that nobody needs, and old raw texts."""
+    from orders_dask.jobs import prune as job
+
+    ended = job.prune(older_than, rejected_older_than, dry_run=dry_run)
+    if json:
+        screen.result_json(ended)
+        return
+    screen.result(_pruned(ended, "Would remove" if dry_run else "Removed"))
+    _note(ended.skipped, ended.waiting)
+
+
+def _pruned(ended: Pruned, did: str) -> str:
+    told = (
+        f"{did} {ended.loads:,} loads with {ended.rows:,} rows, {ended.parts:,} staged parts, {ended.bytes:,} bytes of "
+        f"the stage, and raw texts in {ended.texts:,} rows of the ledger and {ended.texts_of_parts:,} staged parts; "
+        f"{ended.settled:,} publishes can't be rolled back any more."
+    )
+    return told + _leaves(ended.leaves)

@@ -1,0 +1,39 @@
+"""`orders-dask rollback`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import command
+from orders_dask.cli.options import Json
+
+if TYPE_CHECKING:
+    from orders_dask.pipeline.results import RolledBack
+from orders_dask.cli.options import RunDate
+
+
+@command()
+def rollback(run_date: RunDate, json: Json = False) -> None:
+    """Publish the load before again, with what was overwritten; repeated, it goes one further back."""
+    from orders_dask.jobs import rollback as job
+
+    done = job.rollback(run_date)
+    if json:
+        screen.result_json(done)
+    else:
+        screen.result(_rolled_back(done))
+
+
+def _rolled_back(done: RolledBack) -> str:
+    was = f"load {done.withdrawn} ({_orders(done.withdrawn_orders, done.withdrawn_lines)})"
+    if done.published is None:
+        return (
+            f"{done.run_date}  rolled back: {was} is withdrawn, and nothing is published any more"
+        )
+    now = f"load {done.published} ({_orders(done.orders, done.lines)})"
+    return f"{done.run_date}  rolled back: {was} is withdrawn, and {now} is published again"
+
+
+def _orders(orders: int, lines: int) -> str:
+    return f"{screen.some(orders, 'order')}, {screen.some(lines, 'line')}"

@@ -1,0 +1,83 @@
+"""`orders-dask status`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import command
+from orders_dask.cli.options import Json, a_date
+from orders_dask.errors import SourceMissing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+@command()
+def status(
+    run_date: Annotated[
+        date | None,
+        typer.Option(
+            parser=a_date,
+            metavar="DATE",
+            help="Show where the time of this run date's load went.",
+            show_default="all run dates",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show a line a run date: its state, and what it holds; of one run date also where its time went."""
+    from orders_dask.ledger import queries as report
+    from orders_dask.load.connect import engine
+    from orders_dask.settings import load_settings
+
+    database = engine(load_settings())
+    if run_date is not None:
+        _show_times(database, run_date, json)
+        return
+    rows = report.status(database)
+    if json:
+        screen.result_json_rows(rows)
+        return
+    columns = (
+        "run_date",
+        "state",
+        "orders",
+        "lines",
+        "superseded",
+        "rejected",
+        "files",
+        "seconds",
+        "message",
+    )
+    screen.result_table([{name: getattr(row, name) for name in columns} for row in rows])
+
+
+def _show_times(database: Engine, run_date: date, json: bool) -> None:
+    from orders_dask.ledger.timings import load_times
+
+    times = load_times(database, run_date)
+    if times is None:
+        raise SourceMissing(f"Nothing was ever loaded for {run_date}: see `orders-dask status`.")
+    if json:
+        screen.result_json(asdict(times))
+        return
+    screen.result_table(
+        [
+            {
+                "step": each.step,
+                "seconds": each.seconds,
+                "share": f"{each.share:.0%}",
+                "cpu_seconds": each.cpu_seconds,
+                "orders/s": each.orders_per_second,
+                "MB": each.megabytes,
+                "MB/s": each.megabytes_per_second,
+            }
+            for each in times.steps
+        ]
+    )
+    screen.result(str(times))

@@ -1,0 +1,41 @@
+"""`orders-dask unpublish`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orders_dask.cli import output as screen
+from orders_dask.cli.app import command
+from orders_dask.cli.options import Json
+
+if TYPE_CHECKING:
+    from orders_dask.pipeline.results import Dropped
+from orders_dask.cli.commands.prune import DryRun
+from orders_dask.cli.output import _leaves, _note
+
+
+@command()
+def drop(
+    older_than: Annotated[
+        int, typer.Option(min=1, metavar="DAYS", help="Drop run dates that lie further back.")
+    ],
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Unpublish old run dates, and free the partitions that hold nothing else."""
+    from orders_dask.jobs import unpublish as job
+
+    ended = job.drop(older_than, dry_run=dry_run)
+    if json:
+        screen.result_json(ended)
+        return
+    screen.result(_dropped(ended, "Would drop" if dry_run else "Dropped"))
+    _note(ended.skipped, ended.waiting)
+
+
+def _dropped(ended: Dropped, did: str) -> str:
+    days = f", {ended.run_dates[0]} to {ended.run_dates[-1]}" if ended.run_dates else ""
+    size = f" They held {ended.bytes:,} bytes." if ended.leaves else ""
+    return f"{did} {len(ended.run_dates):,} run dates{days}." + _leaves(ended.leaves) + size

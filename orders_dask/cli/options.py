@@ -1,0 +1,75 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def a_date(text: str) -> date:
+    """Read a date of the command line."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a date such as 2017-10-30") from None
+
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")]
+
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Worker processes of a cluster on this machine.", show_default="one a core"
+    ),
+]
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps database and bucket for the next time.",
+        show_default="a temporary one",
+        file_okay=False,
+    ),
+]
+
+
+Source = Annotated[
+    str | None,
+    typer.Option(help="URL of the dump, instead of _AWS_S3_URL_SOURCE.", show_default=False),
+]
+
+
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a running Dask scheduler, instead of a cluster on this machine.",
+        show_default="DASK_SCHEDULER_ADDRESS, where it is set",
+    ),
+]
+
+
+Force = Annotated[bool, typer.Option("--force", help="Load and publish also what is up to date.")]
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+RunDate = Annotated[
+    date, typer.Option("--run-date", parser=a_date, metavar="DATE", help="The run date.")
+]

@@ -1,0 +1,252 @@
+"""The tables of the ledger: loads, their files, parts, rejects and issues."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    UniqueConstraint,
+    false,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from orders_dask.contract.columns import (
+    COUNT,
+    DAY,
+    FLAG,
+    ID,
+    INSTANT,
+    METADATA,
+    OPS,
+    TEXT,
+)
+from orders_dask.contract.order_tables import (
+    FACTS,
+)
+
+installed = Table(
+    "installed",
+    METADATA,
+    Column("contract", Integer, primary_key=True, comment="Version of the contract"),
+    Column("leaf", TEXT, nullable=False, comment="What a leaf of the storage holds: month or day"),
+    Column("views", TEXT, nullable=False, comment="Hash of the definitions of the public views"),
+    Column(
+        "installation",
+        TEXT,
+        nullable=False,
+        server_default=func.gen_random_uuid().cast(TEXT),
+        comment="Tells this database's loads from those of others that share its stage",
+    ),
+    schema=OPS,
+    comment="What `orders-dask init` made, in one row",
+)
+
+
+storage_leaf = Table(
+    "storage_leaf",
+    METADATA,
+    Column("first_date", DAY, primary_key=True, comment="First run date that it holds"),
+    Column("end_date", DAY, nullable=False, comment="First run date after it"),
+    Column(
+        "watch",
+        ARRAY(TEXT),
+        comment="Transactions that began before it was attached: they may not see it, so a publish into it "
+        "waits for them; null while nobody has looked",
+    ),
+    Column(
+        "leaving",
+        ARRAY(TEXT),
+        comment="Transactions that may still see what was published in it: it is freed when they have ended; null "
+        "while it is kept",
+    ),
+    schema=OPS,
+    comment="The leaves of the fact storage: a row commits with the leaf in all five tables",
+)
+
+
+STATUSES: Final = (
+    "loading",  # parts may still commit
+    "sealed",  # no part can commit any more
+    "verified",  # the books balance
+    "published",  # readers see it
+    "replaced",  # was published until a later load of its date was
+    "withdrawn",  # was published until its date was rolled back or dropped
+    "refused",  # its data was refused
+    "failed",  # it ended with an error
+    "abandoned",  # its run died; a later one sealed it off
+    "compared",  # it was loaded only to be compared with what is published
+)
+
+
+load_run = Table(
+    "load_run",
+    METADATA,
+    Column("load_id", ID, Identity(), primary_key=True, comment="Never used again"),
+    Column("run_date", DAY, nullable=False, comment="The run date"),
+    Column("status", TEXT, nullable=False, comment="loading, sealed, verified, published, ..."),
+    Column("source", TEXT, nullable=False, comment="The source URL as configured"),
+    Column(
+        "fingerprint", TEXT, nullable=False, comment="Hash of files, ETags, contract and settings"
+    ),
+    Column("holder", TEXT, nullable=False, comment="Who runs it: process and host"),
+    Column("started_at", INSTANT, nullable=False, server_default=func.now(), comment="Begin"),
+    Column(
+        "read_at",
+        INSTANT,
+        nullable=False,
+        server_default=func.now(),
+        comment="What the age of its texts counts from: its begin; of a replay, that of the load before",
+    ),
+    Column("finished_at", INSTANT, comment="End, whatever it was"),
+    Column("published_at", INSTANT, comment="When it was last published"),
+    Column("replaces", ID, comment="The load that readers saw before, where there was one"),
+    Column(
+        "reversible",
+        FLAG,
+        nullable=False,
+        server_default=false(),
+        comment="Whether its publish can be rolled back: what it replaced and overwrote is kept",
+    ),
+    Column("left_at", INSTANT, comment="When readers stopped seeing it: replaced or withdrawn"),
+    Column("pruned_at", INSTANT, comment="When its rows were removed from the storage"),
+    Column("message", TEXT, comment="Why it was refused or failed"),
+    Column("seconds", JSONB, comment="Wall seconds of each step"),
+    Column("costs", JSONB, comment="Seconds, CPU seconds and bytes of all tasks, by step"),
+    Column("schema_drift", JSONB, comment="Dotted paths of keys that the contract doesn't know"),
+    CheckConstraint("status in ({})".format(", ".join(f"'{s}'" for s in STATUSES)), name="status"),
+    Index("load_run_run_date", "run_date"),
+    Index(
+        "load_run_one_active",
+        "run_date",
+        unique=True,
+        postgresql_where="status in ('loading', 'sealed', 'verified')",
+    ),
+    schema=OPS,
+    comment="Every load: a run of one run date",
+)
+
+
+def book_column(fact: Table, entry: str) -> str:
+    """Name the ledger's column for an entry of a fact's books, such as ``order_line_rejected``."""
+    return f"{fact.name.removeprefix('fact_')}_{entry}"
+
+
+ENTRIES: Final = ("read", "loaded", "superseded", "rejected")
+"""Entries of the books: read = loaded + superseded + rejected."""
+
+
+load_file = Table(
+    "load_file",
+    METADATA,
+    Column(
+        "file_id", ID, Identity(), primary_key=True, comment="Named by fact_order.source_file_id"
+    ),
+    Column("load_id", ID, nullable=False, comment="The load"),
+    Column("name", TEXT, nullable=False, comment="Full name; zip://MEMBER::ZIP for a zip's member"),
+    Column("etag", TEXT, comment="ETag, or what stands for it, of the object"),
+    Column("bytes", ID, comment="Size of the file as stored"),
+    Column("unreadable", FLAG, nullable=False, comment="Not read to its end"),
+    *(
+        Column(
+            book_column(fact, entry),
+            COUNT,
+            nullable=False,
+            server_default="0",
+            comment=f"{fact.name}: {entry}",
+        )
+        for fact in FACTS
+        for entry in ENTRIES
+    ),
+    UniqueConstraint("load_id", "name"),
+    schema=OPS,
+    comment="Every file of every load, with its books",
+)
+
+
+load_part = Table(
+    "load_part",
+    METADATA,
+    Column("load_id", ID, primary_key=True, comment="The load"),
+    Column("part", TEXT, primary_key=True, comment="The stage part"),
+    Column("loaded_at", INSTANT, nullable=False, server_default=func.now(), comment="When it was"),
+    Column("seconds", Float, comment="Wall seconds it took"),
+    Column("rows", JSONB, nullable=False, comment="Rows copied, by table"),
+    Column(
+        "superseded",
+        JSONB,
+        nullable=False,
+        comment="What lost to another version, by fact: books (rows, and sums of money by currency), rows by file",
+    ),
+    schema=OPS,
+    comment="The parts that are loaded: the row commits with the part's own rows",
+)
+
+
+rejected_record = Table(
+    "rejected_record",
+    METADATA,
+    Column("load_id", ID, nullable=False, comment="The load"),
+    Column("file_id", ID, nullable=False, comment="The file"),
+    Column("position", ID, nullable=False, comment="Number of the record in that file, from 1"),
+    Column(
+        "path", TEXT, nullable=False, comment="Empty for the record, else a child: line_items[3]"
+    ),
+    Column("code", TEXT, nullable=False, comment="The contract's code of what is wrong"),
+    Column("message", TEXT, nullable=False, comment="What is wrong, for people"),
+    *(
+        Column(
+            book_column(fact, "rejected"),
+            COUNT,
+            nullable=False,
+            comment=f"{fact.name} records refused with it, itself included",
+        )
+        for fact in FACTS
+    ),
+    Column("raw", TEXT, comment="The text as it stood, cut at 64 KiB; personal data"),
+    Column(
+        "of_order",
+        TEXT,
+        comment="The text of the order that a rejected child belongs to, cut at 64 KiB; on the first of its rejected "
+        "children; personal data",
+    ),
+    Column(
+        "mended",
+        TEXT,
+        comment="The text as people mended it, for a child that of its whole order: a replay reads it instead of raw "
+        "or of_order",
+    ),
+    Column("replayed_in", ID, comment="The load that last read it again"),
+    Column("replay_result", TEXT, comment="What became of it there"),
+    Index("rejected_record_load_id", "load_id"),
+    schema=OPS,
+    comment="What was refused, why, and where it stands",
+)
+
+
+data_issue = Table(
+    "data_issue",
+    METADATA,
+    Column("load_id", ID, primary_key=True, comment="The load"),
+    Column("file_id", ID, primary_key=True, comment="The file"),
+    Column(
+        "field",
+        TEXT,
+        primary_key=True,
+        comment="Dotted path of the value, such as line_items[].price",
+    ),
+    Column(
+        "code", TEXT, primary_key=True, comment="The contract's code of what was repaired or nulled"
+    ),
+    Column("values", COUNT, nullable=False, comment="How many values"),
+    Column("samples", JSONB, nullable=False, comment="A few of them: position and text"),
+    schema=OPS,
+    comment="What was repaired or nulled, counted",
+)

@@ -1,0 +1,410 @@
+"""The one declaration of what an order is: facts and dimensions, their columns, types and sources.
+
+Arrow schemas, the JSON reader's schema, Dask metadata, DDL and COPY column lists are derived from here
+(:mod:`orders_dask.contract.arrow`, :mod:`orders_dask.load`). A new column is one line here; what else it takes stands
+in CONTRIBUTING.md.
+
+Names of fields are those of the Admin REST Order resource:
+https://shopify.dev/docs/api/admin-rest/latest/resources/order
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+)
+
+from orders_dask.contract.columns import (
+    COUNT,
+    DAY,
+    FLAG,
+    ID,
+    INSTANT,
+    METADATA,
+    MINUTES,
+    MONEY,
+    PUBLIC,
+    STORE,
+    TEXT,
+    computed_column,
+    source_column,
+)
+
+
+def fact_table(
+    name: str, records: str, comment: str, key: tuple[str, ...], *columns: Column[Any]
+) -> Table:
+    """Declare the storage of a fact: partitioned by run date, its key led by run date and load."""
+    return Table(
+        name,
+        METADATA,
+        computed_column("run_date", DAY, "Date of the dump that said this", nullable=False),
+        computed_column(
+            "load_id", ID, "The load that brought the row (orders_ops.load_run)", nullable=False
+        ),
+        *columns,
+        PrimaryKeyConstraint("run_date", "load_id", *key),
+        schema=STORE,
+        comment=comment,
+        info={"records": records, "key": key},
+        postgresql_partition_by="RANGE (run_date)",
+    )
+
+
+fact_order = fact_table(
+    "fact_order",
+    "",
+    "One row an order and run date: what that day's dump said of the order",
+    ("order_id",),
+    source_column(
+        "order_id",
+        ID,
+        "The order's id",
+        "id",
+        {"admin_graphql_api_id": TEXT},
+        nullable=False,
+    ),
+    source_column("customer_id", ID, "The buyer (dim_customer)", "customer.id"),
+    source_column(
+        "user_id", ID, "The member of staff who took the order (dim_user); the buyer is customer_id"
+    ),
+    source_column("location_id", ID, "Where the order was taken (dim_location)"),
+    source_column("device_id", ID, "The point-of-sale device (dim_device)"),
+    source_column("app_id", ID, "The app that made the order (dim_app)"),
+    source_column("checkout_id", ID, "The checkout that the order came from"),
+    source_column("order_number", COUNT, "The number that the customer sees"),
+    source_column("number", COUNT, "The shop's running number"),
+    source_column("name", TEXT, "The order's display name, such as #1001"),
+    source_column("confirmation_number", TEXT, "The confirmation code that the customer got"),
+    source_column("token", TEXT, "The order's token"),
+    source_column("cart_token", TEXT, "The cart's token"),
+    source_column("checkout_token", TEXT, "The checkout's token"),
+    source_column("reference", TEXT, "The reference given by the app"),
+    source_column("source_identifier", TEXT, "The order's identifier in the system it came from"),
+    source_column("created_at", INSTANT, "When the order was made"),
+    source_column(
+        "updated_at", INSTANT, "When the order was last changed; decides which version wins"
+    ),
+    source_column("processed_at", INSTANT, "When the order was processed"),
+    source_column("closed_at", INSTANT, "When the order was closed"),
+    source_column("cancelled_at", INSTANT, "When the order was cancelled"),
+    computed_column(
+        "created_local_date", DAY, "The shop's day of created_at, by the offset as written"
+    ),
+    computed_column(
+        "created_utc_offset_min", MINUTES, "Minutes that created_at's local time is ahead of UTC"
+    ),
+    source_column("total_price", MONEY, "Total with taxes, shipping and discounts, in currency"),
+    source_column("subtotal_price", MONEY, "Lines after discounts, before shipping, in currency"),
+    source_column("total_tax", MONEY, "Taxes, in currency"),
+    source_column("total_discounts", MONEY, "Discounts, in currency"),
+    source_column("total_line_items_price", MONEY, "Lines before discounts, in currency"),
+    source_column("total_price_usd", MONEY, "Total in US dollars, as the dump says"),
+    source_column("current_total_price", MONEY, "Total after edits and refunds, in currency"),
+    source_column("total_tip_received", MONEY, "Tips, in currency"),
+    source_column("total_outstanding", MONEY, "What is still to be paid, in currency"),
+    source_column(
+        "total_shipping_price",
+        MONEY,
+        "Shipping, in the shop's currency",
+        "total_shipping_price_set.shop_money.amount",
+    ),
+    source_column(
+        "currency", TEXT, "ISO 4217 code as written; amounts of different currencies never add up"
+    ),
+    source_column("presentment_currency", TEXT, "Currency that the customer saw"),
+    source_column("total_weight", COUNT, "Weight of all lines in grams"),
+    source_column("test", FLAG, "A test order"),
+    source_column("confirmed", FLAG, "The order is confirmed"),
+    source_column("taxes_included", FLAG, "Prices include taxes"),
+    source_column("buyer_accepts_marketing", FLAG, "The buyer takes marketing mail"),
+    source_column("tax_exempt", FLAG, "No taxes are due"),
+    source_column("financial_status", TEXT, "State of the payment"),
+    source_column("fulfillment_status", TEXT, "State of the delivery"),
+    source_column("cancel_reason", TEXT, "Why the order was cancelled"),
+    source_column("gateway", TEXT, "The payment gateway (old dumps)"),
+    source_column(
+        "payment_gateway_names",
+        TEXT,
+        "The payment gateways, joined by ', '",
+        "payment_gateway_names[]",
+    ),
+    source_column("processing_method", TEXT, "How the payment was processed"),
+    source_column(
+        "discount_codes", TEXT, "The discount codes, joined by ', '", "discount_codes[].code"
+    ),
+    source_column("source_name", TEXT, "The channel: web, pos, ..."),
+    source_column("source_url", TEXT, "The order's page in the system it came from"),
+    source_column("referring_site", TEXT, "The site that sent the buyer"),
+    source_column("landing_site", TEXT, "The page that the buyer landed on"),
+    source_column("landing_site_ref", TEXT, "The reference in the landing page's address"),
+    source_column("note", TEXT, "A note on the order"),
+    source_column("tags", TEXT, "Tags, as written"),
+    source_column("email", TEXT, "The buyer's address for mail"),
+    source_column("contact_email", TEXT, "The address used for this order"),
+    source_column("phone", TEXT, "The buyer's telephone"),
+    source_column("customer_locale", TEXT, "The buyer's language"),
+    source_column("browser_ip", TEXT, "The buyer's network address"),
+    source_column("order_status_url", TEXT, "The order's status page"),
+    source_column(
+        "shipping_country_code", TEXT, "Country shipped to", "shipping_address.country_code"
+    ),
+    source_column(
+        "shipping_province_code", TEXT, "Province shipped to", "shipping_address.province_code"
+    ),
+    source_column("shipping_city", TEXT, "City shipped to", "shipping_address.city"),
+    source_column("shipping_zip", TEXT, "Postal code shipped to", "shipping_address.zip"),
+    computed_column("line_count", COUNT, "Number of loaded lines"),
+    computed_column("unit_count", COUNT, "Sum of the lines' quantity; null where a line has none"),
+    computed_column(
+        "gross_line_amount", MONEY, "Sum of quantity times price; null where a line lacks one"
+    ),
+    computed_column("discount_code_count", COUNT, "Number of discount codes"),
+    computed_column("refund_count", COUNT, "Number of loaded refunds"),
+    computed_column(
+        "source_file_id", ID, "The file it stood in (orders_ops.load_file)", nullable=False
+    ),
+    computed_column(
+        "source_position", ID, "Number of the record in that file, from 1", nullable=False
+    ),
+)
+
+
+fact_order_line = fact_table(
+    "fact_order_line",
+    "line_items[]",
+    "One row a line of an order and run date",
+    ("order_id", "line_id"),
+    computed_column("order_id", ID, "The order", nullable=False),
+    source_column("line_id", ID, "The line's id", "id", nullable=False),
+    computed_column("line_number", COUNT, "The line's place in the order, from 1"),
+    source_column("variant_id", ID, "The product's variant (dim_product_variant)"),
+    source_column("product_id", ID, "The product (dim_product_variant)"),
+    source_column("quantity", COUNT, "Units ordered"),
+    source_column("current_quantity", COUNT, "Units after edits and refunds"),
+    source_column("price", MONEY, "Price of one unit before discounts, in currency"),
+    source_column("total_discount", MONEY, "Discount on the line, in currency"),
+    source_column("sku", TEXT, "Stock keeping unit"),
+    source_column("title", TEXT, "The product's title at the time"),
+    source_column("variant_title", TEXT, "The variant's title at the time"),
+    source_column("vendor", TEXT, "The product's vendor at the time"),
+    source_column("gift_card", FLAG, "The line is a gift card"),
+    source_column("taxable", FLAG, "The line is taxed"),
+    source_column("requires_shipping", FLAG, "The line is shipped"),
+    source_column("grams", COUNT, "Weight of one unit in grams"),
+    source_column("fulfillment_status", TEXT, "State of the line's delivery"),
+    source_column(
+        "line_tax",
+        MONEY,
+        "Sum of the line's taxes, each rounded first; 0 with none, null where one has no price",
+        "tax_lines[].price",
+    ),
+    computed_column("currency", TEXT, "The order's currency"),
+    computed_column("created_at", INSTANT, "When the order was made"),
+)
+
+
+fact_refund = fact_table(
+    "fact_refund",
+    "refunds[]",
+    "One row a refund of an order and run date",
+    ("order_id", "refund_id"),
+    computed_column("order_id", ID, "The order", nullable=False),
+    source_column("refund_id", ID, "The refund's id", "id", nullable=False),
+    source_column("refunded_at", INSTANT, "When the refund was made", "created_at"),
+    source_column("processed_at", INSTANT, "When the refund was processed"),
+    source_column("note", TEXT, "Why it was refunded"),
+    source_column("user_id", ID, "The member of staff who refunded"),
+    computed_column(
+        "refunded_amount",
+        MONEY,
+        "Sum of its successful refund transactions; null where one has no amount or another currency",
+        {
+            "transactions[].amount": MONEY,
+            "transactions[].kind": TEXT,
+            "transactions[].status": TEXT,
+            "transactions[].currency": TEXT,
+        },
+    ),
+    computed_column("currency", TEXT, "The order's currency"),
+)
+
+
+fact_refund_line = fact_table(
+    "fact_refund_line",
+    "refunds[].refund_line_items[]",
+    "One row a refunded line of a refund and run date",
+    ("order_id", "refund_id", "refund_line_id"),
+    computed_column("order_id", ID, "The order", nullable=False),
+    computed_column("refund_id", ID, "The refund", nullable=False),
+    source_column("refund_line_id", ID, "The refunded line's own id", "id", nullable=False),
+    source_column("line_id", ID, "The order's line that was refunded", "line_item_id"),
+    source_column("quantity", COUNT, "Units refunded"),
+    source_column("subtotal", MONEY, "Refunded before taxes, in currency"),
+    source_column("total_tax", MONEY, "Taxes refunded, in currency"),
+    source_column("restock_type", TEXT, "What became of the units"),
+    computed_column("refunded_at", INSTANT, "When the refund was made"),
+    computed_column("currency", TEXT, "The order's currency"),
+)
+
+
+fact_refund_adjustment = fact_table(
+    "fact_refund_adjustment",
+    "refunds[].order_adjustments[]",
+    "One row an adjustment of a refund and run date",
+    ("order_id", "refund_id", "adjustment_id"),
+    computed_column("order_id", ID, "The order", nullable=False),
+    computed_column("refund_id", ID, "The refund", nullable=False),
+    source_column("adjustment_id", ID, "The adjustment's id", "id", nullable=False),
+    source_column("amount", MONEY, "The adjustment, in currency"),
+    source_column("tax_amount", MONEY, "The adjustment's taxes, in currency"),
+    source_column("kind", TEXT, "What kind of adjustment"),
+    source_column("reason", TEXT, "Why it was adjusted"),
+    computed_column("refunded_at", INSTANT, "When the refund was made"),
+    computed_column("currency", TEXT, "The order's currency"),
+)
+
+
+FACTS: Final[tuple[Table, ...]] = (
+    fact_order,
+    fact_order_line,
+    fact_refund,
+    fact_refund_line,
+    fact_refund_adjustment,
+)
+
+
+Index("fact_order_order_id", fact_order.c.order_id)
+
+
+Index("fact_refund_order_id", fact_refund.c.order_id)
+
+
+def dimension_table(
+    name: str, records: str, comment: str, key: tuple[str, ...], *columns: Column[Any]
+) -> Table:
+    """Declare a dimension: its key, its attributes, and the run dates that carried it."""
+    return Table(
+        name,
+        METADATA,
+        *columns,
+        computed_column("attributes_run_date", DAY, "The run date whose dump gave the attributes"),
+        computed_column(
+            "first_seen", DAY, "Least run date that ever carried the key", nullable=False
+        ),
+        computed_column(
+            "last_seen", DAY, "Greatest run date that ever carried the key", nullable=False
+        ),
+        PrimaryKeyConstraint(*key),
+        schema=PUBLIC,
+        comment=comment,
+        info={"records": records, "key": key},
+    )
+
+
+dim_customer = dimension_table(
+    "dim_customer",
+    "",
+    "Buyers, as the latest run date that said anything of them has them",
+    ("customer_id",),
+    source_column("customer_id", ID, "The buyer's id", "customer.id", nullable=False),
+    source_column("email", TEXT, "Address for mail", "customer.email"),
+    source_column("phone", TEXT, "Telephone", "customer.phone"),
+    source_column("currency", TEXT, "The buyer's currency", "customer.currency"),
+    source_column("state", TEXT, "State of the buyer's account", "customer.state"),
+    source_column("verified_email", FLAG, "The address is verified", "customer.verified_email"),
+    source_column("tags", TEXT, "Tags, as written", "customer.tags"),
+    source_column("created_at", INSTANT, "When the account was made", "customer.created_at"),
+    source_column(
+        "updated_at", INSTANT, "When the account was last changed", "customer.updated_at"
+    ),
+    source_column("customer_locale", TEXT, "The buyer's language on the order"),
+)
+
+
+dim_user = dimension_table(
+    "dim_user",
+    "",
+    "Members of staff who took orders; for the buyer see dim_customer",
+    ("user_id",),
+    source_column(
+        "user_id", ID, "The member of staff, not the buyer: that is dim_customer", nullable=False
+    ),
+    source_column(
+        "last_order_email", TEXT, "Buyer's mail on the last order taken; see dim_customer", "email"
+    ),
+    source_column(
+        "last_order_phone", TEXT, "Buyer's phone on the last order taken; see dim_customer", "phone"
+    ),
+    source_column(
+        "last_order_locale",
+        TEXT,
+        "Buyer's language on the last order taken; see dim_customer",
+        "customer_locale",
+    ),
+)
+
+
+dim_location = dimension_table(
+    "dim_location",
+    "",
+    "Places where orders are taken",
+    ("location_id",),
+    source_column("location_id", ID, "The place", nullable=False),
+)
+
+
+dim_device = dimension_table(
+    "dim_device",
+    "",
+    "Point-of-sale devices",
+    ("device_id",),
+    source_column("device_id", ID, "The device", nullable=False),
+    source_column(
+        "last_location_id", ID, "Where its last order was taken (dim_location)", "location_id"
+    ),
+)
+
+
+dim_app = dimension_table(
+    "dim_app",
+    "",
+    "Apps that make orders",
+    ("app_id",),
+    source_column("app_id", ID, "The app", nullable=False),
+    source_column("source_name", TEXT, "The channel of its last order"),
+)
+
+
+dim_product_variant = dimension_table(
+    "dim_product_variant",
+    "line_items[]",
+    "Product variants that were ordered",
+    ("product_id", "variant_id"),
+    source_column("product_id", ID, "The product", nullable=False),
+    source_column("variant_id", ID, "The variant", nullable=False),
+    source_column("sku", TEXT, "Stock keeping unit"),
+    source_column("title", TEXT, "The product's title"),
+    source_column("variant_title", TEXT, "The variant's title"),
+    source_column("vendor", TEXT, "The product's vendor"),
+)
+
+
+DIMENSIONS: Final[tuple[Table, ...]] = (
+    dim_customer,
+    dim_user,
+    dim_location,
+    dim_device,
+    dim_app,
+    dim_product_variant,
+)
+
+
+def attributes(dimension: Table) -> list[Column[Any]]:
+    """List the columns of a dimension that its records give beside its key."""
+    return [c for c in dimension.c if c.info["source"] and c.name not in dimension.info["key"]]

@@ -1,0 +1,158 @@
+"""Tables of the storage beside the facts: versions of orders, the published pointer, and rows of dimensions by load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from sqlalchemy import (
+    Column,
+    Identity,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
+
+from orders_dask.contract.columns import (
+    DAY,
+    ID,
+    INSTANT,
+    METADATA,
+    PUBLIC,
+    STORE,
+    computed_column,
+)
+from orders_dask.contract.order_tables import (
+    DIMENSIONS,
+    FACTS,
+)
+
+order_version = Table(
+    "order_version",
+    METADATA,
+    computed_column("order_id", ID, "The order", nullable=False),
+    computed_column("run_date", DAY, "Date of the dump", nullable=False),
+    computed_column("load_id", ID, "The load", nullable=False),
+    computed_column(
+        "version", INSTANT, "updated_at, else created_at, else null, which sorts before every other"
+    ),
+    PrimaryKeyConstraint("order_id", "run_date", "load_id"),
+    Index("order_version_load_id", "load_id"),
+    schema=STORE,
+    comment="Every version of every order that a load brought",
+)
+
+
+order_superseded = Table(
+    "order_superseded",
+    METADATA,
+    computed_column("order_id", ID, "The order", nullable=False),
+    computed_column(
+        "run_date", DAY, "The published run date whose version is not current", nullable=False
+    ),
+    PrimaryKeyConstraint("order_id", "run_date"),
+    schema=STORE,
+    comment="The published versions that are not current: few",
+)
+
+
+published = Table(
+    "published",
+    METADATA,
+    Column("run_date", DAY, primary_key=True, comment="The run date"),
+    Column("load_id", ID, nullable=False, comment="The load that readers see for it"),
+    UniqueConstraint("load_id"),
+    schema=STORE,
+    comment="The gate: which load readers see for each run date",
+)
+
+
+def _said(dimension: Table) -> Table:
+    """Declare what each load said of a dimension: a row a key and part, with the version that said it."""
+    return Table(
+        dimension.name,
+        METADATA,
+        computed_column("load_id", ID, "The load", nullable=False),
+        *(
+            Column(c.name, c.type, comment=c.comment, info=c.info, nullable=c.nullable)
+            for c in dimension.c
+            if c.info["source"]
+        ),
+        computed_column("version", INSTANT, "Version of the order that said it"),
+        computed_column("source_file_id", ID, "The file it stood in", nullable=False),
+        computed_column("source_position", ID, "Number of the record in that file", nullable=False),
+        Index(f"{dimension.name}_load_id", "load_id"),
+        schema=STORE,
+        comment=f"What each load said of {PUBLIC}.{dimension.name}",
+        info=dimension.info,
+    )
+
+
+SAID: Final[tuple[Table, ...]] = tuple(_said(dimension) for dimension in DIMENSIONS)
+
+
+class Carrier(NamedTuple):
+    """What is staged and says a dimension.
+
+    Attributes
+    ----------
+    table
+        The staged table: a fact, or what is said of the dimension itself.
+    columns
+        By column that the dimension's records give, the column of the staged table that holds it.
+    """
+
+    table: Table
+    columns: Mapping[str, str]
+
+
+def _carrier(said: Table) -> Carrier:
+    """Find a fact of the same records that has all values of a dimension; without one, it is staged itself."""
+    sources = {c.name: c.info["source"] for c in said.c if c.info["source"]}
+    for fact in FACTS:
+        held = {c.info["source"]: c.name for c in fact.c if c.info["source"]}
+        if fact.info["records"] == said.info["records"] and held.keys() >= {*sources.values()}:
+            return Carrier(fact, {name: held[source] for name, source in sources.items()})
+    return Carrier(said, {name: name for name in sources})
+
+
+CARRIERS: Final[Mapping[str, Carrier]] = {said.name: _carrier(said) for said in SAID}
+"""What is staged and says a dimension, by the dimension's name."""
+
+
+STAGED: Final[tuple[Table, ...]] = (
+    *FACTS,
+    *(said for said in SAID if CARRIERS[said.name].table is said),
+)
+"""The tables that are staged: facts, and what is said of dimensions where no fact carries it."""
+
+
+def _before(dimension: Table) -> Table:
+    """Declare what publishes overwrote of a dimension: each row as it stood, for a rollback to put back."""
+    key = dimension.info["key"]
+    return Table(
+        f"{dimension.name}_before",
+        METADATA,
+        Column(
+            "turn", ID, Identity(), primary_key=True, comment="Order in which rows were written"
+        ),
+        Column("load_id", ID, nullable=False, comment="The load whose publish overwrote the row"),
+        *(
+            Column(c.name, c.type, comment=c.comment, nullable=c.name not in key)
+            for c in dimension.c
+        ),
+        Index(f"{dimension.name}_before_load_id", "load_id"),
+        Index(f"{dimension.name}_before_key", *key),
+        schema=STORE,
+        comment=f"What publishes overwrote of {PUBLIC}.{dimension.name}, kept for rollback; a row that was not there "
+        "before has no first_seen",
+        info={"key": key},
+    )
+
+
+BEFORE: Final[tuple[Table, ...]] = tuple(_before(dimension) for dimension in DIMENSIONS)
+
+
+LOADED: Final[tuple[Table, ...]] = (*FACTS, order_version, *SAID)
+"""The tables that a part is copied into, in one transaction."""

@@ -1,0 +1,78 @@
+"""PostgreSQL's errors as this package's: transient, terminal, or a fault of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg2
+from sqlalchemy import (
+    ExceptionContext,
+)
+
+from orders_dask.errors import (
+    DatabaseNotReady,
+    OrdersDaskError,
+    ServiceUnavailable,
+    SettingsError,
+)
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_MAY_PASS: Final = (
+    "08",  # the connection broke
+    "40",  # rolled back: serialisation failure, deadlock
+    "53",  # out of connections, memory, locks or disk
+    "55P03",  # a lock was not to be had in time
+    "57",  # cancelled, shut down or crashed
+)
+
+
+_NOT_MADE: Final = ("3F000", "42P01")  # no such schema, no such table
+
+
+_NOT_ALLOWED: Final = "42501"
+
+
+_READ_ONLY: Final = "25006"
+
+
+def translate_for_sqlalchemy(context: ExceptionContext) -> OrdersDaskError | None:
+    """Let SQLAlchemy raise the error of this package in place of the driver's."""
+    error = context.original_exception
+    return explained(error) if isinstance(error, psycopg2.Error) else None
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Do the same for what is done on the driver's own connection."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        known = explained(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def explained(error: psycopg2.Error) -> OrdersDaskError | None:
+    """Say what an error of the driver means to people, transient and terminal apart; None for a fault of ours."""
+    code = error.pgcode
+    reason = (
+        error.diag.message_primary or str(error).strip() or type(error).__name__
+    ).splitlines()[0]
+    # Without a code the error is libpq's or psycopg2's own: the session is gone.
+    lost = code is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if lost or (code and code.startswith(_MAY_PASS)):
+        return ServiceUnavailable(f"PostgreSQL broke off ({reason}): try again.")
+    if code in _NOT_MADE:
+        return DatabaseNotReady(f"PostgreSQL says {reason}: run `orders-dask init`.")
+    if code == _READ_ONLY:
+        return SettingsError(
+            f"PostgreSQL says {reason}: name a primary server in _PGSQL_HOSTNAME, and let the database be written."
+        )
+    if code == _NOT_ALLOWED:
+        return SettingsError(
+            f"PostgreSQL says {reason}: grant it to the user in _PGSQL_USER, or take another user."
+        )
+    return None
