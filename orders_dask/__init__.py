@@ -1,7 +1,8 @@
 """Raw order dumps on S3 become typed, normalised, published run dates in PostgreSQL.
 
-:func:`run` and :func:`backfill` do the whole of it; :func:`read_orders` and :func:`read_staged` give lazy DataFrames;
-:class:`Settings` come from the environment; every error is an :class:`OrdersDaskError` (:mod:`orders_dask.errors`).
+:func:`run` and :func:`backfill` do the whole of it; :func:`read_orders` and :func:`read_staged`
+give lazy DataFrames; :class:`Settings` come from the environment; every error is an
+:class:`OrdersDaskError` (:mod:`orders_dask.errors`).
 """
 
 from __future__ import annotations

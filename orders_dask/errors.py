@@ -23,8 +23,8 @@
         ├── StillInUse            others' transactions are in the way of a partition
         └── RunStopped            the caller stopped the run
 
-Each message is one sentence for people: what is wrong, where, and what to do. Each class takes that sentence as its
-only argument, so it survives pickling from a worker to the client.
+Each message is one sentence for people: what is wrong, where, and what to do. Each class takes that
+sentence as its only argument, so it survives pickling from a worker to the client.
 """
 
 from __future__ import annotations

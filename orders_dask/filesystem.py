@@ -29,41 +29,42 @@ from s3fs import S3FileSystem
 from s3fs.utils import FileExpired
 
 from orders_dask.errors import ServiceUnavailable, SettingsError
-from orders_dask.settings import S3, store
+from orders_dask.settings import S3_PROTOCOLS, store_protocol
 
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
     # A listing is what the store says now, never what it said to this process before.
     "use_listings_cache": False,
-    # A file that is read whole takes one request: for more at once, s3fs first asks how large it is.
+    # A file that is read whole takes one request: for more at once, s3fs first asks how large it
+    # is.
     "max_concurrency": 1,
-    # Seconds, and attempts by botocore; where a connection broke, s3fs tries each five times. With four a server that
-    # never answered a write was given up after more than five minutes.
+    # Seconds, and attempts by botocore; where a connection broke, s3fs tries each five times. With
+    # four a server that never answered a write was given up after more than five minutes.
     "config_kwargs": {
         "connect_timeout": 10,
         "read_timeout": 30,
-        # Not `max_attempts`: botocore turns it into this one, in this very dict, and fsspec, which knows a client by
-        # its options, made a second one then, of 0.08 CPU s and 13 MB.
+        # Not `max_attempts`: botocore turns it into this one, in this very dict, and fsspec, which
+        # knows a client by its options, made a second one then, of 0.08 CPU s and 13 MB.
         "retries": {"mode": "standard", "total_max_attempts": 3},
     },
 }
 
 
-class Key(str):
+class ObjectKey(str):
     """The path of one object of S3, to its last byte."""
 
     __slots__ = ()
 
 
-class Objects(S3FileSystem):  # type: ignore[misc]
+class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
     """S3 with keys as they are: s3fs takes ``?versionId=`` in one for a version, and slashes off its end."""
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        return path if isinstance(path, Key) else super()._strip_protocol(path)
+        return path if isinstance(path, ObjectKey) else super()._strip_protocol(path)
 
     def split_path(self, path: str) -> tuple[str, str, None]:
         """Give bucket and key of a path, and never a version."""
-        if not isinstance(path, Key):
+        if not isinstance(path, ObjectKey):
             slashes = path[len(path.rstrip("/")) :]
             path = self._strip_protocol(path).lstrip("/")
             path += slashes if "/" in path else ""
@@ -74,9 +75,9 @@ class Objects(S3FileSystem):  # type: ignore[misc]
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     """Give the file system of a URL, and the path in it: of a folder, a pattern or an object.
 
-    The same on client and workers. Credentials, region and endpoint come from the environment as botocore reads it
-    (``AWS_*``, ``AWS_ENDPOINT_URL_S3``), never from the URL. Nothing in it is taken for a chain of URLs, a query or an
-    escape.
+    The same on client and workers. Credentials, region and endpoint come from the environment as
+    botocore reads it (``AWS_*``, ``AWS_ENDPOINT_URL_S3``), never from the URL. Nothing in it is
+    taken for a chain of URLs, a query or an escape.
 
     Raises
     ------
@@ -84,26 +85,26 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         It names no store.
     """
     try:
-        protocol = store(url)
+        protocol = store_protocol(url)
     except ValueError as error:
         raise SettingsError(f"The URL {url!r} {error}.") from None
-    if protocol in S3:
-        return Objects(**_S3_OPTIONS), Objects._strip_protocol(url)
+    if protocol in S3_PROTOCOLS:
+        return RawKeyFileSystem(**_S3_OPTIONS), RawKeyFileSystem._strip_protocol(url)
     kind = get_filesystem_class(protocol)
     return kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
 
 
-def stored(url: str) -> tuple[AbstractFileSystem, str]:
+def listed_object(url: str) -> tuple[AbstractFileSystem, str]:
     """Give the file system of a listed object by its full name, and the path in it, for the rest as :func:`filesystem`.
 
     The slashes that its key may end in are part of it.
     """
     fs, path = filesystem(url)
-    return fs, Key(url.partition("://")[2]) if isinstance(fs, Objects) else path
+    return fs, ObjectKey(url.partition("://")[2]) if isinstance(fs, RawKeyFileSystem) else path
 
 
 @contextmanager
-def reaching(url: str) -> Iterator[None]:
+def translate_storage_errors(url: str) -> Iterator[None]:
     """Turn what goes wrong on the way to `url` into an error for people.
 
     A file that is missing or has changed is still told by FileNotFoundError and FileExpired.
@@ -111,8 +112,8 @@ def reaching(url: str) -> Iterator[None]:
     Raises
     ------
     SettingsError
-        The store refuses: there is no such bucket, the credentials don't do, or it is no place for this; or what
-        botocore is told of profile, region or credentials makes no sense.
+        The store refuses: there is no such bucket, the credentials don't do, or it is no place for
+        this; or what botocore is told of profile, region or credentials makes no sense.
     ServiceUnavailable
         The store can't be reached.
     """
@@ -122,16 +123,16 @@ def reaching(url: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") == "NoSuchBucket":
-            raise SettingsError(_told(url, "there is no such bucket")) from error
+            raise SettingsError(_message(url, "there is no such bucket")) from error
         raise
     except NotImplementedError as error:
-        raise SettingsError(_told(url, "it can only be read")) from error
+        raise SettingsError(_message(url, "it can only be read")) from error
     except (OSError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
-        kind = SettingsError if _stays(error) else ServiceUnavailable
-        raise kind(_told(url, _reason(error))) from error
+        kind = SettingsError if _is_terminal(error) else ServiceUnavailable
+        raise kind(_message(url, _reason(error))) from error
 
 
-_ON_THE_WAY: Final = (
+_TRANSIENT: Final = (
     HTTPClientError,
     NoConnection,
     IncompleteReadError,
@@ -145,14 +146,14 @@ _ON_THE_WAY: Final = (
 )
 """What botocore says of a request that went wrong; all else it says of what it was told before it asks anybody."""
 
-_NO_PLACE: Final = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+_UNUSABLE_PATH: Final = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 
-def _stays(error: Exception) -> bool:
+def _is_terminal(error: Exception) -> bool:
     """Say whether an error stays until a setting, or what is at its place, is another one."""
     if isinstance(error, OSError):
         no_place = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
-        return no_place or error.errno in _NO_PLACE
+        return no_place or error.errno in _UNUSABLE_PATH
     if (
         type(error) is HTTPClientError
     ):  # the client could not begin: no such bundle of certificates, say
@@ -160,20 +161,20 @@ def _stays(error: Exception) -> bool:
         return isinstance(
             began.kwargs.get("error"), FileNotFoundError | PermissionError | ValueError
         )
-    return isinstance(error, BotoCoreError) and not isinstance(error, _ON_THE_WAY)
+    return isinstance(error, BotoCoreError) and not isinstance(error, _TRANSIENT)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     text = str(error).rstrip(".").replace("\n", " ")
-    if isinstance(error, BotoCoreError) and _stays(error) and "://" not in text:
+    if isinstance(error, BotoCoreError) and _is_terminal(error) and "://" not in text:
         return text
     # Only the kind: the text may quote a proxy's or an endpoint's URL with its password.
     return type(error).__name__
 
 
-def _told(url: str, reason: str) -> str:
+def _message(url: str, reason: str) -> str:
     if not url.startswith(("s3://", "s3a://")):
         return f"{url} can't be read or written ({reason}): see to that and run it again."
     given = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.contract.storage_tables import CARRIERS, SAID
+from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
@@ -24,13 +24,13 @@ from orders_dask.stage.layout import run_date_folder
 from orders_dask.stage.manifest import latest_manifest
 from orders_dask.stage.parts import find_part
 from orders_dask.stage.tables import read_table
-from orders_dask.transform.dimensions import rows_of
+from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.normalise import normalise
-from orders_dask.transform.resolve import keep
+from orders_dask.transform.resolve import drop_superseded
 
-_DIMENSIONS: Final = {table.name: table for table in SAID}
+_DIMENSIONS: Final = {table.name: table for table in DIMENSION_ROWS}
 
-_OF_THE_LOAD: Final = (ORDER_ROW, FILE, POSITION)
+_LOAD_COLUMNS: Final = (ORDER_ROW, FILE, POSITION)
 """Columns that mean nothing outside a part: numbers of its rows, files and ranges."""
 
 
@@ -45,18 +45,19 @@ def read_orders(
 ) -> dd.DataFrame:
     """Read a run date's raw dump as a lazy Dask DataFrame, decoded and normalised as a run would.
 
-    Nothing is written and no database is asked. Every version of an order that the dump holds is there: which one wins
-    is resolved by a run. Rejected records are left out; a run keeps them.
+    Nothing is written and no database is asked. Every version of an order that the dump holds is
+    there: which one wins is resolved by a run. Rejected records are left out; a run keeps them.
 
     Parameters
     ----------
     url
-        The source, as ``_AWS_S3_URL_SOURCE``: an fsspec URL that may hold ``{run_date}``, globs and ``zip://…::``.
+        The source, as ``_AWS_S3_URL_SOURCE``: an fsspec URL that may hold ``{run_date}``, globs and
+        ``zip://…::``.
     run_date
         The date of the dump.
     table
-        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a row an order
-        (variants: a line) that carries the key.
+        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a
+        row an order (variants: a line) that carries the key.
     columns
         Those wanted; all by default. The other columns of the dump are decoded all the same.
     timezone
@@ -67,8 +68,9 @@ def read_orders(
     Returns
     -------
     dask.dataframe.DataFrame
-        Arrow-typed columns: amounts ``decimal128(22, 4)`` in the order's currency, instants ``timestamp[us, UTC]``. A
-        partition is a split: a byte range, a compressed file, a zip's member or a group of small files.
+        Arrow-typed columns: amounts ``decimal128(22, 4)`` in the order's currency, instants
+        ``timestamp[us, UTC]``. A partition is a split: a byte range, a compressed file, a zip's
+        member or a group of small files.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def read_orders(
     """
     wanted = _columns(table, columns)
     frame: dd.DataFrame = dd.from_map(
-        partial(_frame_of_split, table=table, columns=wanted, timezone=timezone),
+        partial(_read_split, table=table, columns=wanted, timezone=timezone),
         discover(url, run_date, block_size),
         meta=_meta(table, wanted),
         label=f"read-{table}",
@@ -104,8 +106,8 @@ def read_staged(
     run_date
         The date of the dump.
     table
-        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a row an order
-        (variants: a line) that carries the key.
+        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a
+        row an order (variants: a line) that carries the key.
     columns
         Those wanted, read from Parquet alone; all by default.
     stage_url
@@ -128,7 +130,7 @@ def read_staged(
     stage_url = stage_url or load_settings().stage_url
     manifest = latest_manifest(stage_url, run_date)
     frame: dd.DataFrame = dd.from_map(
-        partial(_frame_of_part, table=table, columns=wanted),
+        partial(_read_part, table=table, columns=wanted),
         [f"{run_date_folder(stage_url, run_date)}/{part}" for part in manifest.parts],
         [manifest.losers.get(part, []) for part in manifest.parts],
         meta=_meta(table, wanted),
@@ -144,7 +146,7 @@ def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
         raise SettingsError(
             f"There is no table {table!r}: name one of {', '.join(flat_schemas())}."
         )
-    known = [name for name in flat_schemas()[table].names if name not in _OF_THE_LOAD]
+    known = [name for name in flat_schemas()[table].names if name not in _LOAD_COLUMNS]
     for name in columns or ():
         if name not in known:
             raise SettingsError(f"{table} has no column {name!r}: name some of {', '.join(known)}.")
@@ -152,42 +154,42 @@ def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
 
 
 def _meta(table: str, columns: list[str]) -> pd.DataFrame:
-    return _pandas(flat_schemas()[table].empty_table().select(columns))
+    return _to_pandas(flat_schemas()[table].empty_table().select(columns))
 
 
-def _pandas(table: pa.Table) -> pd.DataFrame:
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
     return frame
 
 
-def _frame_of_split(split: Split, table: str, columns: list[str], timezone: str) -> pd.DataFrame:
+def _read_split(split: Split, table: str, columns: list[str], timezone: str) -> pd.DataFrame:
     tables = [flat_schemas()[table].empty_table().select(columns)]
-    staged, _ = _held(table, columns)
+    staged, _ = _columns_held(table, columns)
     for block in decode(split, ZoneInfo(timezone)):
         made = normalise(block.orders, 0, 0).tables[staged]
-        tables.append(_flat(made, table, columns))
-    return _pandas(pa.concat_tables(tables))
+        tables.append(_flatten(made, table, columns))
+    return _to_pandas(pa.concat_tables(tables))
 
 
-def _frame_of_part(url: str, lost: list[int], table: str, columns: list[str]) -> pd.DataFrame:
+def _read_part(url: str, superseded: list[int], table: str, columns: list[str]) -> pd.DataFrame:
     part = find_part(url)
     if part is None:
         raise SourceMissing(f"The stage part {url} is gone: run its run date again.")
-    staged, held = _held(table, columns)
-    kept = keep(read_table(part, staged, held), pa.array(lost, pa.int64()))
-    return _pandas(_flat(kept, table, columns))
+    staged, held = _columns_held(table, columns)
+    kept = drop_superseded(read_table(part, staged, held), pa.array(superseded, pa.int64()))
+    return _to_pandas(_flatten(kept, table, columns))
 
 
-def _held(table: str, columns: list[str]) -> tuple[str, list[str]]:
+def _columns_held(table: str, columns: list[str]) -> tuple[str, list[str]]:
     """Give the staged table that holds a table's rows, and which of its columns are needed."""
     if table not in _DIMENSIONS:
         return table, [ORDER_ROW, *columns]
-    staged, held = CARRIERS[table]
+    staged, held = DIMENSION_SOURCES[table]
     needed = (held[name] for name in (*_DIMENSIONS[table].info["key"], *columns))
     return staged.name, [ORDER_ROW, *dict.fromkeys(needed)]
 
 
-def _flat(staged: pa.Table, table: str, columns: list[str]) -> pa.Table:
+def _flatten(staged: pa.Table, table: str, columns: list[str]) -> pa.Table:
     """Give the rows of a table from those of the staged one that holds them."""
-    rows = rows_of(_DIMENSIONS[table], staged, columns) if table in _DIMENSIONS else staged
+    rows = dimension_rows(_DIMENSIONS[table], staged, columns) if table in _DIMENSIONS else staged
     return rows.select(columns)

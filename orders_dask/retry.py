@@ -30,32 +30,32 @@ LOG: Final = logging.getLogger("orders_dask")
 ATTEMPTS: Final = 5
 """Times that an effect is tried: with the waits between for some 10 s, where a PostgreSQL that crashed is back in 3."""
 
-RUNS: Final = 3
+RUN_ATTEMPTS: Final = 3
 """Times that a run date is tried: what it staged before is used again, so that a later try costs little."""
 
-HELD_SECONDS: Final = 600
+LOCK_WAIT_SECONDS: Final = 600
 """Seconds that a backfill waits for a run date that another run holds: a day of two million orders takes some 300."""
 
-_WAITS: Final = wait_exponential_jitter(multiplier=0.5, max=10, jitter=1)
+_BACKOFF: Final = wait_exponential_jitter(multiplier=0.5, max=10, jitter=1)
 
 
-def _say(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     """Tell people what is waited for."""
     error = state.outcome and state.outcome.exception()
     LOG.warning("%s (Trying again in %.1f s.)", error, state.upcoming_sleep)
 
 
-patiently: Final = retry(
+retry_transient: Final = retry(
     retry=retry_if_exception_type(ServiceUnavailable),
-    wait=_WAITS,
+    wait=_BACKOFF,
     stop=stop_after_attempt(ATTEMPTS),
-    before_sleep=_say,
+    before_sleep=_log_retry,
     reraise=True,
 )
 """Try a function again while a service is unavailable. It must be pure, or happen once by its key."""
 
 
-def again(work: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
+def retry_run(work: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
     """Let a whole run date be tried again, from its listing, when what it worked with broke off.
 
     Parameters
@@ -64,12 +64,12 @@ def again(work: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
         When it is set, nothing is tried again.
     """
     broke_off = retry_if_exception_type((ServiceUnavailable, LeaseLost, SourceChanged))
-    ends = _until(stop or Event(), stop_after_attempt(RUNS))
-    tried: Callable[P, T] = retry(retry=broke_off, wait=_WAITS, **ends)(work)
+    ends = _stop_options(stop or Event(), stop_after_attempt(RUN_ATTEMPTS))
+    tried: Callable[P, T] = retry(retry=broke_off, wait=_BACKOFF, **ends)(work)
     return tried
 
 
-def in_turn(work: Callable[P, T], stop: Event) -> Callable[P, T]:
+def wait_for_lock(work: Callable[P, T], stop: Event) -> Callable[P, T]:
     """Let a run date be waited for while another run holds it: that one may leave nothing to do.
 
     Parameters
@@ -78,15 +78,15 @@ def in_turn(work: Callable[P, T], stop: Event) -> Callable[P, T]:
         When it is set, the wait ends.
     """
     held = retry_if_exception_type(RunDateHeld)
-    ends = _until(stop, stop_after_delay(HELD_SECONDS))
+    ends = _stop_options(stop, stop_after_delay(LOCK_WAIT_SECONDS))
     waited: Callable[P, T] = retry(retry=held, wait=wait_random(1, 3), **ends)(work)
     return waited
 
 
-def _until(stopped: Event, ends: stop_base) -> dict[str, Any]:
+def _stop_options(stop_event: Event, give_up: stop_base) -> dict[str, Any]:
     return {
-        "stop": ends | stop_when_event_set(stopped),
-        "sleep": sleep_using_event(stopped),
-        "before_sleep": _say,
+        "stop": give_up | stop_when_event_set(stop_event),
+        "sleep": sleep_using_event(stop_event),
+        "before_sleep": _log_retry,
         "reraise": True,
     }

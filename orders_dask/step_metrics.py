@@ -16,7 +16,7 @@ Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True)
-class Cost:
+class StepMetrics:
     """What a step took, of one task or of many together.
 
     Attributes
@@ -26,20 +26,22 @@ class Cost:
     cpu
         CPU seconds of the tasks' threads.
     bytes
-        Bytes of its input or output, whichever it is bound by: read of the dump as stored (decode), written of Parquet
-        (stage), sent to PostgreSQL (load).
+        Bytes of its input or output, whichever it is bound by: read of the dump as stored (decode),
+        written of Parquet (stage), sent to PostgreSQL (load).
     """
 
     seconds: float = 0.0
     cpu: float = 0.0
     bytes: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: StepMetrics) -> StepMetrics:
         """Give what both took."""
-        return Cost(self.seconds + other.seconds, self.cpu + other.cpu, self.bytes + other.bytes)
+        return StepMetrics(
+            self.seconds + other.seconds, self.cpu + other.cpu, self.bytes + other.bytes
+        )
 
 
-Costs = Mapping[str, Cost]
+MetricsByStep = Mapping[str, StepMetrics]
 """By the name of the step."""
 
 
@@ -47,7 +49,7 @@ Costs = Mapping[str, Cost]
 class Meter:
     """Measures the steps of one task in its thread: of steps inside of each other only the innermost is charged."""
 
-    costs: defaultdict[str, Cost] = field(default_factory=lambda: defaultdict(Cost))
+    metrics: defaultdict[str, StepMetrics] = field(default_factory=lambda: defaultdict(StepMetrics))
     _step: str | None = None
     _since: tuple[float, float] = (0.0, 0.0)
 
@@ -55,13 +57,13 @@ class Meter:
     def step(self, name: str) -> Iterator[None]:
         """Charge a block to a step."""
         before = self._step
-        self._turn(name)
+        self._switch(name)
         try:
             yield
         finally:
-            self._turn(before)
+            self._switch(before)
 
-    def within(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+    def timed_iter(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """Give items as they are made, which is charged to a step; what is done with them is not."""
         iterator = iter(items)
         while True:
@@ -72,31 +74,33 @@ class Meter:
                     return
             yield item
 
-    def moved(self, name: str, size: int) -> None:
+    def add_bytes(self, name: str, size: int) -> None:
         """Charge bytes to a step."""
-        self.costs[name] += Cost(bytes=size)
+        self.metrics[name] += StepMetrics(bytes=size)
 
-    def add(self, costs: Costs) -> None:
+    def add(self, metrics: MetricsByStep) -> None:
         """Charge what others have measured."""
-        for step, cost in costs.items():
-            self.costs[step] += cost
+        for step, cost in metrics.items():
+            self.metrics[step] += cost
 
-    def _turn(self, to: str | None) -> None:
+    def _switch(self, to: str | None) -> None:
         now = time.monotonic(), time.thread_time()
         if self._step is not None:
-            self.costs[self._step] += Cost(now[0] - self._since[0], now[1] - self._since[1])
+            self.metrics[self._step] += StepMetrics(
+                now[0] - self._since[0], now[1] - self._since[1]
+            )
         self._step, self._since = to, now
 
 
-def metered(
+def with_metrics(
     task: Callable[Concatenate[Meter, Given], Result],
-) -> Callable[Given, tuple[Result, dict[str, Cost]]]:
+) -> Callable[Given, tuple[Result, dict[str, StepMetrics]]]:
     """Give a task a meter as its first argument, and let it return what its steps cost beside its result."""
 
     @wraps(task)
-    def measured(*args: Given.args, **kwargs: Given.kwargs) -> tuple[Result, dict[str, Cost]]:
+    def timed(*args: Given.args, **kwargs: Given.kwargs) -> tuple[Result, dict[str, StepMetrics]]:
         meter = Meter()
         result = task(meter, *args, **kwargs)
-        return result, dict(meter.costs)
+        return result, dict(meter.metrics)
 
-    return measured
+    return timed

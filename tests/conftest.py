@@ -12,7 +12,7 @@ import pytest
 from dask import config
 from psycopg2 import sql
 
-from orders_dask.cluster.connect import PROFILED
+from orders_dask.cluster.connect import PROFILER_IS_SAFE
 from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.lines import Lines
 from orders_dask.sandbox import Sandbox, sandbox
@@ -22,7 +22,7 @@ pytest.register_assert_rewrite("tests.support")
 from tests.support.services import administer, is_setting, server_of  # noqa: E402
 
 # As the product's own clusters: on some Pythons the profiler can stop a process for good.
-config.set({"distributed.worker.profile.enabled": PROFILED})
+config.set({"distributed.worker.profile.enabled": PROFILER_IS_SAFE})
 
 # A shell that runs the tests in the background makes them, and all they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,15 +39,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def compiled_reader() -> None:
     """The reader's machine code: made once in a fresh clone, which takes longer than some tests may."""
-    read_lines(Lines(b"{}\n"), enveloped=True)
+    read_lines(Lines(b"{}\n"), in_page=True)
 
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Sandbox]:
     """A PostgreSQL and an S3 server for this test process.
 
-    Each xdist worker has its own: it costs 1.5 s of CPU once, less than what sharing one would cost in complexity.
-    """
+    Each xdist worker has its own: it costs 1.5 s of CPU once, less than what sharing one would cost
+    in complexity."""
     with sandbox() as box:
         yield box
 

@@ -1,7 +1,7 @@
 """The command line: it parses, calls and prints.
 
-Exit codes: 0 done, 1 a fault of ours, 2 usage or settings, 3 the data was refused, 4 a service can't be reached,
-130 stopped by Ctrl-C, 143 asked to terminate.
+Exit codes: 0 done, 1 a fault of ours, 2 usage or settings, 3 the data was refused, 4 a service
+can't be reached, 130 stopped by Ctrl-C, 143 asked to terminate.
 
 What a command needs is imported when it runs, so that ``--help`` and completion are quick.
 """
@@ -30,8 +30,9 @@ from orders_dask.cli.commands import (  # isort: skip: the order of --help
 )
 from orders_dask.cluster import block_pandas as without_pandas
 
-# What imports make stays, and Python looks it through for garbage after each 700 new objects: an `orders-dask run` that
-# found its date up to date took 2.15 s so, 1.77 s with this (medians of six turns each).
+# What imports make stays, and Python looks it through for garbage after each 700 new objects: an
+# `orders-dask run` that found its date up to date took 2.15 s so, 1.77 s with this (medians of six
+# turns each).
 _GARBAGE: Final = 10_000
 
 __all__ = [
@@ -54,7 +55,7 @@ __all__ = [
 
 def main() -> None:
     """Run the command line of this process; a request to terminate stops it as Ctrl-C does."""
-    without_pandas.hide()
+    without_pandas.block()
     gc.set_threshold(_GARBAGE)
     signal.signal(signal.SIGTERM, _terminated)
     app(prog_name="orders-dask")

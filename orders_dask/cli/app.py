@@ -57,34 +57,34 @@ def command(**parsing: Any) -> Callable[[Command], Command]:
     """
 
     def register(function: Command) -> Command:
-        return app.command(context_settings=parsing)(told(function))
+        return app.command(context_settings=parsing)(with_error_handling(function))
 
     return register
 
 
-def told(function: Command) -> Command:
+def with_error_handling(function: Command) -> Command:
     """Give a command ``--debug`` besides its own options; on an error it ends with a sentence and an exit code."""
 
     @functools.wraps(function)
-    def called(*, debug: bool, **arguments: Any) -> None:
-        with _ending(debug):
+    def wrapped(*, debug: bool, **arguments: Any) -> None:
+        with _handle_errors(debug):
             function(**arguments)
 
     own = inspect.signature(function, eval_str=True)
     more = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False)
     more = more.replace(annotation=Debug)
-    registered: Any = called
+    registered: Any = wrapped
     registered.__signature__ = own.replace(parameters=[*own.parameters.values(), more])
-    return called
+    return wrapped
 
 
 @contextmanager
-def _ending(debug: bool) -> Iterator[None]:
+def _handle_errors(debug: bool) -> Iterator[None]:
     """End with one sentence on an error, and with its exit code."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        screen.note("Stopped. What was published stands; the same command goes on from here.")
+        screen.message("Stopped. What was published stands; the same command goes on from here.")
         raise typer.Exit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from stop
     except (typer.Exit, BrokenPipeError):
         raise
@@ -92,8 +92,8 @@ def _ending(debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exc()
         if isinstance(error, OrdersDaskError):
-            screen.note(f"Error: {error}")
+            screen.message(f"Error: {error}")
             raise typer.Exit(error.exit_code) from error
         advice = "" if debug else ": run it again with --debug, and report what it shows"
-        screen.note(f"Error: a fault of ours, {type(error).__name__}: {error}{advice}")
+        screen.message(f"Error: a fault of ours, {type(error).__name__}: {error}{advice}")
         raise typer.Exit(1) from error

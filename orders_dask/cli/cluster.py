@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orders_dask.settings import Settings
 
 
-def settings_of(source: str | None, scheduler: str | None, workers: int | None) -> Settings:
+def command_settings(source: str | None, scheduler: str | None, workers: int | None) -> Settings:
     """Read the settings of a command that works on a cluster."""
     if scheduler and workers:
         raise SettingsError("Give --scheduler or --workers: a running cluster has its own workers.")
@@ -25,7 +25,7 @@ def settings_of(source: str | None, scheduler: str | None, workers: int | None) 
 
 
 @contextmanager
-def cluster_of(
+def command_client(
     settings: Settings, scheduler: str | None, workers: int | None, *, needed: bool = True
 ) -> Iterator[Client | None]:
     """Connect to the cluster, where one is needed, and say where its dashboard is."""
@@ -35,5 +35,5 @@ def cluster_of(
     from orders_dask.cluster.connect import connect
 
     with connect(settings, scheduler, workers) as client:
-        screen.note(f"Dashboard: {client.dashboard_link}")
+        screen.message(f"Dashboard: {client.dashboard_link}")
         yield client

@@ -70,10 +70,10 @@ def show(orders: int, workers: int | None, data: Path | None) -> None:
         Folder that keeps database and bucket; a temporary one by default.
     """
     began = time.monotonic()
-    screen.note("Starting PostgreSQL and S3 on this machine")
+    screen.message("Starting PostgreSQL and S3 on this machine")
     with sandbox(data) as services:
         os.environ.update(services.environment)  # where the workers and the libraries look
-        with screen.counting("Generating", len(DAYS) * orders) as more:
+        with screen.counting_progress("Generating", len(DAYS) * orders) as more:
             made = generate(
                 services.environment["_AWS_S3_URL_SOURCE"],
                 start=DAYS[0],
@@ -86,10 +86,10 @@ def show(orders: int, workers: int | None, data: Path | None) -> None:
         database = engine(settings)
         initialise(database, settings.leaf, DAYS[0])
         with connect(settings, workers=workers) as client, screen.progress() as listener:
-            screen.note(f"Dashboard: {client.dashboard_link}")
+            screen.message(f"Dashboard: {client.dashboard_link}")
             ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
         for each in ended:
-            screen.result(screen.outcome(each))
+            screen.result(screen.show_outcome(each))
         _show_refused(database)
         _show_view(database, "order_summary", SUMMARY)
         _show_view(database, "daily_sales", SALES)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     pass
 
 
-def a_date(text: str) -> date:
+def parse_date(text: str) -> date:
     """Read a date of the command line."""
     try:
         return date.fromisoformat(text)
@@ -28,7 +28,9 @@ def a_date(text: str) -> date:
         raise typer.BadParameter(f"{text!r} is not a date such as 2017-10-30") from None
 
 
-Json = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")]
+JsonOutput = Annotated[
+    bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")
+]
 
 
 Workers = Annotated[
@@ -39,7 +41,7 @@ Workers = Annotated[
 ]
 
 
-Data = Annotated[
+DataFolder = Annotated[
     Path | None,
     typer.Option(
         help="Folder that keeps database and bucket for the next time.",
@@ -55,7 +57,7 @@ Source = Annotated[
 ]
 
 
-Scheduler = Annotated[
+SchedulerAddress = Annotated[
     str | None,
     typer.Option(
         help="Address of a running Dask scheduler, instead of a cluster on this machine.",
@@ -71,5 +73,5 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 
 
 RunDate = Annotated[
-    date, typer.Option("--run-date", parser=a_date, metavar="DATE", help="The run date.")
+    date, typer.Option("--run-date", parser=parse_date, metavar="DATE", help="The run date.")
 ]

@@ -33,43 +33,43 @@ PLAIN_SECONDS: Final = 10
 
 
 # Tables are as wide as they are where no terminal cuts them.
-RESULTS: Final = Console(
+STDOUT: Final = Console(
     markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 10_000
 )
 
 
-NOTES: Final = Console(stderr=True, markup=False, emoji=False, highlight=False)
+STDERR: Final = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-def note(sentence: str) -> None:
+def message(sentence: str) -> None:
     """Show a sentence on standard error."""
-    NOTES.print(_printable(sentence), soft_wrap=True)
+    STDERR.print(_printable(sentence), soft_wrap=True)
 
 
 def result(sentence: str) -> None:
     """Show a sentence on standard output."""
-    RESULTS.print(_printable(sentence), soft_wrap=True)
+    STDOUT.print(_printable(sentence), soft_wrap=True)
 
 
 def result_json(value: object) -> None:
     """Write a value as JSON on standard output."""
-    RESULTS.out(_json(value), highlight=False)
+    STDOUT.out(_json(value), highlight=False)
 
 
 def result_json_rows(rows: Iterable[object]) -> None:
     """Write rows as a JSON array on standard output, one a line, as they come."""
     before = "["
     for row in rows:
-        RESULTS.out(before + _json(row), highlight=False)
+        STDOUT.out(before + _json(row), highlight=False)
         before = ","
-    RESULTS.out("]" if before == "," else "[]", highlight=False)
+    STDOUT.out("]" if before == "," else "[]", highlight=False)
 
 
 def result_json_with(value: object, name: str, rows: Iterable[object]) -> None:
     """Write an object as JSON on standard output, and rows as one more of its members, one a line, as they come."""
-    RESULTS.out(f"{_json(value)[:-1]}, {_json(name)}:", highlight=False)
+    STDOUT.out(f"{_json(value)[:-1]}, {_json(name)}:", highlight=False)
     result_json_rows(rows)
-    RESULTS.out("}", highlight=False)
+    STDOUT.out("}", highlight=False)
 
 
 def _json(value: object) -> str:
@@ -86,14 +86,14 @@ def _plain(value: object) -> object:
 def result_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
     """Show rows as a table, its columns named by the first row's keys."""
     if title:
-        RESULTS.print()
+        STDOUT.print()
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     for name in rows[0] if rows else ():
         numbers = all(_is_number(row[name]) or row[name] is None for row in rows)
         shown.add_column(name.replace("_", " "), justify="right" if numbers else "left")
     for row in rows:
         shown.add_row(*(_cell(name, value) for name, value in row.items()))
-    RESULTS.print(shown)
+    STDOUT.print(shown)
 
 
 def _cell(name: str, value: object) -> str:
@@ -118,30 +118,30 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
-def outcome(ended: RunResult) -> str:
+def show_outcome(ended: RunResult) -> str:
     """Say in a line how a run date ended."""
     told = f"{ended.run_date}  {ended.outcome}"
     if ended.outcome in ("published", "up to date"):
         told += (
-            f": {some(ended.orders, 'order')}, {some(ended.lines, 'line')}, "
+            f": {plural(ended.orders, 'order')}, {plural(ended.lines, 'line')}, "
             f"{ended.superseded:,} superseded, {ended.rejected:,} rejected, "
-            f"{some(ended.files, 'file')}, {ended.seconds:.1f} s"
+            f"{plural(ended.files, 'file')}, {ended.seconds:.1f} s"
         )
     return told + (f": {ended.message}" if ended.message else "")
 
 
-def outcomes(ended: Sequence[RunResult], seconds: float) -> str:
+def show_outcomes(ended: Sequence[RunResult], seconds: float) -> str:
     """Say in a line how a range of run dates ended."""
     kinds = list(dict.fromkeys(each.outcome for each in ended))
     counted = ", ".join(f"{sum(each.outcome == kind for each in ended)} {kind}" for kind in kinds)
     orders, lines = sum(each.orders for each in ended), sum(each.lines for each in ended)
-    held = f"{some(orders, 'order')}, {some(lines, 'line')}"
-    return f"{some(len(ended), 'run date')}: {counted}; {held}, {seconds:.1f} s"
+    held = f"{plural(orders, 'order')}, {plural(lines, 'line')}"
+    return f"{plural(len(ended), 'run date')}: {counted}; {held}, {seconds:.1f} s"
 
 
-def replayed(ended: ReplayResult) -> str:
+def show_replay(ended: ReplayResult) -> str:
     """Say in a line what became of the rejected records of a run date."""
-    told = f"{ended.run_date}  taken in {some(ended.taken_in, 'record')}"
+    told = f"{ended.run_date}  taken in {plural(ended.taken_in, 'record')}"
     if ended.lost:
         told += f" ({ended.lost:,} lost to another version of the order)"
     told += f", still rejected {sum(ended.still.values()):,}"
@@ -149,7 +149,7 @@ def replayed(ended: ReplayResult) -> str:
     return told + (f": {reasons}" if reasons else "")
 
 
-def some(number: int, what: str) -> str:
+def plural(number: int, what: str) -> str:
     """Give a number of things, in words."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
@@ -157,20 +157,20 @@ def some(number: int, what: str) -> str:
 @contextmanager
 def progress() -> Iterator[Listener]:
     """Show how far each step of each run date is: bars on a terminal, else a line now and then."""
-    if not NOTES.is_terminal:
+    if not STDERR.is_terminal:
         yield _lines()
         return
     with _bars() as bars:
-        yield _drawn(bars)
+        yield _drawing(bars)
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def counting_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how far a count of orders is; what it gives is called with how many more there are."""
     began = time.monotonic()
     count = 0
-    if not NOTES.is_terminal:
-        note(f"{what} {total:,} orders")
+    if not STDERR.is_terminal:
+        message(f"{what} {total:,} orders")
     with _bars() as bars:
         task = bars.add_task(what, total=total, speed="")
 
@@ -189,9 +189,9 @@ def _bars() -> Bars:
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
-        console=NOTES,
+        console=STDERR,
         transient=True,
-        disable=not NOTES.is_terminal,
+        disable=not STDERR.is_terminal,
     )
 
 
@@ -199,7 +199,7 @@ def _speed(orders: int, seconds: float) -> str:
     return f"{orders:,} orders, {orders / seconds:,.0f} orders/s" if orders and seconds else ""
 
 
-def _drawn(bars: Bars) -> Listener:
+def _drawing(bars: Bars) -> Listener:
     """Draw a bar for each step of the run dates in flight; they go when the run date is published."""
     drawn: dict[tuple[date, str], TaskID] = {}
     began: dict[tuple[date, str], float] = {}
@@ -232,21 +232,27 @@ def _lines() -> Listener:
             return
         written[key] = moment
         speed = _speed(now.orders, moment - began[key])
-        note(f"{now.run_date} {now.step} {now.done}/{now.total}" + (f", {speed}" if speed else ""))
+        message(
+            f"{now.run_date} {now.step} {now.done}/{now.total}" + (f", {speed}" if speed else "")
+        )
 
     return listen
 
 
-def _leaves(leaves: Sequence[date]) -> str:
-    return f" Freed the partitions that begin on {_listed(leaves)}." if leaves else ""
+def dropped_partitions(first_dates: Sequence[date]) -> str:
+    """Return a sentence on the partitions that were dropped, by their first dates."""
+    return f" Freed the partitions that begin on {_join_dates(first_dates)}." if first_dates else ""
 
 
-def _note(skipped: Sequence[date], waiting: str | None) -> None:
+def message_left_over(skipped: Sequence[date], waiting: str | None) -> None:
+    """Say which run dates were skipped, and what is still in the way."""
     if skipped:
-        screen.note(f"Left to the next time, for somebody works on them: {_listed(skipped)}.")
+        screen.message(
+            f"Left to the next time, for somebody works on them: {_join_dates(skipped)}."
+        )
     if waiting:
-        screen.note(waiting)
+        screen.message(waiting)
 
 
-def _listed(days: Sequence[date]) -> str:
+def _join_dates(days: Sequence[date]) -> str:
     return ", ".join(map(str, days))

@@ -1,7 +1,7 @@
 """The Dask cluster that a command works on: one of its own on this machine, or one that is running already.
 
-Workers take their settings from their own environment. Only to a cluster on this machine, or over TLS, are they carried
-(:func:`carry_settings`): the password would otherwise travel in clear text.
+Workers take their settings from their own environment. Only to a cluster on this machine, or over
+TLS, are they carried (:func:`send_settings`): the password would otherwise travel in clear text.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from orders_dask.cluster import block_pandas as without_pandas
 from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
 from orders_dask.settings import Settings, load_settings
 
-CHECKED: Final = ("orders_dask", "dask", "distributed", "pyarrow")
+VERSIONED_PACKAGES: Final = ("orders_dask", "dask", "distributed", "pyarrow")
 """Packages whose versions must be the same everywhere, beside Python's own (3.11, say; 3.11.4 and 3.11.9 get along)."""
 
-# Before 3.11.12 `sys._current_frames`, which Dask's profiler calls all the time, can stop the whole process for good:
-# https://github.com/python/cpython/issues/106883. A worker of 199 cases of `make chaos` was stopped so.
-PROFILED: Final = sys.version_info >= (3, 11, 12)
+# Before 3.11.12 `sys._current_frames`, which Dask's profiler calls all the time, can stop the whole
+# process for good: https://github.com/python/cpython/issues/106883. A worker of 199 cases of `make
+# chaos` was stopped so.
+PROFILER_IS_SAFE: Final = sys.version_info >= (3, 11, 12)
 
 CONNECT_SECONDS: Final = 10
 WORKER_SECONDS: Final = 30  # a worker takes some 3 s to start on a busy machine
@@ -59,8 +60,8 @@ def connect(
     scheduler
         Address of a running scheduler, such as ``tcp://10.0.0.5:8786``.
     workers
-        Number of worker processes of a cluster on this machine; as many as it has cores by default, each with one
-        thread and an even share of the memory.
+        Number of worker processes of a cluster on this machine; as many as it has cores by default,
+        each with one thread and an even share of the memory.
 
     Raises
     ------
@@ -72,29 +73,30 @@ def connect(
         Client, scheduler and workers don't run the same versions.
     """
     address = scheduler or (None if workers else settings.scheduler_address)
-    with _running(address) if address else _local(workers or CPU_COUNT) as client:
+    with _connect_running(address) if address else _start_local(workers or CPU_COUNT) as client:
         check_versions(client)
         yield client
 
 
 @contextmanager
-def _local(workers: int) -> Iterator[Client]:
+def _start_local(workers: int) -> Iterator[Client]:
     """Start a cluster on this machine."""
     with ExitStack() as stack:
-        # Ctrl-C reaches the whole process group. The threads and processes that start here inherit the mask, so it is
-        # this process alone that hears it, and then tells the workers to end. The tracker is started first: whichever
-        # thread starts it comes out with Ctrl-C unblocked.
+        # Ctrl-C reaches the whole process group. The threads and processes that start here inherit
+        # the mask, so it is this process alone that hears it, and then tells the workers to end.
+        # The tracker is started first: whichever thread starts it comes out with Ctrl-C unblocked.
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         stack.enter_context(
             dask.config.set(
                 {
-                    "distributed.worker.profile.enabled": PROFILED,
-                    # How often each process looks whether its event loop lags. At 20 ms the three of a cluster of two
-                    # workers took 0.11 of a core while nothing ran; so 0.04.
+                    "distributed.worker.profile.enabled": PROFILER_IS_SAFE,
+                    # How often each process looks whether its event loop lags. At 20 ms the three
+                    # of a cluster of two workers took 0.11 of a core while nothing ran; so 0.04.
                     "distributed.admin.tick.interval": "500ms",
-                    # It would have malloc give each large buffer back to the system at once, to be faulted in again:
-                    # to find a character in some MB of text took 9.0 us an order with it, 2.6 without.
+                    # It would have malloc give each large buffer back to the system at once, to be
+                    # faulted in again: to find a character in some MB of text took 9.0 us an order
+                    # with it, 2.6 without.
                     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
                     # Each thread's own heap keeps what it once held: a worker took 70 MB more.
                     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
@@ -125,11 +127,12 @@ def _preloads() -> list[str]:
 
 
 @contextmanager
-def _running(address: str) -> Iterator[Client]:
+def _connect_running(address: str) -> Iterator[Client]:
     """Connect to a scheduler that is running, and wait until it has a worker."""
-    # First without a client: one that can't connect can't be closed either, and says so when Python ends.
+    # First without a client: one that can't connect can't be closed either, and says so when Python
+    # ends.
     try:
-        asyncio.run(_knock(address))
+        asyncio.run(_check_reachable(address))
     except (ValueError, TypeError) as error:  # no address, or TLS without certificates
         raise SettingsError(f"Can't use the Dask scheduler {address}: {error}.") from error
     except OSError as error:
@@ -140,7 +143,8 @@ def _running(address: str) -> Iterator[Client]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says more
             client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
-        # A scheduler that is lost is told by an error of ours; the client would write a traceback besides.
+        # A scheduler that is lost is told by an error of ours; the client would write a traceback
+        # besides.
         for name in ("distributed.client", "distributed.comm"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
@@ -153,7 +157,7 @@ def _running(address: str) -> Iterator[Client]:
         yield client
 
 
-async def _knock(address: str) -> None:
+async def _check_reachable(address: str) -> None:
     """Open a connection to a scheduler and close it."""
     security = Security().get_connection_args("client")
     connection = await core.connect(address, timeout=CONNECT_SECONDS, **security)
@@ -168,19 +172,19 @@ def check_versions(client: Client) -> None:
     ClusterMismatch
         Some don't: the message names each package with its versions, and who has which.
     """
-    versions: Any = client.get_versions(packages=CHECKED)
+    versions: Any = client.get_versions(packages=VERSIONED_PACKAGES)
     sides = {"the scheduler": versions["scheduler"]} | {
         f"worker {address}": worker for address, worker in sorted(versions["workers"].items())
     }
-    here = _checked(versions["client"])
+    here = _versions(versions["client"])
     others: dict[tuple[str, str], list[str]] = defaultdict(list)
     for side, told in sides.items():
-        for package, version in _checked(told).items():
+        for package, version in _versions(told).items():
             if version != here[package]:
                 others[package, version].append(side)
     if others:
         differences = (
-            f"{package} is {here[package]} here and {version} on {_some(differing)}"
+            f"{package} is {here[package]} here and {version} on {_join(differing)}"
             for (package, version), differing in others.items()
         )
         raise ClusterMismatch(
@@ -188,14 +192,16 @@ def check_versions(client: Client) -> None:
         )
 
 
-def _checked(told: Mapping[str, Any]) -> dict[str, str]:
+def _versions(told: Mapping[str, Any]) -> dict[str, str]:
     """Pick the versions that must be the same."""
     packages = told["packages"]
     python = ".".join(packages["python"].split(".")[:2])
-    return {"python": python} | {name: packages[name] or "not installed" for name in CHECKED}
+    return {"python": python} | {
+        name: packages[name] or "not installed" for name in VERSIONED_PACKAGES
+    }
 
 
-def _some(sides: list[str]) -> str:
+def _join(sides: list[str]) -> str:
     """Name at most three."""
     more = len(sides) - 3
     return ", ".join(sides[:3]) + (f" and {more} more" if more > 0 else "")
@@ -220,7 +226,7 @@ class SettingsPlugin(WorkerPlugin):
         """Do nothing: being there is enough."""
 
 
-def carry_settings(client: Client, settings: Settings) -> None:
+def send_settings(client: Client, settings: Settings) -> None:
     """Give the workers these settings, if their cluster is this process's own or the way to them is encrypted.
 
     The other workers have their own environment.
@@ -234,12 +240,12 @@ def carry_settings(client: Client, settings: Settings) -> None:
     if isinstance(client.cluster, LocalCluster) or protocol in ("inproc", "tls"):
         client.register_plugin(SettingsPlugin(settings))
         return
-    for worker, problem in client.run(_problem_here).items():
+    for worker, problem in client.run(_problem_on_this_worker).items():
         if problem:
             raise SettingsError(f"In the environment of worker {worker}: {problem}")
 
 
-def usable_client(client: Client | None, settings: Settings) -> Client:
+def resolve_client(client: Client | None, settings: Settings) -> Client:
     """Give the client to work with, else the current one, as every Dask library does; its workers get the settings."""
     try:
         client = client or default_client()
@@ -250,15 +256,15 @@ def usable_client(client: Client | None, settings: Settings) -> Client:
     check_versions(client)
     if sys.version_info < (3, 12):  # the workers' may be another patch release
         client.register_plugin(UnprofiledPlugin())
-    carry_settings(client, settings)
+    send_settings(client, settings)
     return client
 
 
 class UnprofiledPlugin(WorkerPlugin):
-    """Ends Dask's profiler on a worker that it could stop for good, see :data:`PROFILED`.
+    """Ends Dask's profiler on a worker that it could stop for good, see :data:`PROFILER_IS_SAFE`.
 
-    The workers of clusters that people made themselves have it. On Python 3.11 it is all that looks into other threads:
-    Dask leaves out by itself what watches event loops there.
+    The workers of clusters that people made themselves have it. On Python 3.11 it is all that looks
+    into other threads: Dask leaves out by itself what watches event loops there.
     """
 
     name = "orders_dask.unprofiled"
@@ -266,12 +272,12 @@ class UnprofiledPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Take the profiler from what the worker calls again and again; one that starts would else start it."""
-        profiler = worker.periodic_callbacks.pop("profile", None) if not PROFILED else None
+        profiler = worker.periodic_callbacks.pop("profile", None) if not PROFILER_IS_SAFE else None
         if profiler:
             profiler.stop()
 
 
-def _problem_here() -> str | None:
+def _problem_on_this_worker() -> str | None:
     """Say what is wrong with the settings of this process, if anything is."""
     try:
         load_settings()

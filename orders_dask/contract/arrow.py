@@ -5,7 +5,8 @@ Three stages of the same data:
 raw
     What the JSON reader is told to read: nested as in the dump, instants as text.
 typed
-    What decode gives: nested as in the dump, amounts as ``decimal128(22, 4)``, instants as ``timestamp[us, UTC]``.
+    What decode gives: nested as in the dump, amounts as ``decimal128(22, 4)``, instants as
+    ``timestamp[us, UTC]``.
 staged
     What normalise gives: flat tables, those of the contract with :data:`ORDER_ROW` in front.
 """
@@ -21,10 +22,10 @@ from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, Numeric, Ta
 from sqlalchemy.types import TypeEngine
 
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS, fact_order
-from orders_dask.contract.storage_tables import SAID, STAGED, order_version
+from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED, order_version
 
 MONEY_TYPE: Final = pa.decimal128(22, 4)
-INSTANT_TYPE: Final = pa.timestamp("us", tz="UTC")
+TIMESTAMP_TYPE: Final = pa.timestamp("us", tz="UTC")
 
 ORDER_ROW: Final = "order_row"
 """Column of every staged table: the row, from 0, that its order has in the part's ``fact_order``."""
@@ -39,7 +40,7 @@ _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
     (BigInteger, pa.int64()),
     (Integer, pa.int32()),
     (Numeric, MONEY_TYPE),
-    (DateTime, INSTANT_TYPE),
+    (DateTime, TIMESTAMP_TYPE),
     (Date, pa.date32()),
     (Boolean, pa.bool_()),
     (Text, pa.string()),
@@ -61,7 +62,8 @@ def arrow_schema(table: Table) -> pa.Schema:
 def paths() -> Iterator[tuple[str, pa.DataType]]:
     """Give every path that the contract reads, from the order, with its typed Arrow type.
 
-    ``[]`` ends the name of an array: ``line_items[].tax_lines[].price``, ``payment_gateway_names[]``.
+    ``[]`` ends the name of an array: ``line_items[].tax_lines[].price``,
+    ``payment_gateway_names[]``.
     """
     for table in (*FACTS, *DIMENSIONS):
         prefix = table.info["records"] and table.info["records"] + "."
@@ -72,10 +74,10 @@ def paths() -> Iterator[tuple[str, pa.DataType]]:
                 yield prefix + path, arrow_type(kind)
 
 
-def _nested(leaves: list[tuple[str, pa.DataType]]) -> list[pa.Field]:
+def _nested(entries: list[tuple[str, pa.DataType]]) -> list[pa.Field]:
     """Build the fields that hold `leaves`, in order of first mention."""
     below: dict[str, list[tuple[str, pa.DataType]]] = {}
-    for path, kind in leaves:
+    for path, kind in entries:
         head, _, rest = path.partition(".")
         below.setdefault(head, []).append((rest, kind))
     fields = []
@@ -107,7 +109,7 @@ def _raw(kind: pa.DataType) -> pa.DataType:
         return pa.struct([pa.field(f.name, _raw(f.type)) for f in kind])
     if pa.types.is_list(kind):
         return pa.list_(_raw(kind.value_type))
-    return pa.string() if kind == INSTANT_TYPE else kind
+    return pa.string() if kind == TIMESTAMP_TYPE else kind
 
 
 @cache
@@ -126,16 +128,17 @@ def staged_schemas() -> dict[str, pa.Schema]:
 def flat_schemas() -> dict[str, pa.Schema]:
     """Give the schema of every table that orders are flattened to, by the table's name.
 
-    Facts and what is said of dimensions have the columns of their storage tables without ``run_date`` and ``load_id``
-    (the load gives them), with :data:`ORDER_ROW` first. What is said of dimensions stands a row an order (variants: a
-    line) that carries the key, and without version, file and position, which are its order's.
+    Facts and what is said of dimensions have the columns of their storage tables without
+    ``run_date`` and ``load_id`` (the load gives them), with :data:`ORDER_ROW` first. What is said
+    of dimensions stands a row an order (variants: a line) that carries the key, and without
+    version, file and position, which are its order's.
     """
     order_row = pa.field(ORDER_ROW, pa.int64(), nullable=False)
     given_by_load = {fact_order.c.run_date.name, fact_order.c.load_id.name}
     of_order = {order_version.c.version.name, FILE, POSITION}
     schemas = {}
-    for table in (*FACTS, *SAID):
-        given = given_by_load | (of_order if table in SAID else set())
+    for table in (*FACTS, *DIMENSION_ROWS):
+        given = given_by_load | (of_order if table in DIMENSION_ROWS else set())
         fields = [f for f in arrow_schema(table) if f.name not in given]
         schemas[table.name] = pa.schema([order_row, *fields])
     return schemas

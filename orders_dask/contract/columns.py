@@ -4,8 +4,8 @@ The source of a value is declared in ``Column.info``:
 
 ``source``
     The path of the value, from the table's own records: ``customer.id``,
-    ``total_shipping_price_set.shop_money.amount``.
-    The table's records stand at ``Table.info["records"]``, from the order: ``refunds[].refund_line_items[]``.
+    ``total_shipping_price_set.shop_money.amount``. The table's records stand at
+    ``Table.info["records"]``, from the order: ``refunds[].refund_line_items[]``.
 ``reads``
     Further paths that the column is checked or computed with, each with the type it is read as.
 """
@@ -46,16 +46,16 @@ COUNT = BigInteger()
 MONEY = Numeric(22, 4)
 
 
-INSTANT = DateTime(timezone=True)
+TIMESTAMP = DateTime(timezone=True)
 
 
-DAY = Date()
+DATE = Date()
 
 
 MINUTES = Integer()
 
 
-FLAG = Boolean()
+BOOLEAN = Boolean()
 
 
 TEXT = Text()

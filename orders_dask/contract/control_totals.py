@@ -1,7 +1,7 @@
 """The books: rows and exact sums of money by currency, to compare what was decoded with what is stored.
 
-Amounts of different currencies are never added up, and a null currency is a group of its own. A sum of 0 and no sum
-at all are the same: a column of nothing but nulls counts as 0.
+Amounts of different currencies are never added up, and a null currency is a group of its own. A sum
+of 0 and no sum at all are the same: a column of nothing but nulls counts as 0.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CURRENCY: Final = fact_order.c.currency.name
 _EXACT: Final = Context(prec=60, traps=[Inexact])
 """Python's default of 28 digits would round a sum of 10^10 of the greatest amounts; 60 are enough for any."""
 
-Entry = tuple[str | None, str]
+SumKey = tuple[str | None, str]
 """A currency and the name of a money column."""
 
 
 @dataclass(frozen=True)
-class Books:
+class ControlTotals:
     """Rows, and sums of money, of a fact.
 
     Attributes
@@ -35,31 +35,33 @@ class Books:
     rows
         Number of rows.
     sums
-        Exact sum of each money column by currency; only those that are not 0. Make books from sums that may be 0 or
-        null with :meth:`of`.
+        Exact sum of each money column by currency; only those that are not 0. Make books from sums
+        that may be 0 or null with :meth:`of`.
     """
 
     rows: int = 0
-    sums: Mapping[Entry, Decimal] = field(default_factory=dict)
+    sums: Mapping[SumKey, Decimal] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: int, sums: Iterable[tuple[str | None, str, Decimal | None]]) -> Books:
+    def of(cls, rows: int, sums: Iterable[tuple[str | None, str, Decimal | None]]) -> ControlTotals:
         """Make books from ``(currency, column, sum)``; sums of the same pair are added up, None counts as 0."""
-        totals: dict[Entry, Decimal] = {}
+        totals: dict[SumKey, Decimal] = {}
         for currency, column, total in sums:
             if total:
                 entry = currency, column
                 totals[entry] = _EXACT.add(totals.get(entry, Decimal(0)), total)
         return cls(rows, {entry: total for entry, total in totals.items() if total})
 
-    def __add__(self, other: Books) -> Books:
+    def __add__(self, other: ControlTotals) -> ControlTotals:
         """Give the books of both together."""
         sums = chain(self.sums.items(), other.sums.items())
-        return Books.of(self.rows + other.rows, ((*entry, total) for entry, total in sums))
+        return ControlTotals.of(self.rows + other.rows, ((*entry, total) for entry, total in sums))
 
-    def __sub__(self, other: Books) -> Books:
+    def __sub__(self, other: ControlTotals) -> ControlTotals:
         """Give the books of what is left when `other` is taken out: empty where both are equal."""
-        return self + Books(-other.rows, {e: _EXACT.minus(s) for e, s in other.sums.items()})
+        return self + ControlTotals(
+            -other.rows, {e: _EXACT.minus(s) for e, s in other.sums.items()}
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Give what JSON can hold: the rows, and ``[currency, column, "12.3400"]`` sorted, the null currency first."""
@@ -72,7 +74,7 @@ class Books:
         }
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Books:
+    def from_json(cls, record: Mapping[str, Any]) -> ControlTotals:
         """Read what :meth:`to_json` gave."""
         sums = ((currency, column, Decimal(total)) for currency, column, total in record["sums"])
         return cls.of(record["rows"], sums)
@@ -83,7 +85,7 @@ def money_columns(name: str) -> list[str]:
     return [field.name for field in staged_schemas()[name] if field.type == MONEY_TYPE]
 
 
-def books(name: str, table: pa.Table) -> Books:
+def totals_of(name: str, table: pa.Table) -> ControlTotals:
     """Count the rows of a fact and add up its money by currency.
 
     Parameters
@@ -101,7 +103,7 @@ def books(name: str, table: pa.Table) -> Books:
         .aggregate([(column, "sum") for column in money])
     )
     currencies = groups[CURRENCY].to_pylist()
-    return Books.of(
+    return ControlTotals.of(
         table.num_rows,
         (
             (currency, column, total)

@@ -19,14 +19,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from orders_dask.contract.columns import (
+    BOOLEAN,
     COUNT,
-    DAY,
-    FLAG,
+    DATE,
     ID,
-    INSTANT,
     METADATA,
     OPS,
     TEXT,
+    TIMESTAMP,
 )
 from orders_dask.contract.order_tables import (
     FACTS,
@@ -53,8 +53,8 @@ installed = Table(
 storage_leaf = Table(
     "storage_leaf",
     METADATA,
-    Column("first_date", DAY, primary_key=True, comment="First run date that it holds"),
-    Column("end_date", DAY, nullable=False, comment="First run date after it"),
+    Column("first_date", DATE, primary_key=True, comment="First run date that it holds"),
+    Column("end_date", DATE, nullable=False, comment="First run date after it"),
     Column(
         "watch",
         ARRAY(TEXT),
@@ -90,33 +90,33 @@ load_run = Table(
     "load_run",
     METADATA,
     Column("load_id", ID, Identity(), primary_key=True, comment="Never used again"),
-    Column("run_date", DAY, nullable=False, comment="The run date"),
+    Column("run_date", DATE, nullable=False, comment="The run date"),
     Column("status", TEXT, nullable=False, comment="loading, sealed, verified, published, ..."),
     Column("source", TEXT, nullable=False, comment="The source URL as configured"),
     Column(
         "fingerprint", TEXT, nullable=False, comment="Hash of files, ETags, contract and settings"
     ),
     Column("holder", TEXT, nullable=False, comment="Who runs it: process and host"),
-    Column("started_at", INSTANT, nullable=False, server_default=func.now(), comment="Begin"),
+    Column("started_at", TIMESTAMP, nullable=False, server_default=func.now(), comment="Begin"),
     Column(
         "read_at",
-        INSTANT,
+        TIMESTAMP,
         nullable=False,
         server_default=func.now(),
         comment="What the age of its texts counts from: its begin; of a replay, that of the load before",
     ),
-    Column("finished_at", INSTANT, comment="End, whatever it was"),
-    Column("published_at", INSTANT, comment="When it was last published"),
+    Column("finished_at", TIMESTAMP, comment="End, whatever it was"),
+    Column("published_at", TIMESTAMP, comment="When it was last published"),
     Column("replaces", ID, comment="The load that readers saw before, where there was one"),
     Column(
         "reversible",
-        FLAG,
+        BOOLEAN,
         nullable=False,
         server_default=false(),
         comment="Whether its publish can be rolled back: what it replaced and overwrote is kept",
     ),
-    Column("left_at", INSTANT, comment="When readers stopped seeing it: replaced or withdrawn"),
-    Column("pruned_at", INSTANT, comment="When its rows were removed from the storage"),
+    Column("left_at", TIMESTAMP, comment="When readers stopped seeing it: replaced or withdrawn"),
+    Column("pruned_at", TIMESTAMP, comment="When its rows were removed from the storage"),
     Column("message", TEXT, comment="Why it was refused or failed"),
     Column("seconds", JSONB, comment="Wall seconds of each step"),
     Column("costs", JSONB, comment="Seconds, CPU seconds and bytes of all tasks, by step"),
@@ -134,12 +134,12 @@ load_run = Table(
 )
 
 
-def book_column(fact: Table, entry: str) -> str:
+def counter_column(fact: Table, counter: str) -> str:
     """Name the ledger's column for an entry of a fact's books, such as ``order_line_rejected``."""
-    return f"{fact.name.removeprefix('fact_')}_{entry}"
+    return f"{fact.name.removeprefix('fact_')}_{counter}"
 
 
-ENTRIES: Final = ("read", "loaded", "superseded", "rejected")
+FILE_COUNTERS: Final = ("read", "loaded", "superseded", "rejected")
 """Entries of the books: read = loaded + superseded + rejected."""
 
 
@@ -153,17 +153,17 @@ load_file = Table(
     Column("name", TEXT, nullable=False, comment="Full name; zip://MEMBER::ZIP for a zip's member"),
     Column("etag", TEXT, comment="ETag, or what stands for it, of the object"),
     Column("bytes", ID, comment="Size of the file as stored"),
-    Column("unreadable", FLAG, nullable=False, comment="Not read to its end"),
+    Column("unreadable", BOOLEAN, nullable=False, comment="Not read to its end"),
     *(
         Column(
-            book_column(fact, entry),
+            counter_column(fact, entry),
             COUNT,
             nullable=False,
             server_default="0",
             comment=f"{fact.name}: {entry}",
         )
         for fact in FACTS
-        for entry in ENTRIES
+        for entry in FILE_COUNTERS
     ),
     UniqueConstraint("load_id", "name"),
     schema=OPS,
@@ -176,7 +176,9 @@ load_part = Table(
     METADATA,
     Column("load_id", ID, primary_key=True, comment="The load"),
     Column("part", TEXT, primary_key=True, comment="The stage part"),
-    Column("loaded_at", INSTANT, nullable=False, server_default=func.now(), comment="When it was"),
+    Column(
+        "loaded_at", TIMESTAMP, nullable=False, server_default=func.now(), comment="When it was"
+    ),
     Column("seconds", Float, comment="Wall seconds it took"),
     Column("rows", JSONB, nullable=False, comment="Rows copied, by table"),
     Column(
@@ -203,7 +205,7 @@ rejected_record = Table(
     Column("message", TEXT, nullable=False, comment="What is wrong, for people"),
     *(
         Column(
-            book_column(fact, "rejected"),
+            counter_column(fact, "rejected"),
             COUNT,
             nullable=False,
             comment=f"{fact.name} records refused with it, itself included",

@@ -1,8 +1,8 @@
 """The one declaration of what an order is: facts and dimensions, their columns, types and sources.
 
-Arrow schemas, the JSON reader's schema, Dask metadata, DDL and COPY column lists are derived from here
-(:mod:`orders_dask.contract.arrow`, :mod:`orders_dask.load`). A new column is one line here; what else it takes stands
-in CONTRIBUTING.md.
+Arrow schemas, the JSON reader's schema, Dask metadata, DDL and COPY column lists are derived from
+here (:mod:`orders_dask.contract.arrow`, :mod:`orders_dask.load`). A new column is one line here;
+what else it takes stands in CONTRIBUTING.md.
 
 Names of fields are those of the Admin REST Order resource:
 https://shopify.dev/docs/api/admin-rest/latest/resources/order
@@ -20,17 +20,17 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.columns import (
+    BOOLEAN,
     COUNT,
-    DAY,
-    FLAG,
+    DATE,
     ID,
-    INSTANT,
     METADATA,
     MINUTES,
     MONEY,
     PUBLIC,
     STORE,
     TEXT,
+    TIMESTAMP,
     computed_column,
     source_column,
 )
@@ -43,7 +43,7 @@ def fact_table(
     return Table(
         name,
         METADATA,
-        computed_column("run_date", DAY, "Date of the dump that said this", nullable=False),
+        computed_column("run_date", DATE, "Date of the dump that said this", nullable=False),
         computed_column(
             "load_id", ID, "The load that brought the row (orders_ops.load_run)", nullable=False
         ),
@@ -86,15 +86,15 @@ fact_order = fact_table(
     source_column("checkout_token", TEXT, "The checkout's token"),
     source_column("reference", TEXT, "The reference given by the app"),
     source_column("source_identifier", TEXT, "The order's identifier in the system it came from"),
-    source_column("created_at", INSTANT, "When the order was made"),
+    source_column("created_at", TIMESTAMP, "When the order was made"),
     source_column(
-        "updated_at", INSTANT, "When the order was last changed; decides which version wins"
+        "updated_at", TIMESTAMP, "When the order was last changed; decides which version wins"
     ),
-    source_column("processed_at", INSTANT, "When the order was processed"),
-    source_column("closed_at", INSTANT, "When the order was closed"),
-    source_column("cancelled_at", INSTANT, "When the order was cancelled"),
+    source_column("processed_at", TIMESTAMP, "When the order was processed"),
+    source_column("closed_at", TIMESTAMP, "When the order was closed"),
+    source_column("cancelled_at", TIMESTAMP, "When the order was cancelled"),
     computed_column(
-        "created_local_date", DAY, "The shop's day of created_at, by the offset as written"
+        "created_local_date", DATE, "The shop's day of created_at, by the offset as written"
     ),
     computed_column(
         "created_utc_offset_min", MINUTES, "Minutes that created_at's local time is ahead of UTC"
@@ -119,11 +119,11 @@ fact_order = fact_table(
     ),
     source_column("presentment_currency", TEXT, "Currency that the customer saw"),
     source_column("total_weight", COUNT, "Weight of all lines in grams"),
-    source_column("test", FLAG, "A test order"),
-    source_column("confirmed", FLAG, "The order is confirmed"),
-    source_column("taxes_included", FLAG, "Prices include taxes"),
-    source_column("buyer_accepts_marketing", FLAG, "The buyer takes marketing mail"),
-    source_column("tax_exempt", FLAG, "No taxes are due"),
+    source_column("test", BOOLEAN, "A test order"),
+    source_column("confirmed", BOOLEAN, "The order is confirmed"),
+    source_column("taxes_included", BOOLEAN, "Prices include taxes"),
+    source_column("buyer_accepts_marketing", BOOLEAN, "The buyer takes marketing mail"),
+    source_column("tax_exempt", BOOLEAN, "No taxes are due"),
     source_column("financial_status", TEXT, "State of the payment"),
     source_column("fulfillment_status", TEXT, "State of the delivery"),
     source_column("cancel_reason", TEXT, "Why the order was cancelled"),
@@ -193,9 +193,9 @@ fact_order_line = fact_table(
     source_column("title", TEXT, "The product's title at the time"),
     source_column("variant_title", TEXT, "The variant's title at the time"),
     source_column("vendor", TEXT, "The product's vendor at the time"),
-    source_column("gift_card", FLAG, "The line is a gift card"),
-    source_column("taxable", FLAG, "The line is taxed"),
-    source_column("requires_shipping", FLAG, "The line is shipped"),
+    source_column("gift_card", BOOLEAN, "The line is a gift card"),
+    source_column("taxable", BOOLEAN, "The line is taxed"),
+    source_column("requires_shipping", BOOLEAN, "The line is shipped"),
     source_column("grams", COUNT, "Weight of one unit in grams"),
     source_column("fulfillment_status", TEXT, "State of the line's delivery"),
     source_column(
@@ -205,7 +205,7 @@ fact_order_line = fact_table(
         "tax_lines[].price",
     ),
     computed_column("currency", TEXT, "The order's currency"),
-    computed_column("created_at", INSTANT, "When the order was made"),
+    computed_column("created_at", TIMESTAMP, "When the order was made"),
 )
 
 
@@ -216,8 +216,8 @@ fact_refund = fact_table(
     ("order_id", "refund_id"),
     computed_column("order_id", ID, "The order", nullable=False),
     source_column("refund_id", ID, "The refund's id", "id", nullable=False),
-    source_column("refunded_at", INSTANT, "When the refund was made", "created_at"),
-    source_column("processed_at", INSTANT, "When the refund was processed"),
+    source_column("refunded_at", TIMESTAMP, "When the refund was made", "created_at"),
+    source_column("processed_at", TIMESTAMP, "When the refund was processed"),
     source_column("note", TEXT, "Why it was refunded"),
     source_column("user_id", ID, "The member of staff who refunded"),
     computed_column(
@@ -248,7 +248,7 @@ fact_refund_line = fact_table(
     source_column("subtotal", MONEY, "Refunded before taxes, in currency"),
     source_column("total_tax", MONEY, "Taxes refunded, in currency"),
     source_column("restock_type", TEXT, "What became of the units"),
-    computed_column("refunded_at", INSTANT, "When the refund was made"),
+    computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
     computed_column("currency", TEXT, "The order's currency"),
 )
 
@@ -265,7 +265,7 @@ fact_refund_adjustment = fact_table(
     source_column("tax_amount", MONEY, "The adjustment's taxes, in currency"),
     source_column("kind", TEXT, "What kind of adjustment"),
     source_column("reason", TEXT, "Why it was adjusted"),
-    computed_column("refunded_at", INSTANT, "When the refund was made"),
+    computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
     computed_column("currency", TEXT, "The order's currency"),
 )
 
@@ -293,12 +293,12 @@ def dimension_table(
         name,
         METADATA,
         *columns,
-        computed_column("attributes_run_date", DAY, "The run date whose dump gave the attributes"),
+        computed_column("attributes_run_date", DATE, "The run date whose dump gave the attributes"),
         computed_column(
-            "first_seen", DAY, "Least run date that ever carried the key", nullable=False
+            "first_seen", DATE, "Least run date that ever carried the key", nullable=False
         ),
         computed_column(
-            "last_seen", DAY, "Greatest run date that ever carried the key", nullable=False
+            "last_seen", DATE, "Greatest run date that ever carried the key", nullable=False
         ),
         PrimaryKeyConstraint(*key),
         schema=PUBLIC,
@@ -317,11 +317,11 @@ dim_customer = dimension_table(
     source_column("phone", TEXT, "Telephone", "customer.phone"),
     source_column("currency", TEXT, "The buyer's currency", "customer.currency"),
     source_column("state", TEXT, "State of the buyer's account", "customer.state"),
-    source_column("verified_email", FLAG, "The address is verified", "customer.verified_email"),
+    source_column("verified_email", BOOLEAN, "The address is verified", "customer.verified_email"),
     source_column("tags", TEXT, "Tags, as written", "customer.tags"),
-    source_column("created_at", INSTANT, "When the account was made", "customer.created_at"),
+    source_column("created_at", TIMESTAMP, "When the account was made", "customer.created_at"),
     source_column(
-        "updated_at", INSTANT, "When the account was last changed", "customer.updated_at"
+        "updated_at", TIMESTAMP, "When the account was last changed", "customer.updated_at"
     ),
     source_column("customer_locale", TEXT, "The buyer's language on the order"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-SAMPLES: Final = 3
+MAX_SAMPLES: Final = 3
 """Values that an :class:`Issue` shows."""
 
 
@@ -27,7 +27,8 @@ class Rejected:
     counts
         Records refused with it, itself included, by the name of their fact table.
     of_order
-        The text of the order that stands without this child, as `raw`; only on the first refused child of each order.
+        The text of the order that stands without this child, as `raw`; only on the first refused
+        child of each order.
     """
 
     position: int
@@ -40,7 +41,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredReject:
     """A rejected record as the ledger kept it, or an order that stands without children which were rejected.
 
     Attributes
@@ -56,10 +57,11 @@ class Kept:
     text
         The whole text, as it stood or as it was mended.
     counts
-        Records that were refused with it, itself included, by the name of their fact table; of an order that stands,
-        those that were refused of it.
+        Records that were refused with it, itself included, by the name of their fact table; of an
+        order that stands, those that were refused of it.
     children
-        Paths of the children that were refused of an order that stands; empty for a rejected record.
+        Paths of the children that were refused of an order that stands; empty for a rejected
+        record.
     mended
         People mended the text.
     """
@@ -73,7 +75,7 @@ class Kept:
     text: str
     counts: Mapping[str, int]
     children: tuple[str, ...] = ()
-    mended: bool = False
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,14 @@ class Issue:
     Attributes
     ----------
     field
-        Dotted path as in :func:`orders_dask.contract.arrow.paths`; of an array as a whole without its ``[]``.
+        Dotted path as in :func:`orders_dask.contract.arrow.paths`; of an array as a whole without
+        its ``[]``.
     code
         The contract's code.
     count
         How many values.
     samples
-        Position and text of the least :data:`SAMPLES` of them.
+        Position and text of the least :data:`MAX_SAMPLES` of them.
     """
 
     field: str
@@ -98,12 +101,12 @@ class Issue:
     samples: tuple[tuple[int, str], ...]
 
 
-def merged(issues: Iterable[Issue]) -> tuple[Issue, ...]:
+def merge_issues(issues: Iterable[Issue]) -> tuple[Issue, ...]:
     """Add up issues by field and code; the samples that stand are the least, whatever order they come in."""
     found: dict[tuple[str, str], tuple[int, list[tuple[int, str]]]] = {}
     for issue in issues:
         count, samples = found.get((issue.field, issue.code), (0, []))
-        if len(samples) < SAMPLES or issue.samples < (samples[-1],):
-            samples = sorted([*samples, *issue.samples])[:SAMPLES]
+        if len(samples) < MAX_SAMPLES or issue.samples < (samples[-1],):
+            samples = sorted([*samples, *issue.samples])[:MAX_SAMPLES]
         found[issue.field, issue.code] = count + issue.count, samples
     return tuple(Issue(*key, count, tuple(samples)) for key, (count, samples) in found.items())

@@ -1,8 +1,9 @@
 """What a bad value gets: the record-level rules, one record's text at a time.
 
-The fast decoder sends a record here when it can't take it, or can't tell whether it is as it should be. What comes back
-is either a rejection, or the record written again with the contract's keys alone, in forms that the same decoder takes.
-So a good record comes out of here as it came in: the rules only say more about bad ones.
+The fast decoder sends a record here when it can't take it, or can't tell whether it is as it should
+be. What comes back is either a rejection, or the record written again with the contract's keys
+alone, in forms that the same decoder takes. So a good record comes out of here as it came in: the
+rules only say more about bad ones.
 """
 
 from __future__ import annotations
@@ -18,38 +19,38 @@ from sqlalchemy import Table
 
 from orders_dask.contract.arrow import typed_schema
 from orders_dask.contract.json_parser import (
+    DuplicateKeys,
     Json,
     NotJson,
     Number,
-    Repeated,
-    clean,
-    kept,
     parse,
-    shown,
-    written,
+    preview,
+    sanitise,
+    to_json,
+    truncate_raw,
 )
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.contract.rejects import SAMPLES, Issue, Rejected, merged
+from orders_dask.contract.rejects import MAX_SAMPLES, Issue, Rejected, merge_issues
 from orders_dask.contract.values import RULES, Rule, Value, integer
 
 __all__ = [
     "CHILDREN",
-    "ENVELOPES",
+    "CONTAINER_KEYS",
     "GRAPHQL_ID",
     "GRAPHQL_ORDER",
-    "MARKERS",
-    "SAMPLES",
+    "MAX_SAMPLES",
+    "ORDER_KEYS",
     "Issue",
     "Rejected",
     "Repaired",
+    "apply_rules",
     "id_key",
-    "judge",
-    "merged",
-    "not_json",
-    "rejected",
+    "merge_issues",
+    "reject_invalid_json",
+    "reject_record",
 ]
 
-MARKERS: Final = (
+ORDER_KEYS: Final = (
     "line_items",
     "total_price",
     "subtotal_price",
@@ -59,7 +60,7 @@ MARKERS: Final = (
 )
 """Outside pages and wrappers an object is an order when it has one of these keys."""
 
-ENVELOPES: Final = ("orders", "order")
+CONTAINER_KEYS: Final = ("orders", "order")
 """Outside pages and wrappers an object that has one of these keys is a page or a wrapper."""
 
 CHILDREN: Final[dict[str, Table]] = {
@@ -80,25 +81,30 @@ class Repaired(NamedTuple):
     rejected: list[Rejected]
 
 
-def not_json(line: bytes, position: int, strict: bool, why: str) -> Rejected:
+def reject_invalid_json(line: bytes, position: int, strict: bool, why: str) -> Rejected:
     """Reject a line that is not JSON.
 
-    It is ``unreadable_file`` where it may have held any number of orders: in text that is not newline-delimited
-    (`strict`), where it begins like a page or an array, and in a last line without its newline.
+    It is ``unreadable_file`` where it may have held any number of orders: in text that is not
+    newline-delimited (`strict`), where it begins like a page or an array, and in a last line
+    without its newline.
     """
-    many = strict or not line.endswith(b"\n") or BEGINS_MANY.match(line)
+    many = strict or not line.endswith(b"\n") or CONTAINER_START.match(line)
     code = "unreadable_file" if many else "invalid_json"
-    return rejected(line, position, code, f"The record is not JSON: {why}.")
+    return reject_record(line, position, code, f"The record is not JSON: {why}.")
 
 
-def rejected(line: bytes, position: int, code: str, message: str, record: Json = None) -> Rejected:
+def reject_record(
+    line: bytes, position: int, code: str, message: str, record: Json = None
+) -> Rejected:
     """Reject a record, with the children of `record`, its value, if it is known and an order."""
-    raw = kept(line.removesuffix(b"\n"))
-    return Rejected(position, "", code, clean(message), raw, _counts(record, fact_order))
+    raw = truncate_raw(line.removesuffix(b"\n"))
+    return Rejected(
+        position, "", code, sanitise(message), raw, _count_with_children(record, fact_order)
+    )
 
 
-def judge(
-    line: bytes, position: int, *, enveloped: bool, opened: bool, strict: bool
+def apply_rules(
+    line: bytes, position: int, *, in_page: bool, unwrapped: bool, strict: bool
 ) -> Repaired | Rejected | None:
     """Apply the rules to one record.
 
@@ -111,7 +117,8 @@ def judge(
     enveloped
         It stood inside a page or a wrapper: every object is an order.
     opened
-        It was taken out of an array, page or wrapper, or isn't newline-delimited: it can't be one of these any more.
+        It was taken out of an array, page or wrapper, or isn't newline-delimited: it can't be one
+        of these any more.
     strict
         A record that is not JSON makes the file unreadable.
 
@@ -123,60 +130,62 @@ def judge(
     try:
         record = parse(line)
     except NotJson as error:
-        return not_json(line, position, strict, str(error))
-    if isinstance(record, dict) and not enveloped and any(key in record for key in ENVELOPES):
-        if not opened:
+        return reject_invalid_json(line, position, strict, str(error))
+    if isinstance(record, dict) and not in_page and any(key in record for key in CONTAINER_KEYS):
+        if not unwrapped:
             return None
-        message = f"The orders of the page with the keys {_keys(record)} are no array."
-        return rejected(line, position, "not_an_order", message)
-    if isinstance(record, list) and not enveloped and not opened:
+        message = f"The orders of the page with the keys {_preview_keys(record)} are no array."
+        return reject_record(line, position, "not_an_order", message)
+    if isinstance(record, list) and not in_page and not unwrapped:
         return None
     if not isinstance(record, dict):
-        message = f"An order is an object, not {_told(record)}."
-        return rejected(line, position, "not_an_order", message)
-    if not enveloped and not any(key in record for key in MARKERS):
-        message = f"An object with the keys {_keys(record)} is no order."
-        return rejected(line, position, "not_an_order", message)
-    order_id = _positive(record, fact_order)
+        message = f"An order is an object, not {_kind_of(record)}."
+        return reject_record(line, position, "not_an_order", message)
+    if not in_page and not any(key in record for key in ORDER_KEYS):
+        message = f"An object with the keys {_preview_keys(record)} is no order."
+        return reject_record(line, position, "not_an_order", message)
+    order_id = _positive_id(record, fact_order)
     if order_id is None:
-        message = f"The order's id is {_told_id(record, fact_order)}, not a positive integer."
-        return rejected(line, position, "bad_order_id", message, record)
+        message = f"The order's id is {_kind_of_id(record, fact_order)}, not a positive integer."
+        return reject_record(line, position, "bad_order_id", message, record)
     if _contradicts(record.get(GRAPHQL_ID), order_id):
         message = f"The order's id is {order_id}, but {GRAPHQL_ID} ends in another one."
-        return rejected(line, position, "id_mismatch", message, record)
-    notes = _Notes(position)
+        return reject_record(line, position, "id_mismatch", message, record)
+    notes = _RecordFindings(position)
     try:
         order = _ORDER(record, notes, "")
-    except _TooMany:
-        message = f"More than {MANY_CHILDREN:,} children of the order are rejected."
-        return rejected(line, position, "bad_child_id", message, record)
+    except _TooManyRejected:
+        message = f"More than {MAX_REJECTED_CHILDREN:,} children of the order are rejected."
+        return reject_record(line, position, "bad_child_id", message, record)
     return Repaired(
-        _encode(order).encode() + b"\n", notes.issues(), _with_order(notes.rejected, line)
+        _encode(order).encode() + b"\n", notes.issues(), _with_order_raw(notes.rejected, line)
     )
 
 
-def _with_order(children: list[Rejected], line: bytes) -> list[Rejected]:
+def _with_order_raw(children: list[Rejected], line: bytes) -> list[Rejected]:
     """Keep the text of the order with the first of its rejected children: only there, for they may be many."""
-    first = (replace(child, of_order=kept(line.removesuffix(b"\n"))) for child in children[:1])
+    first = (
+        replace(child, of_order=truncate_raw(line.removesuffix(b"\n"))) for child in children[:1]
+    )
     return [*first, *children[1:]]
 
 
-MANY_CHILDREN: Final = 10_000
-"""Children of one order that are rejected by themselves; one that has more is rejected as a whole. (Real orders have
-at most 500 lines; of ``[0,0,…`` a record of 16 MiB holds 8 million.)"""
+MAX_REJECTED_CHILDREN: Final = 10_000
+"""Children of one order that are rejected by themselves; one that has more is rejected as a whole.
+(Real orders have at most 500 lines; of ``[0,0,…`` a record of 16 MiB holds 8 million.)"""
 
-BEGINS_MANY: Final = re.compile(rb'[ \t\r\n]*(?:\[|\{[ \t\r\n]*"orders")')
+CONTAINER_START: Final = re.compile(rb'[ \t\r\n]*(?:\[|\{[ \t\r\n]*"orders")')
 """Text that begins like an array or a page may hold any number of orders."""
 
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
-class _TooMany(Exception):
-    """More than :data:`MANY_CHILDREN` children of a record are rejected."""
+class _TooManyRejected(Exception):
+    """More than :data:`MAX_REJECTED_CHILDREN` children of a record are rejected."""
 
 
 @dataclass
-class _Notes:
+class _RecordFindings:
     """What is found in one record."""
 
     position: int
@@ -186,12 +195,12 @@ class _Notes:
     def note(self, path: str, code: str, value: Json) -> None:
         """Count a value under its code; of many, a few texts are held."""
         count, texts = self.found.get((path, code), (0, []))
-        self.found[path, code] = count + 1, sorted([*texts, shown(value)])[:SAMPLES]
+        self.found[path, code] = count + 1, sorted([*texts, preview(value)])[:MAX_SAMPLES]
 
     def reject(self, child: Rejected) -> None:
         """Note a child that is rejected by itself."""
-        if len(self.rejected) == MANY_CHILDREN:
-            raise _TooMany
+        if len(self.rejected) == MAX_REJECTED_CHILDREN:
+            raise _TooManyRejected
         self.rejected.append(child)
 
     def issues(self) -> list[Issue]:
@@ -201,7 +210,7 @@ class _Notes:
         ]
 
 
-_Rule: TypeAlias = Callable[[Json, _Notes, str], Any]
+_Rule: TypeAlias = Callable[[Json, _RecordFindings, str], Any]
 """Gives what is stored in a value's place; the text is where its object stands, such as ``refunds[0].``."""
 
 
@@ -227,14 +236,14 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
     }
 
-    def convert(value: Json, notes: _Notes, where: str) -> Any:
+    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, dict):
             notes.note(path, "bad_children", value)
             return None
-        if isinstance(value, Repeated):
-            for key, loser in value.losers:
+        if isinstance(value, DuplicateKeys):
+            for key, loser in value.overwritten:
                 if key in scalars or key in nested:
                     notes.note(prefix + key, "duplicate_key", loser)
         inside = where if not name or name.endswith("]") else f"{where}{name}."
@@ -254,7 +263,7 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
 def _values(rule: Rule, path: str) -> _Rule:
     """Give the rule for an array of plain values, each of which stands or falls alone."""
 
-    def convert(value: Json, notes: _Notes, where: str) -> Any:
+    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list):
@@ -274,7 +283,7 @@ def _values(rule: Rule, path: str) -> _Rule:
 def _array(element: _Rule, path: str) -> _Rule:
     """Give the rule for an array of objects without ids: an element that is none spoils it."""
 
-    def convert(value: Json, notes: _Notes, where: str) -> Any:
+    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
@@ -289,13 +298,13 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
     """Give the rule for an array of children with ids: null stands in the place of each that is rejected."""
     name = path.rpartition(".")[2]
 
-    def convert(value: Json, notes: _Notes, where: str) -> Any:
+    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list):
             notes.note(path, "bad_children", value)
             return None
-        ids = [_positive(child, fact) for child in value]
+        ids = [_positive_id(child, fact) for child in value]
         last = {child_id: place for place, child_id in enumerate(ids)}
 
         def taken(place: int, child: Json) -> Any:
@@ -304,14 +313,14 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
                 code, message = "bad_child_id", f"{here} is no object."
             elif ids[place] is None:
                 code = "bad_child_id"
-                message = f"The id of {here} is {_told_id(child, fact)}, not a positive integer."
+                message = f"The id of {here} is {_kind_of_id(child, fact)}, not a positive integer."
             elif last[ids[place]] != place:
                 code = "duplicate_child"
                 message = f"{here} has the id {ids[place]} of a later one, which stands."
             else:
                 return element(child, notes, f"{here}.")
-            raw = kept(clean(written(child)).encode())
-            counts = _counts(child, fact)
+            raw = truncate_raw(sanitise(to_json(child)).encode())
+            counts = _count_with_children(child, fact)
             notes.reject(Rejected(notes.position, here, code, message, raw, counts))
             return None
 
@@ -336,25 +345,26 @@ def id_key(fact: Table) -> str:
     return source
 
 
-def _positive(record: Json, fact: Table) -> int | None:
+def _positive_id(record: Json, fact: Table) -> int | None:
     """Give the id of a record of `fact` if it is one."""
     value = record.get(id_key(fact)) if isinstance(record, dict) else None
     number = integer(value)[0] if value is not None else None
     return number if number is not None and number > 0 else None
 
 
-# What a message says of a record is shown to all who see how a run ended, so it quotes nothing that may be of a person.
+# What a message says of a record is shown to all who see how a run ended, so it quotes nothing that
+# may be of a person.
 
 
-def _keys(record: Mapping[str, Json]) -> str:
+def _preview_keys(record: Mapping[str, Json]) -> str:
     """Name the keys of an object; those that are no names, such as an address for mail, are only counted."""
     names = [key for key in record if key.replace("-", "_").isidentifier()]
     others = len(record) - len(names)
-    named = shown(", ".join(names)) or "(none)"
+    named = preview(", ".join(names)) or "(none)"
     return f"{named} and {others:,} that are no names" if others else named
 
 
-def _told(value: Json) -> str:
+def _kind_of(value: Json) -> str:
     """Say what a value is; of a text, an array or an object only that."""
     if isinstance(value, dict):
         return "an object"
@@ -362,32 +372,32 @@ def _told(value: Json) -> str:
         return "an array"
     if isinstance(value, str) and not isinstance(value, Number):
         return "a text" if value else "an empty text"
-    return written(value)[:40]
+    return to_json(value)[:40]
 
 
-def _told_id(record: Mapping[str, Json], fact: Table) -> str:
-    return _told(record[id_key(fact)]) if id_key(fact) in record else "missing"
+def _kind_of_id(record: Mapping[str, Json], fact: Table) -> str:
+    return _kind_of(record[id_key(fact)]) if id_key(fact) in record else "missing"
 
 
-def _counts(record: Json, fact: Table) -> dict[str, int]:
+def _count_with_children(record: Json, fact: Table) -> dict[str, int]:
     """Count a record of `fact` and, by their fact's name, the children that it takes with it."""
     counts = {fact.name: 1}
     own = fact.info["records"]
     for path, child in CHILDREN.items():
         if path != own and path.startswith(own and f"{own}."):
-            number = _number(record, path.removeprefix(own).removeprefix(".").split("."))
+            number = _count_at(record, path.removeprefix(own).removeprefix(".").split("."))
             counts |= {child.name: number} if number else {}
     return counts
 
 
-def _number(value: Json, steps: list[str]) -> int:
+def _count_at(value: Json, steps: list[str]) -> int:
     """Count the elements of the arrays at a path such as ``["refunds[]", "refund_line_items[]"]``."""
     if not steps:
         return 1
     inner = value.get(steps[0].removesuffix("[]")) if isinstance(value, dict) else None
     if not steps[0].endswith("[]"):
-        return _number(inner, steps[1:])
-    return sum(_number(each, steps[1:]) for each in inner) if isinstance(inner, list) else 0
+        return _count_at(inner, steps[1:])
+    return sum(_count_at(each, steps[1:]) for each in inner) if isinstance(inner, list) else 0
 
 
 _ORDER: Final = _object(typed_schema(), "")

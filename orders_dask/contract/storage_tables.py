@@ -15,12 +15,12 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.columns import (
-    DAY,
+    DATE,
     ID,
-    INSTANT,
     METADATA,
     PUBLIC,
     STORE,
+    TIMESTAMP,
     computed_column,
 )
 from orders_dask.contract.order_tables import (
@@ -32,10 +32,12 @@ order_version = Table(
     "order_version",
     METADATA,
     computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("run_date", DAY, "Date of the dump", nullable=False),
+    computed_column("run_date", DATE, "Date of the dump", nullable=False),
     computed_column("load_id", ID, "The load", nullable=False),
     computed_column(
-        "version", INSTANT, "updated_at, else created_at, else null, which sorts before every other"
+        "version",
+        TIMESTAMP,
+        "updated_at, else created_at, else null, which sorts before every other",
     ),
     PrimaryKeyConstraint("order_id", "run_date", "load_id"),
     Index("order_version_load_id", "load_id"),
@@ -49,7 +51,7 @@ order_superseded = Table(
     METADATA,
     computed_column("order_id", ID, "The order", nullable=False),
     computed_column(
-        "run_date", DAY, "The published run date whose version is not current", nullable=False
+        "run_date", DATE, "The published run date whose version is not current", nullable=False
     ),
     PrimaryKeyConstraint("order_id", "run_date"),
     schema=STORE,
@@ -60,7 +62,7 @@ order_superseded = Table(
 published = Table(
     "published",
     METADATA,
-    Column("run_date", DAY, primary_key=True, comment="The run date"),
+    Column("run_date", DATE, primary_key=True, comment="The run date"),
     Column("load_id", ID, nullable=False, comment="The load that readers see for it"),
     UniqueConstraint("load_id"),
     schema=STORE,
@@ -68,7 +70,7 @@ published = Table(
 )
 
 
-def _said(dimension: Table) -> Table:
+def _dimension_rows(dimension: Table) -> Table:
     """Declare what each load said of a dimension: a row a key and part, with the version that said it."""
     return Table(
         dimension.name,
@@ -79,7 +81,7 @@ def _said(dimension: Table) -> Table:
             for c in dimension.c
             if c.info["source"]
         ),
-        computed_column("version", INSTANT, "Version of the order that said it"),
+        computed_column("version", TIMESTAMP, "Version of the order that said it"),
         computed_column("source_file_id", ID, "The file it stood in", nullable=False),
         computed_column("source_position", ID, "Number of the record in that file", nullable=False),
         Index(f"{dimension.name}_load_id", "load_id"),
@@ -89,10 +91,12 @@ def _said(dimension: Table) -> Table:
     )
 
 
-SAID: Final[tuple[Table, ...]] = tuple(_said(dimension) for dimension in DIMENSIONS)
+DIMENSION_ROWS: Final[tuple[Table, ...]] = tuple(
+    _dimension_rows(dimension) for dimension in DIMENSIONS
+)
 
 
-class Carrier(NamedTuple):
+class DimensionSource(NamedTuple):
     """What is staged and says a dimension.
 
     Attributes
@@ -107,28 +111,30 @@ class Carrier(NamedTuple):
     columns: Mapping[str, str]
 
 
-def _carrier(said: Table) -> Carrier:
+def _dimension_source(rows: Table) -> DimensionSource:
     """Find a fact of the same records that has all values of a dimension; without one, it is staged itself."""
-    sources = {c.name: c.info["source"] for c in said.c if c.info["source"]}
+    sources = {c.name: c.info["source"] for c in rows.c if c.info["source"]}
     for fact in FACTS:
         held = {c.info["source"]: c.name for c in fact.c if c.info["source"]}
-        if fact.info["records"] == said.info["records"] and held.keys() >= {*sources.values()}:
-            return Carrier(fact, {name: held[source] for name, source in sources.items()})
-    return Carrier(said, {name: name for name in sources})
+        if fact.info["records"] == rows.info["records"] and held.keys() >= {*sources.values()}:
+            return DimensionSource(fact, {name: held[source] for name, source in sources.items()})
+    return DimensionSource(rows, {name: name for name in sources})
 
 
-CARRIERS: Final[Mapping[str, Carrier]] = {said.name: _carrier(said) for said in SAID}
+DIMENSION_SOURCES: Final[Mapping[str, DimensionSource]] = {
+    said.name: _dimension_source(said) for said in DIMENSION_ROWS
+}
 """What is staged and says a dimension, by the dimension's name."""
 
 
 STAGED: Final[tuple[Table, ...]] = (
     *FACTS,
-    *(said for said in SAID if CARRIERS[said.name].table is said),
+    *(said for said in DIMENSION_ROWS if DIMENSION_SOURCES[said.name].table is said),
 )
 """The tables that are staged: facts, and what is said of dimensions where no fact carries it."""
 
 
-def _before(dimension: Table) -> Table:
+def _undo_table(dimension: Table) -> Table:
     """Declare what publishes overwrote of a dimension: each row as it stood, for a rollback to put back."""
     key = dimension.info["key"]
     return Table(
@@ -151,8 +157,8 @@ def _before(dimension: Table) -> Table:
     )
 
 
-BEFORE: Final[tuple[Table, ...]] = tuple(_before(dimension) for dimension in DIMENSIONS)
+DIMENSION_UNDO: Final[tuple[Table, ...]] = tuple(_undo_table(dimension) for dimension in DIMENSIONS)
 
 
-LOADED: Final[tuple[Table, ...]] = (*FACTS, order_version, *SAID)
+COPIED_TABLES: Final[tuple[Table, ...]] = (*FACTS, order_version, *DIMENSION_ROWS)
 """The tables that a part is copied into, in one transaction."""

@@ -1,7 +1,7 @@
 """What a single value gets: integers, amounts, flags, texts and instants, by the contract's table of bad values.
 
-Each rule takes a parsed value that is not null and gives what the JSON reader is to read in its place, with the code
-under which that counts (None: as it should be).
+Each rule takes a parsed value that is not null and gives what the JSON reader is to read in its
+place, with the code under which that counts (None: as it should be).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from orders_dask.contract.arrow import INSTANT_TYPE, MONEY_TYPE
-from orders_dask.contract.json_parser import Json, Number, clean, is_clean
+from orders_dask.contract.arrow import MONEY_TYPE, TIMESTAMP_TYPE
+from orders_dask.contract.json_parser import Json, Number, is_sanitised, sanitise
 
 Value: TypeAlias = str | int | bool | None
 Rule: TypeAlias = Callable[[Json], tuple[Value, str | None]]
 
-ROUNDING: Final = Decimal("1e-9")
+ROUNDING_NOISE: Final = Decimal("1e-9")
 """A change by rounding that is no more than this is floating-point noise, and not counted (the contract)."""
 
-_BLANKS: Final = " \t\r\n"
+_WHITESPACE: Final = " \t\r\n"
 _PLACES: Final = Decimal((0, (1,), -MONEY_TYPE.scale))
 _LIMIT: Final = Decimal((0, (1,), MONEY_TYPE.precision - MONEY_TYPE.scale))
 _INT64: Final = range(-(2**63), 2**63)
@@ -38,7 +38,7 @@ def integer(value: Json) -> tuple[int | None, str | None]:
     """Take an integer; an integral number or text is ``integer_from_text``, all else ``bad_integer``."""
     if isinstance(value, Number) and _PLAIN_INTEGER.fullmatch(value):
         return int(value), None
-    amount = _exact(value)
+    amount = _parse_decimal(value)
     # Compared before it is made an int: 1e999999999 would need a gigabyte.
     if amount is None or amount.adjusted() >= 19 or amount != amount.to_integral_value():
         return None, "bad_integer"
@@ -53,17 +53,17 @@ def money(value: Json) -> tuple[str | None, str | None]:
     """Take an amount as text that the reader takes exactly, rounded."""
     if isinstance(value, str) and _PLAIN_AMOUNT.fullmatch(value):
         return str(value), None
-    amount = _exact(value)
+    amount = _parse_decimal(value)
     if amount is None or amount.adjusted() >= 19:
         return None, "bad_money"
     rounded = amount.quantize(_PLACES, ROUND_HALF_UP, _CONTEXT)
     if abs(rounded) >= _LIMIT:
         return None, "bad_money"
     change = _CONTEXT.abs(_CONTEXT.subtract(amount, rounded))
-    return f"{rounded:f}", "money_rounded" if change > ROUNDING else None
+    return f"{rounded:f}", "money_rounded" if change > ROUNDING_NOISE else None
 
 
-def flag(value: Json) -> tuple[bool | None, str | None]:
+def boolean(value: Json) -> tuple[bool | None, str | None]:
     """Take a truth value; ``"true"`` and ``"false"`` in any case, 0 and 1 are ``flag_from_text``."""
     if isinstance(value, bool):
         return value, None
@@ -82,31 +82,31 @@ def text(value: Json) -> tuple[str | None, str | None]:
         return str(value), "text_from_scalar"
     if not isinstance(value, str):
         return None, "bad_text"
-    return (value, None) if is_clean(value) else (clean(value), "bad_unicode")
+    return (value, None) if is_sanitised(value) else (sanitise(value), "bad_unicode")
 
 
-def instant(value: Json) -> tuple[str | None, str | None]:
+def timestamp(value: Json) -> tuple[str | None, str | None]:
     """Take any text: instants are judged by column, good and bad ones alike."""
     if isinstance(value, str) and not isinstance(value, Number):
-        return clean(value), None
+        return sanitise(value), None
     return None, "bad_instant"
 
 
 RULES: Final[dict[pa.DataType, Rule]] = {
     pa.int64(): integer,
     MONEY_TYPE: money,
-    pa.bool_(): flag,
+    pa.bool_(): boolean,
     pa.string(): text,
-    INSTANT_TYPE: instant,
+    TIMESTAMP_TYPE: timestamp,
 }
 """The rule for a value of each type of :func:`orders_dask.contract.arrow.typed_schema`."""
 
 
-def _exact(value: Json) -> Decimal | None:
+def _parse_decimal(value: Json) -> Decimal | None:
     """Read a number, or a text of the contract's grammar for amounts, exactly; None for all else."""
     if not isinstance(value, str):
         return None
-    match = _AMOUNT.fullmatch(value.strip(_BLANKS))
+    match = _AMOUNT.fullmatch(value.strip(_WHITESPACE))
     if not match:
         return None
     whole, decimals, only_decimals, exponent = match.groups()

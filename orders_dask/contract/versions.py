@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-CONTRACT: Final = 5
+CONTRACT_VERSION: Final = 5
 """Version of this contract: part of every stage part's identity. Raise it when a stored value or a table changes."""
 
 
-DECODER: Final = 3
+DECODER_VERSION: Final = 3
 """Version of decode: part of every stage part's identity. Raise it when the same text gives another table."""
 
 
-FORMAT: Final = 6
+STAGE_FORMAT_VERSION: Final = 6
 """Version of what this module writes: part of every part's identity."""

@@ -15,31 +15,32 @@ from typing import BinaryIO, Final
 from fsspec.utils import glob_translate
 
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
-from orders_dask.extract.framing.file_signatures import LOOK, is_binary
+from orders_dask.extract.framing.file_signatures import HEAD_BYTES, is_binary
 from orders_dask.extract.framing.files import member_file
-from orders_dask.extract.framing.ndjson import sniffed, unmarked
-from orders_dask.extract.records import CHUNK, MIB, SourceFile, Split, Unreadable
-from orders_dask.extract.source.compression import is_compressed, is_zip, members
-from orders_dask.extract.source.object_store import HEAD, etag, places
-from orders_dask.filesystem import filesystem, reaching
-from orders_dask.settings import STAGE_FOLDER, packed
+from orders_dask.extract.framing.ndjson import detect_ndjson, strip_bom
+from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile, Split, Unreadable
+from orders_dask.extract.source.compression import is_compressed, is_zip, list_members
+from orders_dask.extract.source.object_store import RANDOM_READ_BYTES, etag, open_random_access
+from orders_dask.filesystem import filesystem, translate_storage_errors
+from orders_dask.settings import STAGE_FOLDER, split_zip_url
 
 __all__ = ["SourceFile", "Split", "discover", "filesystem"]
 
-_GROUP: Final = 256
+_GROUP_FILES: Final = 256
 """Files of one split, at most: at some 30 ms a file, that is 8 s of requests."""
 
-_TASKS: Final = 8
+MIN_SPLITS: Final = 8
 """Splits that a dump should make at the least, where it can: so many workers have something to do."""
 
-_WORTH: Final = 4 * MIB
+MIN_SPLIT_BYTES: Final = 4 * MIB
 """Bytes that are worth a split of their own: some 3,500 orders in gzip, 0.4 s of decode beside 0.1 s for its part."""
 
-_RANGE: Final = 32 * MIB
-"""The same of plain text, some 5,000 orders, and as much as a split of whole files has, for these may be compressed.
-A part costs 0.1 CPU s whatever its size: 1.3 GB of plain text in splits of 128 MiB took 0.77 of the time."""
+_ALIGNMENT: Final = 32 * MIB
+"""The same of plain text, some 5,000 orders, and as much as a split of whole files has, for these
+may be compressed. A part costs 0.1 CPU s whatever its size: 1.3 GB of plain text in splits of 128
+MiB took 0.77 of the time."""
 
-_LISTERS: Final = 8
+_LIST_THREADS: Final = 8
 """Large files that are looked at at once: it is latency, not work."""
 
 
@@ -49,23 +50,24 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     Parameters
     ----------
     source
-        The source URL, as ``_AWS_S3_URL_SOURCE``: an fsspec URL of a file, of a folder (all files below it) or with
-        globs, that may hold ``{run_date}``; ``zip://PATTERN::URL`` means those members of the zips at URL that match
-        PATTERN, which ends at the first ``::`` that a URL follows. Any other ``::`` is part of a name, as ``#``, ``%``,
-        ``+`` and blanks are. In it ``[[]``, ``[*]`` and ``[?]`` stand for such a character, and ``{{`` and ``}}`` for a
-        brace; in the names of what is listed every character stands for itself.
+        The source URL, as ``_AWS_S3_URL_SOURCE``: an fsspec URL of a file, of a folder (all files
+        below it) or with globs, that may hold ``{run_date}``; ``zip://PATTERN::URL`` means those
+        members of the zips at URL that match PATTERN, which ends at the first ``::`` that a URL
+        follows. Any other ``::`` is part of a name, as ``#``, ``%``, ``+`` and blanks are. In it
+        ``[[]``, ``[*]`` and ``[?]`` stand for such a character, and ``{{`` and ``}}`` for a brace;
+        in the names of what is listed every character stands for itself.
     run_date
         The date that ``{run_date}`` stands for.
     block_size
-        Bytes of a split, at most, about. Plain newline-delimited text that is larger is cut into byte ranges, a larger
-        zip into its members; smaller files go together. Splits are smaller where few workers would else have something
-        to do.
+        Bytes of a split, at most, about. Plain newline-delimited text that is larger is cut into
+        byte ranges, a larger zip into its members; smaller files go together. Splits are smaller
+        where few workers would else have something to do.
 
     Returns
     -------
     list of Split
-        Sorted by the first file's name (byte order of UTF-8) and the beginning of the range; the same for the same
-        listing.
+        Sorted by the first file's name (byte order of UTF-8) and the beginning of the range; the
+        same for the same listing.
 
     Raises
     ------
@@ -79,18 +81,23 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
         A file changed since it was listed.
     """
     url = _of_date(source, run_date)
-    pattern, place = packed(url)
-    listed = _listed(place)
+    pattern, place = split_zip_url(url)
+    listed = _list(place)
     if pattern is not None:
-        cuts = _each(partial(_chained, matches=_matcher(pattern)), listed)
+        cuts = _map_files(partial(_expand_zip, matches=_matcher(pattern)), listed)
     else:
-        most = _share(sum(file.size for file in listed), _RANGE, block_size)
-        small = _Cut(whole=[(file, file.size) for file in listed if file.size <= most])
+        most = _split_size(sum(file.size for file in listed), _ALIGNMENT, block_size)
+        small = _CutPlan(whole=[(file, file.size) for file in listed if file.size <= most])
         large = [file for file in listed if file.size > most]
-        cuts = [small, *_each(partial(_cut, block_size=most), large)]
+        cuts = [small, *_map_files(partial(_cut_file, block_size=most), large)]
     whole = sorted(chain(*(cut.whole for cut in cuts)), key=lambda sized: _order(sized[0]))
     splits = [
-        *_grouped(whole, _share(sum(size for _, size in whole), _WORTH, min(_RANGE, block_size))),
+        *_group_small(
+            whole,
+            _split_size(
+                sum(size for _, size in whole), MIN_SPLIT_BYTES, min(_ALIGNMENT, block_size)
+            ),
+        ),
         *chain(*(cut.splits for cut in cuts)),
     ]
     if not splits:
@@ -102,15 +109,15 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class _CutPlan:
     """What becomes of objects: splits, and files that are read whole, with their bytes of work."""
 
     splits: list[Split] = field(default_factory=list)
     whole: list[tuple[SourceFile, int]] = field(default_factory=list)
 
 
-def _each(look: Callable[[SourceFile], _Cut], files: list[SourceFile]) -> list[_Cut]:
-    with ThreadPoolExecutor(_LISTERS) as pool:
+def _map_files(look: Callable[[SourceFile], _CutPlan], files: list[SourceFile]) -> list[_CutPlan]:
+    with ThreadPoolExecutor(_LIST_THREADS) as pool:
         return list(pool.map(look, files))
 
 
@@ -128,10 +135,10 @@ def _order(file: SourceFile) -> bytes:
     return file.name.encode(errors="surrogateescape")
 
 
-def _listed(url: str) -> list[SourceFile]:
+def _list(url: str) -> list[SourceFile]:
     """List the files at `url`: itself, those below it, or those that match its globs and those below these."""
     try:
-        with reaching(url):
+        with translate_storage_errors(url):
             fs, path = filesystem(url)
             fs.invalidate_cache()
             details = {}
@@ -167,9 +174,9 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
     return lambda name: not pattern or bool(matches(name)) or name.startswith(f"{pattern}/")
 
 
-def _chained(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
+def _expand_zip(file: SourceFile, matches: Callable[[str], bool]) -> _CutPlan:
     """Take apart what the source URL says is a zip: as anything else it would be loaded whole, for every run date."""
-    with places(file) as stream:
+    with open_random_access(file) as stream:
         if not is_zip(stream.read(4)):
             raise DataRefused(
                 f"{file.name} is no zip, though _AWS_S3_URL_SOURCE names members of it by zip://: mend one of the two."
@@ -177,14 +184,14 @@ def _chained(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
     return _members(file, matches)
 
 
-def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
+def _members(file: SourceFile, matches: Callable[[str], bool]) -> _CutPlan:
     """Take the zip `file` apart; one that can't be opened stays whole, and is found unreadable by who reads it."""
     try:
-        with places(file) as stream:
-            _, found = members(stream)
+        with open_random_access(file) as stream:
+            _, found = list_members(stream)
     except Unreadable:
-        return _Cut(splits=[Split((file,))])
-    return _Cut(
+        return _CutPlan(splits=[Split((file,))])
+    return _CutPlan(
         whole=[
             (member_file(file, info.filename, info.compress_size), info.file_size)
             for info in found
@@ -193,44 +200,46 @@ def _members(file: SourceFile, matches: Callable[[str], bool]) -> _Cut:
     )
 
 
-def _cut(file: SourceFile, block_size: int) -> _Cut:
+def _cut_file(file: SourceFile, block_size: int) -> _CutPlan:
     """Cut a large object by what it is."""
-    with places(file) as stream:
-        head = stream.read(LOOK)
+    with open_random_access(file) as stream:
+        head = stream.read(HEAD_BYTES)
         stream.seek(0)
         if is_zip(head):
             cut = _members(file, lambda name: True)
             # A zip without members is a file of the dump all the same, as a small one is.
-            return cut if cut.splits or cut.whole else _Cut(splits=[Split((file,))])
+            return cut if cut.splits or cut.whole else _CutPlan(splits=[Split((file,))])
         if is_compressed(head) or is_binary(head) or not _newline_delimited(stream):
-            return _Cut(splits=[Split((file,))])
+            return _CutPlan(splits=[Split((file,))])
     starts = range(0, file.size, block_size)
-    return _Cut([Split((file,), start, min(start + block_size, file.size)) for start in starts])
+    return _CutPlan([Split((file,), start, min(start + block_size, file.size)) for start in starts])
 
 
 def _newline_delimited(stream: BinaryIO) -> bool:
     try:
-        chunks = chain([stream.read(HEAD)], iter(partial(stream.read, CHUNK), b""))
-        return sniffed(unmarked(chunks))[0]
+        chunks = chain(
+            [stream.read(RANDOM_READ_BYTES)], iter(partial(stream.read, CHUNK_BYTES), b"")
+        )
+        return detect_ndjson(strip_bom(chunks))[0]
     except Unreadable:
         return False
 
 
-def _share(work: int, least: int, most: int) -> int:
-    """Say how many bytes of work make a split, so that there are :data:`_TASKS`, within bounds.
+def _split_size(work: int, least: int, most: int) -> int:
+    """Say how many bytes of work make a split, so that there are :data:`MIN_SPLITS`, within bounds.
 
-    A power of two, so that with a file more the others nearly always stay in their splits, and their parts are used
-    again.
+    A power of two, so that with a file more the others nearly always stay in their splits, and
+    their parts are used again.
     """
-    return min(most, 1 << (max(work // _TASKS, least).bit_length() - 1))
+    return min(most, 1 << (max(work // MIN_SPLITS, least).bit_length() - 1))
 
 
-def _grouped(files: Iterable[tuple[SourceFile, int]], group_size: int) -> Iterator[Split]:
-    """Put files together, in their order, up to `group_size` bytes of work and :data:`_GROUP` files."""
+def _group_small(files: Iterable[tuple[SourceFile, int]], group_size: int) -> Iterator[Split]:
+    """Put files together, in their order, up to `group_size` bytes of work and :data:`_GROUP_FILES` files."""
     group: list[SourceFile] = []
     work = 0
     for file, size in files:
-        if group and (work + size > group_size or len(group) == _GROUP):
+        if group and (work + size > group_size or len(group) == _GROUP_FILES):
             yield Split(tuple(group))
             group, work = [], 0
         group.append(file)

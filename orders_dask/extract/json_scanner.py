@@ -1,10 +1,12 @@
 """Lines of text to cells, in one pass that Numba compiles to machine code: the JSON reader's inner loop.
 
-A line is taken only where every value that the contract reads is as it should be, and no key of those stands twice;
-any other is left to the record-level rules. So it need not be known what is wrong with a line, and none costs those
-around it. The grammar is that of https://www.rfc-editor.org/rfc/rfc8259, read strictly. The functions that pass tokens
-begin at a place in a text and give the place behind what they read, or -1 where there is no such thing. A text ends in
-LF, which stands in no token: so none is read beyond it, and no function asks for the text's length.
+A line is taken only where every value that the contract reads is as it should be, and no key of
+those stands twice; any other is left to the record-level rules. So it need not be known what is
+wrong with a line, and none costs those around it. The grammar is that of
+https://www.rfc-editor.org/rfc/rfc8259, read strictly. The functions that pass tokens begin at a
+place in a text and give the place behind what they read, or -1 where there is no such thing. A text
+ends in LF, which stands in no token: so none is read beyond it, and no function asks for the text's
+length.
 
 One file, as Numba compiles again what it kept of a file only when that file has changed.
 """
@@ -39,7 +41,7 @@ _LITERALS: Final = np.array(
 )
 """Where the literal stands in the words that begins with a byte, or -1."""
 
-_PLAIN: Final = np.array([c >= 0x20 and c not in b'"\\' for c in range(256)])
+_UNESCAPED: Final = np.array([c >= 0x20 and c not in b'"\\' for c in range(256)])
 """Bytes that stand for themselves in a string."""
 
 _ESCAPES: Final = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
@@ -62,11 +64,11 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 OBJECT, ARRAY, INTEGER, AMOUNT, FLAG, TEXT, FORBIDDEN, SCALAR = range(8)
 """What is at a node of the schema. A line that has a key whose node is forbidden is not taken."""
 
-ABSENT, GIVEN, NULL = range(3)
+ABSENT, PRESENT, NULL = range(3)
 """What a cell says."""
 
 KIND, LEVEL, ELEMENT = range(3)
-HOLDER, BEGIN, END, CHILD = range(4)
+PARENT, BEGIN, END, CHILD = range(4)
 _UNKNOWN: Final = -1
 """The node of what the contract doesn't read."""
 
@@ -80,17 +82,17 @@ class Plan(NamedTuple):
     Attributes
     ----------
     nodes
-        A row a node, the record itself being the first: its :data:`KIND`, the :data:`LEVEL` of its cells (0: a row a
-        record; others: a row an element of an array), and of an array the node of its :data:`ELEMENT` s. Without any, a
-        record is whatever is JSON.
+        A row a node, the record itself being the first: its :data:`KIND`, the :data:`LEVEL` of its
+        cells (0: a row a record; others: a row an element of an array), and of an array the node of
+        its :data:`ELEMENT` s. Without any, a record is whatever is JSON.
     keys
-        Slots of keys: the node of their :data:`HOLDER`, where they :data:`BEGIN` and :data:`END` in `names`, and the
-        node of the :data:`CHILD`. Of an empty slot the holder is below 0.
+        Slots of keys: the node of their :data:`PARENT`, where they :data:`BEGIN` and :data:`END` in
+        `names`, and the node of the :data:`CHILD`. Of an empty slot the holder is below 0.
     names
         The keys' text.
     decimals, noise
-        Of an amount that is stored; and how many decimals after those the greatest change by rounding has that is
-        noise: a one in the last.
+        Of an amount that is stored; and how many decimals after those the greatest change by
+        rounding has that is noise: a one in the last.
     """
 
     nodes: Ints
@@ -108,25 +110,27 @@ class Cells(NamedTuple):
     base
         For each node, where its column begins.
     room, rows, before
-        For each level, how many rows there can be, how many there are, and how many there were before the last line.
+        For each level, how many rows there can be, how many there are, and how many there were
+        before the last line.
     held
-        For each level of nesting that is followed the node, the kind and the row of the object or array that is open.
-        The rules know deeper ones.
+        For each level of nesting that is followed the node, the kind and the row of the object or
+        array that is open. The rules know deeper ones.
     said
-        For each cell :data:`ABSENT`, :data:`GIVEN` or :data:`NULL`.
+        For each cell :data:`ABSENT`, :data:`PRESENT` or :data:`NULL`.
     first, second
-        Of each cell: an integer or truth value; how many elements an array has; of an amount the low and the high word;
-        of a text where it begins in the lines (below 0: it has escapes, and begins at -1 minus that), and its bytes.
+        Of each cell: an integer or truth value; how many elements an array has; of an amount the
+        low and the high word; of a text where it begins in the lines (below 0: it has escapes, and
+        begins at -1 minus that), and its bytes.
     lines
         For each row of level 0, the number of its line.
     """
 
     base: Ints
-    room: Ints
+    capacity: Ints
     rows: Ints
-    before: Ints
-    held: Ints
-    said: Bytes
+    rows_before: Ints
+    stack: Ints
+    state: Bytes
     first: Ints
     second: Ints
     lines: Ints
@@ -134,8 +138,8 @@ class Cells(NamedTuple):
 
 def _compiled(function: _F) -> _F:
     """Compile a function when it is first called, and keep that for other processes and runs."""
-    # Nothing is allocated in these functions, so Numba need not count who holds an array: to do so at each call took as
-    # long as the reading (29 and 15 us an order).
+    # Nothing is allocated in these functions, so Numba need not count who holds an array: to do so
+    # at each call took as long as the reading (29 and 15 us an order).
     options: dict[str, Any] = {"nogil": True, "_nrt": False}
     try:
         made: _F = numba.njit(cache=True, **options)(function)
@@ -145,7 +149,7 @@ def _compiled(function: _F) -> _F:
 
 
 @_compiled
-def _blanks(text: Bytes, at: int) -> int:
+def _skip_whitespace(text: Bytes, at: int) -> int:
     """Pass white space."""
     while text[_U(at)] == _SPACE or text[_U(at)] == _TAB or text[_U(at)] == _CR:
         at += 1
@@ -200,7 +204,7 @@ def _string(text: Bytes, at: int) -> tuple[int, bool]:
     """Pass a string from behind its first quote to its last; tell also whether it has escapes."""
     escapes = False
     while True:
-        while _PLAIN[text[_U(at)]]:
+        while _UNESCAPED[text[_U(at)]]:
             at += 1
         if text[_U(at)] == _QUOTE:
             return at, escapes
@@ -254,7 +258,8 @@ def _unescaped(text: Bytes, at: int, end: int, out: Bytes, begin: int, write: bo
             for place in range(size - 1, 0, -1):
                 out[_U(to + place)] = 0x80 | code & 0x3F
                 code >>= 6
-            # The first byte of UTF-8 begins with as many ones as there are bytes: of one, with none.
+            # The first byte of UTF-8 begins with as many ones as there are bytes: of one, with
+            # none.
             out[_U(to)] = code if size == 1 else (0xF00 >> size) & 0xFF | code
         to += size
     return to - begin
@@ -295,8 +300,8 @@ def _amount(text: Bytes, at: int, decimals: int, noise: int) -> tuple[int, Word,
     Returns
     -------
     tuple
-        The place behind it, and the low and the high word of it in units of the last decimal. One that rounding changes
-        by more than noise is none.
+        The place behind it, and the low and the high word of it in units of the last decimal. One
+        that rounding changes by more than noise is none.
     """
     quoted = text[_U(at)] == _QUOTE
     at += quoted
@@ -357,10 +362,10 @@ def _product(word: Word, factor: int, more: int) -> tuple[Word, Word]:
 
 
 @_compiled
-def slot(text: Bytes, begin: int, end: int, holder: int) -> int:
+def slot(text: Bytes, begin: int, end: int, parent: int) -> int:
     """Give the slot where the search for a key of an object begins; from there on until one is empty."""
     size = end - begin
-    mixed = size + 1031 * holder
+    mixed = size + 1031 * parent
     if size:
         mixed += 31 * text[_U(begin)] + 67 * text[_U(end - 1)]
         mixed += 131 * text[_U(begin + size // 2)] + 257 * text[_U(begin + size // 4)]
@@ -368,12 +373,12 @@ def slot(text: Bytes, begin: int, end: int, holder: int) -> int:
 
 
 @_compiled
-def _child(text: Bytes, begin: int, end: int, holder: int, keys: Ints, names: Bytes) -> int:
+def _child(text: Bytes, begin: int, end: int, parent: int, keys: Ints, names: Bytes) -> int:
     """Find the node of a key of an object."""
-    at = slot(text, begin, end, holder)
-    while keys[at, HOLDER] >= 0:
+    at = slot(text, begin, end, parent)
+    while keys[at, PARENT] >= 0:
         name = keys[at, BEGIN]
-        if keys[at, HOLDER] == holder and keys[at, END] - name == end - begin:
+        if keys[at, PARENT] == parent and keys[at, END] - name == end - begin:
             place = begin
             while place < end and text[_U(place)] == names[_U(name + place - begin)]:
                 place += 1
@@ -430,11 +435,11 @@ def scan(
     decimals: int,
     noise: int,
     base: Ints,
-    room: Ints,
+    capacity: Ints,
     rows: Ints,
-    before: Ints,
-    held: Ints,
-    said: Bytes,
+    rows_before: Ints,
+    stack: Ints,
+    state: Bytes,
     first: Ints,
     second: Ints,
     lines: Ints,
@@ -453,16 +458,16 @@ def scan(
     Returns
     -------
     tuple
-        The number of the line that the room was too small for, and the level that needs more; the number of lines, and
-        -1, where all are read.
+        The number of the line that the room was too small for, and the level that needs more; the
+        number of lines, and -1, where all are read.
     """
     for line in range(begin, len(bounds) - 1):
         for level in range(len(rows)):
-            before[level] = rows[level]
+            rows_before[level] = rows[level]
         row = rows[0]
         rows[0] += 1
         node, depth = (0 if len(base) else _UNKNOWN), 0
-        at = _blanks(text, bounds[line])
+        at = _skip_whitespace(text, bounds[line])
         begins = True  # a value of `node`, in `row`; otherwise one has ended
         good = node == _UNKNOWN or text[_U(at)] == _BEGIN_OBJECT
         while good:
@@ -472,11 +477,11 @@ def scan(
                 if node != _UNKNOWN:
                     cell = base[_U(node)] + row
                     kind = nodes[_U(node), KIND]
-                    if said[_U(cell)] != ABSENT or kind == FORBIDDEN:
+                    if state[_U(cell)] != ABSENT or kind == FORBIDDEN:
                         break
-                    said[_U(cell)] = GIVEN
+                    state[_U(cell)] = PRESENT
                     if text[_U(at)] == _LETTER_N:
-                        said[_U(cell)] = NULL
+                        state[_U(cell)] = NULL
                         kind = SCALAR
                 elif text[_U(at)] == _BEGIN_OBJECT:
                     kind = OBJECT
@@ -490,34 +495,34 @@ def scan(
                 if kind != OBJECT and kind != ARRAY:
                     # (`said` only stands where a text would be written, which none is.)
                     at, first[_U(cell)], second[_U(cell)] = _value(
-                        text, at, kind, decimals, noise, said
+                        text, at, kind, decimals, noise, state
                     )
                     begins = False
                     good = at >= 0
                     continue
                 if text[_U(at)] != (_BEGIN_OBJECT if kind == OBJECT else _BEGIN_ARRAY):
                     break
-                if depth == len(held):
+                if depth == len(stack):
                     break
-                held[_U(depth), 0] = node
-                held[_U(depth), 1] = kind
-                held[_U(depth), 2] = row
+                stack[_U(depth), 0] = node
+                stack[_U(depth), 1] = kind
+                stack[_U(depth), 2] = row
                 depth += 1
                 if node != _UNKNOWN:
                     first[_U(cell)] = 0
-                at = _blanks(text, at + 1)
+                at = _skip_whitespace(text, at + 1)
                 if text[_U(at)] == (_END_OBJECT if kind == OBJECT else _END_ARRAY):
                     begins = False
                     good = True
                     continue
             else:
-                at = _blanks(text, at)
+                at = _skip_whitespace(text, at)
                 if depth == 0:
                     good = at == bounds[line + 1] - 1
                     break
-                node = held[_U(depth - 1), 0]
-                kind = held[_U(depth - 1), 1]
-                row = held[_U(depth - 1), 2]
+                node = stack[_U(depth - 1), 0]
+                kind = stack[_U(depth - 1), 1]
+                row = stack[_U(depth - 1), 2]
                 if text[_U(at)] == (_END_OBJECT if kind == OBJECT else _END_ARRAY):
                     depth -= 1
                     at += 1
@@ -525,7 +530,7 @@ def scan(
                     continue
                 if text[_U(at)] != _COMMA:
                     break
-                at = _blanks(text, at + 1)
+                at = _skip_whitespace(text, at + 1)
             # What the object or array holds next.
             if kind == OBJECT:
                 if text[_U(at)] != _QUOTE:
@@ -537,25 +542,25 @@ def scan(
                     break
                 if node != _UNKNOWN:
                     node = _child(text, name, end, node, keys, names)
-                at = _blanks(text, end + 1)
+                at = _skip_whitespace(text, end + 1)
                 if text[_U(at)] != _COLON:
                     break
-                at = _blanks(text, at + 1)
+                at = _skip_whitespace(text, at + 1)
             elif node != _UNKNOWN:
                 first[_U(base[_U(node)] + row)] += 1
                 node = nodes[_U(node), ELEMENT]
                 level = nodes[_U(node), LEVEL]
                 row = rows[_U(level)]
-                if row == room[_U(level)]:
-                    _forget(before, nodes, base, rows, said)
+                if row == capacity[_U(level)]:
+                    _discard_line(rows_before, nodes, base, rows, state)
                     return line, level
                 rows[_U(level)] += 1
             begins = True
             good = True
         if good:
-            lines[_U(before[0])] = line
+            lines[_U(rows_before[0])] = line
         else:
-            _forget(before, nodes, base, rows, said)
+            _discard_line(rows_before, nodes, base, rows, state)
     return len(bounds) - 1, -1
 
 
@@ -563,7 +568,8 @@ def scan(
 def line_ends(text: Bytes, ends: Ints) -> int:
     """Find the LFs of a text, as many as there is room for in `ends`; tell how many there are."""
     number = 0
-    # Whether there is one in 64 bytes takes the processor a few steps: 1.0 us an order, with NumPy 2.7.
+    # Whether there is one in 64 bytes takes the processor a few steps: 1.0 us an order, with NumPy
+    # 2.7.
     whole = len(text) - len(text) % 64
     for begin in range(0, whole, 64):
         some = np.uint8(0)
@@ -585,14 +591,14 @@ def _ends_within(text: Bytes, begin: int, end: int, ends: Ints, number: int) -> 
 
 
 @_compiled
-def _forget(before: Ints, nodes: Ints, base: Ints, rows: Ints, said: Bytes) -> None:
+def _discard_line(rows_before: Ints, nodes: Ints, base: Ints, rows: Ints, state: Bytes) -> None:
     """Take back the rows of a line."""
     for node in range(len(base)):
         level = nodes[node, LEVEL]
-        for row in range(before[level], rows[level]):
-            said[base[node] + row] = ABSENT
+        for row in range(rows_before[level], rows[level]):
+            state[base[node] + row] = ABSENT
     for level in range(len(rows)):
-        rows[level] = before[level]
+        rows[level] = rows_before[level]
 
 
 @_compiled

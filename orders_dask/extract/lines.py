@@ -12,7 +12,7 @@ from orders_dask.extract.records import (
     Rows,
 )
 
-_SHORT: Final = 512
+_SHORT_LINE_BYTES: Final = 512
 """Bytes below which hardly a line is: a text with more lines is looked through twice."""
 
 
@@ -22,7 +22,7 @@ def line_ends(text: bytes) -> Rows:
     from orders_dask.extract import json_scanner as scan
 
     codes = np.frombuffer(text, np.uint8)
-    ends = np.empty(len(codes) // _SHORT, np.int64)
+    ends = np.empty(len(codes) // _SHORT_LINE_BYTES, np.int64)
     if (number := scan.line_ends(codes, ends)) > len(ends):
         ends = np.empty(number, np.int64)
         scan.line_ends(codes, ends)

@@ -17,34 +17,36 @@ Rows = NDArray[np.int64]
 MIB: Final = 1 << 20
 
 
-CHUNK: Final = MIB
-"""Bytes of text that are read or decompressed at once: with what is made of them they stay in the processor's cache
-until they are joined to a block. In chunks of 8 MiB decode without its JSON reader took 1.06 times as long."""
+CHUNK_BYTES: Final = MIB
+"""Bytes of text that are read or decompressed at once: with what is made of them they stay in the
+processor's cache until they are joined to a block. In chunks of 8 MiB decode without its JSON
+reader took 1.06 times as long."""
 
 
-BLOCK: Final = 16 * MIB
+BLOCK_BYTES: Final = 16 * MIB
 """Bytes of text that are decoded together, some 2,500 orders of 6.6 KB. With 24 and 32 MiB a run of
-200,000 took as long (medians of four turns: 7.15, 7.17 and 7.13 s) and up to 40 MB more of a worker's memory."""
+200,000 took as long (medians of four turns: 7.15, 7.17 and 7.13 s) and up to 40 MB more of a
+worker's memory."""
 
 
-LINES: Final = 50_000
+BLOCK_RECORDS: Final = 50_000
 """Records that travel together, at most: refused ones take some 700 bytes each, however short they are."""
 
 
-MAX_RECORD: Final = 16 * MIB
-"""Bytes of the largest single record that is read. Real orders have some KB, with 500 lines below 1 MB. What Python
-makes of a hostile one, such as ``[0,0,…``, takes up to 40 times its text."""
+MAX_RECORD_BYTES: Final = 16 * MIB
+"""Bytes of the largest single record that is read. Real orders have some KB, with 500 lines below 1
+MB. What Python makes of a hostile one, such as ``[0,0,…``, takes up to 40 times its text."""
 
 
-MANY: Final = 100_000
+MAX_REJECTED: Final = 100_000
 """Refused records that are bearable: a file or block with more is not read further (:class:`Unreadable`)."""
 
 
-RAW: Final = 64 * 1024
+KEPT_RAW_BYTES: Final = 64 * 1024
 """Bytes of a refused text that are kept, as the ledger's ``rejected_record`` does."""
 
 
-BLANKS: Final = b" \t\r\n"
+WHITESPACE: Final = b" \t\r\n"
 """The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
 
 
@@ -55,7 +57,8 @@ class SourceFile:
     Attributes
     ----------
     name
-        Full name, for people and the ledger: ``s3://bucket/key`` or ``zip://MEMBER::s3://bucket/key.zip``.
+        Full name, for people and the ledger: ``s3://bucket/key`` or
+        ``zip://MEMBER::s3://bucket/key.zip``.
     url
         The object to open.
     member
@@ -82,8 +85,8 @@ class Split:
     files
         The files to read, whole, in this order.
     start, end
-        Where given: of the only file, which is plain newline-delimited text, the lines that begin in the bytes
-        [start, end).
+        Where given: of the only file, which is plain newline-delimited text, the lines that begin
+        in the bytes [start, end).
     """
 
     files: tuple[SourceFile, ...]
@@ -118,27 +121,29 @@ class Records:
     Attributes
     ----------
     text
-        One record a line, no blank lines. Each line ends in LF; a last line without one is the unterminated last line
-        of newline-delimited text. A CR may stand in a line wherever JSON allows a blank.
+        One record a line, no blank lines. Each line ends in LF; a last line without one is the
+        unterminated last line of newline-delimited text. A CR may stand in a line wherever JSON
+        allows a blank.
     enveloped
-        The records stood inside a page or a wrapper: every object is an order. Elsewhere an object that has the key
-        ``orders`` here is a page whose ``orders`` is no array.
+        The records stood inside a page or a wrapper: every object is an order. Elsewhere an object
+        that has the key ``orders`` here is a page whose ``orders`` is no array.
     strict
-        The text is not newline-delimited: a record that is not JSON makes the rest of the file unreadable.
+        The text is not newline-delimited: a record that is not JSON makes the rest of the file
+        unreadable.
     number
         How many there are.
     repeated
         How many orders a wrapper held that its last ``order`` replaced.
     long_line
-        Number of the line, of those too long for memory, that the records are from: what is not JSON in it makes the
-        rest of that line unreadable, and the other lines stand.
+        Number of the line, of those too long for memory, that the records are from: what is not
+        JSON in it makes the rest of that line unreadable, and the other lines stand.
     """
 
     text: bytes
-    enveloped: bool
+    in_page: bool
     strict: bool
     number: int = 1
-    repeated: int = 0
+    overwritten: int = 0
     long_line: int | None = None
 
 
@@ -159,41 +164,41 @@ class Unreadable(Exception):
         self.raw = raw
 
 
-def gathered(records: Iterable[Records]) -> Iterator[Records]:
-    """Join consecutive records of the same kind up to about :data:`BLOCK` bytes and :data:`LINES` records.
+def coalesce(records: Iterable[Records]) -> Iterator[Records]:
+    """Join consecutive records of the same kind.
 
-    What came before an :class:`Unreadable` is handed on before it is raised.
+    Up to about :data:`BLOCK_BYTES` bytes and :data:`BLOCK_RECORDS` records. What came before an :class:`Unreadable` is handed on before it is raised.
     """
     held: list[Records] = []
     size = count = 0
     try:
         for some in records:
-            full = size >= BLOCK or count >= LINES
-            if held and (full or _kind(some) != _kind(held[0])):
-                yield _joined(held)
+            full = size >= BLOCK_BYTES or count >= BLOCK_RECORDS
+            if held and (full or _coalesce_key(some) != _coalesce_key(held[0])):
+                yield _join(held)
                 size = count = 0
             held.append(some)
             size += len(some.text)
             count += some.number
     except Unreadable:
         if held:
-            yield _joined(held)
+            yield _join(held)
         raise
     if held:
-        yield _joined(held)
+        yield _join(held)
 
 
-def _kind(records: Records) -> tuple[bool, bool, int | None]:
-    return records.enveloped, records.strict, records.long_line
+def _coalesce_key(records: Records) -> tuple[bool, bool, int | None]:
+    return records.in_page, records.strict, records.long_line
 
 
-def _joined(held: list[Records]) -> Records:
+def _join(held: list[Records]) -> Records:
     """Join records, and empty the list: nothing else holds their text while they are decoded."""
     joined = replace(
         held[0],
         text=b"".join(some.text for some in held),
         number=sum(some.number for some in held),
-        repeated=sum(some.repeated for some in held),
+        overwritten=sum(some.overwritten for some in held),
     )
     held.clear()
     return joined

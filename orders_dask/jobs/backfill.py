@@ -10,14 +10,14 @@ from threading import Event
 
 from distributed import Client
 
-from orders_dask.cluster.connect import usable_client
+from orders_dask.cluster.connect import resolve_client
 from orders_dask.errors import OrdersDaskError, SourceMissing
-from orders_dask.jobs.inspect import date_range, ended_by, missing
+from orders_dask.jobs.inspect import date_range, missing_result, result_of_error
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
-from orders_dask.pipeline.progress import Listener, silent
+from orders_dask.pipeline.progress import Listener, no_progress
 from orders_dask.pipeline.results import RunResult
-from orders_dask.retry import again, in_turn
+from orders_dask.retry import retry_run, wait_for_lock
 from orders_dask.settings import Settings, load_settings
 
 
@@ -34,7 +34,8 @@ def backfill(
 ) -> list[RunResult]:
     """Bring a range of run dates from their dumps to their publications, several at a time.
 
-    A date that fails does not stop the others: its result says why. One that another run holds is waited for.
+    A date that fails does not stop the others: its result says why. One that another run holds is
+    waited for.
 
     Parameters
     ----------
@@ -57,21 +58,21 @@ def backfill(
     """
     run_dates = date_range(start, end)
     settings = settings or load_settings()
-    client = None if dry_run else usable_client(client, settings)
+    client = None if dry_run else resolve_client(client, settings)
     copies = max(1, settings.copy_connections // dates_in_flight)
     stop = Event()
-    one = partial(
-        in_turn(again(run_once, stop), stop),
+    run_one = partial(
+        wait_for_lock(retry_run(run_once, stop), stop),
         settings=settings.model_copy(update={"copy_connections": copies}),
         client=client,
         database=ready_database(settings),
         force=force,
-        listener=listener or silent,
+        listener=listener or no_progress,
         stop=stop,
     )
     with ThreadPoolExecutor(dates_in_flight, thread_name_prefix="run-date") as pool:
         try:
-            return list(pool.map(partial(_as_result, one), run_dates))
+            return list(pool.map(partial(_as_result, run_one), run_dates))
         except BaseException:
             # Ctrl-C: the dates in flight stop at their next look, those that wait never begin.
             stop.set()
@@ -79,11 +80,11 @@ def backfill(
             raise
 
 
-def _as_result(one: Callable[[date], RunResult], run_date: date) -> RunResult:
+def _as_result(run_one: Callable[[date], RunResult], run_date: date) -> RunResult:
     """Turn the error of one run date into its result."""
     try:
-        return one(run_date)
+        return run_one(run_date)
     except SourceMissing as error:
-        return missing(run_date, error)
+        return missing_result(run_date, error)
     except OrdersDaskError as error:
-        return ended_by(run_date, error)
+        return result_of_error(run_date, error)

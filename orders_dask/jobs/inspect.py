@@ -12,17 +12,17 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from orders_dask.contract.versions import CONTRACT, DECODER
+from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION
 from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
-from orders_dask.pipeline.progress import Clock, silent
+from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import Outcome, RunResult
 from orders_dask.settings import Settings, load_settings
 
-LOOKS: Final = 4
+INSPECT_THREADS: Final = 4
 """Run dates that are looked at at once: each costs some 0.07 s, half of it latency."""
 
 
@@ -46,7 +46,7 @@ def date_range(start: date, end: date) -> list[date]:
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]
 
 
-def settled(
+def all_up_to_date(
     run_dates: Sequence[date], *, settings: Settings | None = None
 ) -> list[RunResult] | None:
     """Say how run dates stand, if there is nothing to do for any.
@@ -54,12 +54,13 @@ def settled(
     Returns
     -------
     list of RunResult or None
-        One a run date, ``up to date`` or ``missing``; None if for any of them there is work, or something in the way.
+        One a run date, ``up to date`` or ``missing``; None if for any of them there is work, or
+        something in the way.
     """
     settings = settings or load_settings()
-    look = partial(_settled, settings=settings, database=ready_database(settings))
+    look = partial(_up_to_date, settings=settings, database=ready_database(settings))
     found = []
-    with ThreadPoolExecutor(LOOKS, thread_name_prefix="run-date") as pool:
+    with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
         for result in pool.map(look, run_dates):
             if result is None:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -68,26 +69,26 @@ def settled(
     return found
 
 
-def _settled(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
-    clock = Clock(run_date, silent)
+def _up_to_date(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
+    clock = StepTimer(run_date, no_progress)
     try:
-        _, fingerprint, standing = looked(run_date, settings, database, clock)
+        _, fingerprint, standing = inspect_run_date(run_date, settings, database, clock)
     except SourceMissing as error:
-        return missing(run_date, error)
+        return missing_result(run_date, error)
     except SettingsError:  # needs no cluster to be told
         raise
     except OrdersDaskError:  # the run itself will say it
         return None
     if standing and standing.fingerprint == fingerprint:
-        return standing_result("up to date", standing, clock)
+        return result_from_ledger("up to date", standing, clock)
     return None
 
 
-def looked(
-    run_date: date, settings: Settings, database: Engine, clock: Clock
+def inspect_run_date(
+    run_date: date, settings: Settings, database: Engine, timer: StepTimer
 ) -> tuple[list[Split], str, LoadStatus | None]:
     """Discover a run date: its splits, what tells whether they are published already, and what is."""
-    with clock.step("discover"):
+    with timer.step("discover"):
         splits = discover(settings.source, run_date, settings.block_size)
     return splits, _fingerprint(splits, settings), published_load(database, run_date)
 
@@ -95,22 +96,24 @@ def looked(
 def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
     """Hash all that decides what a run date's tables hold."""
     files = {file.name: file.etag for split in splits for file in split.files}
-    decides = json.dumps([CONTRACT, DECODER, settings.shop_timezone, *files.items()])
+    decides = json.dumps(
+        [CONTRACT_VERSION, DECODER_VERSION, settings.shop_timezone, *files.items()]
+    )
     return sha256(decides.encode()).hexdigest()
 
 
-def missing(run_date: date, error: SourceMissing) -> RunResult:
+def missing_result(run_date: date, error: SourceMissing) -> RunResult:
     """Say that a run date of a range has no file."""
     return RunResult(run_date, "missing", message=str(error))
 
 
-def ended_by(run_date: date, error: OrdersDaskError) -> RunResult:
+def result_of_error(run_date: date, error: OrdersDaskError) -> RunResult:
     """Say how a run date ended that an error ended."""
     outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
     return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
 
 
-def standing_result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResult:
+def result_from_ledger(outcome: Outcome, load: LoadStatus, timer: StepTimer) -> RunResult:
     """Say how a run date stands, from the ledger."""
     return RunResult(
         load.run_date,
@@ -121,5 +124,5 @@ def standing_result(outcome: Outcome, load: LoadStatus, clock: Clock) -> RunResu
         lines=load.lines,
         superseded=load.superseded,
         rejected=load.rejected,
-        seconds=clock.total,
+        seconds=timer.total,
     )

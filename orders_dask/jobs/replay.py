@@ -13,37 +13,37 @@ from uuid import uuid4
 from distributed import Client
 from sqlalchemy import Connection, Engine
 
-from orders_dask.cluster.connect import usable_client
-from orders_dask.cluster.submit import Call, in_window
+from orders_dask.cluster.connect import resolve_client
+from orders_dask.cluster.submit import TaskCall, map_bounded
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NotKept, SourceMissing
-from orders_dask.jobs.inspect import looked, standing_result
+from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
 from orders_dask.ledger import leases
 from orders_dask.ledger import replay as rejected
 from orders_dask.ledger.queries import (
     LoadStatus,
-    installation,
+    database_id,
+    latest_refused_after,
     load_status,
     loaded_parts,
     published_load,
-    refused_since,
 )
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps, tasks
-from orders_dask.pipeline.load_scope import Load, Work, loading
-from orders_dask.pipeline.progress import Clock, Listener, silent
+from orders_dask.pipeline.load_scope import OpenLoad, RunContext, open_load
+from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
 from orders_dask.pipeline.results import ReplayResult
 from orders_dask.publish.publish import publish
-from orders_dask.retry import again, patiently
+from orders_dask.retry import retry_run, retry_transient
 from orders_dask.settings import Settings, load_settings
-from orders_dask.stage.collect import gathered
+from orders_dask.stage.collect import collect_parts
 from orders_dask.stage.layout import REJECTED, REPLAYED, run_date_folder
-from orders_dask.stage.manifest import manifest_of
+from orders_dask.stage.manifest import load_manifest
 from orders_dask.stage.parts import find_parts
 from orders_dask.stage.record import Part
 from orders_dask.stage.tables import row_groups
 
-TOLD_AT_ONCE: Final = 10_000
+OUTCOMES_PER_STATEMENT: Final = 10_000
 """Records whose results are written down by one statement."""
 
 
@@ -57,13 +57,14 @@ def replay(
 ) -> ReplayResult:
     """Read the rejected records of a published run date again, and publish those that are good now.
 
-    After a fix of the contract, or of the records' texts (``orders_ops.rejected_record.mended``). They are read from
-    the ledger and all else from the stage, so the dump may be gone. They take part as if they had always been good:
-    another version of the same order may win against them. Of a rejected child the whole order is read again, and takes
-    its former self's place; where neither its text was mended nor any of its rejected children is good now, it is left
-    alone. The ledger says of each record what became of it. The new load counts as the same files, so that a run of
-    unchanged ones leaves it alone; one that is forced, or finds other files, reads the files again and so without what
-    was mended.
+    After a fix of the contract, or of the records' texts (``orders_ops.rejected_record.mended``).
+    They are read from the ledger and all else from the stage, so the dump may be gone. They take
+    part as if they had always been good: another version of the same order may win against them. Of
+    a rejected child the whole order is read again, and takes its former self's place; where neither
+    its text was mended nor any of its rejected children is good now, it is left alone. The ledger
+    says of each record what became of it. The new load counts as the same files, so that a run of
+    unchanged ones leaves it alone; one that is forced, or finds other files, reads the files again
+    and so without what was mended.
 
     Parameters
     ----------
@@ -82,27 +83,27 @@ def replay(
     Raises
     ------
     NotKept
-        Nothing is published for the run date, a later load of it was refused, or its parts are not in the stage any
-        more.
+        Nothing is published for the run date, a later load of it was refused, or its parts are not
+        in the stage any more.
     DataRefused
-        A setting refuses what is published and what was taken in together, or the books don't balance. What was
-        published before stands.
+        A setting refuses what is published and what was taken in together, or the books don't
+        balance. What was published before stands.
     TransientError
         A service can't be reached, or another run holds the run date.
     """
     settings = settings or load_settings()
-    return again(_replay)(
+    return retry_run(_replay)(
         run_date,
         code,
         settings,
-        usable_client(client, settings),
+        resolve_client(client, settings),
         ready_database(settings),
-        listener or silent,
+        listener or no_progress,
     )
 
 
 @dataclass
-class _Story:
+class ReplayTally:
     """What became of the records that were read again.
 
     Attributes
@@ -118,9 +119,9 @@ class _Story:
     """
 
     taken: int
-    lost: int
-    still: Counter[str]
-    read: set[tuple[int, int]]
+    superseded: int
+    still_rejected: Counter[str]
+    orders_read: set[tuple[int, int]]
 
 
 def _replay(
@@ -131,44 +132,46 @@ def _replay(
     database: Engine,
     listener: Listener,
 ) -> ReplayResult:
-    clock = Clock(run_date, listener)
-    work = Work(settings, client, database, clock)
-    standing = _replayable(work, run_date)
-    part = _read_again(work, standing, code)
+    timer = StepTimer(run_date, listener)
+    context = RunContext(settings, client, database, timer)
+    published = _replayable(context, run_date)
+    part = _make_replay_part(context, published, code)
     if part and part.orders:
-        parts, books = gathered(enumerate(chain([part], _parts_of(work, standing))))
-        with loading(
-            work,
+        parts, books = collect_parts(enumerate(chain([part], _staged_parts(context, published))))
+        with open_load(
+            context,
             run_date,
-            standing,
-            standing.fingerprint,
-            texts_of=standing.load_id,
-            refusal="failed",
+            published,
+            published.fingerprint,
+            inherits_texts_from=published.load_id,
+            status_if_refused="failed",
         ) as load:
             losers = steps.resolve_and_load(load, parts)
-            story = _taken_in(load, standing, part, code, frozenset(losers.get(part.name, ())))
+            story = _record_replay(
+                load, published, part, code, frozenset(losers.get(part.name, ()))
+            )
             foreseen = steps.seal_and_verify(load, len(parts), books)
-            with clock.step("publish"):
+            with timer.step("publish"):
                 publish(load.lease, load.load_id, foreseen)
-            ended = patiently(load_status)(database, load.load_id)
-        stands = standing_result("published", ended, clock)
+            ended = retry_transient(load_status)(database, load.load_id)
+        stands = result_from_ledger("published", ended, timer)
     else:
-        with leases.hold(database, run_date) as lease, lease.transaction() as connection:
-            story = _told(connection, standing.load_id, part, code, None, frozenset())
-        stands = standing_result("up to date", standing, clock)
-    return ReplayResult(run_date, story.taken, story.lost, dict(story.still), stands)
+        with leases.acquire_lease(database, run_date) as lease, lease.transaction() as connection:
+            story = _record_outcomes(connection, published.load_id, part, code, None, frozenset())
+        stands = result_from_ledger("up to date", published, timer)
+    return ReplayResult(run_date, story.taken, story.superseded, dict(story.still_rejected), stands)
 
 
-def _replayable(work: Work, run_date: date) -> LoadStatus:
+def _replayable(context: RunContext, run_date: date) -> LoadStatus:
     """Give the published load whose rejected records are to be read again."""
-    standing = published_load(work.database, run_date)
+    standing = published_load(context.database, run_date)
     if standing is None:
         raise NotKept(
             f"Nothing is published for {run_date} that rejected records could be added to: mend the files, and give "
             f"`orders-dask run --run-date {run_date}`."
         )
-    later = refused_since(work.database, standing)
-    if later and _has_other_files(work, standing):
+    later = latest_refused_after(context.database, standing)
+    if later and _has_other_files(context, standing):
         raise NotKept(
             f"Load {later} of {run_date} came after what is published, and was refused as a whole: mend the files, and "
             f"give `orders-dask run --run-date {run_date}`."
@@ -176,51 +179,53 @@ def _replayable(work: Work, run_date: date) -> LoadStatus:
     return standing
 
 
-def _has_other_files(work: Work, standing: LoadStatus) -> bool:
+def _has_other_files(context: RunContext, published: LoadStatus) -> bool:
     """Say whether the dump is another one now than what is published; one that is gone is not."""
     try:
-        _, fingerprint, _ = looked(standing.run_date, work.settings, work.database, work.clock)
+        _, fingerprint, _ = inspect_run_date(
+            published.run_date, context.settings, context.database, context.timer
+        )
     except SourceMissing:
         return False
-    return fingerprint != standing.fingerprint
+    return fingerprint != published.fingerprint
 
 
-def _read_again(work: Work, standing: LoadStatus, code: str | None) -> Part | None:
+def _make_replay_part(context: RunContext, published: LoadStatus, code: str | None) -> Part | None:
     """Make the part of the records that can be read, on a worker; nothing is written down of it yet."""
-    run_date, settings = standing.run_date, work.settings
-    with work.database.connect() as connection:
-        if not rejected.readable(connection, standing.load_id, code):
+    run_date, settings = published.run_date, context.settings
+    with context.database.connect() as connection:
+        if not rejected.has_replayable(connection, published.load_id, code):
             return None
-    arguments = settings.stage_url, run_date, standing.load_id, code, settings.shop_timezone
-    calls = [Call(f"the rejected records of {run_date}", arguments)]
-    with work.clock.step("decode") as ended:
-        ((_, (part, costs)),) = in_window(
-            work.client,
-            tasks.read_again,
+    arguments = settings.stage_url, run_date, published.load_id, code, settings.shop_timezone
+    calls = [TaskCall(f"the rejected records of {run_date}", arguments)]
+    with context.timer.step("decode") as ended:
+        ((_, (part, costs)),) = map_bounded(
+            context.client,
+            tasks.replay_rejects,
             calls,
             step="read-again",
-            of=f"{standing.load_id}-{uuid4().hex[:8]}",
-            window=1,
-            stop=work.stop,
+            key_suffix=f"{published.load_id}-{uuid4().hex[:8]}",
+            max_in_flight=1,
+            stop=context.stop,
         )
-        work.clock.meter.add(costs)
+        context.timer.meter.add(costs)
         ended(part.orders)
     assert isinstance(part, Part)
     return part
 
 
-def _parts_of(work: Work, standing: LoadStatus) -> Iterator[Part]:
+def _staged_parts(context: RunContext, published: LoadStatus) -> Iterator[Part]:
     """Find the parts of a published load, in the order of its listing.
 
-    Without what they refused: that stands in the ledger, where it may have been mended or removed since, and is carried
-    over from there.
+    Without what they refused: that stands in the ledger, where it may have been mended or removed
+    since, and is carried over from there.
     """
-    stage_url, run_date = work.settings.stage_url, standing.run_date
-    of_database = installation(work.database)
-    loaded = loaded_parts(work.database, standing.load_id)
-    manifest = manifest_of(stage_url, run_date, of_database, standing.load_id, loaded)
+    stage_url, run_date = context.settings.stage_url, published.run_date
+    of_database = database_id(context.database)
+    loaded = loaded_parts(context.database, published.load_id)
+    manifest = load_manifest(stage_url, run_date, of_database, published.load_id, loaded)
     if manifest is None:
-        raise _gone(standing, "its manifest is")
+        raise _not_staged(published, "its manifest is")
     folder = run_date_folder(stage_url, run_date)
     found = find_parts(f"{folder}/{name}" for name in manifest.parts)
     missing = 0
@@ -230,56 +235,61 @@ def _parts_of(work: Work, standing: LoadStatus) -> Iterator[Part]:
         else:
             yield replace(part, rows={n: rows for n, rows in part.rows.items() if n != REJECTED})
     if missing:
-        raise _gone(standing, f"{missing} of its parts are")
+        raise _not_staged(published, f"{missing} of its parts are")
 
 
-def _gone(standing: LoadStatus, what: str) -> NotKept:
+def _not_staged(published: LoadStatus, what: str) -> NotKept:
     return NotKept(
-        f"Load {standing.load_id} of {standing.run_date} can't be made again with more records, for {what} not in the "
-        f"stage any more: mend the files, and give `orders-dask run --force --run-date {standing.run_date}`."
+        f"Load {published.load_id} of {published.run_date} can't be made again with more records, for "
+        f"{what} not in the stage any more: mend the files, and give `orders-dask run --force "
+        f"--run-date {published.run_date}`."
     )
 
 
-def _taken_in(
-    load: Load, standing: LoadStatus, part: Part, code: str | None, losers: frozenset[int]
-) -> _Story:
+def _record_replay(
+    load: OpenLoad, published: LoadStatus, part: Part, code: str | None, superseded: frozenset[int]
+) -> ReplayTally:
     """Write down what became of each record, and for the new load those that are still rejected."""
     with load.lease.transaction() as connection:
-        story = _told(connection, standing.load_id, part, code, load.load_id, losers)
-        rejected.carry(connection, standing.load_id, story.read, load.load_id)
+        story = _record_outcomes(
+            connection, published.load_id, part, code, load.load_id, superseded
+        )
+        rejected.copy_remaining(connection, published.load_id, story.orders_read, load.load_id)
     return story
 
 
-def _told(
+def _record_outcomes(
     connection: Connection,
     load_id: int,
     part: Part | None,
     code: str | None,
-    replayed_in: int | None,
-    losers: frozenset[int],
-) -> _Story:
+    replay_load_id: int | None,
+    superseded: frozenset[int],
+) -> ReplayTally:
     """Write down what became of each record of a load that was asked for."""
-    still = Counter(rejected.pass_over(connection, load_id, code, replayed_in))
-    story = _Story(0, 0, still, set())
+    still = Counter(rejected.mark_unreplayable(connection, load_id, code, replay_load_id))
+    story = ReplayTally(0, 0, still, set())
     for table in row_groups(part, REPLAYED) if part else ():
-        for batch in table.to_batches(max_chunksize=TOLD_AT_ONCE):
+        for batch in table.to_batches(max_chunksize=OUTCOMES_PER_STATEMENT):
             rows = batch.to_pylist()
-            results = [(r["file_id"], r["position"], r["path"], _result(r, losers)) for r in rows]
-            rejected.tell(connection, load_id, results, replayed_in)
+            results = [
+                (r["file_id"], r["position"], r["path"], _outcome_text(r, superseded)) for r in rows
+            ]
+            rejected.record_outcomes(connection, load_id, results, replay_load_id)
             good = [r for r in rows if r["code"] is None]
             story.taken += len(good)
-            story.lost += sum(r[ORDER_ROW] in losers for r in good)
-            story.still.update(r["code"] for r in rows if r["code"] is not None)
-            story.read.update(
+            story.superseded += sum(r[ORDER_ROW] in superseded for r in good)
+            story.still_rejected.update(r["code"] for r in rows if r["code"] is not None)
+            story.orders_read.update(
                 (r["file_id"], r["position"]) for r in rows if r[ORDER_ROW] is not None
             )
     return story
 
 
-def _result(verdict: dict[str, Any], losers: frozenset[int]) -> str:
+def _outcome_text(outcome: dict[str, Any], superseded: frozenset[int]) -> str:
     """Say what became of a record."""
-    if verdict["code"] is not None:
-        return f"still {verdict['code']}: {verdict['message']}"
-    if verdict[ORDER_ROW] in losers:
-        return f"lost to another version of order {verdict['order_id']}"
-    return f"taken in {'with' if verdict['path'] else 'as'} order {verdict['order_id']}"
+    if outcome["code"] is not None:
+        return f"still {outcome['code']}: {outcome['message']}"
+    if outcome[ORDER_ROW] in superseded:
+        return f"lost to another version of order {outcome['order_id']}"
+    return f"taken in {'with' if outcome['path'] else 'as'} order {outcome['order_id']}"

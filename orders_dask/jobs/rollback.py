@@ -9,16 +9,17 @@ from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.results import RolledBack
-from orders_dask.publish.rollback import nothing_published, take_back
-from orders_dask.retry import patiently
+from orders_dask.publish.rollback import nothing_published, restore_previous
+from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings, load_settings
 
 
 def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
     """Let readers see the load of a run date that they saw before the one they see now.
 
-    One transaction: the gate, which versions are current, and every dimension row that the load overwrote and that no
-    later publish has written since. Another rollback goes one load further back.
+    One transaction: the gate, which versions are current, and every dimension row that the load
+    overwrote and that no later publish has written since. Another rollback goes one load further
+    back.
 
     Parameters
     ----------
@@ -41,12 +42,12 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
         ``orders-dask init`` has not been run.
     """
     database = ready_database(settings or load_settings())
-    with leases.hold(database, run_date) as lease:
+    with leases.acquire_lease(database, run_date) as lease:
         before = published_load(database, run_date)
         if before is None:
             raise NotKept(nothing_published(run_date))
         try:
-            take_back(lease, before.load_id)
+            restore_previous(lease, before.load_id)
         except ServiceUnavailable as error:
             if not lease.connection.invalidated:
                 raise
@@ -55,7 +56,7 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
                 f"PostgreSQL broke off while load {before.load_id} of {run_date} was rolled back: see in `orders-dask "
                 "status` whether it is still published before you try again."
             ) from error
-        now = patiently(published_load)(database, run_date)
+        now = retry_transient(published_load)(database, run_date)
     return _result(before, now)
 
 

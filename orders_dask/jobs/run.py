@@ -9,18 +9,18 @@ from threading import Event
 from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask.cluster.connect import usable_client
+from orders_dask.cluster.connect import resolve_client
 from orders_dask.contract.order_tables import fact_order_line
 from orders_dask.extract.records import Split
-from orders_dask.jobs.inspect import looked, standing_result, yesterday
+from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger, yesterday
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps
-from orders_dask.pipeline.load_scope import Work, loading
-from orders_dask.pipeline.progress import Clock, Listener, silent
+from orders_dask.pipeline.load_scope import RunContext, open_load
+from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
 from orders_dask.pipeline.results import Plan, RunResult
 from orders_dask.publish.publish import publish
-from orders_dask.retry import again, patiently
+from orders_dask.retry import retry_run, retry_transient
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import part_url
 from orders_dask.stage.parts import find_parts
@@ -42,14 +42,16 @@ def run(
     run_date
         The date of the dump; yesterday in the shop's zone by default.
     settings
-        From the environment by default. The workers of a cluster on this machine, or over TLS, get the same; others
-        read their own environment.
+        From the environment by default. The workers of a cluster on this machine, or over TLS, get
+        the same; others read their own environment.
     client
         The Dask client to work with; the current one by default, as in other Dask libraries.
     force
-        Load and publish it also where its files, contract and settings are those that are published.
+        Load and publish it also where its files, contract and settings are those that are
+        published.
     dry_run
-        Only say what would be done (:class:`~orders_dask.pipeline.results.Plan`); no client is needed.
+        Only say what would be done (:class:`~orders_dask.pipeline.results.Plan`); no client is
+        needed.
     listener
         Called with each step's progress.
 
@@ -65,20 +67,20 @@ def run(
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     DataRefused
-        Too much was rejected, a file could not be read or is missing, or the books don't balance. What was published
-        before stands.
+        Too much was rejected, a file could not be read or is missing, or the books don't balance.
+        What was published before stands.
     TransientError
         A service can't be reached, another run holds the run date, or a file changed meanwhile.
     """
     settings = settings or load_settings()
     run_date = run_date or yesterday(settings)
-    return again(run_once)(
+    return retry_run(run_once)(
         run_date,
         settings,
-        None if dry_run else usable_client(client, settings),
+        None if dry_run else resolve_client(client, settings),
         ready_database(settings),
         force=force,
-        listener=listener or silent,
+        listener=listener or no_progress,
     )
 
 
@@ -93,29 +95,29 @@ def run_once(
     stop: Event | None = None,
 ) -> RunResult:
     """Take one run date through the steps; without a client only say what would be done."""
-    clock = Clock(run_date, listener)
-    splits, fingerprint, standing = looked(run_date, settings, database, clock)
-    if standing and standing.fingerprint == fingerprint and not force:
-        return standing_result("up to date", standing, clock)
+    timer = StepTimer(run_date, listener)
+    splits, fingerprint, published = inspect_run_date(run_date, settings, database, timer)
+    if published and published.fingerprint == fingerprint and not force:
+        return result_from_ledger("up to date", published, timer)
     if client is None:
-        return _planned(run_date, splits, settings, standing, clock)
-    work = Work(settings, client, database, clock, stop or Event())
-    with loading(work, run_date, standing, fingerprint) as load:
+        return _plan(run_date, splits, settings, published, timer)
+    work = RunContext(settings, client, database, timer, stop or Event())
+    with open_load(work, run_date, published, fingerprint) as load:
         parts, books = steps.decode(load, splits)
         steps.resolve_and_load(load, parts)
         foreseen = steps.seal_and_verify(load, len(parts), books)
-        with clock.step("publish"):
+        with timer.step("publish"):
             publish(load.lease, load.load_id, foreseen)
-        ended = patiently(load_status)(database, load.load_id)
-    return standing_result("published", ended, clock)
+        loaded = retry_transient(load_status)(database, load.load_id)
+    return result_from_ledger("published", loaded, timer)
 
 
-def _planned(
+def _plan(
     run_date: date,
     splits: Sequence[Split],
     settings: Settings,
-    standing: LoadStatus | None,
-    clock: Clock,
+    published: LoadStatus | None,
+    timer: StepTimer,
 ) -> RunResult:
     """Say what a run would read and replace, and what of it is staged already."""
     zone = settings.shop_timezone
@@ -130,15 +132,15 @@ def _planned(
         staged=len(staged),
         staged_orders=sum(orders for orders, _ in staged),
         staged_lines=sum(lines for _, lines in staged),
-        replaces=standing.load_id if standing else None,
-        replaced_orders=standing.orders if standing else 0,
-        replaced_lines=standing.lines if standing else 0,
+        replaces=published.load_id if published else None,
+        replaced_orders=published.orders if published else 0,
+        replaced_lines=published.lines if published else 0,
     )
     return RunResult(
         run_date,
         "planned",
         files=plan.files,
-        seconds=clock.total,
+        seconds=timer.total,
         message=str(plan),
         plan=plan,
     )

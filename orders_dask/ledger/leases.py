@@ -22,13 +22,13 @@ from orders_dask.contract.ledger_tables import (
     load_run,
 )
 from orders_dask.errors import LeaseLost, RunDateHeld
-from orders_dask.load.locks import Lock, close_load, within
+from orders_dask.load.locks import Lock, lock_out_copies, try_lock
 
 ACTIVE: Final = ("loading", "sealed", "verified")
 """Statuses of a load that is being worked on, or was when its run died: one a run date at the most."""
 
 
-HELD_PATIENCE: Final = 5.0
+LOCK_TIMEOUT: Final = 5.0
 """Seconds to wait for a run date: a run that was killed holds it until the server has ended its last statement."""
 
 
@@ -54,12 +54,12 @@ class Lease:
         Raises
         ------
         LeaseLost
-            The session doesn't hold it any more. SQLAlchemy connects again after a broken connection, without saying so
-            and without the lock: nothing is written then.
+            The session doesn't hold it any more. SQLAlchemy connects again after a broken
+            connection, without saying so and without the lock: nothing is written then.
         """
         holds = {"class": int(Lock.RUN_DATE), "date": self.run_date.toordinal()}
         with self.connection.begin():
-            if self.connection.scalar(_HOLDS, holds) is None:
+            if self.connection.scalar(_HOLDS_LOCK, holds) is None:
                 raise LeaseLost(
                     f"This run lost its hold on run date {self.run_date}, for its session with PostgreSQL ended: "
                     "give the same command again, and it goes on from what is staged."
@@ -67,7 +67,7 @@ class Lease:
             yield self.connection
 
 
-_HOLDS: Final = text(
+_HOLDS_LOCK: Final = text(
     """
     select pid from pg_locks
     where locktype = 'advisory' and classid = :class and objid = :date and objsubid = 2
@@ -78,11 +78,11 @@ _HOLDS: Final = text(
 
 
 @contextmanager
-def hold(engine: Engine, run_date: date, patience: float = HELD_PATIENCE) -> Iterator[Lease]:
+def acquire_lease(engine: Engine, run_date: date, timeout: float = LOCK_TIMEOUT) -> Iterator[Lease]:
     """Hold a run date until the end of the ``with`` block.
 
-    A load of it that a dead run left unfinished is sealed off, so that none of its tasks can commit any more, and
-    ``abandoned``.
+    A load of it that a dead run left unfinished is sealed off, so that none of its tasks can commit
+    any more, and ``abandoned``.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def hold(engine: Engine, run_date: date, patience: float = HELD_PATIENCE) -> Ite
     with engine.connect() as connection:
         lock = select(func.pg_advisory_lock(Lock.RUN_DATE, run_date.toordinal()))
         with connection.begin():
-            if not within(connection, patience, lock):
-                raise RunDateHeld(_held(connection, run_date))
+            if not try_lock(connection, timeout, lock):
+                raise RunDateHeld(_locked_by(connection, run_date))
         lease = Lease(connection, run_date)
         with lease.transaction():
             left = connection.scalars(select(load_run.c.load_id).where(_active(run_date))).all()
@@ -111,7 +111,7 @@ def _active(run_date: date) -> ColumnElement[bool]:
     return (load_run.c.run_date == run_date) & load_run.c.status.in_(ACTIVE)
 
 
-def _held(connection: Connection, run_date: date) -> str:
+def _locked_by(connection: Connection, run_date: date) -> str:
     holder = connection.execute(
         select(load_run.c.holder, load_run.c.started_at).where(_active(run_date))
     ).one_or_none()
@@ -131,12 +131,12 @@ def finish(
 ) -> None:
     """End a load that will not be published; one that has ended already stays as it is.
 
-    What was copied of it stays in the storage, where nobody sees it, until it is pruned. None of its tasks can
-    commit any more.
+    What was copied of it stays in the storage, where nobody sees it, until it is pruned. None of
+    its tasks can commit any more.
     """
     ended = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status.in_(ACTIVE))
     with lease.transaction() as connection:
-        close_load(connection, load_id, patience=0.1)
+        lock_out_copies(connection, load_id, timeout=0.1)
         connection.execute(
             ended.values(status=status, message=message, finished_at=func.clock_timestamp())
         )

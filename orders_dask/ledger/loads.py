@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.ledger_tables import (
-    book_column,
+    counter_column,
     data_issue,
     load_file,
     load_run,
@@ -31,15 +31,15 @@ from orders_dask.ledger.leases import (
 )
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into
-from orders_dask.load.error_translation import explaining
-from orders_dask.step_metrics import Costs
+from orders_dask.load.error_translation import translating_errors
+from orders_dask.step_metrics import MetricsByStep
 
-ROWS: Final = 1_000
+BATCH_ROWS: Final = 1_000
 """Files or issues that are written down at once: each takes some 6 KB of the client's memory meanwhile."""
 
 
-def begin(
-    lease: Lease, source: str, fingerprint: str, holder: str, texts_of: int | None = None
+def create_load(
+    lease: Lease, source: str, fingerprint: str, run_by: str, inherits_texts_from: int | None = None
 ) -> int:
     """Begin a load, ``loading``.
 
@@ -64,11 +64,11 @@ def begin(
         status="loading",
         source=source,
         fingerprint=fingerprint,
-        holder=holder,
+        holder=run_by,
     )
-    if texts_of is not None:
+    if inherits_texts_from is not None:
         had = load_run.alias()
-        as_old = select(had.c.read_at).where(had.c.load_id == texts_of)
+        as_old = select(had.c.read_at).where(had.c.load_id == inherits_texts_from)
         row = row.values(read_at=as_old.scalar_subquery())
     with lease.transaction() as connection:
         return int(connection.execute(row.returning(load_run.c.load_id)).scalar_one())
@@ -119,7 +119,7 @@ def record_files(lease: Lease, load_id: int, files: Sequence[FileRecord]) -> lis
     ids: list[int] = []
     with lease.transaction() as connection:
         rows = (_file_row(load_id, file) for file in files)
-        while some := list(islice(rows, ROWS)):
+        while some := list(islice(rows, BATCH_ROWS)):
             ids += connection.scalars(row, some)
     return ids
 
@@ -131,8 +131,8 @@ def _file_row(load_id: int, file: FileRecord) -> dict[str, Any]:
         "etag": file.etag,
         "bytes": file.size,
         "unreadable": file.unreadable,
-        **{book_column(fact, "read"): file.read[fact.name] for fact in FACTS},
-        **{book_column(fact, "rejected"): file.rejected[fact.name] for fact in FACTS},
+        **{counter_column(fact, "read"): file.read[fact.name] for fact in FACTS},
+        **{counter_column(fact, "rejected"): file.rejected[fact.name] for fact in FACTS},
     }
 
 
@@ -156,7 +156,7 @@ def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]
         for file_id, issue in issues
     )
     with lease.transaction() as connection:
-        while some := list(islice(rows, ROWS)):
+        while some := list(islice(rows, BATCH_ROWS)):
             connection.execute(insert(data_issue), some)
 
 
@@ -166,11 +166,11 @@ def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> N
     Parameters
     ----------
     tables
-        As staged (:data:`orders_dask.stage.REJECTED_SCHEMA`), with the ledger's file ids; copied one after another, so
-        there may be any number.
+        As staged (:data:`orders_dask.stage.REJECTED_SCHEMA`), with the ledger's file ids; copied
+        one after another, so there may be any number.
     """
     names = {FILE: rejected_record.c.file_id.name, POSITION: rejected_record.c.position.name}
-    with lease.transaction() as connection, explaining():
+    with lease.transaction() as connection, translating_errors():
         copy_into(
             driver_cursor(connection),
             rejected_record,
@@ -178,11 +178,11 @@ def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> N
                 table.rename_columns([names.get(c, c) for c in table.column_names])
                 for table in tables
             ),
-            {"load_id": load_id, **dict.fromkeys(_OF_REPLAY)},
+            {"load_id": load_id, **dict.fromkeys(_REPLAY_COLUMNS)},
         )
 
 
-_OF_REPLAY: Final = [
+_REPLAY_COLUMNS: Final = [
     c.name
     for c in (
         rejected_record.c.mended,
@@ -195,22 +195,24 @@ _OF_REPLAY: Final = [
 
 def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
     """Write down the dotted paths of keys that the contract doesn't know."""
-    _note(lease, load_id, schema_drift=list(paths))
+    _update_load(lease, load_id, schema_drift=list(paths))
 
 
-def remember(lease: Lease, load_id: int, seconds: Mapping[str, float], costs: Costs) -> None:
+def save_metrics(
+    lease: Lease, load_id: int, seconds: Mapping[str, float], metrics: MetricsByStep
+) -> None:
     """Write down the wall seconds of each step, and what its tasks cost."""
-    told = {step: asdict(cost) for step, cost in costs.items()}
-    _note(lease, load_id, seconds=dict(seconds), costs=told)
+    told = {step: asdict(cost) for step, cost in metrics.items()}
+    _update_load(lease, load_id, seconds=dict(seconds), costs=told)
 
 
-def _note(lease: Lease, load_id: int, **values: Any) -> None:
+def _update_load(lease: Lease, load_id: int, **values: Any) -> None:
     row = update(load_run).where(load_run.c.load_id == load_id)
     with lease.transaction() as connection:
         connection.execute(row.values(values))
 
 
-def advance(connection: Connection, load_id: int, before: str, after: str) -> None:
+def transition(connection: Connection, load_id: int, before: str, after: str) -> None:
     """Move a load from one status to the next, in the open transaction.
 
     Raises

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.ledger_tables import (
-    book_column,
+    counter_column,
     installed,
     load_file,
     load_part,
@@ -77,7 +77,7 @@ def status(engine: Engine) -> list[LoadStatus]:
     return [
         load
         if latest[load.run_date].load_id == load.load_id
-        else replace(load, message=_later(latest[load.run_date]))
+        else replace(load, message=_later_load_message(latest[load.run_date]))
         for load in _statuses(
             engine, first_of_each_date(published_first, load_run.c.load_id.desc())
         )
@@ -91,7 +91,7 @@ def first_of_each_date(*order: ColumnElement[Any]) -> CTE:
     return select(ranked).where(ranked.c.place == 1).cte()
 
 
-def _later(load: LoadStatus) -> str:
+def _later_load_message(load: LoadStatus) -> str:
     return f"Load {load.load_id} came later and is {load.state}" + (
         f": {load.message}" if load.message else "."
     )
@@ -110,7 +110,7 @@ def load_status(engine: Engine, load_id: int) -> LoadStatus:
     return load
 
 
-def installation(engine: Engine) -> str:
+def database_id(engine: Engine) -> str:
     """Give what tells this database's loads from those of others that share its stage."""
     with engine.connect() as connection:
         return str(connection.scalar(select(installed.c.installation)))
@@ -125,7 +125,9 @@ def loaded_parts(engine: Engine, load_id: int) -> set[str]:
 def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
     def total(fact: Any, entry: str) -> ColumnElement[int]:
         # sum(bigint) is numeric, which would come back as Decimal
-        return cast(func.coalesce(func.sum(load_file.c[book_column(fact, entry)]), 0), BigInteger)
+        return cast(
+            func.coalesce(func.sum(load_file.c[counter_column(fact, entry)]), 0), BigInteger
+        )
 
     wall = cast(extract("epoch", loads.c.finished_at - loads.c.started_at), Float)
     query = (
@@ -151,7 +153,7 @@ def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
         return [LoadStatus(*row) for row in connection.execute(query)]
 
 
-def refused_since(engine: Engine, load: LoadStatus) -> int | None:
+def latest_refused_after(engine: Engine, load: LoadStatus) -> int | None:
     """Give the latest load of a run date that was refused after the one that is published, if there is any."""
     later = (
         (load_run.c.run_date == load.run_date)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.ledger_tables import (
-    book_column,
+    counter_column,
     load_file,
     load_run,
     rejected_record,
@@ -28,7 +28,7 @@ from orders_dask.contract.order_tables import fact_order
 from orders_dask.ledger.queries import (
     first_of_each_date,
 )
-from orders_dask.ledger.replay import _R
+from orders_dask.ledger.replay import _RECORD
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class RejectedRecord:
     code, message
         What is wrong.
     raw, of_order, mended
-        The text as it stood, on the first rejected child of an order also the order's, and as people mended it since;
-        None where there is none.
+        The text as it stood, on the first rejected child of an order also the order's, and as
+        people mended it since; None where there is none.
     replayed_in, replay_result
-        The load that last read it again, if it came to one, and what became of it, if that load was published.
+        The load that last read it again, if it came to one, and what became of it, if that load was
+        published.
     """
 
     run_date: date
@@ -65,7 +66,7 @@ class RejectedRecord:
     replay_result: str | None
 
 
-def _telling() -> Select[Any]:
+def _loads_with_rejects() -> Select[Any]:
     """Select of each run date the load whose rejections count: the last published or refused, else the latest.
 
     Those that failed, were given up or taken back don't hide what stands.
@@ -101,7 +102,7 @@ def rejects(
         .join_from(rejected_record, load_run, load_run.c.load_id == r.load_id)
         .join(load_file, load_file.c.file_id == r.file_id)
         .join(replayed, replayed.c.load_id == r.replayed_in, isouter=True)
-        .where(r.load_id.in_(_telling()))
+        .where(r.load_id.in_(_loads_with_rejects()))
         .order_by(load_run.c.run_date, r.file_id, r.position, r.path)
     )
     if run_date is not None:
@@ -120,7 +121,7 @@ def rejected_codes(engine: Engine, run_date: date | None = None) -> dict[str, in
     query = (
         select(code, func.count())
         .join_from(rejected_record, load_run, load_run.c.load_id == rejected_record.c.load_id)
-        .where(load_run.c.load_id.in_(_telling()))
+        .where(load_run.c.load_id.in_(_loads_with_rejects()))
         .group_by(code)
         .order_by(func.count().desc(), code)
     )
@@ -130,7 +131,7 @@ def rejected_codes(engine: Engine, run_date: date | None = None) -> dict[str, in
         return {name: int(number) for name, number in connection.execute(query)}
 
 
-class Commonest(NamedTuple):
+class MostCommonReject(NamedTuple):
     """Why most of the refused records of a load were refused.
 
     Attributes
@@ -144,35 +145,39 @@ class Commonest(NamedTuple):
     code: str
     message: str
     records: int
-    of: int
+    total: int
 
 
-def commonest(connection: Connection, load_id: int, fact: Table) -> Commonest | None:
+def most_common_reject(
+    connection: Connection, load_id: int, fact: Table
+) -> MostCommonReject | None:
     """Find why most orders of a load were refused, or most lines that were refused by themselves."""
-    refused = _R[book_column(fact, "rejected")]
+    refused = _RECORD[counter_column(fact, "rejected")]
     records = func.sum(refused).label("records")
     by_code = (
         select(
-            _R.code,
-            func.mode().within_group(_R.message).label("message"),
+            _RECORD.code,
+            func.mode().within_group(_RECORD.message).label("message"),
             records,
             func.sum(records).over().label("of"),
         )
-        .where(_R.load_id == load_id, refused > 0)
-        .where(true() if fact is fact_order else _R.path != "")
-        .group_by(_R.code)
-        .order_by(records.desc(), _R.code)
+        .where(_RECORD.load_id == load_id, refused > 0)
+        .where(true() if fact is fact_order else _RECORD.path != "")
+        .group_by(_RECORD.code)
+        .order_by(records.desc(), _RECORD.code)
     )
     first = connection.execute(by_code.limit(1)).one_or_none()
-    return first and Commonest(first.code, first.message, int(first.records), int(first.of))
+    return first and MostCommonReject(first.code, first.message, int(first.records), int(first.of))
 
 
-def why_unreadable(connection: Connection, load_id: int, file: str) -> str | None:
+def unreadable_message(connection: Connection, load_id: int, file: str) -> str | None:
     """Say why a file of a load could not be read to its end, if that is written down with the load."""
     messages = (
-        select(_R.message)
-        .join(load_file, load_file.c.file_id == _R.file_id)
-        .where(_R.load_id == load_id, _R.code == "unreadable_file", load_file.c.name == file)
+        select(_RECORD.message)
+        .join(load_file, load_file.c.file_id == _RECORD.file_id)
+        .where(
+            _RECORD.load_id == load_id, _RECORD.code == "unreadable_file", load_file.c.name == file
+        )
     )
-    message: str | None = connection.scalar(messages.order_by(_R.position).limit(1))
+    message: str | None = connection.scalar(messages.order_by(_RECORD.position).limit(1))
     return message

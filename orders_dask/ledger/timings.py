@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, select
 
 from orders_dask.contract.ledger_tables import load_file, load_run
 from orders_dask.ledger.queries import status
-from orders_dask.step_metrics import Cost
+from orders_dask.step_metrics import StepMetrics
 
 STEPS: Final = (
     "discover",
@@ -30,7 +30,7 @@ _MB: Final = 1e6
 
 
 @dataclass(frozen=True)
-class StepTimes:
+class StepTiming:
     """What a step of a load took.
 
     Attributes
@@ -46,8 +46,8 @@ class StepTimes:
     orders_per_second
         Orders of the load by wall seconds; None where it took no time.
     megabytes
-        What it read of the dump (decode), wrote of Parquet (stage) or sent to PostgreSQL (load), in 10^6 bytes; None of
-        other steps.
+        What it read of the dump (decode), wrote of Parquet (stage) or sent to PostgreSQL (load), in
+        10^6 bytes; None of other steps.
     megabytes_per_second
         These by wall seconds.
     """
@@ -62,7 +62,7 @@ class StepTimes:
 
 
 @dataclass(frozen=True)
-class LoadTimes:
+class LoadTimings:
     """What the steps of a load took.
 
     Attributes
@@ -88,7 +88,7 @@ class LoadTimes:
     bytes: int
     seconds: float
     cpu_seconds: float
-    steps: list[StepTimes]
+    steps: list[StepTiming]
 
     def __str__(self) -> str:
         """Say how fast it was, and which step took most of the time."""
@@ -109,7 +109,7 @@ class LoadTimes:
         )
 
 
-def load_times(engine: Engine, run_date: date) -> LoadTimes | None:
+def load_timings(engine: Engine, run_date: date) -> LoadTimings | None:
     """Tell where the time of a run date's published load went, else of its latest; None where there is none."""
     standing = next((load for load in status(engine) if load.run_date == run_date), None)
     if standing is None:
@@ -120,10 +120,10 @@ def load_times(engine: Engine, run_date: date) -> LoadTimes | None:
     with engine.connect() as connection:
         row = connection.execute(select(load_run.c.seconds, load_run.c.costs).where(of_load)).one()
         read = int(connection.scalar(size) or 0)
-    costs = {step: Cost(**cost) for step, cost in (row.costs or {}).items()}
-    wall = _shared(row.seconds or {}, costs)
+    costs = {step: StepMetrics(**cost) for step, cost in (row.costs or {}).items()}
+    wall = _share_wall_time(row.seconds or {}, costs)
     total = sum(wall.values())
-    return LoadTimes(
+    return LoadTimings(
         run_date,
         standing.load_id,
         standing.state,
@@ -132,14 +132,14 @@ def load_times(engine: Engine, run_date: date) -> LoadTimes | None:
         total,
         sum(cost.cpu for cost in costs.values()),
         [
-            _times(step, wall[step], total, costs.get(step), standing.orders)
+            _timing(step, wall[step], total, costs.get(step), standing.orders)
             for step in STEPS
             if step in wall
         ],
     )
 
 
-def _shared(seconds: dict[str, Any], costs: dict[str, Cost]) -> dict[str, float]:
+def _share_wall_time(seconds: dict[str, Any], costs: dict[str, StepMetrics]) -> dict[str, float]:
     """Give the wall seconds of each step."""
     wall = {step: float(took) for step, took in seconds.items()}
     tasks = {step: costs[step].seconds for step in _ONE_TASK if step in costs}
@@ -149,9 +149,11 @@ def _shared(seconds: dict[str, Any], costs: dict[str, Cost]) -> dict[str, float]
     return wall
 
 
-def _times(step: str, seconds: float, total: float, cost: Cost | None, orders: int) -> StepTimes:
+def _timing(
+    step: str, seconds: float, total: float, cost: StepMetrics | None, orders: int
+) -> StepTiming:
     megabytes = cost.bytes / _MB if cost and cost.bytes else None
-    return StepTimes(
+    return StepTiming(
         step,
         seconds,
         seconds / total if total else 0.0,

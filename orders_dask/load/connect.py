@@ -24,13 +24,14 @@ from orders_dask.load.error_translation import (
 )
 from orders_dask.settings import Settings
 
-APPLICATION: Final = "orders_dask"
+APPLICATION_NAME: Final = "orders_dask"
 """What ``pg_stat_activity.application_name`` shows of every session."""
 
 
-_CLIENT: Final[dict[str, Any]] = {
+_LIBPQ_OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 10,
-    # A dead server or network is noticed within 75 s, also while nothing is sent and while nothing is acknowledged.
+    # A dead server or network is noticed within 75 s, also while nothing is sent and while nothing
+    # is acknowledged.
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 15,
@@ -41,20 +42,23 @@ _CLIENT: Final[dict[str, Any]] = {
 
 # The same from the other side: a run whose host died holds its run date until the server notices.
 # Instants come back in UTC.
-_SERVER: Final = "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
+_SERVER_OPTIONS: Final = (
+    "-c timezone=UTC"
+    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
+)
 
 
-# What a server or database sets for its users would end a run whose session waits for the workers, and publishes that
-# take longer; pg_dump does the same. Some came with PostgreSQL 14 and 17.
+# What a server or database sets for its users would end a run whose session waits for the workers,
+# and publishes that take longer; pg_dump does the same. Some came with PostgreSQL 14 and 17.
 _NO_TIMEOUTS: Final = """
     select set_config(name, '0', false) from pg_settings where setting <> '0' and name in ('statement_timeout',
       'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
 """
 
 
-# libpq gives no code for a connection that was refused, only the server's words. A server that speaks another language
-# is asked a few times more than would help.
-_REFUSED: Final = (
+# libpq gives no code for a connection that was refused, only the server's words. A server that
+# speaks another language is asked a few times more than would help.
+_REFUSALS: Final = (
     "authentication failed",
     "no password supplied",
     "no pg_hba.conf entry",
@@ -73,14 +77,16 @@ _REFUSED: Final = (
 def engine(settings: Settings) -> Engine:
     """Make the engine for the database of the settings; nothing is contacted yet.
 
-    Every connection is a session of its own (no pool), READ COMMITTED, in UTC. ``PGSSLMODE``, ``PGSSLROOTCERT`` and
-    what else libpq reads from the environment are honoured. The password is in no URL or repr of the engine.
+    Every connection is a session of its own (no pool), READ COMMITTED, in UTC. ``PGSSLMODE``,
+    ``PGSSLROOTCERT`` and what else libpq reads from the environment are honoured. The password is
+    in no URL or repr of the engine.
 
     Returns
     -------
     Engine
-        Its errors are those of this package where :func:`explained` knows one. A connection that the server refuses
-        for what the settings say is a SettingsError, any other that is not to be had a ServiceUnavailable.
+        Its errors are those of this package where :func:`explained` knows one. A connection that
+        the server refuses for what the settings say is a SettingsError, any other that is not to be
+        had a ServiceUnavailable.
     """
     address = f"{settings.pgsql_hostname}:{settings.pgsql_port}"
 
@@ -92,17 +98,17 @@ def engine(settings: Settings) -> Engine:
                 user=settings.pgsql_user,
                 password=settings.pgsql_pass.get_secret_value() or None,  # else libpq's own
                 dbname=settings.pgsql_database,
-                application_name=APPLICATION,
+                application_name=APPLICATION_NAME,
                 client_encoding="utf8",
-                options=_SERVER,
-                **_CLIENT,
+                options=_SERVER_OPTIONS,
+                **_LIBPQ_OPTIONS,
             )
             with session, session.cursor() as cursor:
                 cursor.execute(_NO_TIMEOUTS)
         except psycopg2.OperationalError as error:
             reason = _reason(error)
             kind = (
-                SettingsError if any(wrong in reason for wrong in _REFUSED) else ServiceUnavailable
+                SettingsError if any(wrong in reason for wrong in _REFUSALS) else ServiceUnavailable
             )
             raise kind(
                 f"PostgreSQL at {address} gave user {settings.pgsql_user} no connection to database "

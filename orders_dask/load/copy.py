@@ -19,22 +19,22 @@ from sqlalchemy import Engine, Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.arrow import arrow_schema
-from orders_dask.contract.control_totals import Books
+from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.ledger_tables import load_part as parts
 from orders_dask.contract.ledger_tables import load_run
-from orders_dask.contract.storage_tables import LOADED
+from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.errors import LoadWithdrawn
 from orders_dask.load.connect import driver_cursor
-from orders_dask.load.error_translation import explaining
+from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
 
-ROWS: Final = 2048
+BATCH_ROWS: Final = 2048
 """Rows encoded and handed to libpq at a time: some 1 MB of orders."""
 
-Superseded = tuple[Books, Mapping[int, int]]
+SupersededTotals = tuple[ControlTotals, Mapping[int, int]]
 """Books of the rows of a fact that lost, and how many of them each file has, by the ledger's id."""
 
-_LOADED: Final = {table.name: table for table in LOADED}
+_COPIED_BY_NAME: Final = {table.name: table for table in COPIED_TABLES}
 
 
 def load_part(
@@ -43,23 +43,25 @@ def load_part(
     run_date: date,
     part: str,
     tables: Iterable[tuple[str, pa.Table]],
-    superseded: Mapping[str, Superseded],
+    superseded: Mapping[str, SupersededTotals],
 ) -> int:
     """Copy a part into the storage tables, once, however often and by however many this is called.
 
-    One transaction: it shares the load's lock, so that the seal waits for it or ends it, checks that the load is still
-    ``loading``, and claims the part in the ledger.
+    One transaction: it shares the load's lock, so that the seal waits for it or ends it, checks
+    that the load is still ``loading``, and claims the part in the ledger.
 
     Parameters
     ----------
     part
         The part's name, unique in the load.
     tables
-        Rows for tables of :data:`~orders_dask.contract.storage_tables.LOADED`, each with the
-        table's name, read one after another; those of a table need not stand together. They have the columns of the storage table, in any order,
-        without ``run_date`` and ``load_id``; others are left out.
+        Rows for tables of :data:`~orders_dask.contract.storage_tables.COPIED_TABLES`, each with the
+        table's name, read one after another; those of a table need not stand together. They have
+        the columns of the storage table, in any order, without ``run_date`` and ``load_id``; others
+        are left out.
     superseded
-        By fact what the part has beside them that lost to another version; a fact that is not named lost nothing.
+        By fact what the part has beside them that lost to another version; a fact that is not named
+        lost nothing.
 
     Returns
     -------
@@ -71,7 +73,8 @@ def load_part(
     LoadWithdrawn
         The load is not ``loading`` any more.
     ServiceUnavailable
-        The session broke off; nothing or, if it was the last answer that got lost, everything is loaded.
+        The session broke off; nothing or, if it was the last answer that got lost, everything is
+        loaded.
     """
     began = time.monotonic()
     lost = {name: {"books": b.to_json(), "files": files} for name, (b, files) in superseded.items()}
@@ -85,14 +88,15 @@ def load_part(
             raise LoadWithdrawn(f"Load {load_id} takes no more parts: it was sealed or given up.")
         if not connection.execute(claim.on_conflict_do_nothing()).rowcount:
             return 0
-        # Safe until the seal: its own commit waits for the disk, and so for all that was committed before.
+        # Safe until the seal: its own commit waits for the disk, and so for all that was committed
+        # before.
         connection.execute(select(func.set_config("synchronous_commit", "off", True)))
         cursor = driver_cursor(connection)
         rows, sent = Counter[str](), 0
-        with explaining():
+        with translating_errors():
             for name, following in groupby(tables, itemgetter(0)):
                 of_table = (table for _, table in following)
-                copied, size = copy_into(cursor, _LOADED[name], of_table, given)
+                copied, size = copy_into(cursor, _COPIED_BY_NAME[name], of_table, given)
                 rows[name] += copied
                 sent += size
         seconds = time.monotonic() - began
@@ -104,14 +108,15 @@ def copy_into(
     cursor: psycopg2.extensions.cursor,
     table: Table,
     tables: Iterable[pa.Table],
-    given: Mapping[str, Any],
+    constants: Mapping[str, Any],
 ) -> tuple[int, int]:
     """Copy Arrow tables into a table of the contract or the ledger, one after another, in the open transaction.
 
     Parameters
     ----------
     tables
-        With at least the columns of `table` that are not given, of their Arrow types or types that cast to them.
+        With at least the columns of `table` that are not given, of their Arrow types or types that
+        cast to them.
     given
         Values, by name, of the columns that are the same in all rows.
 
@@ -127,13 +132,13 @@ def copy_into(
         yield encoder.write_header()
         for rows in tables:
             columns = {
-                f.name: pa.repeat(pa.scalar(given[f.name], f.type), rows.num_rows)
-                if f.name in given
+                f.name: pa.repeat(pa.scalar(constants[f.name], f.type), rows.num_rows)
+                if f.name in constants
                 else rows[f.name]
                 for f in schema
             }
             whole = pa.table(columns, schema=schema)
-            for batch in whole.to_batches(max_chunksize=ROWS):
+            for batch in whole.to_batches(max_chunksize=BATCH_ROWS):
                 yield encoder.write_batch(batch)
         yield encoder.finish()
 

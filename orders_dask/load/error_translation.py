@@ -19,7 +19,7 @@ from orders_dask.errors import (
 )
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_MAY_PASS: Final = (
+_TRANSIENT: Final = (
     "08",  # the connection broke
     "40",  # rolled back: serialisation failure, deadlock
     "53",  # out of connections, memory, locks or disk
@@ -28,10 +28,10 @@ _MAY_PASS: Final = (
 )
 
 
-_NOT_MADE: Final = ("3F000", "42P01")  # no such schema, no such table
+_MISSING: Final = ("3F000", "42P01")  # no such schema, no such table
 
 
-_NOT_ALLOWED: Final = "42501"
+_NO_PRIVILEGE: Final = "42501"
 
 
 _READ_ONLY: Final = "25006"
@@ -40,22 +40,22 @@ _READ_ONLY: Final = "25006"
 def translate_for_sqlalchemy(context: ExceptionContext) -> OrdersDaskError | None:
     """Let SQLAlchemy raise the error of this package in place of the driver's."""
     error = context.original_exception
-    return explained(error) if isinstance(error, psycopg2.Error) else None
+    return translate_error(error) if isinstance(error, psycopg2.Error) else None
 
 
 @contextmanager
-def explaining() -> Iterator[None]:
+def translating_errors() -> Iterator[None]:
     """Do the same for what is done on the driver's own connection."""
     try:
         yield
     except psycopg2.Error as error:
-        known = explained(error)
+        known = translate_error(error)
         if known is None:
             raise
         raise known from error
 
 
-def explained(error: psycopg2.Error) -> OrdersDaskError | None:
+def translate_error(error: psycopg2.Error) -> OrdersDaskError | None:
     """Say what an error of the driver means to people, transient and terminal apart; None for a fault of ours."""
     code = error.pgcode
     reason = (
@@ -63,15 +63,15 @@ def explained(error: psycopg2.Error) -> OrdersDaskError | None:
     ).splitlines()[0]
     # Without a code the error is libpq's or psycopg2's own: the session is gone.
     lost = code is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    if lost or (code and code.startswith(_MAY_PASS)):
+    if lost or (code and code.startswith(_TRANSIENT)):
         return ServiceUnavailable(f"PostgreSQL broke off ({reason}): try again.")
-    if code in _NOT_MADE:
+    if code in _MISSING:
         return DatabaseNotReady(f"PostgreSQL says {reason}: run `orders-dask init`.")
     if code == _READ_ONLY:
         return SettingsError(
             f"PostgreSQL says {reason}: name a primary server in _PGSQL_HOSTNAME, and let the database be written."
         )
-    if code == _NOT_ALLOWED:
+    if code == _NO_PRIVILEGE:
         return SettingsError(
             f"PostgreSQL says {reason}: grant it to the user in _PGSQL_USER, or take another user."
         )

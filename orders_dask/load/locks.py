@@ -1,6 +1,7 @@
 """Advisory locks: who may do what, and how those that are dead are put out.
 
-They are taken in this order, so nobody waits in a circle: run date, load, publish; run date, leaf, init; free, leaf.
+They are taken in this order, so nobody waits in a circle: run date, load, publish; run date, leaf,
+init; free, leaf.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Lock(IntEnum):
         1_704_201_002  # second key the load: shared by each part's transaction, exclusive to seal
     )
     PUBLISH = 1_704_201_003  # second key 0: one publish at a time
-    LEAF = 1_704_201_004  # second key its first date's ordinal: shared to see that it is there, exclusive to free it
+    # Second key the ordinal of its first date: shared to see that it is there, exclusive to drop it.
+    PARTITION = 1_704_201_004
     FREE = 1_704_201_005  # second key 0: one at a time frees leaves
 
 
@@ -42,7 +44,7 @@ _TERMINATE: Final = text(
 )
 
 
-def within(connection: Connection, seconds: float, statement: Executable) -> bool:
+def try_lock(connection: Connection, seconds: float, statement: Executable) -> bool:
     """Execute a statement that takes a lock, inside the open transaction; say whether it got the lock in time."""
     try:
         with connection.begin_nested():
@@ -57,12 +59,12 @@ def within(connection: Connection, seconds: float, statement: Executable) -> boo
     return True
 
 
-def close_load(connection: Connection, load_id: int, patience: float) -> None:
+def lock_out_copies(connection: Connection, load_id: int, timeout: float) -> None:
     """Take a load's lock exclusively until the open transaction ends: no part is being copied, and none will begin.
 
-    Parts that are still being copied get `patience` seconds; then their sessions are terminated, for no timeout of
-    PostgreSQL ends a COPY that waits for its client. Parts that come now wait until the transaction ends, and
-    then find that the load is not ``loading`` any more.
+    Parts that are still being copied get `patience` seconds; then their sessions are terminated,
+    for no timeout of PostgreSQL ends a COPY that waits for its client. Parts that come now wait
+    until the transaction ends, and then find that the load is not ``loading`` any more.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def close_load(connection: Connection, load_id: int, patience: float) -> None:
     """
     exclusive: Executable = select(func.pg_advisory_xact_lock(Lock.LOAD, load_id))
     for attempt in range(ATTEMPTS):
-        if within(connection, patience if attempt == 0 else 0.5, exclusive):
+        if try_lock(connection, timeout if attempt == 0 else 0.5, exclusive):
             return
         holders: dict[str, Any] = {"class": int(Lock.LOAD), "load": load_id}
         connection.execute(_TERMINATE, holders)

@@ -17,11 +17,11 @@ from orders_dask.contract.ledger_tables import installed
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import SettingsError
 
-Name = tuple[str, str]
+QualifiedName = tuple[str, str]
 """Schema and name."""
 
 
-class Thing(NamedTuple):
+class CatalogObject(NamedTuple):
     """Something in one of our schemas.
 
     Attributes
@@ -45,7 +45,9 @@ _KINDS: Final = {
 }
 
 
-def things(connection: Connection, views: Collection[str]) -> dict[Name, Thing]:
+def find_objects(
+    connection: Connection, views: Collection[str]
+) -> dict[QualifiedName, CatalogObject]:
     """List what there is in our schemas under names that we would give.
 
     Parameters
@@ -55,16 +57,16 @@ def things(connection: Connection, views: Collection[str]) -> dict[Name, Thing]:
     """
     given = {"schemas": [STORE, PUBLIC, OPS], "store": STORE}
     found = {
-        (row.schema, row.name): Thing(row.kind, row.columns)
-        for row in connection.execute(_THINGS, given)
+        (row.schema, row.name): CatalogObject(row.kind, row.columns)
+        for row in connection.execute(_OBJECTS, given)
     }
     public = ((PUBLIC, view) for view in views)
     wanted = {*_tables(), *_indexes(), *public, (STORE, "make_leaf")}
-    return {name: thing for name, thing in found.items() if name in wanted or _is_leaf(name)}
+    return {name: thing for name, thing in found.items() if name in wanted or _is_partition(name)}
 
 
 # Of several things under one name a relation counts, then a type: a table has both, and a type without one is theirs.
-_THINGS: Final = text(
+_OBJECTS: Final = text(
     r"""
     select nspname as schema, proname as name, 'F' as kind, '{}'::jsonb as columns
     from pg_proc join pg_namespace n on n.oid = pronamespace
@@ -81,13 +83,13 @@ _THINGS: Final = text(
 )
 
 
-def was_initialised(there: dict[Name, Thing]) -> bool:
+def was_initialised(there: dict[QualifiedName, CatalogObject]) -> bool:
     """Say whether the ledger's first table looks like one of ours, of whatever version."""
     thing = there.get((OPS, installed.name))
     return thing is not None and thing.kind == "r" and {"contract", "leaf"} <= thing.columns.keys()
 
 
-def refuse_all(there: dict[Name, Thing]) -> None:
+def require_none(there: dict[QualifiedName, CatalogObject]) -> None:
     """Refuse whatever is there: where `init` was not run, nothing of it is ours.
 
     Raises
@@ -98,7 +100,7 @@ def refuse_all(there: dict[Name, Thing]) -> None:
     _refuse(there, sorted(there))
 
 
-def refuse_others(there: dict[Name, Thing], views: Collection[str]) -> None:
+def require_ours(there: dict[QualifiedName, CatalogObject], views: Collection[str]) -> None:
     """Refuse what is of another kind than what `init` made, or lacks a column of it.
 
     Parameters
@@ -125,7 +127,7 @@ def refuse_others(there: dict[Name, Thing], views: Collection[str]) -> None:
 
 
 @contextmanager
-def refusing_others() -> Iterator[None]:
+def translating_conflicts() -> Iterator[None]:
     """Tell what else PostgreSQL finds in the way of ours, such as a view that has other columns.
 
     Raises
@@ -149,7 +151,7 @@ def refusing_others() -> Iterator[None]:
 _IN_THE_WAY: Final = ("42809", "42P16", "42P13", "42P07", "42710", "42723")
 
 
-def _refuse(there: dict[Name, Thing], names: list[Name]) -> None:
+def _refuse(there: dict[QualifiedName, CatalogObject], names: list[QualifiedName]) -> None:
     if not names:
         return
     first = names[0]
@@ -160,11 +162,11 @@ def _refuse(there: dict[Name, Thing], names: list[Name]) -> None:
     )
 
 
-def _tables() -> dict[Name, Table]:
+def _tables() -> dict[QualifiedName, Table]:
     return {(str(table.schema), table.name): table for table in METADATA.tables.values()}
 
 
-def _indexes() -> set[Name]:
+def _indexes() -> set[QualifiedName]:
     return {
         (str(table.schema), str(index.name))
         for table in METADATA.tables.values()
@@ -172,7 +174,7 @@ def _indexes() -> set[Name]:
     }
 
 
-def _is_leaf(name: Name) -> bool:
+def _is_partition(name: QualifiedName) -> bool:
     return name[0] == STORE and _LEAF.fullmatch(name[1]) is not None
 
 
@@ -181,7 +183,7 @@ _LEAF: Final = re.compile(
 )
 
 
-def _is_like(thing: Thing, table: Table) -> bool:
+def _is_like(thing: CatalogObject, table: Table) -> bool:
     """Say whether something is what `table` declares; columns beyond these are nobody's business."""
     declared = {column.name: _type(column) for column in table.c}
     kind = "p" if table in FACTS else "r"

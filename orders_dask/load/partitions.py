@@ -8,25 +8,26 @@ from typing import Final, Literal
 from sqlalchemy import ColumnElement, Connection, Table, cast, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from orders_dask.contract.columns import DAY, STORE, TEXT
+from orders_dask.contract.columns import DATE, STORE, TEXT
 from orders_dask.contract.ledger_tables import installed, storage_leaf
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import StillInUse
-from orders_dask.load.locks import Lock, within
+from orders_dask.load.locks import Lock, try_lock
 
-Leaf = Literal["month", "day"]
+PartitionWidth = Literal["month", "day"]
 
-FREEING_PATIENCE: Final = 10.0
+DROP_TIMEOUT: Final = 10.0
 """Seconds that a run waits for a leaf that is being freed: without readers in the way that takes some 0.1 s."""
 
 
-def ensure_leaves(connection: Connection, run_date: date) -> None:
+def ensure_partitions(connection: Connection, run_date: date) -> None:
     """Make the leaves that hold a run date, in all fact tables, where they are missing.
 
-    Each is made as a table and then attached: ``PARTITION OF`` would wait for every reader. A transaction that
-    read before may not see the leaf until it ends, so ``storage_leaf`` keeps which ones these were, for publishing to
-    wait for. Safe when several do it at once, and when one dies between its two transactions: the next looks again.
-    A leaf that is to be freed stays; one that is being freed can't be had until it is gone.
+    Each is made as a table and then attached: ``PARTITION OF`` would wait for every reader. A
+    transaction that read before may not see the leaf until it ends, so ``storage_leaf`` keeps which
+    ones these were, for publishing to wait for. Safe when several do it at once, and when one dies
+    between its two transactions: the next looks again. A leaf that is to be freed stays; one that
+    is being freed can't be had until it is gone.
 
     Parameters
     ----------
@@ -39,11 +40,12 @@ def ensure_leaves(connection: Connection, run_date: date) -> None:
         The leaf is being freed, or somebody died while freeing it.
     """
     with connection.begin():
-        leaf: Leaf = connection.execute(select(installed.c.leaf)).scalar_one()
-        first, end = period(leaf, run_date)
-        # Until this transaction ends nobody begins to free it; afterwards the load that is under way tells.
-        shared = select(func.pg_advisory_xact_lock_shared(Lock.LEAF, first.toordinal()))
-        if not within(connection, FREEING_PATIENCE, shared):
+        leaf: PartitionWidth = connection.execute(select(installed.c.leaf)).scalar_one()
+        first, end = partition_bounds(leaf, run_date)
+        # Until this transaction ends nobody begins to free it; afterwards the load that is under
+        # way tells.
+        shared = select(func.pg_advisory_xact_lock_shared(Lock.PARTITION, first.toordinal()))
+        if not try_lock(connection, DROP_TIMEOUT, shared):
             raise StillInUse(
                 f"The partitions of run date {run_date} are being freed by another command: try again in a minute."
             )
@@ -52,13 +54,14 @@ def ensure_leaves(connection: Connection, run_date: date) -> None:
         found = connection.execute(row).one_or_none()
         if found is None:
             connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
-            last = end or cast(literal("infinity", TEXT), DAY)
+            last = end or cast(literal("infinity", TEXT), DATE)
             made = insert(storage_leaf).values(first_date=first, end_date=last)
             if connection.execute(made.on_conflict_do_nothing()).rowcount:
-                # A function of the owner's: ATTACH asks for the tables' owner, and a loader is not that.
+                # A function of the owner's: ATTACH asks for the tables' owner, and a loader is not
+                # that.
                 connection.execute(select(getattr(func, STORE).make_leaf(first)))
         elif found.leaving is not None:
-            if not is_whole(connection, leaf, first):
+            if not is_attached(connection, leaf, first):
                 raise StillInUse(
                     f"The partitions of run date {run_date} are half freed: let the owner of the tables run "
                     "`orders-dask prune`, then try again."
@@ -67,12 +70,12 @@ def ensure_leaves(connection: Connection, run_date: date) -> None:
         if found is not None and found.watch is not None:
             return
     with connection.begin():
-        watch = connection.execute(_HOLDING, {"parents": [str(fact) for fact in FACTS]}).scalars()
+        watch = connection.execute(_LOCKED_BY, {"parents": [str(fact) for fact in FACTS]}).scalars()
         unseen = storage_leaf.update().where(of_leaf, storage_leaf.c.watch.is_(None))
         connection.execute(unseen.values(watch=list(watch)))
 
 
-_HOLDING: Final = text(
+_LOCKED_BY: Final = text(
     """
     select distinct virtualtransaction from pg_locks
     where locktype = 'relation' and relation = any(cast(cast(:parents as text[]) as regclass[]))
@@ -82,14 +85,14 @@ _HOLDING: Final = text(
 )
 
 
-def in_leaf(run_date: ColumnElement[date] | date) -> ColumnElement[bool]:
+def covers(run_date: ColumnElement[date] | date) -> ColumnElement[bool]:
     """Say of a row of ``storage_leaf`` that its leaf holds a run date."""
     return (storage_leaf.c.first_date <= run_date) & (storage_leaf.c.end_date > run_date)
 
 
-def is_whole(connection: Connection, leaf: Leaf, first: date) -> bool:
+def is_attached(connection: Connection, width: PartitionWidth, first: date) -> bool:
     """Say whether the leaf that begins on a date is attached in all fact tables, and in none about to go."""
-    names = [leaf_name(fact, leaf, first) for fact in FACTS]
+    names = [partition_name(fact, width, first) for fact in FACTS]
     attached: int = connection.execute(_ATTACHED, {"names": names, "schema": STORE}).scalar_one()
     return attached == len(FACTS)
 
@@ -103,17 +106,17 @@ _ATTACHED: Final = text(
 )
 
 
-def leaf_name(fact: Table, leaf: Leaf, first: date) -> str:
+def partition_name(fact: Table, width: PartitionWidth, first: date) -> str:
     """Name the table that is a fact's leaf, as ``make_leaf`` of ``sql/leaf.sql`` does."""
-    begins = first.isoformat()[: len("2017-11" if leaf == "month" else "2017-11-03")]
+    begins = first.isoformat()[: len("2017-11" if width == "month" else "2017-11-03")]
     return f"{fact.name}_{begins}".replace("-", "_")
 
 
-def period(leaf: Leaf, day: date) -> tuple[date, date | None]:
+def partition_bounds(width: PartitionWidth, day: date) -> tuple[date, date | None]:
     """Give the first date of the leaf that holds `day`, and the first one after it; None: the calendar ends first."""
-    first = day if leaf == "day" else day.replace(day=1)
+    first = day if width == "day" else day.replace(day=1)
     try:
-        after = first + timedelta(days=1 if leaf == "day" else 31)
+        after = first + timedelta(days=1 if width == "day" else 31)
     except OverflowError:
         return first, None
-    return first, after if leaf == "day" else after.replace(day=1)
+    return first, after if width == "day" else after.replace(day=1)

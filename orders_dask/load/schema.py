@@ -18,47 +18,50 @@ from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
 from orders_dask.contract.ledger_tables import installed
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.storage_tables import published
-from orders_dask.contract.versions import CONTRACT
+from orders_dask.contract.versions import CONTRACT_VERSION
 from orders_dask.errors import DatabaseNotReady, SettingsError
 from orders_dask.load import name_conflicts as foreign
 from orders_dask.load.connect import driver_cursor, engine
-from orders_dask.load.error_translation import explaining
+from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
 from orders_dask.load.owners import owner_of
-from orders_dask.load.partitions import Leaf, ensure_leaves, period
-from orders_dask.retry import patiently
+from orders_dask.load.partitions import PartitionWidth, ensure_partitions, partition_bounds
+from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 
-FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")
+VIEW_FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")
 """The views that stand in ``sql/``, each after those it reads."""
 
-VIEWS: Final = frozenset((*(fact.name for fact in FACTS), *FILES))
+VIEWS: Final = frozenset((*(fact.name for fact in FACTS), *VIEW_FILES))
 """All public views."""
 
-FILES_OF_ORDERS: Final = ("order_current", "order_history")
+ORDER_VIEW_FILES: Final = ("order_current", "order_history")
 """Those that give all columns of ``fact_order``, with its comments."""
 
 LOADER: Final = "orders_loader"
 """The role of ``sql/roles.sql`` that loads: where it may use the storage, the roles are in use in this database."""
 
-LOCKS: Final = 256
+MIN_LOCKS: Final = 256
 """``max_locks_per_transaction`` below which ``init`` warns.
 
-A query that no run date prunes locks every leaf and index: with 120 leaves, the 25th session of a query of five tables
-ran out of shared memory at the default of 64.
-"""
+A query that no run date prunes locks every leaf and index: with 120 leaves, the 25th session of a
+query of five tables ran out of shared memory at the default of 64. """
 
-_PATIENCE: Final = "10s"
+_LOCK_TIMEOUT: Final = "10s"
 """How long a changed view waits for its readers; meanwhile new ones wait behind it."""
 
 
 def initialise(
-    engine: Engine, leaf: Leaf = "month", today: date | None = None, *, roles: bool = False
+    engine: Engine,
+    width: PartitionWidth = "month",
+    today: date | None = None,
+    *,
+    roles: bool = False,
 ) -> list[str]:
     """Create or complete schemas, tables and views, and the leaves of this period and the next.
 
-    Safe to repeat, also while people read and runs load, and safe when two do it at once: what stands as it
-    should is not touched. Whoever does it first owns all of it, and repeats it.
+    Safe to repeat, also while people read and runs load, and safe when two do it at once: what
+    stands as it should is not touched. Whoever does it first owns all of it, and repeats it.
 
     Parameters
     ----------
@@ -67,8 +70,8 @@ def initialise(
     today
         The date whose period is this one; the machine's by default.
     roles
-        Make the roles of ``sql/roles.sql`` where the server lacks them, and grant them what they need here. Where that
-        was done once, it is repeated without being asked for.
+        Make the roles of ``sql/roles.sql`` where the server lacks them, and grant them what they
+        need here. Where that was done once, it is repeated without being asked for.
 
     Returns
     -------
@@ -78,8 +81,9 @@ def initialise(
     Raises
     ------
     SettingsError
-        The leaves were made of another width, the tables belong to another user, this one may not create what is
-        missing, or something that is not ours has a name of ours: then nothing is touched.
+        The leaves were made of another width, the tables belong to another user, this one may not
+        create what is missing, or something that is not ours has a name of ours: then nothing is
+        touched.
     DatabaseNotReady
         The tables are of another version of the contract, or the database can't hold every text.
     ServiceUnavailable
@@ -88,30 +92,30 @@ def initialise(
     today = today or date.today()
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
-        connection.execute(select(func.set_config("lock_timeout", _PATIENCE, True)))
+        connection.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True)))
         _check_encoding(connection)
-        _check_ours(connection, leaf)
+        _check_ours(connection, width)
         existing = inspect(connection).get_schema_names()
         for schema in (STORE, PUBLIC, OPS):
             if schema not in existing:
                 connection.execute(CreateSchema(schema))
-        with foreign.refusing_others():
+        with foreign.translating_conflicts():
             METADATA.create_all(connection)
-            _settle(connection, leaf)
-            _complete_views(connection)
-            with explaining():
+            _ensure_schema_info(connection, width)
+            _create_views(connection)
+            with translating_errors():
                 driver_cursor(connection).execute(_file("leaf"))
     _grant(engine, roles)
     with engine.connect() as connection:
-        ensure_leaves(connection, today)
-        next_first = period(leaf, today)[1]
+        ensure_partitions(connection, today)
+        next_first = partition_bounds(width, today)[1]
         if next_first:
-            ensure_leaves(connection, next_first)
+            ensure_partitions(connection, next_first)
         locks = int(connection.execute(text("show max_locks_per_transaction")).scalar_one())
-    if locks >= LOCKS:
+    if locks >= MIN_LOCKS:
         return []
     return [
-        f"max_locks_per_transaction of the server is {locks}: set it to {LOCKS} or more in postgresql.conf, "
+        f"max_locks_per_transaction of the server is {locks}: set it to {MIN_LOCKS} or more in postgresql.conf, "
         "or queries of many run dates may run out of shared memory."
     ]
 
@@ -124,18 +128,18 @@ def _check_encoding(connection: Connection) -> None:
         )
 
 
-def _check_ours(connection: Connection, leaf: Leaf) -> None:
+def _check_ours(connection: Connection, width: PartitionWidth) -> None:
     """See to it that what is there under our names is ours, before anything is made or replaced."""
-    there = foreign.things(connection, VIEWS)
+    there = foreign.find_objects(connection, VIEWS)
     made = foreign.was_initialised(there)
     if made:
         _check_owner(connection)
         made = bool(connection.scalar(select(func.count()).select_from(installed)))
     if not made:
-        foreign.refuse_all(there)
+        foreign.require_none(there)
         return
-    _settle(connection, leaf)  # tables of another version have other columns
-    foreign.refuse_others(there, VIEWS)
+    _ensure_schema_info(connection, width)  # tables of another version have other columns
+    foreign.require_ours(there, VIEWS)
 
 
 def _check_owner(connection: Connection) -> None:
@@ -147,22 +151,24 @@ def _check_owner(connection: Connection) -> None:
         )
 
 
-def _settle(connection: Connection, leaf: Leaf) -> None:
+def _ensure_schema_info(connection: Connection, width: PartitionWidth) -> None:
     """Write down contract and leaf width the first time; later, check that they are the same."""
     row = connection.execute(select(installed.c.contract, installed.c.leaf)).one_or_none()
     if row is None:
-        connection.execute(insert(installed).values(contract=CONTRACT, leaf=leaf, views=""))
-    elif row.contract != CONTRACT:
-        raise DatabaseNotReady(_other_contract(row.contract))
-    elif row.leaf != leaf:
+        connection.execute(
+            insert(installed).values(contract=CONTRACT_VERSION, leaf=width, views="")
+        )
+    elif row.contract != CONTRACT_VERSION:
+        raise DatabaseNotReady(_wrong_version(row.contract))
+    elif row.leaf != width:
         raise SettingsError(
-            f"ORDERS_DASK_LEAF is {leaf}, but the tables were made with leaves of a {row.leaf}: set it to {row.leaf}."
+            f"ORDERS_DASK_LEAF is {width}, but the tables were made with leaves of a {row.leaf}: set it to {row.leaf}."
         )
 
 
-def _other_contract(version: int) -> str:
+def _wrong_version(version: int) -> str:
     return (
-        f"The tables are of version {version} of the contract and this is version {CONTRACT}: "
+        f"The tables are of version {version} of the contract and this is version {CONTRACT_VERSION}: "
         "use the orders_dask that made them, or another database."
     )
 
@@ -170,7 +176,7 @@ def _other_contract(version: int) -> str:
 def ready_database(settings: Settings) -> Engine:
     """Give the engine of the database of these settings, on which ``init`` was run."""
     database = engine(settings)
-    patiently(ensure_ready)(database)
+    retry_transient(ensure_ready)(database)
     return database
 
 
@@ -191,8 +197,8 @@ def ensure_ready(engine: Engine) -> None:
             ) from error
     if version is None:
         raise DatabaseNotReady("The tables are not there yet: run `orders-dask init`.")
-    if version != CONTRACT:
-        raise DatabaseNotReady(_other_contract(version))
+    if version != CONTRACT_VERSION:
+        raise DatabaseNotReady(_wrong_version(version))
 
 
 # Roles.
@@ -201,13 +207,14 @@ def ensure_ready(engine: Engine) -> None:
 def _grant(engine: Engine, roles: bool) -> None:
     """Grant the roles what they need, if that is asked for or was done before.
 
-    In a transaction of its own, a short one: inits of other databases that make the same roles wait for its end.
+    In a transaction of its own, a short one: inits of other databases that make the same roles wait
+    for its end.
     """
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
         if roles or connection.scalar(_GRANTED, {"role": LOADER, "schema": STORE}):
-            connection.execute(select(func.set_config("lock_timeout", _PATIENCE, True)))
-            with explaining():
+            connection.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True)))
+            with translating_errors():
                 driver_cursor(connection).execute(_file("roles"))
 
 
@@ -219,7 +226,7 @@ _GRANTED: Final = text(
 # Views.
 
 
-def _complete_views(connection: Connection) -> None:
+def _create_views(connection: Connection) -> None:
     """Make the public views where one is missing or its definition has changed."""
     statements = [*_fact_views(connection.dialect), *_file_views()]
     cursor = driver_cursor(connection)
@@ -227,7 +234,7 @@ def _complete_views(connection: Connection) -> None:
     wanted = sha256("\n".join(texts).encode()).hexdigest()
     missing = VIEWS.difference(inspect(connection).get_view_names(PUBLIC))
     if missing or connection.scalar(select(installed.c.views)) != wanted:
-        with explaining():
+        with translating_errors():
             for statement in texts:
                 cursor.execute(statement)
         connection.execute(installed.update().values(views=wanted))
@@ -236,8 +243,8 @@ def _complete_views(connection: Connection) -> None:
 def _fact_views(dialect: Dialect) -> Iterator[sql.Composable]:
     """Give the statements that make each fact's public view: what its published loads say.
 
-    The gate is joined on `load_id` alone: on the run date as well, the planner expects one row, and a month of
-    orders with their lines took 1.9 s instead of 0.14.
+    The gate is joined on `load_id` alone: on the run date as well, the planner expects one row, and
+    a month of orders with their lines took 1.9 s instead of 0.14.
     """
     for fact in FACTS:
         query = select(*_public_columns(fact)).join_from(
@@ -252,9 +259,9 @@ def _fact_views(dialect: Dialect) -> Iterator[sql.Composable]:
 
 def _file_views() -> Iterator[sql.Composable]:
     """Give the statements that make the views of ``sql/``."""
-    for name in FILES:
+    for name in VIEW_FILES:
         yield sql.SQL(_file(name))
-    for name in FILES_OF_ORDERS:
+    for name in ORDER_VIEW_FILES:
         yield from _column_comments(name, fact_order)
 
 

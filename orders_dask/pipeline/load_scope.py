@@ -16,21 +16,21 @@ from uuid import uuid4
 from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask.cluster.submit import Calls, in_window
+from orders_dask.cluster.submit import MapTasks, map_bounded
 from orders_dask.errors import DataRefused, OrdersDaskError, RunDateHeld, TransientError
 from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import LoadStatus, published_load
-from orders_dask.load.partitions import ensure_leaves
-from orders_dask.pipeline.progress import Clock
+from orders_dask.load.partitions import ensure_partitions
+from orders_dask.pipeline.progress import StepTimer
 from orders_dask.settings import Settings
 
-Refusal = Literal["refused", "failed"]
+RefusedStatus = Literal["refused", "failed"]
 
 
 @dataclass(frozen=True)
-class Work:
+class RunContext:
     """What a run date is worked on with.
 
     Attributes
@@ -50,12 +50,12 @@ class Work:
     settings: Settings
     client: Client
     database: Engine
-    clock: Clock
+    timer: StepTimer
     stop: Event = field(default_factory=Event)
 
 
 @dataclass(frozen=True)
-class Load:
+class OpenLoad:
     """A load that is being made.
 
     Attributes
@@ -72,8 +72,8 @@ class Load:
 
     lease: Lease
     load_id: int
-    work: Work
-    calls: Calls
+    context: RunContext
+    map_tasks: MapTasks
 
     @property
     def run_date(self) -> date:
@@ -82,14 +82,14 @@ class Load:
 
 
 @contextmanager
-def loading(
-    work: Work,
+def open_load(
+    context: RunContext,
     run_date: date,
-    standing: LoadStatus | None,
+    published: LoadStatus | None,
     fingerprint: str,
-    texts_of: int | None = None,
-    refusal: Refusal = "refused",
-) -> Iterator[Load]:
+    inherits_texts_from: int | None = None,
+    status_if_refused: RefusedStatus = "refused",
+) -> Iterator[OpenLoad]:
     """Hold a run date and begin a load of it; at the end write down how it ended, where it was not published.
 
     Parameters
@@ -101,64 +101,77 @@ def loading(
     texts_of
         The load whose rejected records this one carries over.
     refusal
-        What a load becomes whose data is refused: only of one that ``run`` made people are shown what was.
+        What a load becomes whose data is refused: only of one that ``run`` made people are shown
+        what was.
 
     Raises
     ------
     RunDateHeld
         Another run holds the run date, or published it since the run looked.
     """
-    with leases.hold(work.database, run_date) as lease:
-        now = published_load(work.database, run_date)
-        if (now and now.load_id) != (standing and standing.load_id):
+    with leases.acquire_lease(context.database, run_date) as lease:
+        now = published_load(context.database, run_date)
+        if (now and now.load_id) != (published and published.load_id):
             raise RunDateHeld(
                 f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
             )
-        load_id = ledger.begin(lease, work.settings.source, fingerprint, _holder(), texts_of)
-        with _ending(lease, load_id, work.clock, refusal), ExitStack() as stack:
-            ensure_leaves(lease.connection, run_date)
+        load_id = ledger.create_load(
+            lease, context.settings.source, fingerprint, _run_by(), inherits_texts_from
+        )
+        with (
+            _record_outcome(lease, load_id, context.timer, status_if_refused),
+            ExitStack() as stack,
+        ):
+            ensure_partitions(lease.connection, run_date)
             # Load ids are a database's own, and a cluster may serve several.
             name = f"{load_id}-{uuid4().hex[:8]}"
-            calls = partial(in_window, work.client, of=name, stop=work.stop)
-            yield Load(lease, load_id, work, partial(_made, stack, calls, work.clock))
+            calls = partial(map_bounded, context.client, key_suffix=name, stop=context.stop)
+            yield OpenLoad(
+                lease, load_id, context, partial(_map_in_load, stack, calls, context.timer)
+            )
 
 
-def _made(
-    stack: ExitStack, calls: Calls, clock: Clock, *args: Any, **kwargs: Any
+def _map_in_load(
+    stack: ExitStack, map_tasks: MapTasks, clock: StepTimer, *args: Any, **kwargs: Any
 ) -> Generator[tuple[int, Any]]:
     """Make calls of metered tasks; those still under way when the load ends are cancelled then.
 
-    A generator that an error leaves behind lives as long as the error's traceback, and so longer than the client: it
-    could cancel nothing any more, and said so on standard error.
+    A generator that an error leaves behind lives as long as the error's traceback, and so longer
+    than the client: it could cancel nothing any more, and said so on standard error.
     """
-    made = stack.enter_context(closing(calls(*args, **kwargs)))
-    return _charged(made, clock)
+    made = stack.enter_context(closing(map_tasks(*args, **kwargs)))
+    return _with_recorded_metrics(made, clock)
 
 
-def _charged(made: Iterator[tuple[int, Any]], clock: Clock) -> Generator[tuple[int, Any]]:
+def _with_recorded_metrics(
+    results: Iterator[tuple[int, Any]], timer: StepTimer
+) -> Generator[tuple[int, Any]]:
     """Charge the clock's meter with what calls of metered tasks cost."""
-    for number, (result, costs) in made:
-        clock.meter.add(costs)
+    for number, (result, costs) in results:
+        timer.meter.add(costs)
         yield number, result
 
 
 @contextmanager
-def _ending(lease: Lease, load_id: int, clock: Clock, refusal: Refusal) -> Iterator[None]:
+def _record_outcome(
+    lease: Lease, load_id: int, timer: StepTimer, status_if_refused: RefusedStatus
+) -> Iterator[None]:
     """Write down how a load ended that was not published."""
     try:
         yield
     except BaseException as error:
-        status: Refusal = refusal if isinstance(error, DataRefused) else "failed"
+        status: RefusedStatus = status_if_refused if isinstance(error, DataRefused) else "failed"
         with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
-            ledger.remember(lease, load_id, clock.seconds, clock.meter.costs)
-            leases.finish(lease, load_id, status, _reason(error))
+            ledger.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
+            leases.finish(lease, load_id, status, _failure_message(error))
         raise
-    # The load has ended well, also where its session broke with the last commit: then its seconds are not known.
+    # The load has ended well, also where its session broke with the last commit: then its seconds
+    # are not known.
     with suppress(TransientError):
-        ledger.remember(lease, load_id, clock.seconds, clock.meter.costs)
+        ledger.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
 
 
-def _reason(error: BaseException) -> str:
+def _failure_message(error: BaseException) -> str:
     """Say for the ledger why a load ended."""
     if isinstance(error, OrdersDaskError):
         return str(error)
@@ -168,6 +181,6 @@ def _reason(error: BaseException) -> str:
     return f"A fault of ours, {type(error).__name__}."
 
 
-def _holder() -> str:
+def _run_by() -> str:
     """Say who runs this, for another run that finds the run date held."""
     return f"process {os.getpid()} on {socket.gethostname()}"

@@ -20,8 +20,8 @@ class Progress:
     run_date
         The date of the dump.
     step
-        ``discover``, ``decode``, ``resolve``, ``load``, ``verify`` or ``publish``; decode stands for decode, normalise
-        and stage, which one task does for each split.
+        ``discover``, ``decode``, ``resolve``, ``load``, ``verify`` or ``publish``; decode stands
+        for decode, normalise and stage, which one task does for each split.
     done, total
         Tasks of the step that ended, and all of them.
     orders
@@ -39,12 +39,12 @@ Listener = Callable[[Progress], None]
 """Called on the client with each :class:`Progress`; from several threads where several dates are in flight."""
 
 
-def silent(progress: Progress) -> None:
+def no_progress(progress: Progress) -> None:
     """Listen to a run without a word."""
 
 
 @dataclass
-class Clock:
+class StepTimer:
     """Times the steps of one run date, tells a listener how far they are, and adds up what its tasks cost."""
 
     run_date: date
@@ -58,16 +58,16 @@ class Clock:
         began = time.monotonic()
         done = orders = 0
 
-        def ended(of_task: int) -> None:
+        def advance(of_task: int) -> None:
             nonlocal done, orders
             done, orders = done + 1, orders + of_task
             self.listener(Progress(self.run_date, name, done, total, orders))
 
         self.listener(Progress(self.run_date, name, 0, total))
         try:
-            yield ended
+            yield advance
             if not done:
-                ended(0)
+                advance(0)
         finally:
             self.seconds[name] = round(time.monotonic() - began, 3)
 

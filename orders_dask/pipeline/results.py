@@ -64,9 +64,10 @@ class RunResult:
     run_date
         The date of the dump.
     outcome
-        ``published``, ``up to date`` (nothing changed, nothing done), ``missing`` (no file, in a backfill), ``planned``
-        (a dry run), ``refused`` (the data, see `message`) or ``failed`` (see `message`). The last two only come from a
-        backfill and, as JSON, from the command line: a run raises the error.
+        ``published``, ``up to date`` (nothing changed, nothing done), ``missing`` (no file, in a
+        backfill), ``planned`` (a dry run), ``refused`` (the data, see `message`) or ``failed`` (see
+        `message`). The last two only come from a backfill and, as JSON, from the command line: a
+        run raises the error.
     load_id
         The load in the ledger, if one was begun or stands.
     files, orders, lines
@@ -110,9 +111,11 @@ class ReplayResult:
     lost
         Number of those whose order another version of it replaces inside the run date.
     still
-        Number of records that are rejected still, by code, or by the reason why they can't be read again.
+        Number of records that are rejected still, by code, or by the reason why they can't be read
+        again.
     standing
-        How the run date stands: ``published`` with what was taken in, or ``up to date`` where nothing was.
+        How the run date stands: ``published`` with what was taken in, or ``up to date`` where
+        nothing was.
     """
 
     run_date: date
@@ -129,14 +132,15 @@ class Pruned:
     Attributes
     ----------
     loads, rows
-        Loads whose rows went, and how many rows that were, of all storage tables; those of a load that an earlier
-        prune or drop left half-way count as well.
+        Loads whose rows went, and how many rows that were, of all storage tables; those of a load
+        that an earlier prune or drop left half-way count as well.
     settled
         Publishes that can't be rolled back any more.
     parts, bytes
         Whole parts of the stage, and the size of all that was removed there.
     texts
-        Rows of the ledger that lost the texts of the dump: of refused records, and samples of repaired values.
+        Rows of the ledger that lost the texts of the dump: of refused records, and samples of
+        repaired values.
     texts_of_parts
         Parts of the stage that lost theirs.
     leaves

@@ -1,7 +1,8 @@
 """What runs on the workers: one function a task.
 
-Arguments and results are small records; frames stay on the worker and in the stage. Secrets come from the worker's own
-environment (:func:`~orders_dask.cluster.connect.worker_settings`), never with the task.
+Arguments and results are small records; frames stay on the worker and in the stage. Secrets come
+from the worker's own environment (:func:`~orders_dask.cluster.connect.worker_settings`), never with
+the task.
 """
 
 from __future__ import annotations
@@ -21,54 +22,55 @@ from orders_dask.extract.records import Split
 from orders_dask.ledger import replay as rejected
 from orders_dask.load.connect import engine, snapshot
 from orders_dask.load.copy import load_part
-from orders_dask.retry import patiently
+from orders_dask.retry import retry_transient
 from orders_dask.stage.layout import (
     KEYS,
     REPLAYED,
     part_url,
     replay_url,
 )
-from orders_dask.stage.ledger_part import Placed
-from orders_dask.stage.parts import use_part, write_part
+from orders_dask.stage.ledger_part import LedgerPart
+from orders_dask.stage.parts import touch_part, write_part
 from orders_dask.stage.record import Part
-from orders_dask.stage.tables import fetch, read_table, read_tables, row_groups
-from orders_dask.step_metrics import Meter, metered
-from orders_dask.transform.resolve import ORDER_ID, PART, keep, losers
+from orders_dask.stage.tables import prefetch_small, read_table, read_tables, row_groups
+from orders_dask.step_metrics import Meter, with_metrics
+from orders_dask.transform.resolve import ORDER_ID, PART, drop_superseded, superseded
 
-# What decodes is imported by the task that does: without Numba the client, which imports this too, has 58 MB less.
+# What decodes is imported by the task that does: without Numba the client, which imports this too,
+# has 58 MB less.
 if TYPE_CHECKING:
     pass
 from orders_dask.pipeline.staged_rows import (
     ledger_keys,
-    normalised,
-    replayed,
+    normalise_blocks,
+    normalise_replayed,
     rows_to_load,
     superseded_totals,
 )
 
 
-@metered
-@patiently
+@with_metrics
+@retry_transient
 def decode_normalise_stage(
     meter: Meter, split: Split, stage_url: str, run_date: date, zone: str
 ) -> Part:
     """Make the part of a split, or use the one that is there."""
     url = part_url(stage_url, run_date, split, zone)  # here: who writes a part names it
     with meter.step("stage"):
-        if part := use_part(url):
+        if part := touch_part(url):
             return part
         from orders_dask.extract.decode.decode import decode
 
-        blocks = meter.within("decode", decode(split, ZoneInfo(zone)))
-        part = write_part(url, meter.within("normalise", normalised(blocks)))
-    meter.moved("decode", split.size)
-    meter.moved("stage", sum(part.bytes.values()))
+        blocks = meter.timed_iter("decode", decode(split, ZoneInfo(zone)))
+        part = write_part(url, meter.timed_iter("normalise", normalise_blocks(blocks)))
+    meter.add_bytes("decode", split.size)
+    meter.add_bytes("stage", sum(part.bytes.values()))
     return part
 
 
-@metered
-@patiently
-def read_again(
+@with_metrics
+@retry_transient
+def replay_rejects(
     meter: Meter, stage_url: str, run_date: date, load_id: int, code: str | None, zone: str
 ) -> Part:
     """Make the part of the refused records of a load that can be read again, or use the one that is there.
@@ -81,21 +83,24 @@ def read_again(
         Only those with this code.
     """
     with meter.step("decode"), snapshot(engine(worker_settings())) as ledger:
-        identity = rejected.identity(ledger, load_id, code)
+        identity = rejected.replay_identity(ledger, load_id, code)
         url = replay_url(stage_url, run_date, identity, zone)
-        if part := use_part(url):
+        if part := touch_part(url):
             return part
         from orders_dask.extract.decode import replay as again
 
         return write_part(
-            url, replayed(again.read_again(rejected.kept(ledger, load_id, code), ZoneInfo(zone)))
+            url,
+            normalise_replayed(
+                again.replay_records(rejected.replayable(ledger, load_id, code), ZoneInfo(zone))
+            ),
         )
 
 
-@metered
-@patiently
+@with_metrics
+@retry_transient
 def resolve(
-    meter: Meter, parts: Sequence[Placed], ranges: int, number: int
+    meter: Meter, parts: Sequence[LedgerPart], ranges: int, number: int
 ) -> dict[int, list[int]]:
     """Find which orders lose inside the run date, from the parts' keys alone.
 
@@ -104,7 +109,8 @@ def resolve(
     parts
         All parts of the run date.
     ranges, number
-        Only orders whose id leaves `number` when divided by `ranges`, so that a task's memory is bounded.
+        Only orders whose id leaves `number` when divided by `ranges`, so that a task's memory is
+        bounded.
 
     Returns
     -------
@@ -113,15 +119,15 @@ def resolve(
     """
     with meter.step("resolve"):
         tables = read_tables([placed.part for placed in parts], KEYS)
-        keys, again = [], []
+        keys, replayed = [], []
         for index, (placed, table) in enumerate(zip(parts, tables, strict=True)):
             of_part = ledger_keys(placed, table)
             index_column = pa.repeat(pa.scalar(index, pa.int64()), len(of_part))
             of_part = of_part.append_column(PART, index_column)
             keys.append(_in_range(of_part, ranges, number))
             if placed.part.rows.get(REPLAYED):
-                again.append(of_part)
-        lost = losers(pa.concat_tables(keys), pa.concat_tables(again) if again else None)
+                replayed.append(of_part)
+        lost = superseded(pa.concat_tables(keys), pa.concat_tables(replayed) if replayed else None)
         lost = lost.group_by(PART).aggregate([(ORDER_ROW, "list")])
     return dict(zip(lost[PART].to_pylist(), lost[f"{ORDER_ROW}_list"].to_pylist(), strict=True))
 
@@ -134,9 +140,11 @@ def _in_range(keys: pa.Table, ranges: int, number: int) -> pa.Table:
     return keys.filter(pc.equal(remainder, number))
 
 
-@metered
-@patiently
-def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Sequence[int]) -> int:
+@with_metrics
+@retry_transient
+def load(
+    meter: Meter, placed: LedgerPart, run_date: date, load_id: int, superseded: Sequence[int]
+) -> int:
     """Load a part without its losers, once, however often the task runs.
 
     Returns
@@ -144,12 +152,12 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
     int
         Number of orders that the part gave to the load.
     """
-    part, losers = placed.part, pa.array(lost, pa.int64())
+    part, losers = placed.part, pa.array(superseded, pa.int64())
     with meter.step("load"):
-        fetched = fetch(part, [KEYS, *staged_schemas()])
-        read = partial(row_groups, part, fetched=fetched)
-        keys = ledger_keys(placed, read_table(part, KEYS, fetched=fetched))
-        orders = keep(keys, losers)
+        fetched = prefetch_small(part, [KEYS, *staged_schemas()])
+        read = partial(row_groups, part, prefetched=fetched)
+        keys = ledger_keys(placed, read_table(part, KEYS, prefetched=fetched))
+        orders = drop_superseded(keys, losers)
         sent = load_part(
             engine(worker_settings()),
             load_id,
@@ -158,5 +166,5 @@ def load(meter: Meter, placed: Placed, run_date: date, load_id: int, lost: Seque
             rows_to_load(placed, read, orders, losers),
             superseded=superseded_totals(read, keys, losers),
         )
-    meter.moved("load", sent)
+    meter.add_bytes("load", sent)
     return int(orders.num_rows)

@@ -33,15 +33,15 @@ from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.errors import NotKept
 from orders_dask.load.connect import snapshot
-from orders_dask.load.planner import without_statistics
-from orders_dask.publish.stored_totals import stored_facts
+from orders_dask.load.planner import prefer_hash_plans
+from orders_dask.publish.stored_totals import fact_totals_in_storage
 
-What = Literal["came", "went", "changed"]
+Change = Literal["came", "went", "changed"]
 
-NO_CONTENT: Final = ("run_date", "load_id", FILE, POSITION)
+PROVENANCE_COLUMNS: Final = ("run_date", "load_id", FILE, POSITION)
 """Columns that tell where a row came from: an order that only moved to another file is the same order."""
 
-FETCHED: Final = 1000
+FETCH_ROWS: Final = 1000
 """Rows that the client takes at once."""
 
 
@@ -56,11 +56,12 @@ class OrderDifference:
     what
         ``came``, ``went`` or ``changed``.
     columns
-        What differs of an order that changed: columns of ``fact_order``, and names of the other facts.
+        What differs of an order that changed: columns of ``fact_order``, and names of the other
+        facts.
     """
 
     order_id: int
-    what: What
+    what: Change
     columns: tuple[str, ...] = ()
 
 
@@ -93,12 +94,13 @@ class Difference:
     run_date
         The date of the dump.
     published
-        Whether the later load is the one that readers see. Else it was only loaded to be compared: it is what a run
-        would publish.
+        Whether the later load is the one that readers see. Else it was only loaded to be compared:
+        it is what a run would publish.
     before, after
         The two loads.
     came, went, changed
-        Number of orders that only the later one has, only the earlier one has, or that both have, but not the same.
+        Number of orders that only the later one has, only the earlier one has, or that both have,
+        but not the same.
     rows
         Number of rows of each fact.
     money
@@ -129,10 +131,10 @@ class Difference:
         NotKept
             One of the loads was pruned meanwhile.
         """
-        with _whole(self.database, self.run_date, self.before, self.after) as connection:
-            differing = _differing(self.run_date, self.before, self.after)
+        with _both_present(self.database, self.run_date, self.before, self.after) as connection:
+            differing = _order_diffs(self.run_date, self.before, self.after)
             listed = select(differing).order_by(differing.c.order_id).limit(limit)
-            streamed = connection.execution_options(yield_per=FETCHED).execute(listed)
+            streamed = connection.execution_options(yield_per=FETCH_ROWS).execute(listed)
             for order_id, what, columns in streamed:
                 changed = columns.split(",") if what == "changed" else ()
                 yield OrderDifference(order_id, what, tuple(changed))
@@ -155,12 +157,12 @@ def compare(
     NotKept
         One of them was pruned.
     """
-    with _whole(database, run_date, before, after) as connection:
-        differing = _differing(run_date, before, after)
+    with _both_present(database, run_date, before, after) as connection:
+        differing = _order_diffs(run_date, before, after)
         counted = select(differing.c.what, func.count()).group_by(differing.c.what)
         counts = {what: count for what, count in connection.execute(counted)}
-        of_both = (stored_facts(connection, run_date, load) for load in (before, after))
-        had, has = ({name: of.books for name, of in stored.items()} for stored in of_both)
+        of_both = (fact_totals_in_storage(connection, run_date, load) for load in (before, after))
+        had, has = ({name: of.totals for name, of in stored.items()} for stored in of_both)
     orders = had[fact_order.name], has[fact_order.name]
     change = orders[1] - orders[0]
     entries = orders[0].sums.keys() | orders[1].sums.keys()
@@ -195,7 +197,7 @@ def replaced_load(database: Engine, load_id: int) -> int | None:
     return replaced
 
 
-def compared_load(database: Engine, run_date: date, fingerprint: str) -> int | None:
+def comparison_load(database: Engine, run_date: date, fingerprint: str) -> int | None:
     """Give a load of the same files that was made to be compared and is still whole."""
     same = (
         load_run.c.run_date == run_date,
@@ -209,10 +211,10 @@ def compared_load(database: Engine, run_date: date, fingerprint: str) -> int | N
 
 
 @contextmanager
-def _whole(database: Engine, run_date: date, *load_ids: int) -> Iterator[Connection]:
+def _both_present(database: Engine, run_date: date, *load_ids: int) -> Iterator[Connection]:
     """Read the database as it stood at one moment, in which the loads are whole."""
     with snapshot(database) as connection:
-        without_statistics(connection)
+        prefer_hash_plans(connection)
         whole = select(load_run.c.load_id).where(
             load_run.c.load_id.in_(load_ids), load_run.c.pruned_at.is_(None)
         )
@@ -225,7 +227,7 @@ def _whole(database: Engine, run_date: date, *load_ids: int) -> Iterator[Connect
         yield connection
 
 
-def _differing(run_date: date, before: int, after: int) -> Subquery:
+def _order_diffs(run_date: date, before: int, after: int) -> Subquery:
     """Select the orders that are not the same in two loads, with what differs, joined by commas."""
     parts = [_differing_rows(fact, run_date, before, after) for fact in FACTS]
     each = union_all(*parts).subquery()
@@ -251,7 +253,7 @@ def _differing_rows(
         for name, load in (("had", before), ("has", after))
     )
     key = fact.info["key"]
-    names = [c.name for c in fact.c if c.name not in (*key, *NO_CONTENT)]
+    names = [c.name for c in fact.c if c.name not in (*key, *PROVENANCE_COLUMNS)]
     came, went = had.c.order_id.is_(None), has.c.order_id.is_(None)
     same = tuple_(*(had.c[n] for n in names)), tuple_(*(has.c[n] for n in names))
     of_orders = fact is fact_order

@@ -1,7 +1,7 @@
 """What a publish brings into the dimensions, what it keeps of them, and how a rollback puts that back.
 
 All of it happens in a transaction that has taken its turn at the gate
-(:func:`orders_dask.publish.pointer.take_turn`): no other one writes dimensions meanwhile.
+(:func:`orders_dask.publish.pointer.lock_publishing`): no other one writes dimensions meanwhile.
 """
 
 from __future__ import annotations
@@ -33,48 +33,49 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from orders_dask.contract.columns import ID
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.order_tables import DIMENSIONS, attributes
-from orders_dask.contract.storage_tables import BEFORE, SAID
+from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_UNDO
 
 Columns = ColumnCollection[str, Any]
 
 
-def bring(connection: Connection, run_date: date, load_id: int) -> None:
+def upsert(connection: Connection, run_date: date, load_id: int) -> None:
     """Bring what a load said of the dimensions into them, and keep each row that this overwrites as it stood.
 
-    Of the load's rows for a key, the one of the greatest (version, file, position) counts. Its attributes stand, as
-    a whole, if it has any and no later run date gave some.
+    Of the load's rows for a key, the one of the greatest (version, file, position) counts. Its
+    attributes stand, as a whole, if it has any and no later run date gave some.
     """
-    for dimension, said, before in zip(DIMENSIONS, SAID, BEFORE, strict=True):
+    for dimension, said, before in zip(DIMENSIONS, DIMENSION_ROWS, DIMENSION_UNDO, strict=True):
         connection.execute(_upsert(dimension, said, before, run_date, load_id))
 
 
 def restore(connection: Connection, load_id: int) -> None:
     """Put back the rows that the publish of a load overwrote, where no later publish has written them since.
 
-    Where one has, the row stays, and what is put back when that one is rolled back too is what stood before both.
-    Into the rows that are put back comes what later publishes had said of them and was already there then.
+    Where one has, the row stays, and what is put back when that one is rolled back too is what
+    stood before both. Into the rows that are put back comes what later publishes had said of them
+    and was already there then.
     """
     published_at = select(load_run.c.published_at).where(load_run.c.load_id == load_id)
     later = select(load_run.c.run_date, load_run.c.load_id).where(
         load_run.c.status == "published", load_run.c.published_at > published_at.scalar_subquery()
     )
     loads = connection.execute(later.order_by(load_run.c.published_at)).all()
-    for dimension, said, before in zip(DIMENSIONS, SAID, BEFORE, strict=True):
+    for dimension, said, before in zip(DIMENSIONS, DIMENSION_ROWS, DIMENSION_UNDO, strict=True):
         latest = connection.execute(select(func.coalesce(func.max(before.c.turn), 0))).scalar_one()
-        connection.execute(_put_back(dimension, before, load_id))
+        connection.execute(_restore(dimension, before, load_id))
         for run_date, later_id in loads:
-            restored = _restored(said, before, load_id, latest)
+            restored = _restored_values(said, before, load_id, latest)
             connection.execute(_upsert(dimension, said, before, run_date, later_id, restored))
         connection.execute(delete(before).where(before.c.load_id == load_id))
 
 
-def forget(connection: Connection, load_ids: Sequence[int]) -> None:
+def discard_undo(connection: Connection, load_ids: Sequence[int]) -> None:
     """Forget what the publishes of some loads overwrote: they can't be rolled back any more.
 
-    What earlier publishes overwrote of the same rows goes too: nothing else tells that the rows were written since, and
-    a rollback of those publishes is to leave them alone.
+    What earlier publishes overwrote of the same rows goes too: nothing else tells that the rows
+    were written since, and a rollback of those publishes is to leave them alone.
     """
-    for before in BEFORE:
+    for before in DIMENSION_UNDO:
         later = before.alias("later")
         same = _same_key(before, later, before.info["key"])
         connection.execute(
@@ -84,8 +85,8 @@ def forget(connection: Connection, load_ids: Sequence[int]) -> None:
 
 def _upsert(
     dimension: Table,
-    said: Table,
-    before: Table,
+    staged: Table,
+    undo: Table,
     run_date: date,
     load_id: int,
     only: ColumnElement[bool] | None = None,
@@ -99,13 +100,15 @@ def _upsert(
     """
     key, names = dimension.info["key"], [c.name for c in attributes(dimension)]
     order = (
-        said.c.version.desc().nulls_last(),
-        said.c.source_file_id.desc(),
-        said.c.source_position.desc(),
+        staged.c.version.desc().nulls_last(),
+        staged.c.source_file_id.desc(),
+        staged.c.source_position.desc(),
     )
-    place = func.row_number().over(partition_by=[said.c[k] for k in key], order_by=order)
+    place = func.row_number().over(partition_by=[staged.c[k] for k in key], order_by=order)
     counts = true() if only is None else only
-    ranked = select(said, place.label("place")).where(said.c.load_id == load_id, counts).subquery()
+    ranked = (
+        select(staged, place.label("place")).where(staged.c.load_id == load_id, counts).subquery()
+    )
     says_any = or_(false(), *(ranked.c[name].is_not(None) for name in names))
     this = literal(run_date)
     rows = (
@@ -121,18 +124,18 @@ def _upsert(
     )
     written = [c.name for c in rows.c]
     was_there = dimension.c.first_seen.is_not(None)
-    kept = insert(before).from_select(
+    kept = insert(undo).from_select(
         ["load_id", *written],
         select(
             literal(load_id, ID),
             *(rows.c[name] if name in key else dimension.c[name] for name in written),
         )
         .join_from(rows, dimension, _same_key(rows, dimension, key), isouter=True)
-        .where(or_(~was_there, _overwrites(dimension.c, rows.c))),
+        .where(or_(~was_there, _overwrites_row(dimension.c, rows.c))),
     )
     new = insert(dimension).from_select(written, select(rows))
     had, given = dimension.c, new.excluded
-    stands = _stands(dimension.c, given)
+    stands = _keeps_row(dimension.c, given)
     return new.on_conflict_do_update(
         index_elements=list(dimension.primary_key),
         set_={
@@ -143,58 +146,58 @@ def _upsert(
             "first_seen": func.least(had.first_seen, given.first_seen),
             "last_seen": func.greatest(had.last_seen, given.last_seen),
         },
-        where=_overwrites(dimension.c, given),
+        where=_overwrites_row(dimension.c, given),
     ).add_cte(kept.cte("kept"))
 
 
-def _stands(had: Columns, given: Columns) -> ColumnElement[bool]:
+def _keeps_row(had: Columns, given: Columns) -> ColumnElement[bool]:
     """Say whether the attributes given stand in place of those a row had."""
     name = "attributes_run_date"
     stands: ColumnElement[bool] = given[name] >= func.coalesce(had[name], given[name])
     return stands
 
 
-def _overwrites(had: Columns, given: Columns) -> ColumnElement[bool]:
+def _overwrites_row(had: Columns, given: Columns) -> ColumnElement[bool]:
     """Say whether a row that is there changes by what is given."""
     return or_(
-        _stands(had, given),
+        _keeps_row(had, given),
         given["first_seen"] < had["first_seen"],
         given["last_seen"] > had["last_seen"],
     )
 
 
-def _put_back(dimension: Table, before: Table, load_id: int) -> Delete:
+def _restore(dimension: Table, undo: Table, load_id: int) -> Delete:
     """Make the statement for one dimension; its parts see the same rows, and each row is written by one of them."""
     key = dimension.info["key"]
-    mine = before.alias("mine")
-    # A window over the rows of the same keys: as a min() for each row it read all later rows by their turn, and
-    # 100,000 rows took more than a minute.
-    next_turn = func.lead(before.c.turn).over(
-        partition_by=[before.c[k] for k in key], order_by=before.c.turn
+    mine = undo.alias("mine")
+    # A window over the rows of the same keys: as a min() for each row it read all later rows by
+    # their turn, and 100,000 rows took more than a minute.
+    next_turn = func.lead(undo.c.turn).over(
+        partition_by=[undo.c[k] for k in key], order_by=undo.c.turn
     )
     chain = (
-        select(before, next_turn.label("next_turn"))
-        .join_from(before, mine, _same_key(before, mine, key))
+        select(undo, next_turn.label("next_turn"))
+        .join_from(undo, mine, _same_key(undo, mine, key))
         .where(mine.c.load_id == load_id)
         .subquery()
     )
     kept = select(chain).where(chain.c.load_id == load_id).cte("kept")
     stood = {name: kept.c[name] for name in (c.name for c in dimension.c) if name not in key}
     untouched = and_(_same_key(dimension, kept, key), kept.c.next_turn.is_(None))
-    handed_on = update(before).where(before.c.turn == kept.c.next_turn).values(stood)
+    handed_on = update(undo).where(undo.c.turn == kept.c.next_turn).values(stood)
     put_back = update(dimension).where(untouched, kept.c.first_seen.is_not(None)).values(stood)
     taken_out = delete(dimension).where(untouched, kept.c.first_seen.is_(None))
     return taken_out.add_cte(handed_on.cte("handed_on"), put_back.cte("put_back"))
 
 
-def _restored(said: Table, before: Table, load_id: int, latest: int) -> ColumnElement[bool]:
+def _restored_values(rows: Table, before: Table, load_id: int, latest: int) -> ColumnElement[bool]:
     """Say of what was said that its row was put back: the load's publish was the last to write it, up to a turn."""
     mine, later = before.alias("mine"), before.alias("later")
     key = before.info["key"]
     written = select(later).where(
         _same_key(later, mine, key), later.c.turn > mine.c.turn, later.c.turn <= latest
     )
-    mine_alone = mine.c.load_id == load_id, _same_key(mine, said, key), ~written.exists()
+    mine_alone = mine.c.load_id == load_id, _same_key(mine, rows, key), ~written.exists()
     return select(mine).where(*mine_alone).exists()
 
 

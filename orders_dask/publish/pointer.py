@@ -17,20 +17,21 @@ from orders_dask.errors import NotKept, ServiceUnavailable, TransientError
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
 from orders_dask.load.locks import Lock
-from orders_dask.retry import patiently
+from orders_dask.retry import retry_transient
 
 
-def take_turn(connection: Connection) -> None:
+def lock_publishing(connection: Connection) -> None:
     """Wait until no other transaction publishes or takes back: from here to its end this one is alone at the gate.
 
-    Dimensions, gate and superseded versions are written only after it: no two transactions wait for each other's rows.
+    Dimensions, gate and superseded versions are written only after it: no two transactions wait for
+    each other's rows.
     """
     # A statement of its own: the next one's snapshot is taken when the lock is there.
     connection.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class PublishPlan:
     """What a publish finds out before its turn, so that the turn is short.
 
     Attributes
@@ -38,31 +39,35 @@ class Foreseen:
     orders
         The orders that come or go and have versions on other run dates, in whatever load: few.
     published
-        The loads that readers saw before the look. Their rows, unlike those of later ones, were all there to be seen.
+        The loads that readers saw before the look. Their rows, unlike those of later ones, were all
+        there to be seen.
     """
 
     orders: list[int]
     published: list[int]
 
 
-def foresee(connection: Connection, run_date: date, load_id: int) -> Foreseen:
+def precompute(connection: Connection, run_date: date, load_id: int) -> PublishPlan:
     """Look, before the turn, for the orders of a sealed load of which another version may be current."""
-    # In this order: a load that is published was sealed before, so the second statement sees all of its rows.
+    # In this order: a load that is published was sealed before, so the second statement sees all of
+    # its rows.
     seen = list(connection.scalars(select(published.c.load_id)))
     before = select(published.c.load_id).where(published.c.run_date == run_date)
     given = {"loads": [load_id, *connection.scalars(before)], "run_date": run_date}
-    # Should the planner think the table small: by a scan each of its rows is compared with each of the ids.
+    # Should the planner think the table small: by a scan each of its rows is compared with each of
+    # the ids.
     connection.execute(select(func.set_config("enable_seqscan", "off", True)))
-    return Foreseen(list(connection.scalars(_ELSEWHERE, given)), seen)
+    return PublishPlan(list(connection.scalars(_OTHER_VERSIONS, given)), seen)
 
 
-# The ids as an array, in whose order PostgreSQL walks the index (once, from 17 on), and either side of the run date by
-# itself, so that no row of the load is fetched: 1.0 us an order where a probe for each took 2.3, and a plain join
-# scanned all of history.
-_ELSEWHERE: Final = text(
+# The ids as an array, in whose order PostgreSQL walks the index (once, from 17 on), and either side
+# of the run date by itself, so that no row of the load is fetched: 1.0 us an order where a probe
+# for each took 2.3, and a plain join scanned all of history.
+_OTHER_VERSIONS: Final = text(
     """
     with touched as materialized (
-      select array(select order_id from orders_store.order_version where load_id = any(:loads)) as orders
+      select array(select order_id from orders_store.order_version where load_id = any(:loads)) as
+      orders
     )
     select order_id from orders_store.order_version
     where order_id = any((select orders from touched)::bigint[]) and run_date < :run_date
@@ -73,17 +78,17 @@ _ELSEWHERE: Final = text(
 )
 
 
-def show(
+def set_published(
     connection: Connection,
     run_date: date,
     load_id: int | None,
-    left: Literal["replaced", "withdrawn"],
-    foreseen: Foreseen | None = None,
+    old_status: Literal["replaced", "withdrawn"],
+    plan: PublishPlan | None = None,
 ) -> int | None:
     """Let readers see a load for its run date, or none, from the commit of the open transaction on.
 
-    It flips the gate, moves both loads to their statuses, and finds anew which versions are not current. The
-    transaction has taken its turn (:func:`take_turn`).
+    It flips the gate, moves both loads to their statuses, and finds anew which versions are not
+    current. The transaction has taken its turn (:func:`lock_publishing`).
 
     Parameters
     ----------
@@ -92,7 +97,8 @@ def show(
     left
         The status of the load that was seen until now.
     foreseen
-        What was found out before the turn; without it every order that comes or goes is looked at now.
+        What was found out before the turn; without it every order that comes or goes is looked at
+        now.
 
     Returns
     -------
@@ -108,7 +114,9 @@ def show(
     before = connection.scalar(select(published.c.load_id).where(seen))
     run = update(load_run)
     connection.execute(
-        run.where(load_run.c.load_id == before).values(status=left, left_at=func.clock_timestamp())
+        run.where(load_run.c.load_id == before).values(
+            status=old_status, left_at=func.clock_timestamp()
+        )
     )
     if load_id is None:
         connection.execute(delete(published).where(seen))
@@ -126,27 +134,24 @@ def show(
     loads = [each for each in (load_id, before) if each is not None]
     look = (
         {"looked_at": loads, "orders": [], "published": None}
-        if foreseen is None
-        else {"looked_at": [], **vars(foreseen)}
+        if plan is None
+        else {"looked_at": [], **vars(plan)}
     )
     connection.execute(_SUPERSEDE, {"loads": loads, **look})
     return before
 
 
-# After the flip of the gate: which versions of the orders that came or went are not current. Touched are the orders
-# of the loads to be looked at now, what was foreseen, and what loads that were published since have in common with
-# these (none where the list of those published before is null). The shape keeps it the size of a day: index probes
-# for each order; as a plain join it scanned all of history.
+# After the flip of the gate: which versions of the orders that came or went are not current.
+# Touched are the orders of the loads to be looked at now, what was foreseen, and what loads that
+# were published since have in common with these (none where the list of those published before is
+# null). The shape keeps it the size of a day: index probes for each order; as a plain join it
+# scanned all of history.
 _SUPERSEDE: Final = text(
     """
     with touched as materialized (
-      select order_id from orders_store.order_version where load_id = any(cast(:looked_at as bigint[]))
-      union
-      select unnest(cast(:orders as bigint[]))
-      union
-      select since.order_id
-      from orders_store.published p
-      join orders_store.order_version since on since.load_id = p.load_id
+      select order_id from orders_store.order_version where load_id = any(cast(:looked_at as
+      bigint[])) union select unnest(cast(:orders as bigint[])) union select since.order_id from
+      orders_store.published p join orders_store.order_version since on since.load_id = p.load_id
       where p.load_id <> all(cast(:published as bigint[])) and p.load_id <> all(:loads) and exists (
         select from orders_store.order_version v
         where v.order_id = since.order_id and v.load_id = any(:loads))
@@ -178,37 +183,38 @@ _SUPERSEDE: Final = text(
 
 
 @contextmanager
-def decided(
+def confirm_commit(
     lease: Lease, load_id: int, status: Literal["published", "withdrawn"]
 ) -> Iterator[None]:
     """Tell a commit whose answer was lost from one that failed.
 
-    A session that breaks while it commits leaves open whether it did. That is certain once another session has got
-    the run date, for the first one held it until its end.
+    A session that breaks while it commits leaves open whether it did. That is certain once another
+    session has got the run date, for the first one held it until its end.
 
     Parameters
     ----------
     load_id, status
-        What the commit makes of which load: where it did, the error doesn't leave the ``with`` block.
+        What the commit makes of which load: where it did, the error doesn't leave the ``with``
+        block.
     """
     try:
         yield
     except ServiceUnavailable:
-        if not (lease.connection.invalidated and _has_become(lease, load_id, status)):
+        if not (lease.connection.invalidated and _has_status(lease, load_id, status)):
             raise
 
 
-def _has_become(lease: Lease, load_id: int, status: str) -> bool:
+def _has_status(lease: Lease, load_id: int, status: str) -> bool:
     with suppress(TransientError):
         return bool(_status(lease, load_id) == status)
     return False
 
 
-@patiently
+@retry_transient
 def _status(lease: Lease, load_id: int) -> str | None:
     """Hold the run date in another session, and read the status of the load."""
     with (
-        leases.hold(lease.connection.engine, lease.run_date) as again,
+        leases.acquire_lease(lease.connection.engine, lease.run_date) as again,
         again.transaction() as connection,
     ):
         now = select(load_run.c.status).where(load_run.c.load_id == load_id)

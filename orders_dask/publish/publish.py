@@ -27,23 +27,23 @@ from orders_dask.contract.ledger_tables import load_run, storage_leaf
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import LoadWithdrawn, StillInUse
 from orders_dask.ledger.leases import Lease
-from orders_dask.ledger.loads import advance
+from orders_dask.ledger.loads import transition
 from orders_dask.load.connect import driver_cursor
-from orders_dask.load.error_translation import explaining
-from orders_dask.load.locks import close_load
-from orders_dask.load.partitions import in_leaf
-from orders_dask.load.planner import WORK_MEMORY
+from orders_dask.load.error_translation import translating_errors
+from orders_dask.load.locks import lock_out_copies
+from orders_dask.load.partitions import covers
+from orders_dask.load.planner import WORK_MEM
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
-from orders_dask.publish.pointer import Foreseen
+from orders_dask.publish.pointer import PublishPlan
 
-SEAL_PATIENCE: Final = 1.0
+SEAL_TIMEOUT: Final = 1.0
 """Seconds that the seal gives to tasks that still copy: all parts are there by then, so they are zombies."""
 
-READERS_PATIENCE: Final = 60.0
+READERS_TIMEOUT: Final = 60.0
 """Seconds that a publish into a new leaf waits for transactions that began before the leaf was attached."""
 
-STATISTICS: Final = 10
+STATISTICS_TARGET: Final = 10
 """Statistics target of what is analysed: 0.08 s for the widest table, where the default of 100 takes 1.5 to 2 s."""
 
 
@@ -56,11 +56,11 @@ def seal(lease: Lease, load_id: int) -> None:
         The load is not ``loading``.
     """
     with lease.transaction() as connection:
-        close_load(connection, load_id, SEAL_PATIENCE)
-        advance(connection, load_id, "loading", "sealed")
+        lock_out_copies(connection, load_id, SEAL_TIMEOUT)
+        transition(connection, load_id, "loading", "sealed")
 
 
-def foresee(database: Engine, run_date: date, load_id: int) -> Foreseen:
+def precompute(database: Engine, run_date: date, load_id: int) -> PublishPlan:
     """Do beforehand what a publish can: the planner's statistics, and the look for orders that have other versions.
 
     The load is sealed. It takes a session of its own, so that the load can be verified meanwhile.
@@ -68,19 +68,20 @@ def foresee(database: Engine, run_date: date, load_id: int) -> Foreseen:
     with database.connect() as connection:
         _analyse(connection)
         with connection.begin():
-            return gate.foresee(connection, run_date, load_id)
+            return gate.precompute(connection, run_date, load_id)
 
 
-def publish(lease: Lease, load_id: int, foreseen: Foreseen | None = None) -> None:
+def publish(lease: Lease, load_id: int, plan: PublishPlan | None = None) -> None:
     """Let readers see a verified load in place of what they see now for its run date.
 
-    One transaction, of rows only: readers see all of it or nothing, and nobody waits. What was published before stays
-    in the storage, ``replaced``, and what is overwritten of the dimensions is kept, so a rollback can bring both back.
+    One transaction, of rows only: readers see all of it or nothing, and nobody waits. What was
+    published before stays in the storage, ``replaced``, and what is overwritten of the dimensions
+    is kept, so a rollback can bring both back.
 
     Parameters
     ----------
     foreseen
-        What :func:`foresee` found out; without it this looks while others wait for their turn.
+        What :func:`precompute` found out; without it this looks while others wait for their turn.
 
     Raises
     ------
@@ -91,12 +92,12 @@ def publish(lease: Lease, load_id: int, foreseen: Foreseen | None = None) -> Non
     """
     run_date = lease.run_date
     _await_readers(lease.connection, run_date)
-    with gate.decided(lease, load_id, "published"), lease.transaction() as connection:
-        gate.take_turn(connection)
+    with gate.confirm_commit(lease, load_id, "published"), lease.transaction() as connection:
+        gate.lock_publishing(connection)
         _check_publishable(connection, run_date, load_id)
-        connection.execute(select(func.set_config(*WORK_MEMORY, True)))
-        dimensions.bring(connection, run_date, load_id)
-        replaced = gate.show(connection, run_date, load_id, "replaced", foreseen)
+        connection.execute(select(func.set_config(*WORK_MEM, True)))
+        dimensions.upsert(connection, run_date, load_id)
+        replaced = gate.set_published(connection, run_date, load_id, "replaced", plan)
         now = func.clock_timestamp()
         connection.execute(
             update(load_run)
@@ -121,14 +122,14 @@ def _check_publishable(connection: Connection, run_date: date, load_id: int) -> 
 
 def _await_readers(connection: Connection, run_date: date) -> None:
     """Wait for the transactions that may not see the run date's leaf, because they began before it was attached."""
-    holds = in_leaf(run_date)
-    deadline = time.monotonic() + READERS_PATIENCE
+    holds = covers(run_date)
+    deadline = time.monotonic() + READERS_TIMEOUT
     while True:
         with connection.begin():
             watch = connection.scalar(select(storage_leaf.c.watch).where(holds))
             if not watch:
                 return
-            pids = connection.scalars(_STILL_THERE, {"watch": watch}).all()
+            pids = connection.scalars(_STILL_RUNNING, {"watch": watch}).all()
             if not pids:
                 connection.execute(update(storage_leaf).where(holds).values(watch=[]))
                 return
@@ -140,7 +141,7 @@ def _await_readers(connection: Connection, run_date: date) -> None:
         time.sleep(0.2)
 
 
-_STILL_THERE: Final = text(
+_STILL_RUNNING: Final = text(
     "select pid from pg_locks where locktype = 'virtualxid' and virtualxid = any(:watch) order by pid"
 )
 
@@ -148,7 +149,8 @@ _STILL_THERE: Final = text(
 def _analyse(connection: Connection) -> None:
     """Give the planner the statistics of the parents, which autovacuum never does, where they grew or shrank.
 
-    Before PostgreSQL 18 that would analyse every leaf of the whole history, so there it is left out.
+    Before PostgreSQL 18 that would analyse every leaf of the whole history, so there it is left
+    out.
     """
     if (connection.dialect.server_version_info or ()) < (18,):
         return
@@ -158,20 +160,22 @@ def _analyse(connection: Connection) -> None:
         if not parents:
             return
         connection.execute(
-            select(func.set_config("default_statistics_target", str(STATISTICS), True))
+            select(func.set_config("default_statistics_target", str(STATISTICS_TARGET), True))
         )
-        with explaining():
+        with translating_errors():
             driver_cursor(connection).execute(
                 sql.SQL("analyze {}").format(sql.SQL(", ").join(parents))
             )
 
 
-# By a tenth since they were last analysed, as autovacuum has it of a table; `reltuples` is -1 of one that never was.
+# By a tenth since they were last analysed, as autovacuum has it of a table; `reltuples` is -1 of
+# one that never was.
 _GROWN: Final = text(
     """
     select parent.relname from pg_class parent join pg_namespace n on n.oid = relnamespace
     where nspname = :schema and relname = any(:facts)
-      and (select coalesce(sum(pg_stat_get_live_tuples(inhrelid)), 0) from pg_inherits where inhparent = parent.oid)
+      and (select coalesce(sum(pg_stat_get_live_tuples(inhrelid)), 0) from pg_inherits where
+      inhparent = parent.oid)
         not between 0.9 * reltuples and 1.1 * reltuples
     """
 )

@@ -14,7 +14,7 @@ from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
 
 
-def take_back(lease: Lease, load_id: int) -> None:
+def restore_previous(lease: Lease, load_id: int) -> None:
     """Withdraw the published load of a run date that is held, for the one that it replaced.
 
     Raises
@@ -22,16 +22,16 @@ def take_back(lease: Lease, load_id: int) -> None:
     NotKept
         What its publish replaced was pruned, or it is not published.
     """
-    with gate.decided(lease, load_id, "withdrawn"), lease.transaction() as connection:
-        gate.take_turn(connection)
-        replaced = _replaced(connection, lease.run_date, load_id)
+    with gate.confirm_commit(lease, load_id, "withdrawn"), lease.transaction() as connection:
+        gate.lock_publishing(connection)
+        replaced = _replaced_load(connection, lease.run_date, load_id)
         dimensions.restore(connection, load_id)
         taken_back = update(load_run).where(load_run.c.load_id == load_id)
         connection.execute(taken_back.values(reversible=False))
-        gate.show(connection, lease.run_date, replaced, "withdrawn")
+        gate.set_published(connection, lease.run_date, replaced, "withdrawn")
 
 
-def _replaced(connection: Connection, run_date: date, load_id: int) -> int | None:
+def _replaced_load(connection: Connection, run_date: date, load_id: int) -> int | None:
     """Lock the row of the published load, and give the load that it replaced."""
     seen = (
         select(load_run.c.replaces, load_run.c.reversible)

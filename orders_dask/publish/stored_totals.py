@@ -25,17 +25,17 @@ from sqlalchemy import (
 
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.columns import MONEY
-from orders_dask.contract.control_totals import CURRENCY, Books, money_columns
+from orders_dask.contract.control_totals import CURRENCY, ControlTotals, money_columns
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.contract.storage_tables import LOADED
-from orders_dask.load.planner import without_statistics
+from orders_dask.contract.storage_tables import COPIED_TABLES
+from orders_dask.load.planner import prefer_hash_plans
 
-GROUPS: Final = 1_000
+FETCH_GROUPS: Final = 1_000
 """Groups of a query that Python holds at once; libpq has all of them, some 0.3 KB each: as many of a fact as files."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTotals:
     """What a table holds of a load.
 
     Attributes
@@ -46,49 +46,53 @@ class Stored:
         Rows of a fact that stem from each file, by the ledger's id.
     """
 
-    books: Books
-    files: Mapping[int, int]
+    totals: ControlTotals
+    rows_by_file: Mapping[int, int]
 
 
-def all_stored(database: Engine, run_date: date, load_id: int) -> dict[str, Stored]:
-    """Return what each table of :data:`~orders_dask.contract.storage_tables.LOADED` holds of a load.
+def totals_in_storage(database: Engine, run_date: date, load_id: int) -> dict[str, StoredTotals]:
+    """Return what each table of :data:`~orders_dask.contract.storage_tables.COPIED_TABLES` holds of a load.
 
     Two sessions work at once.
     """
 
-    def look(at: Callable[[Connection, date, int], dict[str, Stored]]) -> dict[str, Stored]:
+    def look(
+        at: Callable[[Connection, date, int], dict[str, StoredTotals]],
+    ) -> dict[str, StoredTotals]:
         with database.begin() as connection:
-            without_statistics(connection)
+            prefer_hash_plans(connection)
             return at(connection, run_date, load_id)
 
     with ThreadPoolExecutor(2) as pool:
-        children, orders, others = pool.map(look, (_children, _orders, _others))
+        children, orders, others = pool.map(look, (_children, _orders, _row_counts))
     return orders | children | others
 
 
-def stored_facts(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+def fact_totals_in_storage(
+    connection: Connection, run_date: date, load_id: int
+) -> dict[str, StoredTotals]:
     """Do the same for the facts alone, in an open transaction."""
     return _orders(connection, run_date, load_id) | _children(connection, run_date, load_id)
 
 
-def _orders(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+def _orders(connection: Connection, run_date: date, load_id: int) -> dict[str, StoredTotals]:
     rows = _rows(fact_order, run_date, load_id, fact_order.c[FILE])
-    return _added_up(connection, (fact_order,), rows)
+    return _summed(connection, (fact_order,), rows)
 
 
-def _children(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+def _children(connection: Connection, run_date: date, load_id: int) -> dict[str, StoredTotals]:
     """Look at all children together: their orders, which name the files, are read once for all of them."""
     children = FACTS[1:]
     width = max(len(money_columns(fact.name)) for fact in children)
     rows = union_all(*(_rows(fact, run_date, load_id, width=width) for fact in children)).subquery()
     its_order = and_(
-        rows.c.order_id == fact_order.c.order_id, _under(fact_order, run_date, load_id)
+        rows.c.order_id == fact_order.c.order_id, _of_load(fact_order, run_date, load_id)
     )
     # One without an order counts all the same.
     joined = select(*rows.c, fact_order.c[FILE]).join_from(
         rows, fact_order, its_order, isouter=True
     )
-    return _added_up(connection, children, joined)
+    return _summed(connection, children, joined)
 
 
 def _rows(
@@ -103,30 +107,30 @@ def _rows(
         fact.c[CURRENCY],
         *others,
         *(amount.label(f"amount_{place}") for place, amount in enumerate(amounts)),
-    ).where(_under(fact, run_date, load_id))
+    ).where(_of_load(fact, run_date, load_id))
 
 
-def _added_up(
+def _summed(
     connection: Connection, facts: Sequence[Table], rows: SelectBase
-) -> dict[str, Stored]:
+) -> dict[str, StoredTotals]:
     """Add up rows as :func:`_rows` gives them, with their file."""
     each = rows.subquery()
     amounts = [column for column in each.c if column.name.startswith("amount_")]
     group = each.c.fact, each.c[FILE], each.c[CURRENCY]
     query = select(*group, func.count(), *map(func.sum, amounts)).group_by(*group)
-    books = {fact.name: Books() for fact in facts}
+    books = {fact.name: ControlTotals() for fact in facts}
     files = {fact.name: Counter[int]() for fact in facts}
-    for groups in connection.execute(query).partitions(GROUPS):
+    for groups in connection.execute(query).partitions(FETCH_GROUPS):
         for name, file_id, _, count, *_ in groups:
             if file_id is not None:
                 files[name][file_id] += count
         for name in books:
-            books[name] += _books(name, groups)
-    return {name: Stored(books[name], files[name]) for name in books}
+            books[name] += _totals(name, groups)
+    return {name: StoredTotals(books[name], files[name]) for name in books}
 
 
-def _books(name: str, groups: Sequence[Any]) -> Books:
-    """Make the books of a fact from groups of :func:`_added_up`."""
+def _totals(name: str, groups: Sequence[Any]) -> ControlTotals:
+    """Make the books of a fact from groups of :func:`_summed`."""
     money = money_columns(name)
     of_fact = [counted for fact, _, *counted in groups if fact == name]
     sums = (
@@ -135,26 +139,27 @@ def _books(name: str, groups: Sequence[Any]) -> Books:
         # The widest fact has more of them.
         for column, total in zip(money, totals[: len(money)], strict=True)
     )
-    return Books.of(sum(rows for _, rows, *_ in of_fact), sums)
+    return ControlTotals.of(sum(rows for _, rows, *_ in of_fact), sums)
 
 
-def _others(connection: Connection, run_date: date, load_id: int) -> dict[str, Stored]:
+def _row_counts(connection: Connection, run_date: date, load_id: int) -> dict[str, StoredTotals]:
     """Count the rows of the tables that are no facts."""
-    others = [table for table in LOADED if table not in FACTS]
+    others = [table for table in COPIED_TABLES if table not in FACTS]
     counts = (
         select(func.count())
         .select_from(table)
-        .where(_under(table, run_date, load_id))
+        .where(_of_load(table, run_date, load_id))
         .scalar_subquery()
         for table in others
     )
     rows = connection.execute(select(*counts)).one()
     return {
-        table.name: Stored(Books(number), {}) for table, number in zip(others, rows, strict=True)
+        table.name: StoredTotals(ControlTotals(number), {})
+        for table, number in zip(others, rows, strict=True)
     }
 
 
-def _under(table: Table, run_date: date, load_id: int) -> ColumnElement[bool]:
+def _of_load(table: Table, run_date: date, load_id: int) -> ColumnElement[bool]:
     """Select the rows of a load; of a table with run dates by the leaf, and the beginning of its key."""
     of_load = table.c.load_id == load_id
     return and_(of_load, table.c.run_date == run_date) if "run_date" in table.c else of_load

@@ -21,10 +21,11 @@ def published_before(engine: Engine, day: date) -> Sequence[date]:
         return connection.scalars(old.order_by(published.c.run_date)).all()
 
 
-def withdraw(lease: Lease) -> int | None:
+def unpublish_run_date(lease: Lease) -> int | None:
     """Let readers see nothing of a run date any more; the dimensions stay as they are.
 
-    None of its loads can be rolled back from then on, and prune removes their rows when they are old enough.
+    None of its loads can be rolled back from then on, and prune removes their rows when they are
+    old enough.
 
     Returns
     -------
@@ -33,9 +34,9 @@ def withdraw(lease: Lease) -> int | None:
     """
     of_date = load_run.c.run_date == lease.run_date, load_run.c.reversible
     with lease.transaction() as connection:
-        gate.take_turn(connection)
-        seen = gate.show(connection, lease.run_date, None, "withdrawn")
+        gate.lock_publishing(connection)
+        seen = gate.set_published(connection, lease.run_date, None, "withdrawn")
         final = update(load_run).where(*of_date).values(reversible=False)
         loads = connection.scalars(final.returning(load_run.c.load_id)).all()
-        dimensions.forget(connection, loads)
+        dimensions.discard_undo(connection, loads)
     return seen

@@ -9,14 +9,14 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, Connection, func, literal, select, update
 
 from orders_dask.contract.columns import COUNT, ID
-from orders_dask.contract.control_totals import Books
-from orders_dask.contract.ledger_tables import ENTRIES, book_column, load_file, load_part
+from orders_dask.contract.control_totals import ControlTotals
+from orders_dask.contract.ledger_tables import FILE_COUNTERS, counter_column, load_file, load_part
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.contract.storage_tables import LOADED, order_version
+from orders_dask.contract.storage_tables import COPIED_TABLES, order_version
 from orders_dask.errors import OutOfBalance
 from orders_dask.ledger.leases import Lease
-from orders_dask.ledger.loads import advance
-from orders_dask.publish.stored_totals import Stored, all_stored
+from orders_dask.ledger.loads import transition
+from orders_dask.publish.stored_totals import StoredTotals, totals_in_storage
 
 Loaded = tuple[Mapping[str, int], Mapping[str, Any]]
 """What the ledger has of a part: the rows copied by table, and what lost by fact."""
@@ -26,11 +26,12 @@ Comparison = tuple[str, object, object]
 """What must be equal: its description, the figure expected and the one found."""
 
 
-def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books]) -> None:
+def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, ControlTotals]) -> None:
     """Compare what was decoded with what is really stored under a sealed load, and write down what each file gave.
 
-    Of every fact, the rows and sums of money that were decoded are those that are stored and those that lost to another
-    version; of every file and fact, the records read are those stored, those that lost and those rejected.
+    Of every fact, the rows and sums of money that were decoded are those that are stored and those
+    that lost to another version; of every file and fact, the records read are those stored, those
+    that lost and those rejected.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
     LoadWithdrawn
         The load is not ``sealed``.
     """
-    stored = all_stored(lease.connection.engine, lease.run_date, load_id)
+    stored = totals_in_storage(lease.connection.engine, lease.run_date, load_id)
     with lease.transaction() as connection:
         of_load = load_part.c.load_id == load_id
         copied = connection.execute(select(load_part.c.rows, load_part.c.superseded).where(of_load))
@@ -55,32 +56,33 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Books])
         for what, expected, found in (
             ("parts", parts, len(loaded)),
             files,
-            *_of_tables(stored, loaded, decoded),
-            *_of_files(connection, load_id),
+            *_compare_tables(stored, loaded, decoded),
+            *_compare_files(connection, load_id),
         ):
             if expected != found:
                 raise OutOfBalance(
                     f"Load {load_id} of {lease.run_date} is out of balance in {what}: "
                     f"{expected} expected, {found} found; nothing was published."
                 )
-        advance(connection, load_id, "sealed", "verified")
+        transition(connection, load_id, "sealed", "verified")
 
 
 def _write_files(
     connection: Connection,
     load_id: int,
-    stored: Mapping[str, Stored],
+    stored: Mapping[str, StoredTotals],
     superseded: Sequence[Mapping[str, Any]],
 ) -> Comparison:
     """Write down how many rows each file has in the storage and how many of it lost; compare the number of files."""
     counts: dict[str, Mapping[int, int]] = {}
     for fact in FACTS:
-        counts[book_column(fact, "loaded")] = stored[fact.name].files
-        lost = counts[book_column(fact, "superseded")] = Counter[int]()
+        counts[counter_column(fact, "loaded")] = stored[fact.name].rows_by_file
+        lost = counts[counter_column(fact, "superseded")] = Counter[int]()
         for part in superseded:
-            files = part.get(fact.name, _NOTHING)["files"]
+            files = part.get(fact.name, _NO_TOTALS)["files"]
             lost.update({int(file_id): rows for file_id, rows in files.items()})
-    # As arrays, one a column: as rows of parameters 50,000 files took 650 MB of the client's memory.
+    # As arrays, one a column: as rows of parameters 50,000 files took 650 MB of the client's
+    # memory.
     ids = sorted(set().union(*counts.values()))
     columns = ([of_file.get(file_id, 0) for file_id in ids] for of_file in counts.values())
     given = func.unnest(literal(ids, ARRAY(ID)), *(literal(each, ARRAY(COUNT)) for each in columns))
@@ -93,23 +95,25 @@ def _write_files(
     return "the files that its rows stem from", len(ids), written.rowcount
 
 
-_NOTHING: Final[Mapping[str, Any]] = {"books": Books().to_json(), "files": {}}
+_NO_TOTALS: Final[Mapping[str, Any]] = {"books": ControlTotals().to_json(), "files": {}}
 
 
-def _of_tables(
-    stored: Mapping[str, Stored], loaded: Sequence[Loaded], decoded: Mapping[str, Books]
+def _compare_tables(
+    stored: Mapping[str, StoredTotals],
+    loaded: Sequence[Loaded],
+    decoded: Mapping[str, ControlTotals],
 ) -> Iterator[Comparison]:
     """Compare what each table holds with what was copied into it and, of a fact, with what was decoded."""
-    for table in LOADED:
-        books = stored[table.name].books
+    for table in COPIED_TABLES:
+        books = stored[table.name].totals
         copied = sum(rows.get(table.name, 0) for rows, _ in loaded)
         yield f"the rows of {table.name}, as copied", copied, books.rows
         if table is order_version:
             orders = sum(rows.get(fact_order.name, 0) for rows, _ in loaded)
             yield f"the rows of {table.name}, one an order", orders, books.rows
         if table in FACTS:
-            lost = (part.get(table.name, _NOTHING)["books"] for _, part in loaded)
-            found = sum((Books.from_json(each) for each in lost), books)
+            lost = (part.get(table.name, _NO_TOTALS)["books"] for _, part in loaded)
+            found = sum((ControlTotals.from_json(each) for each in lost), books)
             expected = decoded[table.name]
             what = f"{table.name}, as decoded: the"
             yield f"{what} rows", expected.rows, found.rows
@@ -119,10 +123,10 @@ def _of_tables(
                 yield described, expected.sums.get(entry, 0), found.sums.get(entry, 0)
 
 
-def _of_files(connection: Connection, load_id: int) -> Iterator[Comparison]:
+def _compare_files(connection: Connection, load_id: int) -> Iterator[Comparison]:
     """Compare what was read with what became of it, of the first file where a fact's don't agree."""
     for fact in FACTS:
-        read, *others = (load_file.c[book_column(fact, entry)] for entry in ENTRIES)
+        read, *others = (load_file.c[counter_column(fact, entry)] for entry in FILE_COUNTERS)
         found = sum(others, literal(0))
         differing = select(load_file.c.name, read, found).where(
             load_file.c.load_id == load_id, read != found

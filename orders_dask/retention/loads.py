@@ -4,7 +4,8 @@
 
     replaced, withdrawn, refused, ... ──mark──▶ pruned_at is set ──sweep──▶ no rows ──▶ no load_part, the last to go
 
-Rows are only deleted, in small transactions, so no reader waits. The ledger keeps every load, its files and its books.
+Rows are only deleted, in small transactions, so no reader waits. The ledger keeps every load, its
+files and its books.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.ledger_tables import data_issue, load_part, load_run, rejected_record
-from orders_dask.contract.storage_tables import LOADED
+from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.ledger.leases import ACTIVE, Lease
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
 
-LEFT: Final = ("replaced", "withdrawn")
+ONCE_PUBLISHED: Final = ("replaced", "withdrawn")
 """Statuses of a load that readers saw, until ``left_at``."""
 
-ENDED: Final = ("refused", "failed", "abandoned", "compared")
+NEVER_PUBLISHED: Final = ("refused", "failed", "abandoned", "compared")
 """Statuses of a load that readers never saw; it ended at ``finished_at``."""
 
-ROWS: Final = 50_000
+BATCH_ROWS: Final = 50_000
 """Rows that a transaction deletes at the most: some 0.3 s."""
 
 
-def irreversible(engine: Engine, before: datetime) -> Sequence[int]:
+def reversible_before(engine: Engine, before: datetime) -> Sequence[int]:
     """List the loads, oldest first, whose publish lies before an instant and could be rolled back until now."""
     old = load_run.c.reversible, load_run.c.published_at < before
     with engine.connect() as connection:
@@ -53,28 +54,28 @@ def irreversible(engine: Engine, before: datetime) -> Sequence[int]:
         return connection.scalars(query).all()
 
 
-def settle(engine: Engine, loads: Sequence[int]) -> None:
+def make_irreversible(engine: Engine, loads: Sequence[int]) -> None:
     """See to it that the publishes of some loads can't be rolled back, and forget what that would have needed."""
     with engine.connect() as connection:
         for load_id in loads:
             with connection.begin():
-                gate.take_turn(connection)
+                gate.lock_publishing(connection)
                 of_load = load_run.c.load_id == load_id
                 connection.execute(update(load_run).where(of_load).values(reversible=False))
-                dimensions.forget(connection, [load_id])
+                dimensions.discard_undo(connection, [load_id])
 
 
-def dates(engine: Engine, before: datetime) -> Sequence[date]:
+def dates_to_prune(engine: Engine, before: datetime) -> Sequence[date]:
     """List the run dates that have loads to prune, or one that died so long ago."""
     old = (
-        load_run.c.status.in_(LEFT) & (load_run.c.left_at < before),
-        load_run.c.status.in_(ENDED) & (load_run.c.finished_at < before),
+        load_run.c.status.in_(ONCE_PUBLISHED) & (load_run.c.left_at < before),
+        load_run.c.status.in_(NEVER_PUBLISHED) & (load_run.c.finished_at < before),
         load_run.c.status.in_(ACTIVE) & (load_run.c.started_at < before),
     )
     return _dates(engine, load_run.c.pruned_at.is_(None) & or_(*old))
 
 
-def unswept(engine: Engine) -> Sequence[date]:
+def marked_with_rows(engine: Engine) -> Sequence[date]:
     """List the run dates that have loads which are marked, and still have rows."""
     return _dates(engine, load_run.c.pruned_at.is_not(None) & _HAS_PARTS)
 
@@ -99,20 +100,20 @@ def prunable(connection: Connection, run_date: date, before: datetime) -> list[i
     """List the loads of a run date that nobody has seen since an instant, and that no rollback comes back to."""
     of_date = select(load_run).where(load_run.c.run_date == run_date)
     loads = {load.load_id: load for load in connection.execute(of_date)}
-    needed = _needed(loads, before)
+    needed = _rollback_targets(loads, before)
     return [
         load.load_id
         for load in loads.values()
         if load.pruned_at is None
         and load.load_id not in needed
         and (
-            (load.status in LEFT and load.left_at < before)
-            or (load.status in ENDED and load.finished_at < before)
+            (load.status in ONCE_PUBLISHED and load.left_at < before)
+            or (load.status in NEVER_PUBLISHED and load.finished_at < before)
         )
     ]
 
 
-def _needed(loads: dict[int, Row[Any]], before: datetime) -> set[int]:
+def _rollback_targets(loads: dict[int, Row[Any]], before: datetime) -> set[int]:
     """Follow what the published load of a run date replaced, as far as a rollback could go."""
     needed = set()
     load = next((load for load in loads.values() if load.status == "published"), None)
@@ -131,24 +132,30 @@ def mark(lease: Lease, before: datetime) -> list[int]:
     return loads
 
 
-def sweep(lease: Lease) -> int:
-    """Delete up to :data:`ROWS` rows of a load of the run date that is marked; their number, 0 where none is left."""
+def delete_rows(lease: Lease) -> int:
+    """Delete up to :data:`BATCH_ROWS` rows of a marked load of the run date.
+
+    Returns
+    -------
+    int
+        Number of rows deleted; 0 where none is left.
+    """
     swept = select(load_run.c.load_id).where(
         load_run.c.run_date == lease.run_date,
         load_run.c.pruned_at.is_not(None),
-        load_run.c.status.in_((*LEFT, *ENDED)),
+        load_run.c.status.in_((*ONCE_PUBLISHED, *NEVER_PUBLISHED)),
         _HAS_PARTS,
     )
-    left = ROWS
+    left = BATCH_ROWS
     with lease.transaction() as connection:
         load_id = connection.scalar(swept.limit(1).with_for_update())
         if load_id is None:
             return 0
         # Its parts come last: as long as they are there, so may be others of its rows.
-        for table in (*LOADED, load_part):
+        for table in (*COPIED_TABLES, load_part):
             if left:
                 left -= _delete(connection, table, lease.run_date, load_id, left)
-    return ROWS - left
+    return BATCH_ROWS - left
 
 
 def _delete(connection: Connection, table: Table, run_date: date, load_id: int, limit: int) -> int:
@@ -167,7 +174,7 @@ def _of_load(columns: Any, run_date: date, load_id: int) -> list[Any]:
     return [*of_date, columns.load_id == load_id]
 
 
-def count(engine: Engine, loads: Sequence[int]) -> int:
+def count_rows(engine: Engine, loads: Sequence[int]) -> int:
     """Count the rows of some loads."""
     of_loads = load_run.c.load_id.in_(loads)
     with engine.connect() as connection:
@@ -179,7 +186,7 @@ def count(engine: Engine, loads: Sequence[int]) -> int:
                 select(func.count()).select_from(table).where(table.c.load_id.in_(loads), *of_dates)
             )
 
-        return sum(connection.scalar(rows(table)) or 0 for table in (*LOADED, load_part))
+        return sum(connection.scalar(rows(table)) or 0 for table in (*COPIED_TABLES, load_part))
 
 
 # What was refused, and samples of what was repaired: people's data.
@@ -202,7 +209,7 @@ def dates_with_texts(engine: Engine, before: datetime) -> Sequence[date]:
 
 
 _TEXTS: Final = rejected_record.c.raw, rejected_record.c.of_order, rejected_record.c.mended
-_FORGOTTEN: Final = {
+_REDACTED: Final = {
     **dict.fromkeys(_TEXTS),
     rejected_record.c.message: rejected_record.c.code,
     rejected_record.c.replay_result: None,
@@ -212,7 +219,7 @@ _HAS_SAMPLES: Final = func.jsonb_array_length(data_issue.c.samples) > 0
 
 
 def count_texts(engine: Engine, before: datetime) -> int:
-    """Count the rows of the ledger that :func:`forget_texts` would change."""
+    """Count the rows of the ledger that :func:`redact_texts` would change."""
     old = select(load_run.c.load_id).where(load_run.c.read_at < before)
     with engine.connect() as connection:
         return sum(
@@ -224,7 +231,7 @@ def count_texts(engine: Engine, before: datetime) -> int:
         )
 
 
-def forget_texts(lease: Lease, before: datetime) -> int:
+def redact_texts(lease: Lease, before: datetime) -> int:
     """Remove the texts from before an instant that a run date's loads keep of what was refused or repaired.
 
     Where it stands and the code of why stays; the sentences may quote it.
@@ -241,6 +248,6 @@ def forget_texts(lease: Lease, before: datetime) -> int:
     repaired = update(data_issue).where(_HAS_SAMPLES, data_issue.c.load_id.in_(old))
     with lease.transaction() as connection:
         return (
-            connection.execute(refused.values(_FORGOTTEN)).rowcount
+            connection.execute(refused.values(_REDACTED)).rowcount
             + connection.execute(repaired.values(samples=[])).rowcount
         )

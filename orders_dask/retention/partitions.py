@@ -4,10 +4,11 @@
 
     kept ──(its last run date is dropped)──▶ leaving ──(who might still read it has ended)──▶ detached ──▶ gone
 
-A transaction that began before a run date was dropped may still read it: ``storage_leaf.leaving`` has those that ran
-afterwards. Once they are gone, each table is detached with ``CONCURRENTLY``, which waits without a lock for all who
-hold its parent, and dropped. What takes a lock of its own on a leaf waits for it only where nobody holds the leaf, and
-briefly: meanwhile others would wait behind it. Killed anywhere, the next call goes on from what the catalogs say.
+A transaction that began before a run date was dropped may still read it: ``storage_leaf.leaving``
+has those that ran afterwards. Once they are gone, each table is detached with ``CONCURRENTLY``,
+which waits without a lock for all who hold its parent, and dropped. What takes a lock of its own on
+a leaf waits for it only where nobody holds the leaf, and briefly: meanwhile others would wait
+behind it. Killed anywhere, the next call goes on from what the catalogs say.
 """
 
 from __future__ import annotations
@@ -40,30 +41,30 @@ from orders_dask.contract.storage_tables import published
 from orders_dask.errors import ServiceUnavailable, StillInUse
 from orders_dask.ledger.leases import ACTIVE
 from orders_dask.load.connect import driver_cursor
-from orders_dask.load.error_translation import explaining
+from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
 from orders_dask.load.owners import owner_of
-from orders_dask.load.partitions import Leaf, in_leaf, is_whole, leaf_name
+from orders_dask.load.partitions import PartitionWidth, covers, is_attached, partition_name
 
-BRIEFLY: Final = "10ms"
+LOCK_TIMEOUT: Final = "10ms"
 """How long a lock on a leaf is waited for: the longest that anybody waits behind it."""
 
-SNAPSHOTS: Final = "50ms"
-"""How long FINALIZE waits for each older snapshot: readers of the leaf may wait behind it, and with 5 s one of them ran
-into a deadlock with it, for which PostgreSQL looks after 1 s."""
+FINALIZE_TIMEOUT: Final = "50ms"
+"""How long FINALIZE waits for each older snapshot: readers of the leaf may wait behind it, and with
+5 s one of them ran into a deadlock with it, for which PostgreSQL looks after 1 s."""
 
-POLL: Final = 0.1
+POLL_SECONDS: Final = 0.1
 """Seconds between two looks."""
 
 
-def mark_leaving(engine: Engine, before: date) -> None:
+def mark_for_drop(engine: Engine, before: date) -> None:
     """Mark the leaves whose run dates all lie before a date, and of which none is published, as to be freed."""
     old = select(storage_leaf.c.first_date).where(
         storage_leaf.c.end_date <= before, storage_leaf.c.leaving.is_(None)
     )
     with engine.connect() as connection:
         with connection.begin():
-            leaves = connection.scalars(old.where(_unused())).all()
+            leaves = connection.scalars(old.where(_without_published())).all()
         for first in leaves:
             _mark(connection, first)
 
@@ -72,10 +73,13 @@ def _mark(connection: Connection, first: date) -> None:
     kept = storage_leaf.c.first_date == first, storage_leaf.c.leaving.is_(None)
     with connection.begin():
         # Whoever makes sure of the leaf at this moment is about to load into it.
-        lock = func.pg_try_advisory_xact_lock(Lock.LEAF, first.toordinal())
+        lock = func.pg_try_advisory_xact_lock(Lock.PARTITION, first.toordinal())
         if not connection.scalar(select(lock)):
             return
-        if connection.scalar(select(storage_leaf.c.first_date).where(*kept, _unused())) is None:
+        if (
+            connection.scalar(select(storage_leaf.c.first_date).where(*kept, _without_published()))
+            is None
+        ):
             return
         # A statement of its own: whoever still sees a run date of it as published runs now.
         running = connection.execute(_RUNNING).all()
@@ -83,24 +87,22 @@ def _mark(connection: Connection, first: date) -> None:
         connection.execute(update(storage_leaf).where(*kept).values(leaving=leaving))
 
 
-def _unused() -> ColumnElement[bool]:
+def _without_published() -> ColumnElement[bool]:
     """Say of a leaf that nothing in it is published or about to be."""
-    seen = select(published).where(in_leaf(published.c.run_date)).exists()
-    active = select(load_run).where(in_leaf(load_run.c.run_date), load_run.c.status.in_(ACTIVE))
+    seen = select(published).where(covers(published.c.run_date)).exists()
+    active = select(load_run).where(covers(load_run.c.run_date), load_run.c.status.in_(ACTIVE))
     return ~seen & ~active.exists()
 
 
 _RUNNING: Final = text(
-    """
-    select virtualxid, pid from pg_locks join pg_stat_activity using (pid)
-    where locktype = 'virtualxid' and granted and datname = current_database() and pid <> pg_backend_pid()
-    order by pid
-    """
+    """ select virtualxid, pid from pg_locks join pg_stat_activity using (pid) where locktype =
+    'virtualxid' and granted and datname = current_database() and pid <> pg_backend_pid() order by
+    pid """
 )
 
 
 @dataclass(frozen=True)
-class Freed:
+class DroppedPartitions:
     """What was freed.
 
     Attributes
@@ -113,12 +115,12 @@ class Freed:
         What is in the way of the others, a sentence for people; None where none is left.
     """
 
-    leaves: tuple[date, ...] = ()
+    partitions: tuple[date, ...] = ()
     bytes: int = 0
     waiting: str | None = None
 
 
-def free_leaving(engine: Engine, patience: float) -> Freed:
+def drop_marked(engine: Engine, timeout: float) -> DroppedPartitions:
     """Free the leaves that are marked, one after another, until one is in use for too long.
 
     Parameters
@@ -126,85 +128,95 @@ def free_leaving(engine: Engine, patience: float) -> Freed:
     patience
         Seconds to wait for those who are in the way, in all.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     leaves: list[date] = []
     size = 0
-    # Not in transactions: DETACH CONCURRENTLY makes its own. The locks are the session's, and end with it.
+    # Not in transactions: DETACH CONCURRENTLY makes its own. The locks are the session's, and end
+    # with it.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
         marked = select(storage_leaf).where(storage_leaf.c.leaving.is_not(None))
         rows = session.execute(marked.order_by(storage_leaf.c.first_date)).all()
         if not rows:
-            return Freed()
+            return DroppedPartitions()
         owner = owner_of(session, FACTS[0])
         if owner and not owner.ours:
-            return Freed(
+            return DroppedPartitions(
                 waiting=f"Only the owner of the tables frees partitions: run `orders-dask prune` as {owner.name}."
             )
         if not session.scalar(select(func.pg_try_advisory_lock(Lock.FREE, 0))):
-            return Freed(waiting="Another command is freeing partitions.")
-        leaf: Leaf = session.execute(select(installed.c.leaf)).scalar_one()
+            return DroppedPartitions(waiting="Another command is freeing partitions.")
+        leaf: PartitionWidth = session.execute(select(installed.c.leaf)).scalar_one()
         # A table has one leaf at the most that is half detached, and that one has to go first.
-        for row in sorted(rows, key=lambda row: is_whole(session, leaf, row.first_date)):
+        for row in sorted(rows, key=lambda row: is_attached(session, leaf, row.first_date)):
             try:
-                freed = _free(session, leaf, row, deadline)
+                freed = _drop(session, leaf, row, deadline)
             except StillInUse as error:
-                return Freed(tuple(leaves), size, str(error))
+                return DroppedPartitions(tuple(leaves), size, str(error))
             if freed is not None:
                 leaves.append(row.first_date)
                 size += freed
-    return Freed(tuple(leaves), size)
+    return DroppedPartitions(tuple(leaves), size)
 
 
-def _free(session: Connection, leaf: Leaf, row: Row[Any], deadline: float) -> int | None:
+def _drop(session: Connection, width: PartitionWidth, row: Row[Any], deadline: float) -> int | None:
     """Free one leaf, in all fact tables: bytes that it held, or None where it is kept after all."""
-    _await_ended(session, row.first_date, row.leaving, deadline)
-    lock = Lock.LEAF, row.first_date.toordinal()
+    _await_readers(session, row.first_date, row.leaving, deadline)
+    lock = Lock.PARTITION, row.first_date.toordinal()
     if not session.scalar(select(func.pg_try_advisory_lock(*lock))):
         return None  # a run is making sure of it
-    freed = _free_locked(session, leaf, row, deadline)
+    freed = _drop_locked(session, width, row, deadline)
     session.execute(select(func.pg_advisory_unlock(*lock)))
     return freed
 
 
-def _free_locked(session: Connection, leaf: Leaf, row: Row[Any], deadline: float) -> int | None:
+def _drop_locked(
+    session: Connection, width: PartitionWidth, row: Row[Any], deadline: float
+) -> int | None:
     first = row.first_date
     # With the very list that was waited for: it may have been kept, and marked again, meanwhile.
     marked = storage_leaf.c.first_date == first, storage_leaf.c.leaving == row.leaving
-    if session.scalar(select(storage_leaf.c.first_date).where(*marked, _unused())) is None:
+    if (
+        session.scalar(select(storage_leaf.c.first_date).where(*marked, _without_published()))
+        is None
+    ):
         return None
     gone = (
         update(load_run)
-        .where(select(storage_leaf).where(*marked, in_leaf(load_run.c.run_date)).exists())
+        .where(select(storage_leaf).where(*marked, covers(load_run.c.run_date)).exists())
         .where(load_run.c.pruned_at.is_(None), load_run.c.status.not_in(ACTIVE))
     )
     session.execute(gone.values(pruned_at=func.clock_timestamp()))
-    size = sum(_remove(session, fact, leaf, first, deadline) for fact in FACTS)
+    size = sum(_remove(session, fact, width, first, deadline) for fact in FACTS)
     session.execute(delete(storage_leaf).where(*marked))
     return size
 
 
-def _await_ended(session: Connection, first: date, leaving: Sequence[str], deadline: float) -> None:
+def _await_readers(
+    session: Connection, first: date, draining: Sequence[str], deadline: float
+) -> None:
     """Wait until those have ended who may still see what was published in the leaf."""
     while True:
         running = session.execute(_RUNNING)
-        pids = [transaction.pid for transaction in running if transaction.virtualxid in leaving]
+        pids = [transaction.pid for transaction in running if transaction.virtualxid in draining]
         if not pids:
             return
-        _wait(first, pids, deadline)
+        _wait_before(first, pids, deadline)
 
 
-def _wait(first: date, pids: Sequence[int], deadline: float) -> None:
+def _wait_before(first: date, pids: Sequence[int], deadline: float) -> None:
     if time.monotonic() > deadline:
         raise StillInUse(
             f"The partitions that begin on {first} wait for the end of transactions of the PostgreSQL processes "
             f"{', '.join(map(str, pids))}: the next `orders-dask prune` frees them."
         )
-    time.sleep(POLL)
+    time.sleep(POLL_SECONDS)
 
 
-def _remove(session: Connection, fact: Table, leaf: Leaf, first: date, deadline: float) -> int:
+def _remove(
+    session: Connection, fact: Table, width: PartitionWidth, first: date, deadline: float
+) -> int:
     """Detach and drop one table: bytes that it held, 0 where it was gone."""
-    size, name = 0, leaf_name(fact, leaf, first)
+    size, name = 0, partition_name(fact, width, first)
     of_leaf = {"schema": STORE, "name": name}
     names = {"parent": sql.Identifier(STORE, fact.name), "leaf": sql.Identifier(STORE, name)}
     while (state := session.execute(_STATE, of_leaf).one_or_none()) is not None:
@@ -212,22 +224,21 @@ def _remove(session: Connection, fact: Table, leaf: Leaf, first: date, deadline:
         holders = session.scalars(_HOLDERS, {"leaf": state.oid}).all()
         if state.pending is False or not holders:
             statement, limit = _STEPS[state.pending]
-            if _done(session, statement.format(**names), limit):
+            if _try_ddl(session, statement.format(**names), limit):
                 continue
             holders = holders or [transaction.pid for transaction in session.execute(_RUNNING)]
-        _wait(first, holders, deadline)
+        _wait_before(first, holders, deadline)
     return size
 
 
 _STATE: Final = text(
-    """
-    select c.oid, inhdetachpending as pending, pg_total_relation_size(c.oid) as size
-    from pg_class c join pg_namespace n on n.oid = relnamespace left join pg_inherits on inhrelid = c.oid
-    where nspname = :schema and relname = :name
-    """
+    """ select c.oid, inhdetachpending as pending, pg_total_relation_size(c.oid) as size from
+    pg_class c join pg_namespace n on n.oid = relnamespace left join pg_inherits on inhrelid = c.oid
+    where nspname = :schema and relname = :name """
 )
 
-# A pg_dump first lists all tables and locks them by name afterwards: one that is gone by then makes it fail.
+# A pg_dump first lists all tables and locks them by name afterwards: one that is gone by then makes
+# it fail.
 _HOLDERS: Final = text(
     """
     select pid from pg_locks
@@ -241,18 +252,18 @@ _HOLDERS: Final = text(
 )
 
 _STEPS: Final = {
-    False: (sql.SQL("alter table {parent} detach partition {leaf} concurrently"), BRIEFLY),
-    True: (sql.SQL("alter table {parent} detach partition {leaf} finalize"), SNAPSHOTS),
-    None: (sql.SQL("drop table {leaf}"), BRIEFLY),
+    False: (sql.SQL("alter table {parent} detach partition {leaf} concurrently"), LOCK_TIMEOUT),
+    True: (sql.SQL("alter table {parent} detach partition {leaf} finalize"), FINALIZE_TIMEOUT),
+    None: (sql.SQL("drop table {leaf}"), LOCK_TIMEOUT),
 }
 """What comes next, and how long it waits, where a detach is not begun, is pending, or is done."""
 
 
-def _done(session: Connection, statement: sql.Composable, limit: str) -> bool:
+def _try_ddl(session: Connection, statement: sql.Composable, lock_timeout: str) -> bool:
     """Execute a statement of DDL; False where a lock was not to be had in time."""
-    session.execute(select(func.set_config("lock_timeout", limit, False)))
+    session.execute(select(func.set_config("lock_timeout", lock_timeout, False)))
     try:
-        with explaining():
+        with translating_errors():
             driver_cursor(session).execute(statement)
     except ServiceUnavailable as error:
         if isinstance(error.__cause__, LockNotAvailable):

@@ -1,8 +1,9 @@
 """What of the stage nobody needs any more, and the texts in it that are to be forgotten.
 
-A manifest is kept until its load is pruned. Those of other databases, for several may share a stage, and of loads that
-the ledger doesn't know, for it may be a restored one, are theirs to remove.
-A part is kept while a kept manifest names it, or as long as it is young: its age counts from when a run last used it.
+A manifest is kept until its load is pruned. Those of other databases, for several may share a
+stage, and of loads that the ledger doesn't know, for it may be a restored one, are theirs to
+remove. A part is kept while a kept manifest names it, or as long as it is young: its age counts
+from when a run last used it.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ from fsspec import AbstractFileSystem
 
 from orders_dask.contract.ledger_tables import rejected_record
 from orders_dask.errors import SourceChanged
-from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import RECORD, REJECTED, REPLAYED, recorded, run_date_folder
-from orders_dask.stage.manifest import NAME
-from orders_dask.stage.parts import ENCODING, find_part, write_record
+from orders_dask.filesystem import filesystem, translate_storage_errors
+from orders_dask.stage.layout import PART_RECORD, REJECTED, REPLAYED, read_json, run_date_folder
+from orders_dask.stage.manifest import MANIFEST_NAME
+from orders_dask.stage.parts import PARQUET_OPTIONS, find_part, write_record
 from orders_dask.stage.record import Part, StagedFile
 from orders_dask.stage.tables import row_groups
 
-AT_ONCE: Final = 16
+PARALLEL_DELETES: Final = 16
 """Objects that are removed at once: it is latency that counts."""
 
 _TEXTS: Final = (REJECTED, REPLAYED)
 """Tables of a part with texts of the dump: as they stood, and in sentences that may quote them."""
 _RAW: Final = rejected_record.c.raw.name
-_OF_ORDER: Final = rejected_record.c.of_order.name
+_ORDER_RAW: Final = rejected_record.c.of_order.name
 _MESSAGE: Final = rejected_record.c.message.name
 _CODE: Final = rejected_record.c.code.name
 
 
 @dataclass(frozen=True)
-class Gone:
+class PrunedLoads:
     """Whose manifests go.
 
     Attributes
@@ -54,12 +55,12 @@ class Gone:
         Its loads that are pruned.
     """
 
-    installation: str
+    database_id: str
     loads: Collection[int]
 
 
 @dataclass(frozen=True)
-class Leftover:
+class StageGarbage:
     """What of a run date's folder nobody needs.
 
     Attributes
@@ -77,14 +78,14 @@ class Leftover:
     """
 
     parts: int
-    first: tuple[str, ...]
-    rest: tuple[str, ...]
+    delete_first: tuple[str, ...]
+    delete_then: tuple[str, ...]
     bytes: int
-    texts: tuple[Part, ...]
+    redact: tuple[Part, ...]
 
     def __bool__(self) -> bool:
         """Say whether there is anything."""
-        return bool(self.first or self.rest or self.texts)
+        return bool(self.delete_first or self.delete_then or self.redact)
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ class _Object:
     changed: datetime
 
 
-def run_dates(stage_url: str) -> list[date]:
+def staged_run_dates(stage_url: str) -> list[date]:
     """List the run dates that have a folder on the stage."""
-    with reaching(stage_url):
+    with translate_storage_errors(stage_url):
         fs, path = filesystem(stage_url)
         fs.invalidate_cache()
         folders = fs.ls(path, detail=False) if fs.exists(path) else []
@@ -111,9 +112,9 @@ def _run_date(folder: str) -> date | None:
         return None
 
 
-def leftover(
-    stage_url: str, run_date: date, gone: Gone, before: datetime, texts_before: datetime
-) -> Leftover:
+def find_garbage(
+    stage_url: str, run_date: date, pruned: PrunedLoads, before: datetime, texts_before: datetime
+) -> StageGarbage:
     """Find what is not needed of a run date's folder.
 
     Parameters
@@ -125,14 +126,14 @@ def leftover(
     texts_before
         Only texts in parts that nobody used since then.
     """
-    manifests, parts = _listed(stage_url, run_date)
-    over = [m for m in manifests if _is_over(m, gone)]
-    named = _named(stage_url, [m for m in manifests if m not in over])
+    manifests, parts = _list_objects(stage_url, run_date)
+    over = [m for m in manifests if _is_over(m, pruned)]
+    named = _parts_in_manifests(stage_url, [m for m in manifests if m not in over])
     records: list[_Object] = []
     rest: list[_Object] = []
     texts: list[Part] = []
     for name, objects in parts.items():
-        record = next((o for o in objects if o.path.endswith(f"/{name}/{RECORD}")), None)
+        record = next((o for o in objects if o.path.endswith(f"/{name}/{PART_RECORD}")), None)
         used = record.changed if record else max(o.changed for o in objects)
         if name not in named and used < before:
             records += [record] if record else []
@@ -147,40 +148,44 @@ def leftover(
             rest += [o for a in attempts.values() if max(o.changed for o in a) < before for o in a]
             if used < texts_before and (_has_samples(part) or _has_texts(part)):
                 texts.append(part)
-    return Leftover(
+    return StageGarbage(
         parts=len(records),
-        first=tuple(o.path for o in (*over, *records)),
-        rest=tuple(o.path for o in rest),
+        delete_first=tuple(o.path for o in (*over, *records)),
+        delete_then=tuple(o.path for o in rest),
         bytes=sum(o.size for o in (*over, *records, *rest)),
-        texts=tuple(texts),
+        redact=tuple(texts),
     )
 
 
-def remove(stage_url: str, found: Leftover) -> None:
+def delete_garbage(stage_url: str, found: StageGarbage) -> None:
     """Remove the objects, and the texts by writing objects anew: their parts stay as usable as before.
 
-    The records of parts go before what they tell of. Where this ends half-way, the next look finds the rest.
+    The records of parts go before what they tell of. Where this ends half-way, the next look finds
+    the rest.
     """
-    with reaching(stage_url):
+    with translate_storage_errors(stage_url):
         fs, _ = filesystem(stage_url)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for paths in (found.first, found.rest):
-                list(pool.map(partial(_remove, fs), paths))
-    for part in found.texts:
-        _forget_texts(part)
+        with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
+            for paths in (found.delete_first, found.delete_then):
+                list(pool.map(partial(_delete, fs), paths))
+    for part in found.redact:
+        _redact(part)
 
 
-def _remove(fs: AbstractFileSystem, path: str) -> None:
-    # One by one: what takes several takes their names as patterns, and some names are somebody else's.
+def _delete(fs: AbstractFileSystem, path: str) -> None:
+    # One by one: what takes several takes their names as patterns, and some names are somebody
+    # else's.
     with suppress(FileNotFoundError):  # another prune removed it since it was listed
         fs.rm_file(path)
 
 
-def _listed(stage_url: str, run_date: date) -> tuple[list[_Object], Mapping[str, list[_Object]]]:
+def _list_objects(
+    stage_url: str, run_date: date
+) -> tuple[list[_Object], Mapping[str, list[_Object]]]:
     """List a run date's folder: its manifests, and the objects of each part."""
     manifests, parts = [], defaultdict(list)
     url = run_date_folder(stage_url, run_date)
-    with reaching(url):
+    with translate_storage_errors(url):
         fs, path = filesystem(url)
         fs.invalidate_cache()
         for name, details in fs.find(path, detail=True).items():
@@ -189,25 +194,25 @@ def _listed(stage_url: str, run_date: date) -> tuple[list[_Object], Mapping[str,
             top, _, below = name.removeprefix(f"{path}/").partition("/")
             if below and top.startswith("part="):
                 parts[top].append(found)
-            elif NAME.fullmatch(top):
+            elif MANIFEST_NAME.fullmatch(top):
                 manifests.append(found)
     return manifests, parts
 
 
-def _is_over(manifest: _Object, gone: Gone) -> bool:
-    match = NAME.fullmatch(manifest.path.rpartition("/")[2])
+def _is_over(manifest: _Object, pruned: PrunedLoads) -> bool:
+    match = MANIFEST_NAME.fullmatch(manifest.path.rpartition("/")[2])
     assert match, manifest.path
-    return match["installation"] == gone.installation and int(match["load"]) in gone.loads
+    return match["installation"] == pruned.database_id and int(match["load"]) in pruned.loads
 
 
-def _named(stage_url: str, manifests: list[_Object]) -> set[str]:
+def _parts_in_manifests(stage_url: str, manifests: list[_Object]) -> set[str]:
     """Read which parts some manifests name."""
     named: set[str] = set()
-    with reaching(stage_url):
+    with translate_storage_errors(stage_url):
         fs, _ = filesystem(stage_url)
         for manifest in manifests:
             with suppress(FileNotFoundError):  # another prune removed it since it was listed
-                record = recorded(fs, manifest.path)
+                record = read_json(fs, manifest.path)
                 named.update(record["parts"] if record else ())
     return named
 
@@ -229,33 +234,33 @@ def _has_samples(part: Part) -> bool:
 def _has_texts(part: Part) -> bool:
     with suppress(SourceChanged):  # another prune was here since it was listed
         return any(
-            group != _forgotten(group) for name in _TEXTS for group in row_groups(part, name)
+            group != _redacted_rows(group) for name in _TEXTS for group in row_groups(part, name)
         )
     return False
 
 
-def _forgotten(group: pa.Table) -> pa.Table:
-    """Give rejects without their texts, as :func:`orders_dask.retention.loads.forget_texts` does."""
+def _redacted_rows(group: pa.Table) -> pa.Table:
+    """Give rejects without their texts, as :func:`orders_dask.retention.loads.redact_texts` does."""
     empty = pa.nulls(group.num_rows, pa.string())
-    gone = {_MESSAGE: group[_CODE], _RAW: empty, _OF_ORDER: empty}
+    gone = {_MESSAGE: group[_CODE], _RAW: empty, _ORDER_RAW: empty}
     columns = [gone.get(name, group[name]) for name in group.column_names]
     return pa.table(columns, schema=group.schema)
 
 
-def _forget_texts(part: Part) -> None:
+def _redact(part: Part) -> None:
     """Write refused records without their texts, and the record of the part without samples."""
     for name in _TEXTS:
         if not part.rows.get(name):
             continue
-        groups = map(_forgotten, row_groups(part, name))
+        groups = map(_redacted_rows, row_groups(part, name))
         first = next(groups)
         written = io.BytesIO()
         # Its own schema: the part may be of an earlier format.
-        with pq.ParquetWriter(written, first.schema, **ENCODING) as writer:
+        with pq.ParquetWriter(written, first.schema, **PARQUET_OPTIONS) as writer:
             for group in chain((first,), groups):
                 writer.write_table(group)
         url = f"{part.url}/{part.attempt}/{name}.parquet"
-        with reaching(url):
+        with translate_storage_errors(url):
             fs, path = filesystem(url)
             fs.pipe_file(path, written.getvalue())
     if _has_samples(part):

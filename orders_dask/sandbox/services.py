@@ -20,8 +20,8 @@ from orders_dask.sandbox.supervise import Service
 ADDRESS = "127.0.0.1"
 BUCKET = DATABASE = USER = "orders"
 
-# Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, with the gRPC ports of `weed`, each
-# 10000 above its port, in a range of their own.
+# Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, with the gRPC
+# ports of `weed`, each 10000 above its port, in a range of their own.
 PORTS = range(10_000, 20_000)
 GRPC_OFFSET = 10_000
 WEED_SERVERS = ("s3", "master", "volume", "filer", "admin")
@@ -79,7 +79,8 @@ def postgres_service(
         "max_locks_per_transaction": 256,
         "shared_buffers": "256MB",
         "max_wal_size": "4GB",
-        # In the folder: /dev/shm is small in a container, and what is left there outlives a SIGKILL.
+        # In the folder: /dev/shm is small in a container, and what is left there outlives a
+        # SIGKILL.
         "dynamic_shared_memory_type": "mmap",
     }
     if not keep:
@@ -97,9 +98,10 @@ def postgres_service(
         folder=str(home),
         log=str(folder / "postgresql.log"),
         user=user,
-        # https://www.postgresql.org/docs/18/server-shutdown.html: fast writes a checkpoint, immediate nothing.
+        # https://www.postgresql.org/docs/18/server-shutdown.html: fast writes a checkpoint,
+        # immediate nothing.
         stop=signal.SIGINT if keep else signal.SIGQUIT,
-        patience=60 if keep else 10,
+        stop_timeout=60 if keep else 10,
         sockets=[],
     )
 
@@ -141,7 +143,7 @@ def weed_service(
         user=None,
         # It takes 2 s to end in good order, for files that nobody will read again.
         stop=signal.SIGTERM if keep else signal.SIGKILL,
-        patience=5,
+        stop_timeout=5,
         # Their place is fixed in `weed` (4.48), whatever TMPDIR says, and it leaves them there.
         sockets=[
             f"/tmp/seaweedfs-{server}-grpc-{ports[server] + GRPC_OFFSET}.sock"
@@ -152,7 +154,8 @@ def weed_service(
 
 def _service_environment(home: Path) -> dict[str, str]:
     """Return an environment in which no setting of the user's reaches a service."""
-    # LC_ALL: without it PostgreSQL may not start on macOS ("postmaster became multithreaded during startup").
+    # LC_ALL: without it PostgreSQL may not start on macOS ("postmaster became multithreaded during
+    # startup").
     path = os.environ.get("PATH", os.defpath)
     return {"PATH": path, "HOME": str(home), "TMPDIR": str(home), "LC_ALL": "C"}
 

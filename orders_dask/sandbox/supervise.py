@@ -5,10 +5,11 @@ standard library alone (it is there in 50 ms)::
 
     supervise.py FOLDER keep|remove
 
-It takes the folder (made when it is to be removed, else locked), says ``ready``, reads the services as one line of JSON
-and starts them as its own children, so none is ever without it. Then it waits for the end of its standard input.
-Only the starting process holds the other end, so a SIGKILL closes it as well as a clean exit does. Where a service
-ends before that, its log is named on standard output, and stays for whoever wants to read it.
+It takes the folder (made when it is to be removed, else locked), says ``ready``, reads the services
+as one line of JSON and starts them as its own children, so none is ever without it. Then it waits
+for the end of its standard input. Only the starting process holds the other end, so a SIGKILL
+closes it as well as a clean exit does. Where a service ends before that, its log is named on
+standard output, and stays for whoever wants to read it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-# A sandbox that was killed a moment ago may still be writing its last checkpoint into a kept folder.
+# A sandbox that was killed a moment ago may still be writing its last checkpoint into a kept
+# folder.
 LOCK_SECONDS = 6
 
 
@@ -43,7 +45,7 @@ class Service(NamedTuple):
     """The user id that it runs under; null for this process's own."""
     stop: int
     """The signal that asks it to end."""
-    patience: float
+    stop_timeout: float
     """Seconds from that signal to SIGKILL."""
     sockets: list[str]
     """Files that it leaves elsewhere."""
@@ -56,10 +58,10 @@ def main() -> None:
         # A handler, since an ignored signal would be ignored by the services too.
         signal.signal(number, lambda *_: None)
     os.umask(0o077)
-    lock = take(folder, keep)
+    lock = lock_data_folder(folder, keep)
     running: list[tuple[Service, subprocess.Popen[bytes]]] = []
     try:
-        say("ready")
+        report("ready")
         for fields in json.loads(sys.stdin.readline() or "[]"):
             service = Service(*fields)
             process = start(service)
@@ -73,7 +75,7 @@ def main() -> None:
         os.close(lock)
 
 
-def take(folder: Path, keep: bool) -> int:
+def lock_data_folder(folder: Path, keep: bool) -> int:
     """Make the folder, or lock the one that is kept; the lock lasts as long as the descriptor that this returns."""
     try:
         folder.mkdir(parents=keep, exist_ok=keep)
@@ -94,7 +96,7 @@ def take(folder: Path, keep: bool) -> int:
             return lock
 
 
-def say(word: str) -> None:
+def report(word: str) -> None:
     """Tell the starting process, if it is still there."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, f"{word}\n".encode())
@@ -120,7 +122,7 @@ def start(service: Service) -> subprocess.Popen[bytes]:
 def report_end(service: Service, process: subprocess.Popen[bytes]) -> None:
     """Name the log of a service when its process has ended."""
     process.wait()
-    say(service.log)
+    report(service.log)
 
 
 def stop(running: list[tuple[Service, subprocess.Popen[bytes]]]) -> None:
@@ -130,7 +132,7 @@ def stop(running: list[tuple[Service, subprocess.Popen[bytes]]]) -> None:
         signal_group(process, service.stop)
     for service, process in alive:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(service.patience)
+            process.wait(service.stop_timeout)
         signal_group(process, signal.SIGKILL)
         process.wait()
     for service, _ in running:

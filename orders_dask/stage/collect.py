@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from sys import intern
 
-from orders_dask.contract.control_totals import Books
+from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.stage.record import Part
 
 
-def gathered(parts: Iterable[tuple[int, Part]]) -> tuple[list[Part], dict[str, Books]]:
+def collect_parts(parts: Iterable[tuple[int, Part]]) -> tuple[list[Part], dict[str, ControlTotals]]:
     """Take thousands of parts as they come, each with its place, and hold little of each.
 
     Returns
@@ -22,36 +22,36 @@ def gathered(parts: Iterable[tuple[int, Part]]) -> tuple[list[Part], dict[str, B
         The books of all, by fact.
     """
     held: dict[int, Part] = {}
-    books = {fact.name: Books() for fact in FACTS}
-    once = _Once()
+    books = {fact.name: ControlTotals() for fact in FACTS}
+    once = _Interner()
     for place, part in parts:
-        books = {fact: total + part.books_of(fact) for fact, total in books.items()}
-        held[place] = _lean(part, once)
+        books = {fact: total + part.totals_of(fact) for fact, total in books.items()}
+        held[place] = _interned(part, once)
     return [held[place] for place in sorted(held)], books
 
 
 @dataclass(frozen=True)
-class _Once:
+class _Interner:
     """What several parts or files say alike, held once."""
 
-    counted: dict[tuple[tuple[str, int], ...], dict[str, int]] = field(default_factory=dict)
-    listed: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+    counts_seen: dict[tuple[tuple[str, int], ...], dict[str, int]] = field(default_factory=dict)
+    texts_seen: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def counts(self, given: Mapping[str, int]) -> dict[str, int]:
         # Names of tables come as SQLAlchemy's own kind of text, which can't be shared.
         lean = {intern(str(name)): number for name, number in given.items()}
-        return self.counted.setdefault(tuple(lean.items()), lean)
+        return self.counts_seen.setdefault(tuple(lean.items()), lean)
 
     def texts(self, given: Sequence[str]) -> list[str]:
         lean = [intern(text) for text in given]
-        return self.listed.setdefault(tuple(lean), lean)
+        return self.texts_seen.setdefault(tuple(lean), lean)
 
 
-def _lean(part: Part, once: _Once) -> Part:
+def _interned(part: Part, interner: _Interner) -> Part:
     """Give a part without its books, and with what other parts say too held once, to be held with thousands of them.
 
-    As it comes from a worker, a part of ten orders takes 13 to 15 KB; so 2.6. Of 128 files each takes 5.1 KB; so 0.2 to
-    0.5.
+    As it comes from a worker, a part of ten orders takes 13 to 15 KB; so 2.6. Of 128 files each
+    takes 5.1 KB; so 0.2 to 0.5.
     """
     return replace(
         part,
@@ -60,13 +60,13 @@ def _lean(part: Part, once: _Once) -> Part:
                 file,
                 name=intern(file.name),
                 etag=intern(file.etag),
-                read=once.counts(file.read),
-                rejected=once.counts(file.rejected),
-                drift=once.texts(file.drift),
+                read=interner.counts(file.read),
+                rejected=interner.counts(file.rejected),
+                drift=interner.texts(file.drift),
             )
             for file in part.files
         ],
-        rows=once.counts(part.rows),
+        rows=interner.counts(part.rows),
         books={},
         bytes={intern(str(name)): size for name, size in part.bytes.items()},
     )

@@ -12,9 +12,9 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
-from orders_dask.contract.ledger_tables import book_column
+from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.versions import CONTRACT, DECODER, FORMAT
+from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.records import Split
 
 KEYS: Final = "keys"
@@ -26,7 +26,7 @@ REJECTED: Final = "rejected"
 REPLAYED: Final = "replayed"
 
 
-RECORD: Final = "part.json"
+PART_RECORD: Final = "part.json"
 
 
 REJECTED_SCHEMA: Final = pa.schema(
@@ -36,7 +36,7 @@ REJECTED_SCHEMA: Final = pa.schema(
         ("path", pa.string()),
         ("code", pa.string()),
         ("message", pa.string()),
-        *((book_column(fact, "rejected"), pa.int64()) for fact in FACTS),
+        *((counter_column(fact, "rejected"), pa.int64()) for fact in FACTS),
         ("raw", pa.string()),
         ("of_order", pa.string()),
     ]
@@ -54,8 +54,8 @@ REPLAYED_SCHEMA: Final = pa.schema(
         (ORDER_ROW, pa.int64()),
     ]
 )
-"""What became of each record that a replay read: the order that it is or is in, or what is wrong with it still. One has
-an order row where its order is in the part."""
+"""What became of each record that a replay read: the order that it is or is in, or what is wrong
+with it still. One has an order row where its order is in the part."""
 
 
 def run_date_folder(stage_url: str, run_date: date) -> str:
@@ -65,20 +65,28 @@ def run_date_folder(stage_url: str, run_date: date) -> str:
 
 def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
     """Give the URL of the part that holds `split`: it hashes all that the content depends on."""
-    return _named(stage_url, run_date, [FORMAT, split.identity, CONTRACT, DECODER, zone])
+    return _part_url(
+        stage_url,
+        run_date,
+        [STAGE_FORMAT_VERSION, split.identity, CONTRACT_VERSION, DECODER_VERSION, zone],
+    )
 
 
 def replay_url(stage_url: str, run_date: date, identity: str, zone: str) -> str:
     """Give the URL of the part made from refused records; `identity` stands for them and their texts."""
-    return _named(stage_url, run_date, [FORMAT, REPLAYED, identity, CONTRACT, DECODER, zone])
+    return _part_url(
+        stage_url,
+        run_date,
+        [STAGE_FORMAT_VERSION, REPLAYED, identity, CONTRACT_VERSION, DECODER_VERSION, zone],
+    )
 
 
-def _named(stage_url: str, run_date: date, identity: Sequence[object]) -> str:
+def _part_url(stage_url: str, run_date: date, identity: Sequence[object]) -> str:
     name = sha256(json.dumps(identity).encode()).hexdigest()[:32]
     return f"{run_date_folder(stage_url, run_date)}/part={name}"
 
 
-def recorded(fs: AbstractFileSystem, path: str) -> dict[str, Any] | None:
+def read_json(fs: AbstractFileSystem, path: str) -> dict[str, Any] | None:
     """Read what is recorded in JSON at a path; None where it isn't whole, as a full disk leaves it."""
     content: bytes = fs.cat_file(path)
     try:

@@ -14,7 +14,7 @@ from orders_dask.stage.record import Part
 
 
 @dataclass(frozen=True)
-class Placed:
+class LedgerPart:
     """A part whose files have their places in the ledger.
 
     Attributes
@@ -24,14 +24,15 @@ class Placed:
     file_ids
         The ledger's id of each of its files; they grow with the sorted listing.
     offsets
-        For each of its files, the records that earlier parts read of it: a byte range counts its own from 1.
+        For each of its files, the records that earlier parts read of it: a byte range counts its
+        own from 1.
     """
 
     part: Part
     file_ids: tuple[int, ...]
     offsets: tuple[int, ...]
 
-    def place(self, table: pa.Table) -> pa.Table:
+    def with_ledger_ids(self, table: pa.Table) -> pa.Table:
         """Put the ledger's file ids and the positions in the whole file into a staged table."""
         file, position = table[FILE], table[POSITION]
         moved = pc.add(position, pc.take(pa.array(self.offsets, pa.int64()), file))
@@ -41,7 +42,7 @@ class Placed:
         return table.set_column(names.index(POSITION), table.schema.field(POSITION), moved)
 
 
-def place(parts: Sequence[Part], ids: Mapping[str, int]) -> list[Placed]:
+def assign_ids(parts: Sequence[Part], ids: Mapping[str, int]) -> list[LedgerPart]:
     """Give each part its place in the ledger.
 
     Parameters
@@ -57,5 +58,5 @@ def place(parts: Sequence[Part], ids: Mapping[str, int]) -> list[Placed]:
         file_ids = tuple(ids[file.name] for file in part.files)
         offsets = tuple(read[file.name] for file in part.files)
         read.update({file.name: file.positions for file in part.files})
-        placed.append(Placed(replace(part, files=[], books={}), file_ids, offsets))
+        placed.append(LedgerPart(replace(part, files=[], books={}), file_ids, offsets))
     return placed

@@ -10,10 +10,10 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from orders_dask.errors import SourceMissing
-from orders_dask.filesystem import filesystem, reaching
-from orders_dask.stage.layout import recorded, run_date_folder
+from orders_dask.filesystem import filesystem, translate_storage_errors
+from orders_dask.stage.layout import read_json, run_date_folder
 
-NAME: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
+MANIFEST_NAME: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
 """Names of manifests: when they were written, the load, and whose ledger it is in."""
 
 
@@ -44,12 +44,12 @@ def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     name = f"manifest-{now}-{manifest.load_id}-{manifest.installation}.json"
     url = f"{run_date_folder(stage_url, run_date)}/{name}"
-    with reaching(url):
+    with translate_storage_errors(url):
         fs, path = filesystem(url)
         fs.pipe_file(path, json.dumps(asdict(manifest)).encode())
 
 
-def manifest_of(
+def load_manifest(
     stage_url: str, run_date: date, installation: str, load_id: int, parts: Collection[str]
 ) -> Manifest | None:
     """Read the manifest of a load, or give None where it is gone.
@@ -57,8 +57,8 @@ def manifest_of(
     Parameters
     ----------
     parts
-        Names of the load's parts in the ledger: a copy of the database has the same installation and goes on with the
-        same ids, and so has one that was restored.
+        Names of the load's parts in the ledger: a copy of the database has the same installation
+        and goes on with the same ids, and so has one that was restored.
     """
 
     def wanted(name: re.Match[str]) -> bool:
@@ -90,7 +90,7 @@ def _manifests(
 ) -> Iterator[Manifest]:
     """Read the manifests of a run date whose names are wanted, the latest first."""
     url = run_date_folder(stage_url, run_date)
-    with reaching(url):
+    with translate_storage_errors(url):
         fs, path = filesystem(url)
         fs.invalidate_cache()
         try:
@@ -98,6 +98,6 @@ def _manifests(
         except FileNotFoundError:
             return
         for file in sorted(listed, reverse=True):
-            name = NAME.fullmatch(file.rpartition("/")[2])
-            if name and wanted(name) and (record := recorded(fs, file)):
+            name = MANIFEST_NAME.fullmatch(file.rpartition("/")[2])
+            if name and wanted(name) and (record := read_json(fs, file)):
                 yield Manifest(**record)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orders_dask.contract.control_totals import Books
+from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.contract.rejects import Issue, merged
-from orders_dask.contract.versions import FORMAT
+from orders_dask.contract.rejects import Issue, merge_issues
+from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class StagedFile:
             rejected={fact: n + later.rejected[fact] for fact, n in self.rejected.items()},
             lines_rejected=self.lines_rejected + later.lines_rejected,
             unreadable=self.unreadable or later.unreadable,
-            issues=list(merged([*self.issues, *later.issues])),
+            issues=list(merge_issues([*self.issues, *later.issues])),
             drift=sorted({*self.drift, *later.drift}),
         )
 
-    def moved(self, offset: int) -> StagedFile:
+    def shift_positions(self, offset: int) -> StagedFile:
         """Give the same with its positions counted from an earlier place, `offset` records before."""
         return replace(
             self,
@@ -88,7 +88,7 @@ class Part:
     bytes
         Size of the Parquet file of each staged table that has rows.
     format
-        Version of what wrote it (:data:`~orders_dask.contract.versions.FORMAT`).
+        Version of what wrote it (:data:`~orders_dask.contract.versions.STAGE_FORMAT_VERSION`).
     """
 
     url: str
@@ -97,7 +97,7 @@ class Part:
     rows: dict[str, int]
     books: dict[str, Any]
     bytes: dict[str, int]
-    format: int = FORMAT
+    format: int = STAGE_FORMAT_VERSION
 
     def __str__(self) -> str:
         """Say what it was made from, for people."""
@@ -115,17 +115,17 @@ class Part:
         """Number of orders in the part."""
         return self.rows.get(fact_order.name, 0)
 
-    def books_of(self, fact: str) -> Books:
+    def totals_of(self, fact: str) -> ControlTotals:
         """Give the books of a fact."""
-        return Books.from_json(self.books[fact])
+        return ControlTotals.from_json(self.books[fact])
 
 
-def joined_files(parts: Sequence[Part]) -> dict[str, StagedFile]:
+def merge_files(parts: Sequence[Part]) -> dict[str, StagedFile]:
     """Join what the parts hold of each file; by name, sorted as the listing is (byte order)."""
     files: dict[str, StagedFile] = {}
     for file in (file for part in parts for file in part.files):
         before = files.get(file.name)
-        files[file.name] = before + file.moved(before.positions) if before else file
+        files[file.name] = before + file.shift_positions(before.positions) if before else file
     return {
         name: files[name]
         for name in sorted(files, key=lambda n: n.encode(errors="surrogateescape"))

@@ -15,24 +15,25 @@ import pyarrow.parquet as pq
 from s3fs.utils import FileExpired
 
 from orders_dask.errors import OrdersDaskError, SourceChanged
-from orders_dask.filesystem import filesystem, reaching
+from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.layout import empty_table
-from orders_dask.stage.parts import PIECE, READERS, forget_part
+from orders_dask.stage.parts import BUFFER_BYTES, READ_THREADS, invalidate_part
 from orders_dask.stage.record import Part
 
 
-def fetch(part: Part, tables: Iterable[str]) -> dict[str, bytes]:
+def prefetch_small(part: Part, tables: Iterable[str]) -> dict[str, bytes]:
     """Fetch small tables of a part side by side: one after another, each takes the latency of a request.
 
     Returns
     -------
     dict
-        The Parquet files by table, for :func:`row_groups`: the smallest, as many as have :data:`PIECE` together.
+        The Parquet files by table, for :func:`row_groups`: the smallest, as many as have
+        :data:`BUFFER_BYTES` together.
     """
     sized = sorted((part.bytes[name], name) for name in tables if part.rows.get(name))
     totals = accumulate(size for size, _ in sized)
-    names = [name for (_, name), total in zip(sized, totals, strict=True) if total <= PIECE]
-    with ThreadPoolExecutor(READERS) as pool:
+    names = [name for (_, name), total in zip(sized, totals, strict=True) if total <= BUFFER_BYTES]
+    with ThreadPoolExecutor(READ_THREADS) as pool:
         return dict(zip(names, pool.map(partial(_content, part), names), strict=True))
 
 
@@ -41,25 +42,25 @@ def row_groups(
     table: str,
     columns: list[str] | None = None,
     *,
-    fetched: Mapping[str, bytes] = MappingProxyType({}),
+    prefetched: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[pa.Table]:
     """Read a staged table of a part, a row group at a time; nothing where it has no rows.
 
     Parameters
     ----------
     table
-        A name of :func:`~orders_dask.contract.arrow.staged_schemas`, :data:`KEYS`, :data:`REJECTED` or
-        :data:`REPLAYED`.
+        A name of :func:`~orders_dask.contract.arrow.staged_schemas`, :data:`KEYS`, :data:`REJECTED`
+        or :data:`REPLAYED`.
     columns
         Those wanted; all by default.
     fetched
-        Files of the part that are here (:func:`fetch`).
+        Files of the part that are here (:func:`prefetch_small`).
     """
     if not part.rows.get(table):
         return
     with (
-        _reading(part, table),
-        _opened(part, table, fetched) as file,
+        _translate_damage(part, table),
+        _open(part, table, prefetched) as file,
         pq.ParquetFile(file) as parquet,
     ):
         for number in range(parquet.num_row_groups):
@@ -69,31 +70,31 @@ def row_groups(
 
 def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
     """Read the whole of a staged table of several parts, which is small: some are fetched at once."""
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(parts), READERS):
-            some = parts[start : start + READERS]
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        for start in range(0, len(parts), READ_THREADS):
+            some = parts[start : start + READ_THREADS]
             contents = pool.map(partial(_content, table=table), some)
             for part, content in zip(some, contents, strict=True):
-                yield read_table(part, table, fetched={table: content})
+                yield read_table(part, table, prefetched={table: content})
 
 
 def _content(part: Part, table: str) -> bytes:
     if not part.rows.get(table):
         return b""
-    with _reading(part, table):
+    with _translate_damage(part, table):
         fs, path = filesystem(_table_url(part, table))
         content: bytes = fs.cat_file(path)
     return content
 
 
-def _opened(part: Part, table: str, fetched: Mapping[str, bytes]) -> Any:
+def _open(part: Part, table: str, prefetched: Mapping[str, bytes]) -> Any:
     """Open the file of a table that has rows; one that is small is fetched with a single request."""
-    if table in fetched:
-        return pa.BufferReader(fetched[table])
-    if part.bytes[table] <= PIECE:
+    if table in prefetched:
+        return pa.BufferReader(prefetched[table])
+    if part.bytes[table] <= BUFFER_BYTES:
         return pa.BufferReader(_content(part, table))
     fs, path = filesystem(_table_url(part, table))
-    return fs.open(path, "rb", block_size=PIECE)
+    return fs.open(path, "rb", block_size=BUFFER_BYTES)
 
 
 def _table_url(part: Part, table: str) -> str:
@@ -101,15 +102,15 @@ def _table_url(part: Part, table: str) -> str:
 
 
 @contextmanager
-def _reading(part: Part, table: str) -> Iterator[None]:
+def _translate_damage(part: Part, table: str) -> Iterator[None]:
     """Tell of a file that is gone or damaged, and see to it that its part is made anew."""
     url = _table_url(part, table)
     try:
-        with reaching(url):
+        with translate_storage_errors(url):
             yield
     except (FileNotFoundError, FileExpired, pa.ArrowInvalid) as error:
         with suppress(OrdersDaskError):  # who may only read leaves that to the next run
-            forget_part(part)
+            invalidate_part(part)
         raise SourceChanged(
             f"{url} of the stage was removed, written anew or damaged: try again, and it is made anew."
         ) from error
@@ -120,10 +121,10 @@ def read_table(
     table: str,
     columns: list[str] | None = None,
     *,
-    fetched: Mapping[str, bytes] = MappingProxyType({}),
+    prefetched: Mapping[str, bytes] = MappingProxyType({}),
 ) -> pa.Table:
     """Read the whole of a staged table of a part; for the rest as :func:`row_groups`."""
     empty = empty_table(table)
     if columns is not None:
         empty = empty.select(columns)
-    return pa.concat_tables([empty, *row_groups(part, table, columns, fetched=fetched)])
+    return pa.concat_tables([empty, *row_groups(part, table, columns, prefetched=prefetched)])

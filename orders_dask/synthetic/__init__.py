@@ -24,7 +24,7 @@ import fsspec
 from isal import igzip
 
 from orders_dask.errors import SettingsError
-from orders_dask.synthetic.defects import DEFECTS, REJECTING, UNREADABLE, Layout, spoil
+from orders_dask.synthetic.defects import DEFECTS, REJECTING, UNREADABLE, Layout, inject_defect
 from orders_dask.synthetic.expected import Generated, GeneratedDay, Tally
 from orders_dask.synthetic.order import DAY, ID_SPACE, Order, make_order, random_for
 
@@ -276,7 +276,10 @@ def _records(plan: _Plan, run_date: date, tally: Tally) -> Iterator[tuple[int, b
             yield file, order.text.encode()
         else:
             tally.mark(defect)
-            yield file, spoil(plan.layout, defect, random_for(plan.seed, run_date, place), order)
+            yield (
+                file,
+                inject_defect(plan.layout, defect, random_for(plan.seed, run_date, place), order),
+            )
         standing = None if defect in REJECTING else order
         if next(copied):
             waiting.append(_Waiting(born, number, written, standing))

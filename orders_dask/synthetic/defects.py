@@ -258,6 +258,6 @@ DEFECTS: dict[Layout, dict[str, Defect]] = {
 REJECTING = frozenset({"invalid_json", "not_an_order", "bad_order_id", "id_mismatch", UNREADABLE})
 
 
-def spoil(layout: Layout, code: str, draw: Random, order: Order) -> bytes:
+def inject_defect(layout: Layout, code: str, draw: Random, order: Order) -> bytes:
     """Give an order the defect of this code; return its text, and correct `order`'s figures."""
     return DEFECTS[layout][code](draw, order, json.loads(order.text))

@@ -1,8 +1,8 @@
 """The JSON of a synthetic order, as templates: the Shopify Admin REST Order resource.
 
 Every ``%(name)s`` is replaced by a number, by a whole JSON value, or by plain text where it stands
-between quotes. Templates, because encoding dictionaries of this size takes more than twice as long as
-all else that makes an order.
+between quotes. Templates, because encoding dictionaries of this size takes more than twice as long
+as all else that makes an order.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ def _template(text: str) -> Callable[..., str]:
 
 
 TAX_LINE = _template(
-    """
-    {"channel_liable":false,"price":"%(amount)s","rate":%(rate)s,"title":"%(title)s"}
-    """
+    """ {"channel_liable":false,"price":"%(amount)s","rate":%(rate)s,"title":"%(title)s"}"""
 )
 
 # What all lines of a product variant have in common; `LINE` puts it in.
@@ -121,14 +119,13 @@ SHIPPING_LINE = _template(
 
 
 ORDER = _template(
-    """
-    {"id":%(id)s,"admin_graphql_api_id":"gid://shopify/Order/%(id)s","app_id":%(app_id)s,
+    """ {"id":%(id)s,"admin_graphql_api_id":"gid://shopify/Order/%(id)s","app_id":%(app_id)s,
     "browser_ip":%(browser_ip)s,"buyer_accepts_marketing":%(marketing)s,
     "cancel_reason":%(cancel_reason)s,"cancelled_at":%(cancelled_at)s,"cart_token":%(cart_token)s,
     "checkout_id":%(checkout_id)s,"checkout_token":"%(token)s",
     "client_details":{"accept_language":"%(locale)s","browser_height":900,"browser_width":1440,
-    "browser_ip":%(browser_ip)s,"session_hash":null,
-    "user_agent":"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"},
+    "browser_ip":%(browser_ip)s,"session_hash":null, "user_agent":"Mozilla/5.0 (X11; Linux x86_64;
+    rv:128.0) Gecko/20100101 Firefox/128.0"},
     "closed_at":%(closed_at)s,"confirmation_number":"%(confirmation_number)s","confirmed":true,
     "contact_email":%(contact_email)s,"created_at":"%(created_at)s","currency":"%(currency)s",
     "current_subtotal_price":"%(subtotal)s","current_total_discounts":"%(discount)s",
@@ -155,6 +152,5 @@ ORDER = _template(
     "updated_at":"%(updated_at)s","user_id":%(user_id)s,"billing_address":{%(address)s},
     %(customer)s"discount_applications":[],"fulfillments":[%(fulfilment)s],
     "line_items":[%(lines)s],"payment_terms":null,"refunds":[%(refunds)s],
-    "shipping_address":%(shipping_address)s,"shipping_lines":[%(shipping_line)s]}
-    """
+    "shipping_address":%(shipping_address)s,"shipping_lines":[%(shipping_line)s]} """
 )

@@ -11,50 +11,53 @@ import pyarrow.compute as pc
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema, flat_schemas
-from orders_dask.contract.storage_tables import CARRIERS
-from orders_dask.transform.resolve import VERSION, ascending
+from orders_dask.contract.storage_tables import DIMENSION_SOURCES
+from orders_dask.transform.resolve import VERSION, sort_indices
 
 
-def rows_of(dimension: Table, staged: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
+def dimension_rows(
+    dimension: Table, staged: pa.Table, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Give what rows of a staged table say of a dimension: one for each of them that carries the whole key.
 
     Parameters
     ----------
     dimension
-        One of :data:`~orders_dask.contract.storage_tables.SAID`.
+        One of :data:`~orders_dask.contract.storage_tables.DIMENSION_ROWS`.
     staged
-        Rows of the table that carries it (:data:`~orders_dask.contract.storage_tables.CARRIERS`).
+        Rows of the table that carries it
+        (:data:`~orders_dask.contract.storage_tables.DIMENSION_SOURCES`).
     columns
-        Those of the dimension's schema (:func:`~orders_dask.contract.arrow.flat_schemas`) that are wanted beside its
-        key and :data:`~orders_dask.contract.arrow.ORDER_ROW`; all by default.
+        Those of the dimension's schema (:func:`~orders_dask.contract.arrow.flat_schemas`) that are
+        wanted beside its key and :data:`~orders_dask.contract.arrow.ORDER_ROW`; all by default.
     """
     flat, key = flat_schemas()[dimension.name], dimension.info["key"]
     names = dict.fromkeys((ORDER_ROW, *key, *(columns or flat.names)))
     schema = pa.schema([flat.field(name) for name in names])
-    held = {ORDER_ROW: ORDER_ROW, **CARRIERS[dimension.name].columns}
+    held = {ORDER_ROW: ORDER_ROW, **DIMENSION_SOURCES[dimension.name].columns}
     rows = pa.table([staged[held[name]] for name in schema.names], schema=schema)
     return rows.filter(reduce(pc.and_, (rows[name].is_valid() for name in key)))
 
 
-def ranked(orders: pa.Table) -> pa.Table:
-    """Sort the orders of a part for :func:`said`: the one whose word on a dimension counts most comes last."""
-    return orders.take(ascending(orders, [VERSION, FILE, POSITION]))
+def sort_by_version(orders: pa.Table) -> pa.Table:
+    """Sort the orders of a part for :func:`latest_per_key`: the latest version comes last."""
+    return orders.take(sort_indices(orders, [VERSION, FILE, POSITION]))
 
 
-def said(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
+def latest_per_key(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
     """Reduce what orders say of a dimension to one row a key.
 
-    A key's row comes whole, nulls included, from the greatest order that carries it, and within that from its last
-    line.
+    A key's row comes whole, nulls included, from the greatest order that carries it, and within
+    that from its last line.
 
     Parameters
     ----------
     dimension
-        One of :data:`~orders_dask.contract.storage_tables.SAID`.
+        One of :data:`~orders_dask.contract.storage_tables.DIMENSION_ROWS`.
     rows
-        What rows of orders that stand say of it (:func:`rows_of`).
+        What rows of orders that stand say of it (:func:`dimension_rows`).
     orders
-        ``ORDER_ROW``, version, file and position of these orders at least, :func:`ranked`.
+        ``ORDER_ROW``, version, file and position of these orders at least, :func:`sort_by_version`.
 
     Returns
     -------
@@ -66,7 +69,8 @@ def said(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
     ranks = np.empty(standing.max(initial=-1) + 1, np.int64)
     ranks[standing] = np.arange(len(standing))
     rank = ranks[rows[ORDER_ROW].to_numpy()]
-    # The greatest rank of a key, then the last row: both in one number, for one pass over the keys alone.
+    # The greatest rank of a key, then the last row: both in one number, for one pass over the keys
+    # alone.
     place = rank * rows.num_rows + np.arange(rows.num_rows)
     keys = rows.select(dimension.info["key"]).append_column("place", pa.array(place))
     of_key = keys.group_by(dimension.info["key"], use_threads=False)

@@ -1,7 +1,7 @@
 """Nested Arrow arrays taken apart: the leaves of structs, the elements of lists, joins and sums over lists.
 
-Arrays may be slices of others, a null struct or list may stand over values that nobody should see, and an empty list is
-not a null one; everything here keeps to that.
+Arrays may be slices of others, a null struct or list may stand over values that nobody should see,
+and an empty list is not a null one; everything here keeps to that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Elements(NamedTuple):
         return self.where(self.values.is_valid()) if self.values.null_count else self
 
 
-def leaf(records: pa.Array, path: str) -> pa.Array:
+def struct_field(records: pa.Array, path: str) -> pa.Array:
     """Give the values at a dotted path of structs; null where one of the structs is; `records` where it is empty."""
     for name in path.split(".") if path else ():
         # field() is 50 times faster on wide structs, but shows what stands under a null struct.
@@ -52,30 +52,31 @@ def leaf(records: pa.Array, path: str) -> pa.Array:
     return records
 
 
-def elements(lists: pa.ListArray) -> Elements:
+def explode(lists: pa.ListArray) -> Elements:
     """Give the elements of an array of lists; null lists have none."""
-    # Not list_parent_indices: it counts what stands under a null list, which list_flatten leaves out.
+    # Not list_parent_indices: it counts what stands under a null list, which list_flatten leaves
+    # out.
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
     rows = np.repeat(np.arange(len(lists)), lengths)
     begins = np.cumsum(lengths) - lengths
     return Elements(pc.list_flatten(lists), rows, np.arange(len(rows)) - begins[rows] + 1)
 
 
-def joined(texts: Elements, lists: pa.ListArray) -> pa.StringArray:
+def join_texts(texts: Elements, lists: pa.ListArray) -> pa.StringArray:
     """Join the texts of each list by ``", "``, null ones left out: ``""`` for an empty list, null for a null one."""
     texts = texts.present()
-    ends = np.cumsum(counts(texts.lists, len(lists)))
+    ends = np.cumsum(count_by_row(texts.lists, len(lists)))
     offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
     whole = pa.ListArray.from_arrays(offsets, texts.values, mask=lists.is_null())
     return pc.binary_join(whole, ", ")
 
 
-def counts(rows: Rows, size: int) -> Rows:
+def count_by_row(rows: Rows, size: int) -> Rows:
     """Count how often each row number below `size` occurs."""
     return np.bincount(rows, minlength=size).astype(np.int64)
 
 
-def sums(values: pa.Array, rows: Rows, size: int) -> pa.Array:
+def sum_by_row(values: pa.Array, rows: Rows, size: int) -> pa.Array:
     """Add up the values of each list, exactly.
 
     Parameters
@@ -90,19 +91,19 @@ def sums(values: pa.Array, rows: Rows, size: int) -> pa.Array:
     Returns
     -------
     pa.Array
-        A row a list: 0 where there is nothing to add, null where one of the values is null. Of the widest precision: 38
-        digits for a ``decimal128``, 76 for a ``decimal256``.
+        A row a list: 0 where there is nothing to add, null where one of the values is null. Of the
+        widest precision: 38 digits for a ``decimal128``, 76 for a ``decimal256``.
     """
     summed = (
         pa.table({"row": rows, "value": values})
         .group_by("row", use_threads=False)  # in order of first occurrence: ascending
         .aggregate([("value", "sum", pc.ScalarAggregateOptions(skip_nulls=False))])
     )["value_sum"].combine_chunks()
-    occurs = counts(rows, size) > 0
+    occurs = count_by_row(rows, size) > 0
     totals = summed.take(pa.array(np.cumsum(occurs) - 1, mask=~occurs))
     return pc.if_else(occurs, totals, pa.scalar(0, summed.type))
 
 
-def where_given(totals: pa.Array, lists: pa.ListArray) -> pa.Array:
+def null_where_missing(totals: pa.Array, lists: pa.ListArray) -> pa.Array:
     """Give the totals of the lists that are there, null for those that are missing."""
     return pc.if_else(lists.is_valid(), totals, pa.scalar(None, totals.type))

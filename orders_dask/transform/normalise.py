@@ -1,9 +1,10 @@
 """Decoded orders to the flat tables of the contract: Arrow in, Arrow out, nothing else.
 
-Where a column's values come from follows from the declaration (:mod:`orders_dask.contract.tables`). A column with a
-``source`` is read there: the texts of an array are joined, its amounts added up. Another column that the records above
-have under the same name, such as an order's ``currency``, is copied from them. The few that are left are computed in
-:func:`_computed`, from children that the order still has after decode.
+Where a column's values come from follows from the declaration (:mod:`orders_dask.contract.tables`).
+A column with a ``source`` is read there: the texts of an array are joined, its amounts added up.
+Another column that the records above have under the same name, such as an order's ``currency``, is
+copied from them. The few that are left are computed in :func:`_computed`, from children that the
+order still has after decode.
 """
 
 from __future__ import annotations
@@ -29,14 +30,22 @@ from orders_dask.contract.arrow import (
     staged_schemas,
 )
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line, fact_refund
-from orders_dask.contract.rules import SAMPLES, Issue
-from orders_dask.contract.storage_tables import SAID, STAGED
-from orders_dask.transform.dimensions import rows_of
-from orders_dask.transform.nested import Rows, counts, elements, joined, leaf, sums, where_given
+from orders_dask.contract.rules import MAX_SAMPLES, Issue
+from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED
+from orders_dask.transform.dimensions import dimension_rows
+from orders_dask.transform.nested import (
+    Rows,
+    count_by_row,
+    explode,
+    join_texts,
+    null_where_missing,
+    struct_field,
+    sum_by_row,
+)
 
 Columns = dict[str, pa.Array]
 
-_FACT_AT: Final[Mapping[str, Table]] = {fact.info["records"]: fact for fact in FACTS}
+_FACT_BY_PATH: Final[Mapping[str, Table]] = {fact.info["records"]: fact for fact in FACTS}
 
 
 class _Limits(NamedTuple):
@@ -60,8 +69,9 @@ class Normalised:
     Attributes
     ----------
     tables
-        Every staged table by its name, with the schemas of :func:`~orders_dask.contract.arrow.staged_schemas`: a row a
-        record, of a dimension a row a record that carries the whole key, in the order of the source.
+        Every staged table by its name, with the schemas of
+        :func:`~orders_dask.contract.arrow.staged_schemas`: a row a record, of a dimension a row a
+        record that carries the whole key, in the order of the source.
     keys
         A row an order, in the same order, with :func:`~orders_dask.contract.arrow.key_schema`.
     issues
@@ -89,9 +99,9 @@ class _Level(NamedTuple):
     """
 
     records: pa.StructArray
-    above: Rows
+    parent: Rows
     order: Rows
-    places: Rows
+    numbers: Rows
 
 
 def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
@@ -100,12 +110,14 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
     Parameters
     ----------
     orders
-        Orders with :func:`~orders_dask.contract.arrow.decoded_schema`. A null element of an array of lines, refunds,
-        refund lines or adjustments is a child that decode refused: it is no row, but keeps its place in the array.
+        Orders with :func:`~orders_dask.contract.arrow.decoded_schema`. A null element of an array
+        of lines, refunds, refund lines or adjustments is a child that decode refused: it is no row,
+        but keeps its place in the array.
     file
         Index of their file in the part: the ``source_file_id`` of all of them.
     first_row
-        Number of orders before these in the part: their :data:`~orders_dask.contract.arrow.ORDER_ROW` counts from it.
+        Number of orders before these in the part: their
+        :data:`~orders_dask.contract.arrow.ORDER_ROW` counts from it.
 
     Returns
     -------
@@ -116,14 +128,14 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
     columns = {
         table.name: {
             ORDER_ROW: pa.array(levels[table.info["records"]].order + first_row),
-            **_read(table, levels[table.info["records"]].records),
+            **_source_columns(table, levels[table.info["records"]].records),
         }
         for table in STAGED
     }
-    columns[fact_order.name] |= _of_record(levels[""].records, file)
+    columns[fact_order.name] |= _provenance(levels[""].records, file)
     for fact in FACTS[1:]:
-        above = columns[_FACT_AT[_path_above(fact)].name]
-        columns[fact.name] |= _copied(fact, above, levels[fact.info["records"]].above)
+        above = columns[_FACT_BY_PATH[_parent_path(fact)].name]
+        columns[fact.name] |= _columns_from_parent(fact, above, levels[fact.info["records"]].parent)
     for name, computed in _computed(levels, columns).items():
         columns[name] |= computed
 
@@ -132,18 +144,18 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
         positions = columns[fact_order.name][POSITION].take(levels[fact.info["records"]].order)
         for name, values in columns[fact.name].items():
             if pa.types.is_decimal(values.type) and values.type != MONEY_TYPE:
-                columns[fact.name][name], unfit = _fitted(fact.c[name], values, positions)
+                columns[fact.name][name], unfit = _fit(fact.c[name], values, positions)
                 issues += unfit
     tables = {
         name: pa.table([columns[name][field.name] for field in schema], schema=schema)
         for name, schema in staged_schemas().items()
     }
-    for dimension in (table for table in SAID if table.name in tables):
-        tables[dimension.name] = rows_of(dimension, tables[dimension.name])
+    for dimension in (table for table in DIMENSION_ROWS if table.name in tables):
+        tables[dimension.name] = dimension_rows(dimension, tables[dimension.name])
     return Normalised(tables, _keys(columns[fact_order.name]), tuple(issues))
 
 
-def _path_above(fact: Table) -> str:
+def _parent_path(fact: Table) -> str:
     """Give the path of the records whose children the fact's are: ``""`` for orders."""
     above: str = fact.info["records"].rpartition(".")[0]
     return above
@@ -157,46 +169,46 @@ def _levels(orders: pa.Table) -> dict[str, _Level]:
     rows = np.arange(len(records))
     levels = {"": _Level(records, rows, rows, rows + 1)}
     for fact in FACTS[1:]:
-        above, path = _path_above(fact), fact.info["records"]
+        above, path = _parent_path(fact), fact.info["records"]
         name = path.removeprefix(f"{above}.").removesuffix("[]")
-        children = elements(leaf(levels[above].records, name)).present()
+        children = explode(struct_field(levels[above].records, name)).present()
         order = levels[above].order[children.lists]
         levels[path] = _Level(children.values, children.lists, order, children.places)
     return levels
 
 
-def _read(table: Table, records: pa.StructArray) -> Columns:
+def _source_columns(table: Table, records: pa.StructArray) -> Columns:
     """Read the columns that have a source from the table's records."""
-    return {c.name: _value(c, records) for c in table.c if c.info["source"]}
+    return {c.name: _source_value(c, records) for c in table.c if c.info["source"]}
 
 
-def _value(column: Column[Any], records: pa.StructArray) -> pa.Array:
+def _source_value(column: Column[Any], records: pa.StructArray) -> pa.Array:
     path, array, rest = column.info["source"].partition("[]")
-    values = leaf(records, path)
+    values = struct_field(records, path)
     if not array:
         return values
-    inside = elements(values)
-    inside = inside._replace(values=leaf(inside.values, rest.removeprefix(".")))
+    inside = explode(values)
+    inside = inside._replace(values=struct_field(inside.values, rest.removeprefix(".")))
     if arrow_type(column.type) == MONEY_TYPE:
-        return where_given(sums(inside.values, inside.lists, len(values)), values)
-    return joined(inside, values)
+        return null_where_missing(sum_by_row(inside.values, inside.lists, len(values)), values)
+    return join_texts(inside, values)
 
 
-def _of_record(records: pa.StructArray, file: int) -> Columns:
+def _provenance(records: pa.StructArray, file: int) -> Columns:
     """Give where each order stood, and what decode made of its text."""
     made = [
         c.name for c in fact_order.c if not c.info["source"] and c.name in decoded_schema().names
     ]
     return {FILE: pa.repeat(pa.scalar(file, pa.int64()), len(records))} | {
-        name: leaf(records, name) for name in made
+        name: struct_field(records, name) for name in made
     }
 
 
-def _copied(fact: Table, above: Columns, rows: Rows) -> Columns:
+def _columns_from_parent(fact: Table, parent: Columns, rows: Rows) -> Columns:
     """Copy the columns that a fact shares with the records above, such as the order's currency."""
     take = pa.array(rows)
-    shared = [c.name for c in fact.c if not c.info["source"] and c.name in above]
-    return {name: above[name].take(take) for name in shared}
+    shared = [c.name for c in fact.c if not c.info["source"] and c.name in parent]
+    return {name: parent[name].take(take) for name in shared}
 
 
 def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> dict[str, Columns]:
@@ -211,16 +223,16 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
     amounts = pc.multiply(
         line["price"].cast(pa.decimal256(22, 4)), quantity.cast(pa.decimal256(19, 0))
     )
-    codes = pc.list_value_length(leaf(orders.records, "discount_codes"))
+    codes = pc.list_value_length(struct_field(orders.records, "discount_codes"))
     return {
         fact_order.name: {
-            "line_count": pa.array(counts(lines.order, size)),
-            "unit_count": sums(quantity, lines.order, size),
-            "gross_line_amount": sums(amounts, lines.order, size),
+            "line_count": pa.array(count_by_row(lines.order, size)),
+            "unit_count": sum_by_row(quantity, lines.order, size),
+            "gross_line_amount": sum_by_row(amounts, lines.order, size),
             "discount_code_count": codes.fill_null(0).cast(pa.int64()),
-            "refund_count": pa.array(counts(refunds.order, size)),
+            "refund_count": pa.array(count_by_row(refunds.order, size)),
         },
-        fact_order_line.name: {"line_number": pa.array(lines.places)},
+        fact_order_line.name: {"line_number": pa.array(lines.numbers)},
         fact_refund.name: {
             "refunded_amount": _refunded(refunds.records, columns[fact_refund.name])
         },
@@ -229,20 +241,22 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
 
 def _refunded(refunds: pa.StructArray, refund: Columns) -> pa.Array:
     """Add up the successful refund transactions; null where one has no amount or is not in the order's currency."""
-    lists = leaf(refunds, "transactions")
-    given = elements(lists)
+    lists = struct_field(refunds, "transactions")
+    given = explode(lists)
     succeeded = pc.and_(
-        pc.equal(leaf(given.values, "kind"), "refund"),
-        pc.equal(leaf(given.values, "status"), "success"),
+        pc.equal(struct_field(given.values, "kind"), "refund"),
+        pc.equal(struct_field(given.values, "status"), "success"),
     )
     given = given.where(succeeded.fill_null(False))
-    currency = leaf(given.values, "currency")
+    currency = struct_field(given.values, "currency")
     same = pc.equal(currency, refund["currency"].take(pa.array(given.lists))).fill_null(False)
-    amounts = pc.if_else(pc.or_(currency.is_null(), same), leaf(given.values, "amount"), None)
-    return where_given(sums(amounts, given.lists, len(lists)), lists)
+    amounts = pc.if_else(
+        pc.or_(currency.is_null(), same), struct_field(given.values, "amount"), None
+    )
+    return null_where_missing(sum_by_row(amounts, given.lists, len(lists)), lists)
 
 
-def _fitted(
+def _fit(
     column: Column[Any], values: pa.Array, positions: pa.Array
 ) -> tuple[pa.Array, list[Issue]]:
     """Give sums the type of their column; those that don't fit become null, and are counted."""
@@ -257,8 +271,8 @@ def _fitted(
     if not count:
         return values.cast(kind), []
     samples = zip(
-        positions.filter(unfit)[:SAMPLES].to_pylist(),
-        values.filter(unfit)[:SAMPLES].cast(pa.string()).to_pylist(),
+        positions.filter(unfit)[:MAX_SAMPLES].to_pylist(),
+        values.filter(unfit)[:MAX_SAMPLES].cast(pa.string()).to_pylist(),
         strict=True,
     )
     fitted = pc.if_else(fits, values, pa.scalar(None, values.type)).cast(kind)

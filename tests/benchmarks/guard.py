@@ -20,8 +20,8 @@ RECORDED: Final = 1.2
 days before, told 1.45 and 1.60."""
 
 SLACK: Final = 1.5
-"""What the ratio may be beside the recorded one: medians of three turns differ by a tenth on a machine whose speed
-drifts by half, and a step that went wrong costs more than that."""
+"""What the ratio may be beside the recorded one: medians of three turns differ by a tenth on a
+machine whose speed drifts by half, and a step that went wrong costs more than that."""
 
 CORES: Final = 2
 """The ratio depends on them: on more, the floors fall further than what one core alone can do."""

@@ -1,9 +1,8 @@
 """What ten years of history cost: ``make bench-history``.
 
-One real run date of few orders is loaded and copied, inside the database, to 3,650 run dates, each with 5% of the
-orders of a week before edited. Then the same day is published into this history and into an empty database, and readers
-ask their questions.
-"""
+One real run date of few orders is loaded and copied, inside the database, to 3,650 run dates, each
+with 5% of the orders of a week before edited. Then the same day is published into this history and
+into an empty database, and readers ask their questions."""
 
 from __future__ import annotations
 
@@ -27,12 +26,12 @@ from orders_dask.contract.columns import PUBLIC, STORE
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import order_version, published
-from orders_dask.ledger.timings import load_times
+from orders_dask.ledger.timings import load_timings
 from orders_dask.load.connect import driver_cursor, engine
-from orders_dask.load.partitions import ensure_leaves
+from orders_dask.load.partitions import ensure_partitions
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import sandbox
-from orders_dask.settings import Settings, load_settings, without_services
+from orders_dask.settings import Settings, load_settings, without_service_variables
 from orders_dask.synthetic import generate
 from tests.benchmarks.report import Target
 
@@ -60,7 +59,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("build"), help="folder of history.md")
     given = parser.parse_args()
     with sandbox() as box:
-        os.environ |= without_services(os.environ) | box.environment
+        os.environ |= without_service_variables(os.environ) | box.environment
         bucket = box.environment["_AWS_S3_URL_SOURCE"]
         generate(f"{bucket}days/", start=TEMPLATE, days=1, orders=given.orders, edited=0)
         generate(f"{bucket}days/", start=NEW, days=1, orders=given.new, edited=0, seed=1)
@@ -114,13 +113,13 @@ def _database(settings: Settings, name: str) -> Iterator[tuple[Settings, Engine]
 def _publishes(client: Client, into: Sequence[tuple[Settings, Engine]]) -> list[float]:
     """Publish the new day into each database in turn; give the median seconds of each, of the second turn on.
 
-    Of verify and publish together: what a publish finds out about history before its turn, it does beside verify.
-    """
+    Of verify and publish together: what a publish finds out about history before its turn, it does
+    beside verify."""
     seconds: list[list[float]] = [[] for _ in into]
     for turn in range(REPEATS + 1):
         for (settings, database), taken in zip(into, seconds, strict=True):
             run(NEW, settings=settings, client=client, force=True)
-            told = load_times(database, NEW)
+            told = load_timings(database, NEW)
             assert told, "a run tells where its time went"
             steps = {step.step: step.seconds for step in told.steps}
             if turn:
@@ -135,7 +134,7 @@ def _fill(database: Engine, days: Sequence[date]) -> None:
         template: int = connection.execute(select(published.c.load_id)).scalar_one()
         connection.rollback()
         for first in sorted({day.replace(day=1) for day in days}):
-            ensure_leaves(connection, first)
+            ensure_partitions(connection, first)
             with connection.begin():
                 _fill_month(connection, template, [d for d in days if d.replace(day=1) == first])
         with connection.begin():

@@ -16,7 +16,7 @@ from uuid import uuid4
 from psycopg2 import sql
 
 from orders_dask.sandbox import sandbox
-from orders_dask.settings import without_services
+from orders_dask.settings import without_service_variables
 from tests.benchmarks.contenders.copy_floor import ENCODED
 from tests.benchmarks.dump import write
 from tests.benchmarks.report import Case, Measured
@@ -27,7 +27,7 @@ def measure(cases: Sequence[Case], repeats: int) -> Measured:
     """Run all cases one after another, so many times."""
     measured: defaultdict[Case, list[dict[str, Any]]] = defaultdict(list)
     with sandbox() as box, TemporaryDirectory() as encoded:
-        environment = without_services(os.environ) | box.environment | {ENCODED: encoded}
+        environment = without_service_variables(os.environ) | box.environment | {ENCODED: encoded}
         bucket = environment["_AWS_S3_URL_SOURCE"]
         os.environ |= environment
         write(bucket, sorted({case.form for case in cases}, key=lambda form: form.name))
@@ -61,6 +61,7 @@ def _measured(case: Case, environment: dict[str, str], bucket: str) -> dict[str,
 
 
 def _administer(environment: dict[str, str], statement: sql.Composable) -> None:
-    # What the last one left to be written to disk is not the next one's: PostgreSQL's, and the S3 server's.
+    # What the last one left to be written to disk is not the next one's: PostgreSQL's, and the S3
+    # server's.
     administer(environment, statement, sql.SQL("checkpoint"))
     os.sync()

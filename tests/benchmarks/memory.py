@@ -1,7 +1,7 @@
 """What a run takes of memory at the most, whatever its input: ``make bench-memory``.
 
-Each case is a whole ``run`` on a cluster of its own; the kernel tells each process's peak (``VmHWM``).
-"""
+Each case is a whole ``run`` on a cluster of its own; the kernel tells each process's peak
+(``VmHWM``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from orders_dask.cluster.connect import connect
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import sandbox
-from orders_dask.settings import load_settings, without_services
+from orders_dask.settings import load_settings, without_service_variables
 from orders_dask.synthetic import generate
 from tests.benchmarks.dump import RUN_DATE
 
@@ -162,7 +162,7 @@ def main() -> None:
 def _measured(case: Case, scale: float) -> tuple[int, float, float, float]:
     """Give the orders loaded, the seconds, and the greatest peak of a worker's and of the client's memory in MB."""
     with sandbox() as box:
-        os.environ |= without_services(os.environ) | box.environment | case.settings
+        os.environ |= without_service_variables(os.environ) | box.environment | case.settings
         url = f"{box.environment['_AWS_S3_URL_SOURCE']}dump/"
         _in_a_process(case.write, url, scale)
         return _in_a_process(_run, url)
@@ -176,7 +176,7 @@ def _in_a_process(function: Callable[..., Result], *args: object) -> Result:
 
 def _run(url: str) -> tuple[int, float, float, float]:
     os.environ["_AWS_S3_URL_SOURCE"] = url
-    without_pandas.hide()  # as the command line does
+    without_pandas.block()  # as the command line does
     settings = load_settings()
     initialise(engine(settings))
     with connect(settings) as client:

@@ -13,13 +13,13 @@ from fsspec import AbstractFileSystem
 from psycopg2 import sql
 
 from orders_dask.contract.columns import PUBLIC, STORE
-from orders_dask.contract.ledger_tables import ENTRIES, book_column
+from orders_dask.contract.ledger_tables import FILE_COUNTERS, counter_column
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import order_version
 from orders_dask.ledger.leases import ACTIVE
-from orders_dask.load.connect import APPLICATION
+from orders_dask.load.connect import APPLICATION_NAME
 from orders_dask.settings import STAGE_FOLDER
-from orders_dask.stage.layout import RECORD
+from orders_dask.stage.layout import PART_RECORD
 from tests.chaos import dumps
 from tests.support.waiting import until
 
@@ -76,7 +76,7 @@ def _content(cursor: Any, schema: str, name: str) -> tuple[int, str]:
 def books_balance(database: str) -> None:
     """Check, file by file of each published load, that what was read is what became of it, and that it is there."""
     with asking(database) as cursor:
-        columns = [book_column(fact, entry) for fact in FACTS for entry in ENTRIES]
+        columns = [counter_column(fact, entry) for fact in FACTS for entry in FILE_COUNTERS]
         cursor.execute(
             sql.SQL(
                 "select {} from orders_ops.load_file join orders_store.published using (load_id)"
@@ -86,13 +86,13 @@ def books_balance(database: str) -> None:
         assert files
         for fact in FACTS:
             for file in files:
-                read, *became = (file[book_column(fact, entry)] for entry in ENTRIES)
+                read, *became = (file[counter_column(fact, entry)] for entry in FILE_COUNTERS)
                 assert read == sum(became), f"{fact.name}: {file}"
             cursor.execute(
                 sql.SQL("select count(*) from {}").format(sql.Identifier(PUBLIC, fact.name))
             )
             stored = cursor.fetchone()[0]
-            assert stored == sum(file[book_column(fact, "loaded")] for file in files), fact.name
+            assert stored == sum(file[counter_column(fact, "loaded")] for file in files), fact.name
 
 
 def ledger_is_settled(database: str, days: Sequence[date]) -> None:
@@ -116,7 +116,7 @@ def no_session_is_left(database: str) -> None:
         def gone() -> bool:
             cursor.execute(
                 "select from pg_stat_activity where application_name = %s and datname = current_database()",
-                [APPLICATION],
+                [APPLICATION_NAME],
             )
             return not cursor.rowcount
 
@@ -140,9 +140,9 @@ def staged(stage: tuple[AbstractFileSystem, str]) -> Staged:
         if len(name) == 3:
             attempts.setdefault(name[0], set()).add(name[1])
     return {
-        part: (json.loads(fs.cat_file(f"{folder}{part}/{RECORD}"))["attempt"], attempts[part])
+        part: (json.loads(fs.cat_file(f"{folder}{part}/{PART_RECORD}"))["attempt"], attempts[part])
         for part, *rest in names
-        if rest == [RECORD]
+        if rest == [PART_RECORD]
     }
 
 

@@ -1,8 +1,8 @@
 """The command line of the product, in processes that halt at points.
 
-Importing it takes some three seconds, and there are hundreds of commands: a process imports everything once and forks
-for each. It has no thread and no connection then, so what it forks is as good as new.
-"""
+Importing it takes some three seconds, and there are hundreds of commands: a process imports
+everything once and forks for each. It has no thread and no connection then, so what it forks is as
+good as new."""
 
 from __future__ import annotations
 

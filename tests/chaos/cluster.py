@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 from distributed import Client, Scheduler, Worker
 
-from orders_dask.cluster.connect import PROFILED
+from orders_dask.cluster.connect import PROFILER_IS_SAFE
 from tests.support import REPOSITORY
 from tests.support.waiting import until
 
@@ -39,7 +39,7 @@ class Cluster:
         self._environment = environment | {
             "DASK_TEMPORARY_DIRECTORY": str(folder),
             "PYTHONPATH": str(REPOSITORY),
-            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": str(PROFILED),
+            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": str(PROFILER_IS_SAFE),
         }
         self._scheduler: subprocess.Popen[bytes] | None = None
         self._workers: subprocess.Popen[bytes] | None = None

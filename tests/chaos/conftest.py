@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.environment import Arena, arena
+from tests.chaos.environment import ChaosEnvironment, arena
 
 STORY = "chaos story"
 
 
 @pytest.fixture(scope="session")
-def shared_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def shared_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosEnvironment]:
     """Services, cluster and the old day."""
     with arena(tmp_path_factory.mktemp("chaos")) as made:
         yield made

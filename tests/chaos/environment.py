@@ -21,7 +21,7 @@ from orders_dask.settings import Settings
 from tests.chaos import checks, dumps
 from tests.chaos.cluster import Cluster
 from tests.chaos.commands import Command, Commands
-from tests.chaos.failpoint_control import Trap
+from tests.chaos.failpoint_control import Failpoints
 from tests.chaos.reader import State, state
 from tests.chaos.servers import Servers, servers
 from tests.support import REPOSITORY
@@ -34,7 +34,7 @@ OLD: Final = "chaos_old"
 """The database as it is before each case."""
 
 
-class Arena:
+class ChaosEnvironment:
     """The services, proxies and cluster of a test process, and what the run dates must look like.
 
     Parameters
@@ -53,7 +53,7 @@ class Arena:
         self.postgres = PostgresProxy(loop, int(direct["_PGSQL_PORT"]))
         self.s3 = S3Proxy(loop, int(direct["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]))
         (folder / "points").mkdir()
-        self.trap = Trap(folder / "points")
+        self.trap = Failpoints(folder / "points")
         self.bucket = bucket_of(direct)
         self.url = server_of(direct) + DATABASE
         kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
@@ -171,11 +171,11 @@ class Arena:
 
 
 @contextmanager
-def arena(folder: Path) -> Iterator[Arena]:
+def arena(folder: Path) -> Iterator[ChaosEnvironment]:
     """Start an arena for as long as the block lasts."""
     with servers() as running:
         loop = Loop()
-        made = Arena(folder, running, loop)
+        made = ChaosEnvironment(folder, running, loop)
         try:
             made.prepare()
             yield made

@@ -27,7 +27,7 @@ class Halted:
     sessions: list[int]
 
 
-class Trap:
+class Failpoints:
     """A point at which the first process that comes there halts.
 
     Parameters

@@ -1,7 +1,8 @@
 """Named points at which a real process halts until the test lets it go, or kills it.
 
-A worker loads this with ``dask worker --preload``, the client by :mod:`tests.chaos.client`. Nothing of the product is
-replaced: functions are wrapped where they are, so that the process waits there and then goes on as it would have.
+A worker loads this with ``dask worker --preload``, the client by :mod:`tests.chaos.client`. Nothing
+of the product is replaced: functions are wrapped where they are, so that the process waits there
+and then goes on as it would have.
 
 The test writes the name of a point into the file ``armed`` of the folder that ``CHAOS_FOLDER``
 names. The first process that comes there writes ``reached`` and waits for ``go`` (:func:`halt`).
@@ -33,7 +34,7 @@ from orders_dask.load.copy import copy_into
 from orders_dask.pipeline import staged_rows, tasks
 from orders_dask.publish import publish as publishing
 from orders_dask.publish.verify import verify
-from orders_dask.stage.layout import RECORD
+from orders_dask.stage.layout import PART_RECORD
 from orders_dask.stage.manifest import write_manifest
 from orders_dask.stage.parts import write_part
 from orders_dask.stage.tables import row_groups
@@ -176,7 +177,8 @@ def install() -> None:
     """Wrap all points; the process must not have begun to work."""
     # It imports all modules that a run uses: a function is wrapped wherever it is named.
     assert backfill.__name__ in sys.modules
-    # Where all threads are, for a test that finds the process hanging; it works without Python's lock.
+    # Where all threads are, for a test that finds the process hanging; it works without Python's
+    # lock.
     faulthandler.register(signal.SIGUSR1)
 
     def remember(session: Any, record: Any) -> None:
@@ -195,8 +197,8 @@ def install() -> None:
     _after(tasks.load, at("load:done"))
     _before(tasks.load, at("load:before"))
     # In the midst of a task.
-    _after_first(staged_rows.normalised, at("decode:block"), lambda *_: True)
-    _before_object(RECORD, at("stage:tables"))
+    _after_first(staged_rows.normalise_blocks, at("decode:block"), lambda *_: True)
+    _before_object(PART_RECORD, at("stage:tables"))
     _after(write_part, at("stage:recorded"))
     _before(copy_into, lambda _, table, *__: halt(_COPIED.get(table.name, "load:claimed")))
     _after_first(row_groups, at("load:copying"), _of_facts)

@@ -13,15 +13,15 @@ import psutil
 from orders_dask.contract.ledger_tables import load_part
 from orders_dask.contract.storage_tables import published
 from orders_dask.errors import ServiceUnavailable
-from orders_dask.load.connect import APPLICATION
+from orders_dask.load.connect import APPLICATION_NAME
 from tests.chaos import checks, dumps
 from tests.chaos.cluster import kill
 from tests.chaos.commands import Command, Ended
-from tests.chaos.environment import Arena
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.failpoint_control import PATIENCE, Halted
 from tests.chaos.reader import Reader
 
-HELD: Final = {"load:committed": str(load_part), "publish:committed": str(published)}
+HELD_COMMITS: Final = {"load:committed": str(load_part), "publish:committed": str(published)}
 """Points that a proxy makes, with what the transaction names: the server has committed, its answer is on the way."""
 
 ON_WORKER: Final = (
@@ -51,20 +51,20 @@ ON_CLIENT: Final = (
 IN_SESSION: Final = ("load:claimed", "load:copying", "load:copied", "load:committed")
 """Points on a worker at which it has a session with PostgreSQL."""
 
-Strike = Callable[[Arena, Command, Halted], None]
+Fault = Callable[[ChaosEnvironment, Command, Halted], None]
 
 
-def terminate(arena: Arena, sessions: list[int] | None = None) -> None:
+def terminate(arena: ChaosEnvironment, sessions: list[int] | None = None) -> None:
     """Terminate these sessions of the product, or all."""
     with checks.asking(arena.url) as cursor:
         cursor.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %(ours)s"
             " and (%(pids)s::int[] is null or pid = any(%(pids)s))",
-            {"ours": APPLICATION, "pids": sessions},
+            {"ours": APPLICATION_NAME, "pids": sessions},
         )
 
 
-STRIKES: Final[dict[str, Strike]] = {
+FAULTS: Final[dict[str, Fault]] = {
     "worker": lambda arena, command, halted: kill(halted.pid),
     "workers": lambda arena, command, halted: arena.cluster.kill_workers(),
     "client": lambda arena, command, halted: command.signal(signal.SIGKILL),
@@ -79,17 +79,17 @@ STRIKES: Final[dict[str, Strike]] = {
 """What can go wrong, by name."""
 
 
-def arm(arena: Arena, point: str) -> None:
+def arm(arena: ChaosEnvironment, point: str) -> None:
     """Let the next process halt that comes to a point."""
-    if point in HELD:
-        arena.postgres.hold_commit(HELD[point])
+    if point in HELD_COMMITS:
+        arena.postgres.hold_commit(HELD_COMMITS[point])
     else:
         arena.trap.arm(point)
 
 
-def halted(arena: Arena, point: str, command: Command) -> Halted:
+def halted(arena: ChaosEnvironment, point: str, command: Command) -> Halted:
     """Wait until a process halts at the armed point."""
-    if point not in HELD:
+    if point not in HELD_COMMITS:
         return arena.trap.wait(command.running)
     deadline = time.monotonic() + PATIENCE
     while arena.postgres.held is None:
@@ -110,14 +110,14 @@ def halted(arena: Arena, point: str, command: Command) -> Halted:
         return Halted(whose, [pid for (pid,) in cursor.fetchall()])
 
 
-def let_go(arena: Arena) -> None:
+def let_go(arena: ChaosEnvironment) -> None:
     """Let who halts go on; an answer that was held back never comes."""
     arena.trap.release()
     arena.postgres.release(lose=True)
 
 
 @dataclass(frozen=True)
-class Story:
+class CaseResult:
     """How a case went: the first command, the second, how often a reader looked, and the seconds it took."""
 
     first: Ended
@@ -130,13 +130,13 @@ class Story:
         return f"{self.first}; again: {self.second}; {self.reads} reads, {self.seconds:.1f} s"
 
 
-def withstand(
-    arena: Arena,
+def run_case(
+    arena: ChaosEnvironment,
     stage: str,
     begin: Callable[[], Command],
     trouble: Callable[[Command], None],
     codes: tuple[int, ...] = (0, ServiceUnavailable.exit_code, -signal.SIGKILL),
-) -> Story:
+) -> CaseResult:
     """Run a case, and check all that must hold after it.
 
     Parameters
@@ -164,7 +164,7 @@ def withstand(
     saw_no_part_of_a_day(arena, reader)
     checks.nothing_staged_again(before, checks.staged(arena.files(stage)))
     all_is_well(arena)
-    return Story(first, second, reader.reads, time.monotonic() - began)
+    return CaseResult(first, second, reader.reads, time.monotonic() - began)
 
 
 def ended_well(ended: Ended, codes: tuple[int, ...]) -> None:
@@ -176,7 +176,7 @@ def ended_well(ended: Ended, codes: tuple[int, ...]) -> None:
         assert ended.said.count("Error: ") == 1, ended.said
 
 
-def saw_no_part_of_a_day(arena: Arena, reader: Reader) -> None:
+def saw_no_part_of_a_day(arena: ChaosEnvironment, reader: Reader) -> None:
     """Check that a reader saw the old day, then the new one, and nothing else."""
     assert not reader.wrong, reader.wrong
     assert reader.reads
@@ -184,7 +184,7 @@ def saw_no_part_of_a_day(arena: Arena, reader: Reader) -> None:
     assert reader.seen in ([arena.before, arena.after], [arena.after])
 
 
-def all_is_well(arena: Arena) -> None:
+def all_is_well(arena: ChaosEnvironment) -> None:
     """Check tables, books, ledger and sessions."""
     same_as(arena.undisturbed, checks.contents(arena.url))
     checks.books_balance(arena.url)

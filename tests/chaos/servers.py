@@ -42,8 +42,8 @@ class Server:
     folder
         Where the supervisor has its lock.
     service
-        What to start. Its own sign to stop is the hard one: SIGQUIT, an immediate shutdown, for PostgreSQL, and SIGKILL
-        for the S3 server.
+        What to start. Its own sign to stop is the hard one: SIGQUIT, an immediate shutdown, for
+        PostgreSQL, and SIGKILL for the S3 server.
     ready
         Whether it answers.
     """

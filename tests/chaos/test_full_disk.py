@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from tests.chaos.commands import Command
-from tests.chaos.environment import Arena
-from tests.chaos.faults import withstand
+from tests.chaos.environment import ChaosEnvironment
+from tests.chaos.faults import run_case
 
 pytestmark = pytest.mark.chaos
 
@@ -44,7 +44,7 @@ def disk() -> Iterator[tuple[Path, Callable[[int], None]]]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
-    shared_arena: Arena, tell: Callable[[object], None]
+    shared_arena: ChaosEnvironment, tell: Callable[[object], None]
 ) -> None:
     arena = shared_arena
     arena.renew()
@@ -55,14 +55,14 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
             command.end()
             give(LARGE)
 
-        story = withstand(arena, stage, lambda: arena.run(stage=stage), room)
+        story = run_case(arena, stage, lambda: arena.run(stage=stage), room)
     tell(story)
     assert story.first.code == 4
     assert "No space left on device" in story.first.said
 
 
 def test_a_file_that_may_not_grow_ends_the_run_and_room_lets_it_go_on(
-    shared_arena: Arena, tell: Callable[[object], None], tmp_path: Path
+    shared_arena: ChaosEnvironment, tell: Callable[[object], None], tmp_path: Path
 ) -> None:
     arena = shared_arena
     arena.renew()
@@ -78,7 +78,7 @@ def test_a_file_that_may_not_grow_ends_the_run_and_room_lets_it_go_on(
 
     limit(10_000)
     try:
-        story = withstand(arena, stage, lambda: arena.run(stage=stage), room)
+        story = run_case(arena, stage, lambda: arena.run(stage=stage), room)
     finally:
         limit(resource.RLIM_INFINITY)
     tell(story)

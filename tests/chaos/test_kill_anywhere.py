@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.chaos.commands import Command
-from tests.chaos.environment import Arena
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.faults import (
-    HELD,
+    FAULTS,
+    HELD_COMMITS,
     IN_SESSION,
     ON_CLIENT,
     ON_WORKER,
-    STRIKES,
     arm,
     halted,
     let_go,
-    withstand,
+    run_case,
 )
 
 QUICK = {
@@ -37,13 +37,13 @@ def _cases() -> Iterator[tuple[str, str]]:
     everywhere = {"workers", "client", "scheduler", "sessions", "connections", "postgres", "s3"}
     for point in (*ON_WORKER, *ON_CLIENT):
         here = set(everywhere)
-        if point in HELD:
+        if point in HELD_COMMITS:
             here |= {"answer"}
         if point in IN_SESSION or (point in ON_CLIENT and point != "discover:listed"):
             here |= {"session"}
         if point in ON_WORKER:
             here |= {"worker"}
-        yield from ((point, strike) for strike in STRIKES if strike in here)
+        yield from ((point, strike) for strike in FAULTS if strike in here)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def _cases() -> Iterator[tuple[str, str]]:
     ],
 )
 def test_struck_anywhere_it_is_made_whole(
-    shared_arena: Arena, tell: Callable[[object], None], point: str, strike: str
+    shared_arena: ChaosEnvironment, tell: Callable[[object], None], point: str, strike: str
 ) -> None:
     arena = shared_arena
 
     def trouble(command: Command) -> None:
         there = halted(arena, point, command)
-        STRIKES[strike](arena, command, there)
+        FAULTS[strike](arena, command, there)
         let_go(arena)
 
     stage = arena.renew()
     arm(arena, point)
-    tell(withstand(arena, stage, lambda: arena.run(stage=stage), trouble))
+    tell(run_case(arena, stage, lambda: arena.run(stage=stage), trouble))

@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
-from orders_dask.publish.publish import foresee, publish
-from tests.chaos.environment import Arena
+from orders_dask.publish.publish import precompute, publish
+from tests.chaos.environment import ChaosEnvironment
 from tests.support import loads
 
 pytestmark = pytest.mark.chaos
@@ -25,7 +25,7 @@ KEYS = range(1_000_001, 1_000_301)
 
 
 def test_publishes_of_many_dates_with_the_same_dimension_keys_never_deadlock(
-    shared_arena: Arena,
+    shared_arena: ChaosEnvironment,
 ) -> None:
     shared_arena.renew()
     warehouse = shared_arena.engine()
@@ -40,13 +40,13 @@ def test_publishes_of_many_dates_with_the_same_dimension_keys_never_deadlock(
         }
 
     def published(lease: Lease, load_id: int, together: Barrier) -> None:
-        foreseen = foresee(warehouse, lease.run_date, load_id)
+        foreseen = precompute(warehouse, lease.run_date, load_id)
         together.wait()
         publish(lease, load_id, foreseen)
 
     for turn in range(ROUNDS):
         with ExitStack() as stack, ThreadPoolExecutor(len(DAYS)) as pool:
-            leases = [stack.enter_context(leases.hold(warehouse, day)) for day in DAYS]
+            leases = [stack.enter_context(leases.acquire_lease(warehouse, day)) for day in DAYS]
             made = [loads.verified(lease, rows(lease.run_date, turn)) for lease in leases]
             together = Barrier(len(DAYS))
             list(pool.map(published, leases, made, [together] * len(DAYS)))

@@ -8,8 +8,8 @@ from typing import Final, get_args
 import pytest
 
 from tests.chaos.commands import Command
-from tests.chaos.environment import Arena
-from tests.chaos.faults import withstand
+from tests.chaos.environment import ChaosEnvironment
+from tests.chaos.faults import run_case
 from tests.support.proxy import Trouble
 
 DOING = {
@@ -59,7 +59,7 @@ def _cases() -> list[tuple[Trouble, str, int]]:
     ],
 )
 def test_trouble_with_s3_passes_or_is_said(
-    shared_arena: Arena,
+    shared_arena: ChaosEnvironment,
     tell: Callable[[object], None],
     kind: Trouble,
     doing: str,
@@ -73,6 +73,6 @@ def test_trouble_with_s3_passes_or_is_said(
         command.end()
         assert arena.s3.troubled, "no request met the trouble"
 
-    story = withstand(arena, stage, lambda: arena.run(stage=stage), trouble)
+    story = run_case(arena, stage, lambda: arena.run(stage=stage), trouble)
     tell(f"{story}, {arena.s3.troubled} requests")
     assert story.first.code == (4 if requests == ALL and kind != "slow" else 0), story.first.said

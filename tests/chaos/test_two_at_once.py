@@ -9,15 +9,15 @@ import pytest
 
 from tests.chaos import checks, dumps
 from tests.chaos.commands import Command
-from tests.chaos.environment import Arena
+from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.faults import (
     all_is_well,
     arm,
     halted,
     let_go,
+    run_case,
     same_as,
     terminate,
-    withstand,
 )
 from tests.support.waiting import until
 
@@ -27,7 +27,7 @@ Tell = Callable[[object], None]
 
 
 def test_of_two_runs_of_a_date_one_wins_and_the_other_says_who_holds_it(
-    shared_arena: Arena, tell: Tell
+    shared_arena: ChaosEnvironment, tell: Tell
 ) -> None:
     arena = shared_arena
     stage = arena.renew()
@@ -40,14 +40,14 @@ def test_of_two_runs_of_a_date_one_wins_and_the_other_says_who_holds_it(
         assert f"process {command.pid} on" in other.said.splitlines()[-1]
         let_go(arena)
 
-    story = withstand(arena, stage, lambda: arena.run(stage=stage), compete)
+    story = run_case(arena, stage, lambda: arena.run(stage=stage), compete)
     tell(story)
     assert story.first.code == 0
 
 
 @pytest.mark.parametrize("point", ["load:before", "load:claimed", "load:copying", "load:copied"])
 def test_a_zombie_worker_of_a_run_that_was_given_up_commits_nothing(
-    shared_arena: Arena, tell: Tell, point: str
+    shared_arena: ChaosEnvironment, tell: Tell, point: str
 ) -> None:
     arena = shared_arena
     stage = arena.renew()
@@ -73,10 +73,10 @@ def test_a_zombie_worker_of_a_run_that_was_given_up_commits_nothing(
         arena.cluster.wait_until_idle()
         assert parts_of_the_dead() == before
 
-    tell(withstand(arena, stage, lambda: arena.run(stage=stage), give_up))
+    tell(run_case(arena, stage, lambda: arena.run(stage=stage), give_up))
 
 
-def test_a_task_that_runs_twice_loads_once(shared_arena: Arena, tell: Tell) -> None:
+def test_a_task_that_runs_twice_loads_once(shared_arena: ChaosEnvironment, tell: Tell) -> None:
     arena = shared_arena
     stage = arena.renew()
     arm(arena, "load:copying")
@@ -87,12 +87,12 @@ def test_a_task_that_runs_twice_loads_once(shared_arena: Arena, tell: Tell) -> N
         wait_for_claim(arena)
         let_go(arena)
 
-    story = withstand(arena, stage, lambda: arena.run(stage=stage), lose)
+    story = run_case(arena, stage, lambda: arena.run(stage=stage), lose)
     tell(story)
     assert story.first.code == 0
 
 
-def wait_for_claim(arena: Arena) -> None:
+def wait_for_claim(arena: ChaosEnvironment) -> None:
     """Wait until another worker waits for the part that the first one claimed."""
     with checks.asking(arena.url) as cursor:
         until(
@@ -108,7 +108,7 @@ def wait_for_claim(arena: Arena) -> None:
 
 @pytest.mark.parametrize("point", ["seal:before", "publish:before", "publish:flipped"])
 def test_a_client_whose_session_ended_can_not_publish_after_another_has_taken_the_date(
-    shared_arena: Arena, tell: Tell, point: str
+    shared_arena: ChaosEnvironment, tell: Tell, point: str
 ) -> None:
     arena = shared_arena
     stage = arena.renew()
@@ -128,10 +128,12 @@ def test_a_client_whose_session_ended_can_not_publish_after_another_has_taken_th
         command.end()
         assert gate() == published, "what the other run published stands"
 
-    tell(withstand(arena, stage, lambda: arena.run(stage=stage), take_over))
+    tell(run_case(arena, stage, lambda: arena.run(stage=stage), take_over))
 
 
-def test_two_backfills_of_overlapping_ranges_end_well(shared_arena: Arena, tell: Tell) -> None:
+def test_two_backfills_of_overlapping_ranges_end_well(
+    shared_arena: ChaosEnvironment, tell: Tell
+) -> None:
     arena = shared_arena
 
     def backfill(first: int, last: int, stage: str, in_flight: int) -> Command:

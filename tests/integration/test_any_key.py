@@ -50,7 +50,8 @@ def _stored(key: str) -> bool:
     )
 
 
-# Not NUL, which the server refuses, and none of the two characters that no UTF-8 has or that it turns.
+# Not NUL, which the server refuses, and none of the two characters that no UTF-8 has or that it
+# turns.
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\\")
 KEYS = st.lists(st.sampled_from([*ODD, "/", "a"]) | st.text(_CHARACTERS, max_size=9), max_size=6)
 KEY = KEYS.map("".join).filter(_stored)

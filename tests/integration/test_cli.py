@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orders_dask.settings import without_services
+from orders_dask.settings import without_service_variables
 from orders_dask.synthetic import generate
 from tests.support import REPOSITORY
 from tests.support.commands import ORDERS_DASK, orders_dask, start
@@ -168,7 +168,7 @@ def sandbox(*arguments: str, code: int = 0, **environment: str) -> str:
     with subprocess.Popen(
         [*ORDERS_DASK, "sandbox", *arguments],
         cwd=REPOSITORY,
-        env=without_services(os.environ) | environment,
+        env=without_service_variables(os.environ) | environment,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -214,7 +214,7 @@ def test_a_sandbox_without_a_command_prints_its_settings_and_stays() -> None:
     with subprocess.Popen(
         [*ORDERS_DASK, "sandbox"],
         cwd=REPOSITORY,
-        env=without_services(os.environ),
+        env=without_service_variables(os.environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -21,10 +21,10 @@ from pydantic import SecretStr
 
 from orders_dask.cluster import connect as cluster
 from orders_dask.cluster.connect import (
-    PROFILED,
-    carry_settings,
+    PROFILER_IS_SAFE,
     connect,
-    usable_client,
+    resolve_client,
+    send_settings,
     worker_settings,
 )
 from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
@@ -103,7 +103,7 @@ def test_the_address_of_a_running_cluster_may_be_a_setting(running: str) -> None
 
 def test_settings_do_not_travel_in_clear_text_to_a_running_cluster(running: str) -> None:
     with connect(MINE, running) as client:
-        carry_settings(client, MINE)
+        send_settings(client, MINE)
         found = client.submit(worker_settings, pure=False).result(timeout=30)
     assert found.pgsql_user == "worker", "the worker's own environment counts"
 
@@ -112,7 +112,7 @@ def test_a_local_cluster_gets_the_settings_of_the_latest_run() -> None:
     with connect(MINE, workers=1) as client:
         for database in ("shop", "other"):
             mine = MINE.model_copy(update={"pgsql_database": database})
-            carry_settings(client, mine)
+            send_settings(client, mine)
             assert client.submit(worker_settings, pure=False).result(timeout=30) == mine
 
 
@@ -134,12 +134,12 @@ def test_workers_of_a_cluster_of_ones_own_profile_only_where_that_can_not_stop_a
     ):
         assert samples(), "it profiles"
         for _ in range(2):
-            usable_client(client, MINE)
+            resolve_client(client, MINE)
             before = samples()
-            assert (samples() > before) is PROFILED
+            assert (samples() > before) is PROFILER_IS_SAFE
             client.restart()
         before = samples()
-        assert (samples() > before) is PROFILED, "a worker that comes later"
+        assert (samples() > before) is PROFILER_IS_SAFE, "a worker that comes later"
 
 
 def _takes_a_while() -> None:

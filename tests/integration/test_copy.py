@@ -18,7 +18,7 @@ from sqlalchemy import Engine, func, select, text
 
 from orders_dask.contract.arrow import arrow_schema
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.contract.storage_tables import LOADED
+from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.errors import LoadWithdrawn, OrdersDaskError, ServiceUnavailable
 from orders_dask.ledger import leases
 from orders_dask.load import copy
@@ -71,7 +71,7 @@ def stored(engine: Engine, rows: pa.Table) -> pa.Table:
 
 @pytest.fixture
 def november(warehouse: Engine) -> Engine:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         begin(lease)
     return warehouse
 
@@ -136,7 +136,7 @@ def test_a_table_of_many_chunks_and_empty_ones_is_copied_whole(
 
 
 def test_a_part_is_loaded_once(warehouse: Engine, query: Query) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
         assert not load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
@@ -148,7 +148,7 @@ def test_rows_of_a_table_may_come_in_turn_with_those_of_others(
     warehouse: Engine, query: Query
 ) -> None:
     first, second = (part(1, fact_order=[{"order_id": n}], dim_app=[{"app_id": n}]) for n in (1, 2))
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         tables = [*first.items(), *second.items()]
         assert load_part(warehouse, load_id, DAY, "part=a", tables, {})
@@ -159,7 +159,7 @@ def test_rows_of_a_table_may_come_in_turn_with_those_of_others(
 
 
 def test_a_part_loaded_twice_at_once_is_loaded_once(warehouse: Engine, query: Query) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
 
         def load(_: int) -> bool:
@@ -178,17 +178,17 @@ def test_a_part_comes_whole_or_not_at_all(warehouse: Engine, query: Query) -> No
         yield from part(1, **ORDERS).items()
         raise Broken("the stage went away")
 
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         with pytest.raises(Broken, match="the stage went away"):
             load_part(warehouse, load_id, DAY, "part=a", tables(), {})
-        for table in LOADED:
+        for table in COPIED_TABLES:
             assert query(str(select(func.count()).select_from(table))) == [(0,)], table
         assert load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
 
 
 def test_a_sealed_load_takes_no_part(warehouse: Engine, query: Query) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         seal(lease, load_id)
         with pytest.raises(LoadWithdrawn, match=f"Load {load_id} takes no more parts"):
@@ -206,7 +206,7 @@ def test_a_zombie_in_the_middle_of_a_copy_is_ended_by_the_seal(
         copying.set()
         assert may_end.wait(30)
 
-    with leases.hold(warehouse, DAY) as lease, ThreadPoolExecutor(1) as pool:
+    with leases.acquire_lease(warehouse, DAY) as lease, ThreadPoolExecutor(1) as pool:
         load_id = begin(lease)
         zombie = pool.submit(load_part, warehouse, load_id, DAY, "part=a", tables(), {})
         assert copying.wait(30)

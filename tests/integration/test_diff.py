@@ -162,12 +162,12 @@ def test_a_changed_dump_is_compared_before_and_after_its_run(
         orders_dask.diff(DAY)
     put("dump/a.json", lines(order(2, "21.50"), order(3)))
 
-    assert diffing.diff_there(DAY) is None
+    assert diffing.diff_without_loading(DAY) is None
     ahead = orders_dask.diff(DAY, client=client)
     differing = [(1, "went"), (2, "changed"), (3, "came")]
     assert [(o.order_id, o.what) for o in ahead.orders()] == differing
     assert not ahead.published
-    assert diffing.diff_there(DAY) == ahead, "it is loaded once"
+    assert diffing.diff_without_loading(DAY) == ahead, "it is loaded once"
     states = "select status from orders_ops.load_run order by load_id"
     assert query(states) == [("published",), ("compared",)]
     assert len(orders_dask.read_staged(DAY).compute()) == 2

@@ -14,9 +14,9 @@ import s3fs
 from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged, SourceMissing
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.framing.files import texts
+from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.records import MIB
-from orders_dask.filesystem import Objects, filesystem
+from orders_dask.filesystem import RawKeyFileSystem, filesystem
 from tests.support.builders import zipped
 from tests.support.decoding import text_of
 
@@ -114,7 +114,7 @@ def test_an_object_that_changes_while_it_is_read_is_transient(
 ) -> None:
     store.pipe_file(f"{source}a.json", LINES * 8 * MIB)
     split, *_ = discover(source, DAY, block_size)
-    files = texts(split)
+    files = read_files(split)
     _, records = next(files)
     next(records)
     store.pipe_file(f"{source}a.json", LINES)
@@ -131,19 +131,19 @@ def test_wrong_keys_are_told_without_them(
     environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
-    Objects.clear_instance_cache()
+    RawKeyFileSystem.clear_instance_cache()
     with pytest.raises(SettingsError, match="check AWS_ENDPOINT_URL_S3") as told:
         discover(source, DAY, MIB)
     assert "not-the-secret" not in str(told.value)
     assert os.environ["AWS_ACCESS_KEY_ID"] not in str(told.value)
-    Objects.clear_instance_cache()
+    RawKeyFileSystem.clear_instance_cache()
 
 
 def test_a_server_that_is_down_is_transient_with_its_address(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    Objects.clear_instance_cache()
+    RawKeyFileSystem.clear_instance_cache()
     with pytest.raises(ServiceUnavailable, match=r"S3 at 127\.0\.0\.1:9 .* bucket orders"):
         discover("s3://orders/a/", DAY, MIB)
-    Objects.clear_instance_cache()
+    RawKeyFileSystem.clear_instance_cache()

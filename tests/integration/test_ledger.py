@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from orders_dask.contract.arrow import FILE, POSITION
-from orders_dask.contract.ledger_tables import book_column
+from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rules import Issue
 from orders_dask.errors import LoadWithdrawn, RunDateHeld
@@ -20,7 +20,7 @@ from orders_dask.ledger.queries import published_load, status
 from orders_dask.ledger.rejects import rejects
 from orders_dask.load.copy import load_part
 from orders_dask.publish.publish import publish
-from orders_dask.step_metrics import Cost
+from orders_dask.step_metrics import StepMetrics
 from tests.support.loads import DAY, NEXT, File, begin, part, published, verified
 from tests.support.types import Query
 
@@ -31,27 +31,27 @@ def test_a_held_run_date_names_its_holder(
     warehouse: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "HELD_PATIENCE", 0.1)
-    with leases.hold(warehouse, DAY) as lease:
-        ledger.begin(lease, "s3://orders/", "f", "ann on host1, process 7")
+    with leases.acquire_lease(warehouse, DAY) as lease:
+        ledger.create_load(lease, "s3://orders/", "f", "ann on host1, process 7")
         with (
             pytest.raises(
                 RunDateHeld, match=f"{DAY} is being worked on by ann on host1, process 7"
             ),
-            leases.hold(warehouse, DAY),
+            leases.acquire_lease(warehouse, DAY),
         ):
             pass
-        with leases.hold(warehouse, NEXT):
+        with leases.acquire_lease(warehouse, NEXT):
             pass
-    with leases.hold(warehouse, DAY):
+    with leases.acquire_lease(warehouse, DAY):
         pass
 
 
 def test_a_load_left_by_a_dead_run_is_abandoned_and_can_do_nothing_more(
     warehouse: Engine, query: Query
 ) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         dead = verified(lease, {"fact_order": [{"order_id": 1}]})
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         assert query("select load_id, status from orders_ops.load_run") == [(dead, "abandoned")]
         with pytest.raises(LoadWithdrawn):
             load_part(warehouse, dead, DAY, "part=b", part(1, fact_order=[]).items(), {})
@@ -73,13 +73,13 @@ with ledger.hold(engine(load_settings()), date({DAY.year}, {DAY.month}, {DAY.day
 """
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -9
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         begin(lease)
 
 
 def test_ids_of_files_grow_in_the_order_of_the_listing(warehouse: Engine, query: Query) -> None:
     names = [f"s3://orders/{n:04}.json" for n in range(1500)]
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         ids = ledger.record_files(lease, load_id, [File(READ, name=name) for name in names])
         assert ids == sorted(ids)
@@ -98,7 +98,7 @@ def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
             "path": columns[1],
             "code": columns[2],
             "message": ["why"] * len(rows),
-            **{book_column(fact, "rejected"): [1] * len(rows) for fact in FACTS},
+            **{counter_column(fact, "rejected"): [1] * len(rows) for fact in FACTS},
             "raw": ["{"] * len(rows),
             "of_order": pa.nulls(len(rows), pa.string()),
         }
@@ -107,7 +107,7 @@ def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
 
 def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: Engine) -> None:
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         [first, second] = ledger.record_files(
             lease, load_id, [File(READ, name="a"), File(READ, name="b")]
@@ -132,11 +132,11 @@ def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: 
 
 def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Query) -> None:
     issue = Issue("line_items[].price", "bad_money", 7, ((1, "x"), (2, "y")))
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         ledger.record_issues(lease, load_id, [(5, issue)])
         ledger.record_drift(lease, load_id, ["line_items[].colour"])
-        ledger.remember(lease, load_id, {"load": 1.5}, {"load": Cost(2.5, 1.0, 7)})
+        ledger.save_metrics(lease, load_id, {"load": 1.5}, {"load": StepMetrics(2.5, 1.0, 7)})
     assert query("select file_id, field, code, values, samples from orders_ops.data_issue") == [
         (5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])
     ]
@@ -152,7 +152,7 @@ def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Que
 def test_status_is_a_line_a_run_date(warehouse: Engine) -> None:
     assert published_load(warehouse, DAY) is None
     load_id = published(warehouse, DAY, {"fact_order": [{"order_id": 1}, {"order_id": 2}]})
-    with leases.hold(warehouse, NEXT) as lease:
+    with leases.acquire_lease(warehouse, NEXT) as lease:
         failed = begin(lease)
         leases.finish(lease, failed, "failed", "PostgreSQL went away.")
         leases.finish(lease, failed, "refused", "A load ends once.")

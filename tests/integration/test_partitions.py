@@ -11,7 +11,7 @@ from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import StillInUse
 from orders_dask.load import partitions as leaves
 from orders_dask.load.locks import Lock
-from orders_dask.load.partitions import ensure_leaves, leaf_name, period
+from orders_dask.load.partitions import ensure_partitions, partition_bounds, partition_name
 from orders_dask.load.schema import initialise
 from orders_dask.retention import partitions as freeing
 from tests.support.loads import DAY, published
@@ -23,7 +23,7 @@ AFTER = date(2017, 12, 1)
 
 def make(engine: Engine, run_date: date) -> None:
     with engine.connect() as connection:
-        ensure_leaves(connection, run_date)
+        ensure_partitions(connection, run_date)
 
 
 def attached(query: Query) -> set[str]:
@@ -32,8 +32,8 @@ def attached(query: Query) -> set[str]:
 
 def test_the_last_day_of_the_calendar_has_a_leaf(warehouse: Engine, query: Query) -> None:
     last = date(9999, 12, 31)
-    assert period("month", last) == (date(9999, 12, 1), None)
-    assert period("day", last) == (last, None)
+    assert partition_bounds("month", last) == (date(9999, 12, 1), None)
+    assert partition_bounds("day", last) == (last, None)
     published(warehouse, last, {"fact_order": [{"order_id": 1}]})
     assert query("select run_date, order_id from orders.fact_order") == [(last, 1)]
 
@@ -50,12 +50,12 @@ def test_a_leaf_that_is_to_be_freed_is_kept_by_a_load_into_it(
     warehouse: Engine, owner: Engine, query: Query
 ) -> None:
     make(warehouse, DAY)
-    freeing.mark_leaving(owner, AFTER)
+    freeing.mark_for_drop(owner, AFTER)
     assert query(
         "select leaving is null from orders_ops.storage_leaf where first_date = :f", f=FIRST
     ) == [(False,)]
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
-    assert freeing.free_leaving(owner, 0) == freeing.Freed()
+    assert freeing.drop_marked(owner, 0) == freeing.DroppedPartitions()
     assert query("select order_id from orders.fact_order") == [(1,)]
 
 
@@ -64,9 +64,9 @@ def test_a_leaf_that_somebody_died_over_is_refused_until_it_is_free(
     died: str, warehouse: Engine, owner: Engine, query: Query
 ) -> None:
     make(warehouse, DAY)
-    freeing.mark_leaving(owner, AFTER)
+    freeing.mark_for_drop(owner, AFTER)
     fact = FACTS[1].name
-    leaf = leaf_name(FACTS[1], "month", FIRST)
+    leaf = partition_name(FACTS[1], "month", FIRST)
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
         if died == "pending":
             with warehouse.connect() as reader:
@@ -86,8 +86,8 @@ def test_a_leaf_that_somebody_died_over_is_refused_until_it_is_free(
         StillInUse, match=r"2017-11-03 are half freed: let the owner .* `orders-dask prune`"
     ):
         make(warehouse, DAY)
-    freed = freeing.free_leaving(owner, 5)
-    assert (freed.leaves, freed.waiting) == ((FIRST,), None)
+    freed = freeing.drop_marked(owner, 5)
+    assert (freed.partitions, freed.waiting) == ((FIRST,), None)
     assert not any("2017_11" in name for name in attached(query))
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
     assert query("select order_id from orders.fact_order") == [(1,)]
@@ -100,7 +100,7 @@ def test_a_leaf_that_is_being_freed_is_waited_for_in_bounds(
     with owner.connect() as session:
         session.execute(
             text("select pg_advisory_lock(:class, :leaf)"),
-            {"class": int(Lock.LEAF), "leaf": FIRST.toordinal()},
+            {"class": int(Lock.PARTITION), "leaf": FIRST.toordinal()},
         )
         with pytest.raises(StillInUse, match="2017-11-03 are being freed by another command"):
             make(warehouse, DAY)
@@ -110,9 +110,9 @@ def test_the_loader_is_told_who_frees_leaves(
     warehouse: Engine, owner: Engine, query: Query
 ) -> None:
     make(warehouse, DAY)
-    freeing.mark_leaving(warehouse, AFTER)
+    freeing.mark_for_drop(warehouse, AFTER)
     before = attached(query)
-    freed = freeing.free_leaving(warehouse, 0)
+    freed = freeing.drop_marked(warehouse, 0)
     [(name,)] = query("select current_user")
     assert freed.waiting == (
         f"Only the owner of the tables frees partitions: run `orders-dask prune` as {name}."
@@ -122,7 +122,7 @@ def test_the_loader_is_told_who_frees_leaves(
 
 def test_leaves_of_a_day_are_freed_too(owner: Engine) -> None:
     initialise(owner, "day", FIRST)
-    freeing.mark_leaving(owner, AFTER)
-    assert freeing.free_leaving(owner, 5).leaves == (FIRST, date(2017, 11, 2))
+    freeing.mark_for_drop(owner, AFTER)
+    assert freeing.drop_marked(owner, 5).partitions == (FIRST, date(2017, 11, 2))
     with owner.connect() as connection:
         assert connection.scalar(text("select count(*) from pg_inherits")) == 0

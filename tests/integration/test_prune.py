@@ -13,7 +13,7 @@ from distributed import Client
 from sqlalchemy import Engine, text
 
 from orders_dask.contract.ledger_tables import load_part
-from orders_dask.contract.storage_tables import BEFORE, LOADED
+from orders_dask.contract.storage_tables import COPIED_TABLES, DIMENSION_UNDO
 from orders_dask.errors import LeaseLost, NotKept, ServiceUnavailable
 from orders_dask.filesystem import filesystem
 from orders_dask.jobs.prune import prune
@@ -61,7 +61,7 @@ def aged(owner: Engine) -> Aged:
 
 
 def rows_of(query: Query, load_id: int) -> int:
-    tables = (*LOADED, load_part, *BEFORE)
+    tables = (*COPIED_TABLES, load_part, *DIMENSION_UNDO)
     return sum(len(query(f"select from {table} where load_id = {load_id}")) for table in tables)
 
 
@@ -127,13 +127,13 @@ def test_loads_that_ended_unpublished_go_by_the_age_of_their_end(
 ) -> None:
     loads = []
     for status in ("refused", "failed", "compared"):
-        with leases.hold(warehouse, DAY) as lease:
+        with leases.acquire_lease(warehouse, DAY) as lease:
             loads.append(verified(lease, load(1)))
             leases.finish(lease, loads[-1], status)
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         young = verified(lease, load(1))
         leases.finish(lease, young, "failed")
-    with leases.hold(warehouse, NEXT) as lease:
+    with leases.acquire_lease(warehouse, NEXT) as lease:
         died = verified(lease, load(1))
     aged(40, *loads, died)
     assert prune(settings=settings).loads == 3
@@ -158,7 +158,7 @@ def test_a_prune_goes_on_where_another_was_killed(
     first = published(warehouse, DAY, load(*range(10)))
     aged(40, first, published(warehouse, DAY, load(3)))
     monkeypatch.setattr(pruning, "ROWS", 7)
-    sweep = pruning.sweep
+    sweep = pruning.delete_rows
 
     def killed(lease: leases.Lease) -> int:
         removed = sweep(lease)
@@ -183,7 +183,7 @@ def test_two_prunes_at_once_and_a_run_date_that_is_worked_on(
     first = published(warehouse, DAY, load(1, 2))
     other = published(warehouse, NEXT, load(4))
     aged(40, first, other, published(warehouse, DAY, load(3)), published(warehouse, NEXT, load(5)))
-    with leases.hold(warehouse, NEXT) as lease:
+    with leases.acquire_lease(warehouse, NEXT) as lease:
         working = verified(lease, load(6))
         with ThreadPoolExecutor(2) as pool:
             both = [pool.submit(prune, settings=settings) for _ in range(2)]
@@ -203,8 +203,8 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
     fill = text(
         """
         with r as (insert into orders_ops.rejected_record
-          select l, 1, 1, '', 'bad_order_id', 'It has none.', 1, 0, 0, 0, 0, 'raw', 'order', 'mended', null, null
-          from unnest(cast(:loads as bigint[])) l)
+          select l, 1, 1, '', 'bad_order_id', 'It has none.', 1, 0, 0, 0, 0, 'raw', 'order',
+          'mended', null, null from unnest(cast(:loads as bigint[])) l)
         insert into orders_ops.data_issue select l, 1, 'email', 'not_text', 1, '[[1, "x"]]'
           from unnest(cast(:loads as bigint[])) l
         """
@@ -226,7 +226,8 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
     ]
 
 
-# Whole runs, and the stage in S3. Objects there can't be made older, so what is old is what was before tomorrow.
+# Whole runs, and the stage in S3. Objects there can't be made older, so what is old is what was
+# before tomorrow.
 
 
 def staged(settings: Settings) -> list[str]:
@@ -320,11 +321,11 @@ def test_a_session_that_lost_its_run_date_deletes_nothing(
 ) -> None:
     first = published(warehouse, DAY, load(1))
     aged(40, first, published(warehouse, DAY, load(2)))
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         assert pruning.mark(lease, datetime.now(UTC) - timedelta(days=30)) == [first]
         terminate_holders(owner)
         with pytest.raises(ServiceUnavailable):
-            pruning.sweep(lease)
+            pruning.delete_rows(lease)
         with pytest.raises(LeaseLost):
-            pruning.sweep(lease)
+            pruning.delete_rows(lease)
     assert rows_of(query, first)

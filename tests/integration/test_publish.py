@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from orders_dask.contract.control_totals import Books, books
+from orders_dask.contract.control_totals import ControlTotals, totals_of
 from orders_dask.errors import LoadWithdrawn, OutOfBalance, StillInUse
 from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
-from orders_dask.load.partitions import ensure_leaves
+from orders_dask.load.partitions import ensure_partitions
 from orders_dask.publish import pointer as gate
 from orders_dask.publish import publish as publishing
 from orders_dask.publish.publish import publish, seal
@@ -69,31 +69,31 @@ def test_the_planner_is_told_when_a_table_grew_by_a_tenth(warehouse: Engine, que
 def test_what_is_published_between_the_look_and_the_turn_counts(
     warehouse: Engine, query: Query
 ) -> None:
-    with leases.hold(warehouse, DAYS[0]) as lease:
+    with leases.acquire_lease(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 5), order(3, 5)]})
         with lease.transaction() as connection:
-            foreseen = gate.foresee(connection, DAYS[0], load_id)
-        assert foreseen == gate.Foreseen(orders=[], published=[])
+            foreseen = gate.precompute(connection, DAYS[0], load_id)
+        assert foreseen == gate.PublishPlan(orders=[], published=[])
         published(warehouse, DAYS[1], {"fact_order": [order(1, 9), order(2, 9)]})
         with lease.transaction() as connection:
-            gate.take_turn(connection)
-            gate.show(connection, DAYS[0], load_id, "replaced", foreseen)
+            gate.lock_publishing(connection)
+            gate.set_published(connection, DAYS[0], load_id, "replaced", foreseen)
     assert query("select order_id, run_date from orders_store.order_superseded") == [(1, DAYS[0])]
 
 
 def test_only_orders_with_versions_elsewhere_are_foreseen(warehouse: Engine) -> None:
     first = published(warehouse, DAYS[0], {"fact_order": [order(1, 5), order(2, 5)]})
     published(warehouse, DAYS[1], {"fact_order": [order(2, 9), order(3, 9)]})
-    with leases.hold(warehouse, DAYS[0]) as lease:
+    with leases.acquire_lease(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 6), order(3, 6), order(4, 6)]})
         with lease.transaction() as connection:
-            foreseen = gate.foresee(connection, DAYS[0], load_id)
+            foreseen = gate.precompute(connection, DAYS[0], load_id)
     assert sorted(foreseen.orders) == [2, 3], "2 goes and 3 comes; 1 is only on this run date"
     assert first in foreseen.published
 
 
 def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         seal(lease, load_id)
         with pytest.raises(LoadWithdrawn, match=f"Load {load_id} of {DAY} can't be published"):
@@ -104,7 +104,7 @@ def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> N
 def test_a_published_load_is_not_published_again(warehouse: Engine) -> None:
     load_id = published(warehouse, DAY, {"fact_order": [order(1)]})
     published(warehouse, DAY, {"fact_order": [order(2)]})
-    with leases.hold(warehouse, DAY) as lease, pytest.raises(LoadWithdrawn):
+    with leases.acquire_lease(warehouse, DAY) as lease, pytest.raises(LoadWithdrawn):
         publish(lease, load_id)
 
 
@@ -124,11 +124,9 @@ def test_a_publish_keeps_what_it_replaces_and_overwrites(warehouse: Engine, quer
         last=last,
     ) == [(1, "old@x", DAYS[1]), (3, None, None)]
     [(replaces, reversible, left)] = query(
-        """
-        select last.replaces, last.reversible, first.left_at >= last.started_at
-        from orders_ops.load_run last join orders_ops.load_run first on first.load_id = last.replaces
-        where last.load_id = :last
-        """,
+        """ select last.replaces, last.reversible, first.left_at >= last.started_at from
+        orders_ops.load_run last join orders_ops.load_run first on first.load_id = last.replaces
+        where last.load_id = :last """,
         last=last,
     )
     assert (replaces, reversible, left) == (first, True, True)
@@ -174,7 +172,7 @@ def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
 ) -> None:
     monkeypatch.setattr(publishing, "READERS_PATIENCE", 0.3)
     count = text("select count(*) from orders.fact_order")
-    with analyst.connect() as reader, leases.hold(warehouse, DAY) as lease:
+    with analyst.connect() as reader, leases.acquire_lease(warehouse, DAY) as lease:
         pid = reader.scalar(text("select pg_backend_pid()"))
         assert reader.scalar(count) == 0
         load_id = verified(lease, {"fact_order": [order(1)]})
@@ -188,13 +186,13 @@ def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
 def test_a_leaf_is_watched_also_when_its_maker_died_before_it_looked(
     warehouse: Engine, analyst: Engine, query: Query
 ) -> None:
-    with leases.hold(warehouse, DAY) as lease:
-        ensure_leaves(lease.connection, DAY)
+    with leases.acquire_lease(warehouse, DAY) as lease:
+        ensure_partitions(lease.connection, DAY)
         with lease.connection.begin():
             lease.connection.execute(text("update orders_ops.storage_leaf set watch = null"))
         with analyst.connect() as reader:
             reader.execute(text("select from orders.fact_order"))
-            ensure_leaves(lease.connection, DAY)
+            ensure_partitions(lease.connection, DAY)
             watch = text(
                 "select cardinality(watch) from orders_ops.storage_leaf where first_date = '2017-11-01'"
             )
@@ -215,12 +213,12 @@ def sealed(lease: leases.Lease, file: File, rows: dict[str, Any], lost: dict[str
     return load_id
 
 
-def decoded(**facts: Books) -> dict[str, Books]:
-    return {**dict.fromkeys(NONE_READ, Books()), **facts}
+def decoded(**facts: ControlTotals) -> dict[str, ControlTotals]:
+    return {**dict.fromkeys(NONE_READ, ControlTotals()), **facts}
 
 
-def book(name: str, **rows: Any) -> Books:
-    return books(name, part(1, **rows)[name])
+def book(name: str, **rows: Any) -> ControlTotals:
+    return totals_of(name, part(1, **rows)[name])
 
 
 LOST = [order(3, total_price=7, currency="USD")]
@@ -233,14 +231,14 @@ def test_books_that_balance_are_written_down_by_file(warehouse: Engine, query: Q
     lines = [{"order_id": 2, "line_id": n} for n in (1, 2)]
     lost = book("fact_order", fact_order=LOST)
     kept = book("fact_order", fact_order=KEPT)
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = sealed(
             lease,
             file,
             {"fact_order": KEPT, "fact_order_line": lines},
             {"fact_order": (lost, 1)},
         )
-        verify(lease, load_id, 1, decoded(fact_order=kept + lost, fact_order_line=Books(2)))
+        verify(lease, load_id, 1, decoded(fact_order=kept + lost, fact_order_line=ControlTotals(2)))
     [(status, *counts)] = query(
         """
         select status, order_read, order_loaded, order_superseded, order_rejected, order_line_loaded
@@ -267,7 +265,7 @@ def test_books_that_balance_are_written_down_by_file(warehouse: Engine, query: Q
 def test_books_out_of_balance_are_refused_with_both_figures(
     warehouse: Engine, query: Query, parts: int, read: int, expected: Any, message: str
 ) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": read})
         load_id = sealed(lease, file, {"fact_order": KEPT}, {})
         books_expected = decoded(fact_order=book("fact_order", fact_order=expected))
@@ -277,7 +275,7 @@ def test_books_out_of_balance_are_refused_with_both_figures(
 
 
 def test_rows_that_vanished_from_the_storage_are_noticed(warehouse: Engine) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": 2})
         load_id = sealed(lease, file, {"fact_order": KEPT}, {})
         with lease.connection.begin():
@@ -292,7 +290,7 @@ def test_rows_that_vanished_from_the_storage_are_noticed(warehouse: Engine) -> N
 
 
 def test_a_file_that_vanished_from_the_ledger_is_noticed(warehouse: Engine, owner: Engine) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": 2})
         load_id = sealed(lease, file, {"fact_order": KEPT}, {})
         with owner.begin() as connection:

@@ -17,7 +17,7 @@ from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.unpublish import drop
 from orders_dask.ledger import leases
-from orders_dask.load.partitions import ensure_leaves
+from orders_dask.load.partitions import ensure_partitions
 from orders_dask.publish.publish import publish
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
@@ -35,7 +35,7 @@ def analysts(database: str, warehouse: Engine, reader: dict[str, str]) -> Analys
     """Sessions that know what they may see; the leaves are there, as `init` makes them ahead."""
     with warehouse.connect() as connection:
         for day in DAYS:
-            ensure_leaves(connection, day)
+            ensure_partitions(connection, day)
     login = "{_PGSQL_USER}:{_PGSQL_PASS}".format(**reader)
     return Analysts(f"postgresql://{login}@{database.rpartition('@')[2]}")
 
@@ -65,7 +65,7 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
     def brought(day: date, number: int) -> None:
         version = Version(day, number, orders=300 + 100 * (number % 7))
         analysts.expect(version)
-        with leases.hold(warehouse, day) as lease:
+        with leases.acquire_lease(warehouse, day) as lease:
             load_id = verified(lease, version.rows)
             timed("publish", publish, lease, load_id)
 
@@ -75,7 +75,8 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
         closing(psycopg2.connect(analysts.url, application_name="analyst")) as holder,
         analysts.at_work(database) as found,
     ):
-        # A transaction that holds its locks throughout; nobody waits for it but the freeing of partitions.
+        # A transaction that holds its locks throughout; nobody waits for it but the freeing of
+        # partitions.
         holder.cursor().execute("select count(*) from orders.order_summary")
         for round_ in range(1, ROUNDS + 1):
             for place, day in enumerate(DAYS):

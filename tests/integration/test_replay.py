@@ -17,7 +17,7 @@ from orders_dask import diff, prune, replay, rollback, run
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import DataRefused, NotKept
-from orders_dask.ledger.queries import installation
+from orders_dask.ledger.queries import database_id
 from orders_dask.ledger.rejects import rejects
 from orders_dask.load.connect import engine
 from orders_dask.read import read_staged
@@ -378,7 +378,7 @@ def test_the_parts_are_those_of_the_ledger_whoever_wrote_a_manifest_for_them(
     put("dump/a.ndjson", lines(order(1), NO_ID))
     load_id = run(DAY, settings=settings, client=client).load_id
     assert load_id
-    copied = Manifest(installation(warehouse), load_id, [others], {})
+    copied = Manifest(database_id(warehouse), load_id, [others], {})
     write_manifest(settings.stage_url, DAY, copied)
     mend(2, json.dumps(order(7)))
     assert replay(DAY, settings=settings, client=client).taken_in == 1

@@ -153,7 +153,8 @@ def test_a_version_that_reads_more_takes_in_what_it_can_and_leaves_other_orders_
     assert (ended.taken_in, ended.still, ended.standing.outcome) == (0, still, "up to date")
     assert all((story or "").startswith("still ") for story in stories(query).values())
 
-    # A contract that reads "11!" and "r5" would find in the kept texts what this one finds in these.
+    # A contract that reads "11!" and "r5" would find in the kept texts what this one finds in
+    # these.
     for position, bad, good in ((1, '"11!"', "11"), (3, '"r5"', "5")):
         said = {"bad": bad, "good": good}
         assert change(position, "of_order = replace(of_order, :bad, :good)", **said) == 1

@@ -26,16 +26,16 @@ from orders_dask.contract.ledger_tables import (
 )
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import (
-    BEFORE,
-    SAID,
+    DIMENSION_ROWS,
+    DIMENSION_UNDO,
     order_superseded,
     order_version,
     published,
 )
 from orders_dask.errors import SettingsError
 from orders_dask.load.connect import engine
-from orders_dask.load.partitions import ensure_leaves
-from orders_dask.load.schema import FILES, initialise
+from orders_dask.load.partitions import ensure_partitions
+from orders_dask.load.schema import VIEW_FILES, initialise
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.loads import DAY
@@ -50,8 +50,8 @@ CHANGED = KEPT | {"UPDATE"}
 # Beside these, some columns of the ledger's tables may be updated.
 OF_LOADER: dict[Table, set[str]] = {
     **{fact: KEPT | {"MAINTAIN"} for fact in FACTS},
-    **dict.fromkeys((order_version, order_superseded, *SAID), KEPT),
-    **dict.fromkeys((published, *DIMENSIONS, *BEFORE), CHANGED),
+    **dict.fromkeys((order_version, order_superseded, *DIMENSION_ROWS), KEPT),
+    **dict.fromkeys((published, *DIMENSIONS, *DIMENSION_UNDO), CHANGED),
     **dict.fromkeys((load_run, rejected_record, data_issue, storage_leaf), ADDED),
     load_file: ADDED | {"UPDATE"},
     load_part: KEPT,
@@ -177,7 +177,7 @@ LOADER_MAY_NOT = (
 
 def test_the_loader_may_do_nothing_else(warehouse: Engine, owner: Engine) -> None:
     with owner.connect() as connection:
-        ensure_leaves(connection, DAY)
+        ensure_partitions(connection, DAY)
         with connection.begin():
             connection.execute(text("create schema elsewhere"))
             connection.execute(text("create table elsewhere.secrets ()"))
@@ -219,7 +219,7 @@ def test_the_reader_sees_all_of_the_public_schema(
 ) -> None:
     with owner.begin() as connection:
         connection.execute(text("create view orders.later as table orders.order_current"))
-    seen = (*FILES, *(table.name for table in (*FACTS, *DIMENSIONS)), "later")
+    seen = (*VIEW_FILES, *(table.name for table in (*FACTS, *DIMENSIONS)), "later")
     with analyst.connect() as connection:
         for name in seen:
             connection.execute(text(f'table {PUBLIC}."{name}"')).all()

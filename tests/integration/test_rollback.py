@@ -79,9 +79,9 @@ def test_what_a_later_publish_wrote_stays_also_when_that_one_is_kept_no_more(
 ) -> None:
     published(warehouse, DAY, said(1, "first@x"), said(2, "second@x"))
     later = published(warehouse, NEXT, said(1, "last@x"))
-    with leases.hold(warehouse, NEXT) as lease, lease.transaction() as connection:
-        gate.take_turn(connection)
-        dimensions.forget(connection, [later])
+    with leases.acquire_lease(warehouse, NEXT) as lease, lease.transaction() as connection:
+        gate.lock_publishing(connection)
+        dimensions.discard_undo(connection, [later])
     orders_dask.rollback(DAY)
     assert query(CUSTOMERS) == [(1, "last@x", DAY, NEXT)]
 
@@ -124,7 +124,7 @@ def test_what_was_pruned_is_not_rolled_back(warehouse: Engine, query: Query) -> 
 
 def test_a_run_date_that_somebody_works_on_is_not_touched(warehouse: Engine, query: Query) -> None:
     published(warehouse, DAY, said(1, "a@x"))
-    with leases.hold(warehouse, DAY), pytest.raises(RunDateHeld):
+    with leases.acquire_lease(warehouse, DAY), pytest.raises(RunDateHeld):
         orders_dask.rollback(DAY)
     assert len(query("select from orders.fact_order")) == 1
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from orders_dask.errors import DatabaseNotReady, DataRefused, SettingsError, SourceMissing
 from orders_dask.filesystem import filesystem
 from orders_dask.jobs.backfill import backfill
-from orders_dask.jobs.inspect import date_range, settled
+from orders_dask.jobs.inspect import all_up_to_date, date_range
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
@@ -290,11 +290,11 @@ def test_a_settled_range_is_known_without_a_cluster_and_any_work_is_seen(
     dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})
     put("dump/2026-10-01/a.ndjson", lines(order(1)))
     days = date_range(DAY, date(2026, 10, 2))
-    assert settled(days, settings=dated) is None
+    assert all_up_to_date(days, settings=dated) is None
     backfill(DAY, date(2026, 10, 2), settings=dated, client=client)
-    found = settled(days, settings=dated) or []
+    found = all_up_to_date(days, settings=dated) or []
     assert [result.outcome for result in found] == ["up to date", "missing"]
     put("dump/2026-10-02/a.ndjson", lines(order(1)))
-    assert settled(days, settings=dated) is None
+    assert all_up_to_date(days, settings=dated) is None
     with pytest.raises(SettingsError, match="is empty"):
         date_range(date(2026, 10, 2), DAY)

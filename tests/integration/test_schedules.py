@@ -22,7 +22,7 @@ from orders_dask.contract.ledger_tables import installed, load_run, storage_leaf
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import order_superseded
 from orders_dask.contract.storage_tables import published as seen
-from orders_dask.load.schema import FILES
+from orders_dask.load.schema import VIEW_FILES
 from tests.support.loads import DAY, dropped, instant, published, rolled_back
 from tests.support.model import Loaded, Model
 
@@ -181,7 +181,7 @@ def dimensions(database: Engine) -> dict[str, dict[tuple[Any, ...], dict[str, An
 
 def facts(database: Engine) -> dict[str, list[dict[str, Any]]]:
     """Give what readers see of the facts and in the views, whatever the loads and files are numbered."""
-    names = [*(fact.name for fact in FACTS), *FILES]
+    names = [*(fact.name for fact in FACTS), *VIEW_FILES]
     with database.connect() as connection:
         return {name: rows(connection, name) for name in names}
 

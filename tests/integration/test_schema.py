@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from orders_dask.contract.columns import METADATA
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.versions import CONTRACT
+from orders_dask.contract.versions import CONTRACT_VERSION
 from orders_dask.errors import (
     DatabaseNotReady,
     OrdersDaskError,
@@ -22,8 +22,8 @@ from orders_dask.errors import (
 )
 from orders_dask.load import schema
 from orders_dask.load.connect import engine
-from orders_dask.load.partitions import Leaf, ensure_leaves
-from orders_dask.load.schema import FILES, ensure_ready, initialise
+from orders_dask.load.partitions import PartitionWidth, ensure_partitions
+from orders_dask.load.schema import VIEW_FILES, ensure_ready, initialise
 from orders_dask.settings import Settings
 from tests.support.types import Query
 
@@ -54,7 +54,7 @@ def test_init_makes_everything_and_can_be_repeated(empty: Engine) -> None:
     assert initialise(empty, "month", TODAY) == []
     made = tables(empty)
     assert {str(table) for table in METADATA.tables.values()} <= {*made}
-    assert {f"orders.{name}" for name in (*FILES, *(fact.name for fact in FACTS))} <= {*made}
+    assert {f"orders.{name}" for name in (*VIEW_FILES, *(fact.name for fact in FACTS))} <= {*made}
     assert initialise(empty, "month", TODAY) == []
     assert tables(empty) == made
 
@@ -193,7 +193,7 @@ def test_init_is_repeated_without_waiting_for_readers(
 ) -> None:
     monkeypatch.setattr(schema, "_PATIENCE", "200ms")
     with initialised.connect() as reader:
-        for view in FILES:
+        for view in VIEW_FILES:
             reader.exec_driver_sql(f"table orders.{view}")
         initialise(initialised)
         with initialised.begin() as connection:
@@ -242,14 +242,14 @@ def test_what_people_see_has_no_load_id(initialised: Engine, query: Query) -> No
     ],
 )
 def test_leaves_are_made_once_in_all_facts(
-    empty: Engine, settings: Settings, leaf: Leaf, days: list[date], leaves: list[str]
+    empty: Engine, settings: Settings, leaf: PartitionWidth, days: list[date], leaves: list[str]
 ) -> None:
     initialise(empty, leaf, TODAY, roles=True)
     loader = engine(settings)
 
     def make(day: date) -> None:
         with loader.connect() as connection:
-            ensure_leaves(connection, day)
+            ensure_partitions(connection, day)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(make, days * 2))
@@ -279,7 +279,7 @@ def test_a_database_of_another_contract_is_not_ready(initialised: Engine) -> Non
     ensure_ready(initialised)
     with initialised.begin() as connection:
         connection.execute(text("update orders_ops.installed set contract = contract + 1"))
-    said = f"version {CONTRACT + 1} of the contract and this is version {CONTRACT}"
+    said = f"version {CONTRACT_VERSION + 1} of the contract and this is version {CONTRACT_VERSION}"
     with pytest.raises(DatabaseNotReady, match=said):
         ensure_ready(initialised)
     with pytest.raises(DatabaseNotReady, match=said):
@@ -372,7 +372,7 @@ def quarter(initialised: Engine) -> Engine:
     """
     with initialised.connect() as connection:
         for month in (10, 11, 12):
-            ensure_leaves(connection, date(2017, month, 1))
+            ensure_partitions(connection, date(2017, month, 1))
         with connection.begin():
             connection.execute(text(fill))
             connection.execute(text("analyze"))

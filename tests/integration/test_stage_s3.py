@@ -13,12 +13,12 @@ from orders_dask.contract.arrow import staged_schemas
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
-from orders_dask.pipeline.staged_rows import normalised
+from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.stage import tables
 from orders_dask.stage.layout import KEYS
 from orders_dask.stage.parts import find_part, write_part
 from orders_dask.stage.record import Part
-from orders_dask.stage.tables import fetch, read_table
+from orders_dask.stage.tables import prefetch_small, read_table
 from orders_dask.synthetic import generate
 
 DAY = date(2024, 2, 3)
@@ -30,7 +30,7 @@ def part(environment: dict[str, str], source: str) -> Part:
     generate(source, start=DAY, days=1, orders=300)
     [split] = discover(f"{source}run_date={{run_date}}/", DAY, 64 * MIB)
     url = f"{source}part"
-    written = write_part(url, normalised(decode(split, ZoneInfo("UTC"))))
+    written = write_part(url, normalise_blocks(decode(split, ZoneInfo("UTC"))))
     found = find_part(url)
     assert found == written, "the record tells the size of each table"
     return written
@@ -53,7 +53,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_what_is_small_of_a_large_part_takes_one_request(
     part: Part, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As if the part were of many orders: some of its tables are larger than what is fetched at once.
+    # As if the part were of many orders: some of its tables are larger than what is fetched at
+    # once.
     middle = sorted(part.bytes.values())[len(part.bytes) // 2]
     monkeypatch.setattr(tables, "PIECE", middle)
     assert sum(part.bytes.values()) > middle
@@ -73,16 +74,16 @@ def test_the_smallest_tables_are_fetched_beforehand_and_not_asked_for_again(
     names = [KEYS, *staged_schemas()]
     alone = {name: read_table(part, name) for name in names}
     asked.clear()
-    fetched = fetch(part, names)
+    fetched = prefetch_small(part, names)
     assert fetched.keys() == part.bytes.keys() & {*names}, "all of this part is small"
     assert asked == ["get_object"] * len(fetched)
     asked.clear()
     for name in names:
-        assert read_table(part, name, fetched=fetched).equals(alone[name]), name
+        assert read_table(part, name, prefetched=fetched).equals(alone[name]), name
     assert not asked
 
     half = sum(part.bytes.values()) // 2
     monkeypatch.setattr(tables, "PIECE", half)
-    some = fetch(part, names)
+    some = prefetch_small(part, names)
     assert 0 < sum(map(len, some.values())) <= half, "bounded, whatever the part"
     assert "fact_order" not in some, "the largest comes as it is read"

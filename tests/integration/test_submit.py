@@ -11,8 +11,8 @@ import pytest
 from dask import config
 from distributed import Client, LocalCluster
 
-from orders_dask.cluster.connect import PROFILED
-from orders_dask.cluster.submit import Call, in_window
+from orders_dask.cluster.connect import PROFILER_IS_SAFE
+from orders_dask.cluster.submit import TaskCall, map_bounded
 from orders_dask.errors import WorkersDied
 
 KILLS = "the file that kills"
@@ -23,7 +23,7 @@ def client() -> Iterator[Client]:
     """One worker, on which calls wait for each other, and a scheduler that gives up on them when it dies once."""
     given = {
         "distributed.scheduler.allowed-failures": 0,
-        "distributed.worker.profile.enabled": PROFILED,
+        "distributed.worker.profile.enabled": PROFILER_IS_SAFE,
     }
     with (
         config.set(given),
@@ -43,12 +43,14 @@ def work(about: str) -> str:
 def test_workers_died_over_the_call_that_kills_and_what_was_beside_it_ends_well(
     client: Client, place: int
 ) -> None:
-    calls = [Call(about := f"file {n}" if n != place else KILLS, (about,)) for n in range(5)]
+    calls = [TaskCall(about := f"file {n}" if n != place else KILLS, (about,)) for n in range(5)]
     ended: list[tuple[int, str]] = []
-    made = in_window(client, work, calls, step="work", of=str(place), window=5, stop=Event())
+    made = map_bounded(
+        client, work, calls, step="work", key_suffix=str(place), max_in_flight=5, stop=Event()
+    )
     with pytest.raises(WorkersDied, match=f"again and again over {KILLS}:"):
         ended.extend(made)  # what came before the error stays in it
-    others = [(n, call.about) for n, call in enumerate(calls) if n != place]
+    others = [(n, call.label) for n, call in enumerate(calls) if n != place]
     # Of those that shared its fate, the ones after it may not have had their turn again.
     assert set(ended) <= set(others)
     assert {(n, about) for n, about in others if n < place} <= set(ended)

@@ -9,7 +9,7 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.jobs.run import run
-from orders_dask.ledger.timings import STEPS, load_times
+from orders_dask.ledger.timings import STEPS, load_timings
 from orders_dask.settings import Settings
 from tests.support.builders import DAY, lines, order
 from tests.support.commands import orders_dask
@@ -23,7 +23,7 @@ def test_each_step_of_a_run_has_its_seconds_and_those_with_bytes_their_bytes(
     content = lines(*(order(number) for number in range(1, 40)))
     put("dump/a.ndjson", content)
     result = run(DAY, settings=settings, client=client)
-    times = load_times(warehouse, DAY)
+    times = load_timings(warehouse, DAY)
     assert times
     assert (times.load_id, times.state, times.orders) == (result.load_id, "published", 39)
     steps = {each.step: each for each in times.steps}
@@ -38,7 +38,7 @@ def test_each_step_of_a_run_has_its_seconds_and_those_with_bytes_their_bytes(
     assert times.cpu_seconds > 0
 
     again = run(DAY, settings=settings, client=client, force=True)
-    times = load_times(warehouse, DAY)
+    times = load_timings(warehouse, DAY)
     assert times
     assert times.load_id == again.load_id
     steps = {each.step: each for each in times.steps}

@@ -16,7 +16,7 @@ from orders_dask.errors import LeaseLost, ServiceUnavailable, SettingsError
 from orders_dask.ledger import leases
 from orders_dask.load.connect import engine
 from orders_dask.publish.publish import publish
-from orders_dask.retry import patiently
+from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 from tests.support.loads import DAY, begin, verified
 from tests.support.types import Query
@@ -82,14 +82,14 @@ def test_a_server_without_a_free_connection_is_waited_for(
             engine(settings).connect()
         freed = Timer(1.0, limit, [-1])
         freed.start()
-        patiently(engine(settings).connect)().close()
+        retry_transient(engine(settings).connect)().close()
         freed.join()
 
 
 def test_a_session_that_was_connected_again_has_lost_its_run_date(
     warehouse: Engine, query: Query
 ) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = verified(lease, {"fact_order": [{"order_id": 1}]})
         pid = lease.connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
         query("select pg_terminate_backend(:pid)", pid=pid)
@@ -103,7 +103,7 @@ def test_a_session_that_was_connected_again_has_lost_its_run_date(
 def test_a_session_whose_lock_was_released_can_write_nothing(
     warehouse: Engine, query: Query
 ) -> None:
-    with leases.hold(warehouse, DAY) as lease:
+    with leases.acquire_lease(warehouse, DAY) as lease:
         with lease.connection.begin():
             lease.connection.execute(text("select pg_advisory_unlock_all()"))
         with pytest.raises(LeaseLost):

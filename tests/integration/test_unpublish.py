@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 
 from orders_dask.contract.ledger_tables import load_part
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.storage_tables import LOADED
+from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.errors import NotKept, ServiceUnavailable, SettingsError
 from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.prune import prune
@@ -24,7 +24,7 @@ from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.unpublish import drop
 from orders_dask.ledger import leases
 from orders_dask.pipeline.results import Dropped
-from orders_dask.publish.unpublish import withdraw
+from orders_dask.publish.unpublish import unpublish_run_date
 from orders_dask.retention import partitions as freeing
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
@@ -63,9 +63,9 @@ def leaves_left(query: Query) -> list[str]:
 def test_dropping_a_run_date_lets_the_next_best_version_be_current(
     warehouse: Engine, old: list[int], query: Query
 ) -> None:
-    with leases.hold(warehouse, LATER) as lease:
-        assert withdraw(lease) == old[2]
-        assert withdraw(lease) is None
+    with leases.acquire_lease(warehouse, LATER) as lease:
+        assert unpublish_run_date(lease) == old[2]
+        assert unpublish_run_date(lease) is None
     assert query("select order_id, run_date from orders.order_current order by 1") == [
         (1, NEXT),
         (2, DAY),
@@ -88,7 +88,7 @@ def test_old_run_dates_are_dropped_and_their_leaves_freed(
     assert dropped.bytes > 0
     assert dropped.waiting is None
     assert leaves_left(query) == []
-    for table in (*LOADED, load_part):
+    for table in (*COPIED_TABLES, load_part):
         assert query(f"select from {table}") == []
     assert (
         query(
@@ -138,7 +138,7 @@ def test_the_loader_drops_run_dates_and_the_owner_frees_their_leaves(
 def test_a_run_date_that_somebody_works_on_is_left_alone(
     as_owner: Settings, warehouse: Engine, old: list[int], query: Query
 ) -> None:
-    with leases.hold(warehouse, NEXT):
+    with leases.acquire_lease(warehouse, NEXT):
         dropped = drop(1000, settings=as_owner)
     assert (dropped.run_dates, dropped.skipped) == ((DAY, LATER), (NEXT,))
     assert dropped.leaves == LEAVES[1:]
@@ -266,7 +266,7 @@ def test_the_longest_wait_of_busy_readers_is_short(
 @pytest.fixture
 def dying(owner: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let the session that frees leaves be terminated after so many statements of DDL."""
-    done = freeing._done
+    done = freeing._try_ddl
 
     def die_after(steps: int) -> None:
         left = [steps]
@@ -293,14 +293,14 @@ def test_freeing_goes_on_where_it_was_killed(
 ) -> None:
     for steps in range(2 * len(FACTS)):
         published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
-        with leases.hold(warehouse, DAY) as lease:
-            withdraw(lease)
-        freeing.mark_leaving(owner, LEAVES[1])
+        with leases.acquire_lease(warehouse, DAY) as lease:
+            unpublish_run_date(lease)
+        freeing.mark_for_drop(owner, LEAVES[1])
         dying(steps)
         with pytest.raises(ServiceUnavailable):
-            freeing.free_leaving(owner, 5)
+            freeing.drop_marked(owner, 5)
         dying(-1)
-        assert freeing.free_leaving(owner, 5).leaves == LEAVES[:1], steps
+        assert freeing.drop_marked(owner, 5).partitions == LEAVES[:1], steps
         assert leaves_left(query) == []
 
 

@@ -86,10 +86,8 @@ def shop(warehouse: Engine) -> Engine:
 
 def test_order_summary_is_one_exact_row_a_current_order(shop: Engine, query: Query) -> None:
     rows = query(
-        """
-        select order_id, run_date, currency, gross_amount, refund_count, refunded_amount, net_amount, last_refunded_at
-        from orders.order_summary order by order_id
-        """
+        """ select order_id, run_date, currency, gross_amount, refund_count, refunded_amount,
+        net_amount, last_refunded_at from orders.order_summary order by order_id """
     )
     d = Decimal
     assert rows == [

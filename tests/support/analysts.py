@@ -1,8 +1,7 @@
 """Analysts who query all the time, each in a session of its own, and what they found wrong or waited for.
 
-Every load here is uniform: `orders` orders of the same `price` with two lines each, so what one statement sees of a run
-date tells whether it saw one load, the whole of it and nothing else.
-"""
+Every load here is uniform: `orders` orders of the same `price` with two lines each, so what one
+statement sees of a run date tells whether it saw one load, the whole of it and nothing else."""
 
 from __future__ import annotations
 
@@ -227,7 +226,8 @@ class Analysts:
             self.found.wrong.append(f"{work.__name__}: {error}")
 
 
-# Whether it is a reader that waits, for how long, and whom a writer waits for where that is a reader.
+# Whether it is a reader that waits, for how long, and whom a writer waits for where that is a
+# reader.
 _WAITING = """
     select waiting.application_name in ('analyst', 'pg_dump'),
            extract(epoch from clock_timestamp() - lock.waitstart)::float, blocker.pid

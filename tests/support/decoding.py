@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orders_dask.contract.arrow import raw_schema
 from orders_dask.extract.decode import block
-from orders_dask.extract.framing.files import texts
+from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.lines import Lines
 from orders_dask.extract.records import Split
 
@@ -28,5 +28,5 @@ def only_the_rules() -> AbstractContextManager[Any]:
 def text_of(splits: list[Split]) -> bytes:
     """Read the text of all records of some splits."""
     return b"".join(
-        some.text for split in splits for _, records in texts(split) for some in records
+        some.text for split in splits for _, records in read_files(split) for some in records
     )

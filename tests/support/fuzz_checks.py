@@ -18,10 +18,10 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
-from orders_dask.contract.json_parser import is_clean
+from orders_dask.contract.json_parser import is_sanitised
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.contract.rejects import Issue, Rejected, merged
-from orders_dask.contract.rules import GRAPHQL_ID, MARKERS, id_key
+from orders_dask.contract.rejects import Issue, Rejected, merge_issues
+from orders_dask.contract.rules import GRAPHQL_ID, ORDER_KEYS, id_key
 from orders_dask.extract import records
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
@@ -29,7 +29,7 @@ from orders_dask.extract.framing import files as text
 from orders_dask.extract.framing import json_cursor as window
 from orders_dask.extract.framing import ndjson as lines
 from orders_dask.extract.source import compression as archives
-from orders_dask.pipeline.staged_rows import normalised
+from orders_dask.pipeline.staged_rows import normalise_blocks
 from tests.support.builders import DAY
 from tests.support.decoding import only_the_rules
 from tests.support.documents import BLANKS, Number, Pairs, expected, refuse, sequence
@@ -66,10 +66,11 @@ class Read:
 
     def same(self, other: Read) -> None:
         assert self.orders.equals(other.orders)
-        # How much is left of text that can't be read further, and what is said of it, may depend on the cuts.
+        # How much is left of text that can't be read further, and what is said of it, may depend on
+        # the cuts.
         assert [_told(one) for one in self.rejected] == [_told(one) for one in other.rejected]
         mine, others = (
-            {(i.field, i.code): (i.count, i.samples) for i in merged(read.issues)}
+            {(i.field, i.code): (i.count, i.samples) for i in merge_issues(read.issues)}
             for read in (self, other)
         )
         assert mine == others
@@ -119,7 +120,7 @@ def _read(dump: Path, block_size: int) -> dict[str, Read]:
             blocks.append(block)
             _add(found.setdefault(block.file.name, Read()), block, before.get(block.file.name, 0))
         if block_size == WHOLE:
-            for _, tables in normalised(blocks):
+            for _, tables in normalise_blocks(blocks):
                 for fact in FACTS:
                     _encoded(tables[fact.name])
     return found
@@ -154,7 +155,7 @@ def _sound(block: Decoded) -> None:
         for part in (r.path, r.code, r.message, r.raw, r.of_order or "")
     ]
     said += [text for issue in block.issues for _, text in issue.samples]
-    assert all(map(is_clean, [*said, *block.drift]))
+    assert all(map(is_sanitised, [*said, *block.drift]))
 
 
 def _texts(values: pa.Array) -> Iterator[pa.StringArray]:
@@ -292,7 +293,7 @@ def _order_id(record: Any, enveloped: bool) -> int | None:
     if not isinstance(record, Pairs):
         return None
     order = dict(record)
-    if not enveloped and (order.keys().isdisjoint(MARKERS) or "orders" in order):
+    if not enveloped and (order.keys().isdisjoint(ORDER_KEYS) or "orders" in order):
         return None
     number = _positive(order.get("id"))
     said = order.get(GRAPHQL_ID)

@@ -1,7 +1,7 @@
 """Inputs for the fuzz: every form of the contract, its bad values, all layouts and packings, and damage to them.
 
-Everything is drawn from a ``Random``: a seeded one makes the same input again, Hypothesis's own one makes it small.
-"""
+Everything is drawn from a ``Random``: a seeded one makes the same input again, Hypothesis's own one
+makes it small."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Final, cast
 
 import zstandard
 
-from orders_dask.contract.rules import MARKERS
+from orders_dask.contract.rules import ORDER_KEYS
 from tests.support.bad_values import GOOD, GOOD_VALUES, NULLED, REPAIRED, spliced
 from tests.support.builders import zipped
 
@@ -31,7 +31,7 @@ _ORDER = (
 RECORDS: Final[tuple[bytes, ...]] = (
     *(_ORDER % number for number in (1, 2, 9007199254740993)),
     GOOD.encode(),
-    *(b'{"id":3,"%b":null}' % marker.encode() for marker in MARKERS),
+    *(b'{"id":3,"%b":null}' % marker.encode() for marker in ORDER_KEYS),
     *(spliced(path, value) for path, value, _ in GOOD_VALUES),
     *(spliced(path, cast("str | bytes", value)) for _, path, value, _ in REPAIRED),
     *(spliced(path, value) for _, path, value in NULLED),

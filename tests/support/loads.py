@@ -11,18 +11,18 @@ import pyarrow as pa
 from sqlalchemy import Engine, Table, select
 
 from orders_dask.contract.arrow import FILE, POSITION, arrow_schema
-from orders_dask.contract.control_totals import Books, books
+from orders_dask.contract.control_totals import ControlTotals, totals_of
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.contract.storage_tables import LOADED, order_version
+from orders_dask.contract.storage_tables import COPIED_TABLES, order_version
 from orders_dask.contract.storage_tables import published as seen
 from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
 from orders_dask.ledger.leases import Lease
 from orders_dask.load.copy import load_part
-from orders_dask.load.partitions import ensure_leaves
-from orders_dask.publish.publish import foresee, publish, seal
-from orders_dask.publish.rollback import take_back
-from orders_dask.publish.unpublish import withdraw
+from orders_dask.load.partitions import ensure_partitions
+from orders_dask.publish.publish import precompute, publish, seal
+from orders_dask.publish.rollback import restore_previous
+from orders_dask.publish.unpublish import unpublish_run_date
 from orders_dask.publish.verify import verify
 from tests.support.proxy import PostgresProxy
 from tests.support.waiting import until
@@ -32,7 +32,7 @@ DAY: Final = date(2017, 11, 3)
 NEXT: Final = DAY + timedelta(days=1)
 
 Rows = Sequence[Mapping[str, Any]]
-TABLES = {table.name: table for table in LOADED}
+TABLES = {table.name: table for table in COPIED_TABLES}
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def part(file_id: int, **rows: Rows) -> dict[str, pa.Table]:
 
 def begin(lease: Lease) -> int:
     """Begin a load whose leaves are there."""
-    load_id = ledger.begin(lease, "s3://orders/", "fingerprint", "tester")
-    ensure_leaves(lease.connection, lease.run_date)
+    load_id = ledger.create_load(lease, "s3://orders/", "fingerprint", "tester")
+    ensure_partitions(lease.connection, lease.run_date)
     return load_id
 
 
@@ -91,11 +91,11 @@ def verified(lease: Lease, *parts: Mapping[str, Rows]) -> int:
     load_id = begin(lease)
     read = {f.name: sum(len(rows.get(f.name, ())) for rows in parts) for f in FACTS}
     [file_id] = ledger.record_files(lease, load_id, [File(read)])
-    decoded = dict.fromkeys(read, Books())
+    decoded = dict.fromkeys(read, ControlTotals())
     for number, rows in enumerate(parts):
         tables = part(file_id, **rows)
         for name in decoded.keys() & tables.keys():
-            decoded[name] += books(name, tables[name])
+            decoded[name] += totals_of(name, tables[name])
         load_part(
             lease.connection.engine, load_id, lease.run_date, f"part={number}", tables.items(), {}
         )
@@ -106,27 +106,27 @@ def verified(lease: Lease, *parts: Mapping[str, Rows]) -> int:
 
 def published(engine: Engine, run_date: date, *parts: Mapping[str, Rows]) -> int:
     """Publish a load of one file."""
-    with leases.hold(engine, run_date) as lease:
+    with leases.acquire_lease(engine, run_date) as lease:
         load_id = verified(lease, *parts)
-        publish(lease, load_id, foresee(engine, run_date, load_id))
+        publish(lease, load_id, precompute(engine, run_date, load_id))
     return load_id
 
 
 def rolled_back(engine: Engine, run_date: date) -> int:
     """Roll back what is published of a run date, and give the load that was."""
-    with leases.hold(engine, run_date) as lease:
+    with leases.acquire_lease(engine, run_date) as lease:
         with lease.transaction() as connection:
             load_id = connection.execute(
                 select(seen.c.load_id).where(seen.c.run_date == run_date)
             ).scalar_one()
-        take_back(lease, load_id)
+        restore_previous(lease, load_id)
     return int(load_id)
 
 
 def dropped(engine: Engine, run_date: date) -> int:
     """Unpublish a run date, and give the load that was published."""
-    with leases.hold(engine, run_date) as lease:
-        load_id = withdraw(lease)
+    with leases.acquire_lease(engine, run_date) as lease:
+        load_id = unpublish_run_date(lease)
     assert load_id
     return load_id
 

@@ -11,27 +11,27 @@ import pyarrow as pa
 from orders_dask.contract.arrow import FILE, ORDER_ROW, staged_schemas
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
-from orders_dask.pipeline.staged_rows import normalised
+from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.pipeline.tasks import resolve
-from orders_dask.stage.ledger_part import Placed, place
+from orders_dask.stage.ledger_part import LedgerPart, assign_ids
 from orders_dask.stage.parts import write_part
-from orders_dask.stage.record import Part, joined_files
+from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
-from orders_dask.transform.resolve import keep
+from orders_dask.transform.resolve import drop_superseded
 from tests.support.builders import DAY
 
 
 def staged(source: str, stage: str, block_size: int) -> list[Part]:
     """Stage a dump, a part for each split: ``<stage>0``, ``<stage>1`` and so on."""
     return [
-        write_part(f"{stage}{n}", normalised(decode(split, ZoneInfo("UTC"))))
+        write_part(f"{stage}{n}", normalise_blocks(decode(split, ZoneInfo("UTC"))))
         for n, split in enumerate(discover(source, DAY, block_size))
     ]
 
 
-def placed(parts: list[Part]) -> list[Placed]:
+def placed(parts: list[Part]) -> list[LedgerPart]:
     """Number the files of some parts as the ledger does."""
-    return place(parts, {name: number for number, name in enumerate(joined_files(parts))})
+    return assign_ids(parts, {name: number for number, name in enumerate(merge_files(parts))})
 
 
 def standing(parts: list[Part]) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
@@ -42,7 +42,7 @@ def standing(parts: list[Part]) -> Iterator[tuple[str, list[dict[str, Any]], int
         lost = pa.array(losers.get(number, []), pa.int64())
         for name in staged_schemas():
             rows = read_table(one.part, name)
-            kept = keep(rows, lost)
+            kept = drop_superseded(rows, lost)
             others = rows.num_rows - kept.num_rows
-            kept = one.place(kept) if FILE in kept.column_names else kept
+            kept = one.with_ledger_ids(kept) if FILE in kept.column_names else kept
             yield name, kept.drop_columns([ORDER_ROW]).to_pylist(), others

@@ -1,7 +1,7 @@
 """Proxies between the product and its services, which make real trouble on real connections.
 
-Both live on the event loop of a thread of the test's process and are told by plain method calls what to do.
-"""
+Both live on the event loop of a thread of the test's process and are told by plain method calls
+what to do."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class Proxy:
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            # OSError: the other side went, or isn't there. IncompleteReadError: it went in the midst of something.
+            # OSError: the other side went, or isn't there. IncompleteReadError: it went in the
+            # midst of something.
             with suppress(OSError, asyncio.IncompleteReadError):
                 await self._serve(reader, writer)
         finally:

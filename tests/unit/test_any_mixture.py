@@ -16,7 +16,7 @@ from orders_dask.contract.arrow import FILE, POSITION, staged_schemas
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.stage import parts as staging
 from orders_dask.stage.layout import REJECTED
-from orders_dask.stage.record import joined_files
+from orders_dask.stage.record import merge_files
 from orders_dask.stage.tables import read_table
 from tests.support.parts import placed, staged, standing
 
@@ -70,7 +70,7 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
     Gives the tables as Python values, and the records read and accounted for by fact.
     """
     parts = staged(f"{folder}/dump/", f"{folder}/stage-{block_size}/", block_size)
-    files = joined_files(parts)
+    files = merge_files(parts)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in staged_schemas()}
     accounted = Counter[str]()
     for name, rows, others in standing(parts):
@@ -83,7 +83,7 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
     rejected = [
         row
         for one in placed(parts)
-        for row in one.place(read_table(one.part, REJECTED)).to_pylist()
+        for row in one.with_ledger_ids(read_table(one.part, REJECTED)).to_pylist()
     ]
     issues = {
         (name, issue.field, issue.code): (issue.count, issue.samples)

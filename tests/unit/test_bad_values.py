@@ -22,19 +22,19 @@ Layout = Callable[..., Block]
 def as_lines(*records: str | bytes) -> Block:
     """Decode records as lines of newline-delimited text."""
     text = b"".join(encoded(each) + b"\n" for each in records)
-    return decode_records(Records(text, enveloped=False, strict=False), ZONE)
+    return decode_records(Records(text, in_page=False, strict=False), ZONE)
 
 
 def as_page(*records: str | bytes) -> Block:
     """Decode records as elements of one page that stands on a line."""
     page = b'{"count":1,"orders":[' + b",".join(map(encoded, records)) + b"]}\n"
-    return decode_records(Records(page, enveloped=False, strict=False), ZONE)
+    return decode_records(Records(page, in_page=False, strict=False), ZONE)
 
 
 def as_page_records(*records: str | bytes) -> Block:
     """Decode records that the framer took out of a pretty-printed page."""
     text = b"".join(encoded(each) + b"\n" for each in records)
-    return decode_records(Records(text, enveloped=True, strict=True), ZONE)
+    return decode_records(Records(text, in_page=True, strict=True), ZONE)
 
 
 @pytest.fixture(params=[as_lines, as_page])
@@ -68,7 +68,8 @@ def found(block: Block) -> list[tuple[str, str, int]]:
     return [(issue.field, issue.code, issue.count) for issue in block.issues]
 
 
-# --------------------------------------------------------------------------------- values repaired and nulled
+# --------------------------------------------------------------------------------- values repaired
+# and nulled
 
 
 @pytest.mark.parametrize(("path", "value", "expected"), GOOD_VALUES)
@@ -96,7 +97,8 @@ def test_a_bad_value_is_stored_converted_or_null_and_counted(
     assert stored(block, path.replace("[]", ".0")) == expected
 
 
-# ------------------------------------------------------------------------------------------------- rejections
+# -------------------------------------------------------------------------------------------------
+# rejections
 
 
 def rejection(block: Block) -> Rejected:
@@ -307,14 +309,14 @@ def test_a_broken_line_that_may_hold_many_orders_makes_the_file_unreadable(text:
 
 def test_a_broken_last_line_without_newline_makes_the_file_unreadable() -> None:
     text = f'{GOOD}\n{{"id":2,'.encode()
-    block = decode_records(Records(text, enveloped=False, strict=False), ZONE)
+    block = decode_records(Records(text, in_page=False, strict=False), ZONE)
     assert (rejection(block).code, rejection(block).position) == ("unreadable_file", 2)
     assert block.orders.num_rows == 1
     assert block.unreadable
 
 
 def test_a_good_last_line_without_newline_stands() -> None:
-    block = decode_records(Records(f"{GOOD}\n{GOOD}".encode(), enveloped=False, strict=False), ZONE)
+    block = decode_records(Records(f"{GOOD}\n{GOOD}".encode(), in_page=False, strict=False), ZONE)
     assert block.orders.num_rows == block.read == 2
     assert not block.unreadable
 
@@ -342,7 +344,8 @@ def test_the_raw_text_is_clean_and_cut_at_a_character() -> None:
     assert set(raw[33:]) == {"\N{GRINNING FACE}"}
 
 
-# --------------------------------------------------------------------------------------------------- children
+# ---------------------------------------------------------------------------------------------------
+# children
 
 
 @pytest.mark.parametrize(
@@ -423,7 +426,8 @@ def test_a_null_object_counts_nothing(layout: Layout, path: str) -> None:
     assert found(block) == []
 
 
-# --------------------------------------------------------------------------------------------- duplicate keys
+# ---------------------------------------------------------------------------------------------
+# duplicate keys
 
 
 @pytest.mark.parametrize(
@@ -456,7 +460,8 @@ def test_an_unknown_key_said_twice_counts_nothing(layout: Layout) -> None:
     assert found(around(layout, '{"id":1,"line_items":[],"zz":1,"zz":2}')) == []
 
 
-# --------------------------------------------------------------------------------- counting, positions, pages
+# --------------------------------------------------------------------------------- counting,
+# positions, pages
 
 
 def test_issues_are_added_up_and_show_the_first_three() -> None:
@@ -511,7 +516,8 @@ def test_deep_nesting_in_an_unknown_key_is_ignored(layout: Layout) -> None:
     assert stored(block, "note") == "5"
 
 
-# ------------------------------------------------------------------------------------------------- local days
+# -------------------------------------------------------------------------------------------------
+# local days
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr(screen, "NOTES", terminal)
     bars = screen._bars()
-    listener = screen._drawn(bars)
+    listener = screen._drawing(bars)
 
     def drawn() -> list[str]:
         return [f"{bar.description} {bar.completed}/{bar.total}" for bar in bars.tasks]
@@ -257,10 +257,10 @@ def test_a_range_ends_with_a_line_a_run_date_and_a_total() -> None:
         RunResult(DAY, "published", orders=1200, lines=3400, files=1, seconds=1.25, rejected=2),
         RunResult(date(2017, 10, 31), "missing", message="There is no file."),
     ]
-    assert [screen.outcome(result) for result in results] == [
+    assert [screen.show_outcome(result) for result in results] == [
         "2017-10-30  published: 1,200 orders, 3,400 lines, 0 superseded, 2 rejected, 1 file, 1.2 s",
         "2017-10-31  missing: There is no file.",
     ]
-    assert screen.outcomes(results, 2.0) == (
+    assert screen.show_outcomes(results, 2.0) == (
         "2 run dates: 1 published, 1 missing; 1,200 orders, 3,400 lines, 2.0 s"
     )

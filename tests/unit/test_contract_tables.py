@@ -18,9 +18,10 @@ from orders_dask.contract.arrow import (
 )
 from orders_dask.contract.columns import METADATA
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS, attributes
-from orders_dask.contract.storage_tables import SAID
+from orders_dask.contract.storage_tables import DIMENSION_ROWS
 
-# Fact or dimension, its key beside run date and load, and its columns of each kind, as the contract lists them.
+# Fact or dimension, its key beside run date and load, and its columns of each kind, as the contract
+# lists them.
 CONTRACT: dict[str, dict[str, str]] = {
     "fact_order": {
         "key": "order_id",
@@ -185,7 +186,7 @@ def test_facts_are_partitioned_by_run_date(fact: Table) -> None:
 
 @pytest.mark.parametrize("dimension", DIMENSIONS, ids=lambda dimension: dimension.name)
 def test_what_a_load_says_of_a_dimension_is_its_key_and_attributes(dimension: Table) -> None:
-    said = next(table for table in SAID if table.name == dimension.name)
+    said = next(table for table in DIMENSION_ROWS if table.name == dimension.name)
     listed = list(columns(dimension.name))
     of_order = ["version", "source_file_id", "source_position"]
     assert sorted(said.c.keys()) == sorted(["load_id", *listed, *of_order])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import MONEY_TYPE, ORDER_ROW, staged_schemas
-from orders_dask.contract.control_totals import Books, books, money_columns
+from orders_dask.contract.control_totals import ControlTotals, money_columns, totals_of
 from orders_dask.contract.order_tables import FACTS, fact_refund_adjustment
 
 ADJUSTMENT = fact_refund_adjustment.name
@@ -49,15 +49,15 @@ def test_books_of_the_whole_are_those_of_the_pieces_together(
         for column in ("amount", "tax_amount"):
             entry = row["currency"], column
             exact[entry] = exact.get(entry, Fraction(0)) + Fraction(row[column] or 0)
-    found = books(ADJUSTMENT, whole)
-    assert found == Books(len(rows), {entry: s for entry, s in found.sums.items() if s})
+    found = totals_of(ADJUSTMENT, whole)
+    assert found == ControlTotals(len(rows), {entry: s for entry, s in found.sums.items() if s})
     assert {e: Fraction(s) for e, s in found.sums.items()} == {e: s for e, s in exact.items() if s}
 
-    pieces = [books(ADJUSTMENT, whole.slice(0, cut)), books(ADJUSTMENT, whole.slice(cut))]
-    assert sum(pieces, Books()) == found
+    pieces = [totals_of(ADJUSTMENT, whole.slice(0, cut)), totals_of(ADJUSTMENT, whole.slice(cut))]
+    assert sum(pieces, ControlTotals()) == found
     assert found - pieces[0] == pieces[1]
-    assert found - found == Books()
-    assert Books.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert found - found == ControlTotals()
+    assert ControlTotals.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_sums_of_many_of_the_greatest_amounts_are_exact() -> None:
@@ -66,18 +66,20 @@ def test_sums_of_many_of_the_greatest_amounts_are_exact() -> None:
     table = pa.table(
         {"currency": pa.nulls(rows, pa.string()), "amount": amounts, "tax_amount": amounts}
     )
-    found = books(ADJUSTMENT, table)
+    found = totals_of(ADJUSTMENT, table)
     total = Fraction(GREATEST) * rows
     assert Fraction(found.sums[None, "amount"]) == total
     for _ in range(30):  # 2^30 times as much: 34 digits, where Python's default is 28
         found += found
     assert Fraction(found.sums[None, "amount"]) == total * 2**30
-    assert Books.from_json(found.to_json()) == found
+    assert ControlTotals.from_json(found.to_json()) == found
 
 
 def test_a_sum_of_nothing_is_the_same_as_a_sum_of_0() -> None:
-    assert Books.of(2, [("USD", "amount", None), ("USD", "tax_amount", Decimal(0))]) == Books(2)
-    assert Books(2) != Books(3)
+    assert ControlTotals.of(
+        2, [("USD", "amount", None), ("USD", "tax_amount", Decimal(0))]
+    ) == ControlTotals(2)
+    assert ControlTotals(2) != ControlTotals(3)
 
 
 def test_json_is_sorted_with_the_null_currency_first_and_amounts_of_four_places() -> None:
@@ -90,7 +92,9 @@ def test_json_is_sorted_with_the_null_currency_first_and_amounts_of_four_places(
         "rows": 3,
         "sums": [[None, "b", "1000.0000"], ["USD", "a", "12.3400"], ["USD", "b", "-5.0000"]],
     }
-    assert Books.of(3, sums).to_json() == Books.of(3, sums[::-1]).to_json() == expected
+    assert (
+        ControlTotals.of(3, sums).to_json() == ControlTotals.of(3, sums[::-1]).to_json() == expected
+    )
 
 
 @pytest.mark.parametrize("name", [fact.name for fact in FACTS])
@@ -98,5 +102,5 @@ def test_every_money_column_of_a_fact_is_in_its_books(name: str) -> None:
     schema = staged_schemas()[name]
     row = {f.name: Decimal("0.0001") for f in schema if pa.types.is_decimal(f.type)}
     table = pa.Table.from_pylist([{ORDER_ROW: 0, "currency": "EUR", **row}], schema=schema)
-    assert books(name, table).sums == {("EUR", column): Decimal("0.0001") for column in row}
+    assert totals_of(name, table).sums == {("EUR", column): Decimal("0.0001") for column in row}
     assert money_columns(name) == list(row)

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import (
-    INSTANT_TYPE,
     MONEY_TYPE,
+    TIMESTAMP_TYPE,
     decoded_schema,
     typed_schema,
 )
-from orders_dask.contract.rules import Issue, Rejected, merged
+from orders_dask.contract.rules import Issue, Rejected, merge_issues
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.records import Records
 from tests.support.decoding import only_the_rules
@@ -51,7 +51,8 @@ def sorted_rejected(rejected: Iterable[Rejected]) -> list[Rejected]:
     return sorted(rejected, key=lambda each: (each.position, each.path))
 
 
-# ------------------------------------------------------------------------------------------------ odd records
+# ------------------------------------------------------------------------------------------------
+# odd records
 
 NUMBERS = st.one_of(
     st.sampled_from(
@@ -150,7 +151,7 @@ def values(kind: pa.DataType) -> st.SearchStrategy[str]:
             st.decimals(0, 99, places=7).map('"{}"'.format),
             st.one_of(AMOUNTS.map(json.dumps), NUMBERS),
         ),
-        INSTANT_TYPE: (st.datetimes().map('"{}Z"'.format), INSTANTS.map(json.dumps)),
+        TIMESTAMP_TYPE: (st.datetimes().map('"{}Z"'.format), INSTANTS.map(json.dumps)),
         pa.bool_(): (
             st.sampled_from(["true", "false"]),
             st.sampled_from(["0", "1", '"True"', "2"]),
@@ -222,7 +223,7 @@ def test_the_reader_and_the_rules_agree(lines: list[bytes], enveloped: bool, str
 LEAVES = {
     pa.int64(): "order_number",
     MONEY_TYPE: "total_price",
-    INSTANT_TYPE: "created_at",
+    TIMESTAMP_TYPE: "created_at",
     pa.bool_(): "test",
     pa.string(): "note",
 }
@@ -247,7 +248,7 @@ def test_a_cut_between_records_changes_nothing(lines: list[bytes], data: st.Data
     end = decode_records(
         Records(b"".join(line + b"\n" for line in lines[at:]), False, False), ZONE, begin.read + 1
     )
-    assert sorted_issues(merged([*begin.issues, *end.issues])) == sorted_issues(whole.issues)
+    assert sorted_issues(merge_issues([*begin.issues, *end.issues])) == sorted_issues(whole.issues)
     assert sorted_rejected([*begin.rejected, *end.rejected]) == sorted_rejected(whole.rejected)
     assert pa.concat_tables([begin.orders, end.orders]).equals(whole.orders)
     assert begin.read + end.read == whole.read

@@ -14,7 +14,7 @@ from orders_dask.extract.decode import decode as decode_module
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.framing import ndjson as line_module
-from orders_dask.extract.framing.ndjson import lines
+from orders_dask.extract.framing.ndjson import split_lines
 from orders_dask.extract.records import SourceFile, Split
 
 UTC = ZoneInfo("UTC")
@@ -165,7 +165,7 @@ def test_a_record_that_is_not_json_ends_a_line_too_long_for_memory_and_no_other(
     text = "\n".join([page, ORDERS[4], page, ORDERS[3], ""]).encode()
     chunks = [text[at : at + 64] for at in range(0, len(text), 64)]
     file = SourceFile("a", "a", None, len(text), "")
-    blocks = list(decode_module._decode_file(file, lines(chunks), UTC, beginning=True))
+    blocks = list(decode_module._decode_file(file, split_lines(chunks), UTC, beginning=True))
     assert ids(blocks) == [1, 5, 1, 4]
     assert positions(blocks) == [1, 3, 4, 6]
     rejected = [(r.position, r.code) for block in blocks for r in block.rejected]

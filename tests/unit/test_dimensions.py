@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Table
 
-from orders_dask.contract.arrow import FILE, INSTANT_TYPE, ORDER_ROW, POSITION, flat_schemas
+from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, TIMESTAMP_TYPE, flat_schemas
 from orders_dask.contract.order_tables import dim_device, dim_product_variant
-from orders_dask.contract.storage_tables import SAID
-from orders_dask.transform.dimensions import ranked, said
+from orders_dask.contract.storage_tables import DIMENSION_ROWS
+from orders_dask.transform.dimensions import latest_per_key, sort_by_version
 from tests.support.keys import IDS, KEYS, Json, keys, standing
 
 ORDERS = pa.schema([KEYS.field(name) for name in (ORDER_ROW, "version", FILE, POSITION)])
 
 
 def said_of(dimension: Table) -> Table:
-    return next(table for table in SAID if table.name == dimension.name)
+    return next(table for table in DIMENSION_ROWS if table.name == dimension.name)
 
 
 @st.composite
@@ -57,7 +57,9 @@ def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
     dimension = said_of(dim_product_variant)
     rows = pa.Table.from_pylist(lines, schema=flat_schemas()[dimension.name])
     rows = rows.filter(pc.is_in(rows[ORDER_ROW], pa.array([*by_row], pa.int64())))
-    made = said(dimension, rows, ranked(pa.Table.from_pylist(orders, schema=ORDERS)))
+    made = latest_per_key(
+        dimension, rows, sort_by_version(pa.Table.from_pylist(orders, schema=ORDERS))
+    )
     found = {(row["product_id"], row["variant_id"]): row for row in made.to_pylist()}
     assert len(found) == made.num_rows
     assert found == expected
@@ -69,12 +71,14 @@ def test_what_is_said_has_the_columns_of_its_storage_table() -> None:
     dimension = said_of(dim_device)
     rows = pa.Table.from_pylist([row], schema=flat_schemas()[dimension.name])
     for taken in (rows, rows.slice(1)):
-        made = said(dimension, taken, ranked(pa.Table.from_pylist([order], schema=ORDERS)))
+        made = latest_per_key(
+            dimension, taken, sort_by_version(pa.Table.from_pylist([order], schema=ORDERS))
+        )
         assert made.schema == pa.schema(
             [
                 pa.field("device_id", pa.int64(), nullable=False),
                 pa.field("last_location_id", pa.int64()),
-                pa.field("version", INSTANT_TYPE),
+                pa.field("version", TIMESTAMP_TYPE),
                 pa.field(FILE, pa.int64(), nullable=False),
                 pa.field(POSITION, pa.int64(), nullable=False),
             ]

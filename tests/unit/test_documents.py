@@ -10,18 +10,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orders_dask.extract.framing import json_cursor as window
-from orders_dask.extract.framing.documents import documents, elements
+from orders_dask.extract.framing.documents import documents, unwrap
 from orders_dask.extract.records import MIB, Records, Unreadable
 from tests.support.documents import DECODER, Pairs, expected, sequence
 
-# The reference: whole documents, parsed by `json`, objects as lists of pairs so that no key is lost.
+# The reference: whole documents, parsed by `json`, objects as lists of pairs so that no key is
+# lost.
 
 
 def found(records: list[Records]) -> list[tuple[Any, bool]]:
     assert all(some.strict for some in records)
-    assert all(some.text.endswith(b"\n") or (some.repeated and not some.text) for some in records)
+    assert all(
+        some.text.endswith(b"\n") or (some.overwritten and not some.text) for some in records
+    )
     return [
-        (DECODER.decode(line.decode()), some.enveloped)
+        (DECODER.decode(line.decode()), some.in_page)
         for some in records
         for line in some.text.splitlines()
     ]
@@ -137,7 +140,7 @@ def test_layouts_of_the_same_orders_give_the_same_lines(orders: list[dict[str, s
 def test_a_run_longer_than_is_looked_ahead_for_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "_RUN", 3)
     page = json.dumps({"orders": [{"id": number} for number in range(100)]})
-    assert [order for order, _ in found(elements(page.encode()))] == [
+    assert [order for order, _ in found(unwrap(page.encode()))] == [
         Pairs([("id", number)]) for number in range(100)
     ]
 
@@ -146,22 +149,22 @@ def test_a_run_longer_than_is_looked_ahead_for_goes_on(monkeypatch: pytest.Monke
     "document", ["[]", '{"orders": []}', '{"orders": null}', '{"order": null}', '[{"orders": []}]']
 )
 def test_empty_envelopes_hold_no_records(document: str) -> None:
-    assert elements(document.encode()) == []
+    assert unwrap(document.encode()) == []
 
 
 def test_orders_that_is_no_array_is_a_record_to_refuse() -> None:
-    records = elements(b'[{"orders": [{"id": 1}]}, {"orders": {"id": 2}}, {"orders": 3}]')
-    assert [(some.text, some.enveloped) for some in records] == [
+    records = unwrap(b'[{"orders": [{"id": 1}]}, {"orders": {"id": 2}}, {"orders": 3}]')
+    assert [(some.text, some.in_page) for some in records] == [
         (b'{"id": 1}\n', True),
         (b'{"orders": {"id": 2}}\n{"orders": 3}\n', False),
     ]
 
 
 def test_a_page_with_orders_wins_over_a_wrapper_and_the_last_order_stands() -> None:
-    assert found(elements(b'{"order": {"id": 1}, "orders": [{"id": 2}], "line_items": []}')) == [
+    assert found(unwrap(b'{"order": {"id": 1}, "orders": [{"id": 2}], "line_items": []}')) == [
         (Pairs([("id", 2)]), True)
     ]
-    assert found(elements(b'{"order": {"id": 1}, "order": {"id": 2}}')) == [
+    assert found(unwrap(b'{"order": {"id": 1}, "order": {"id": 2}}')) == [
         (Pairs([("id", 2)]), True)
     ]
 
@@ -219,7 +222,7 @@ def test_a_document_larger_than_a_record_may_be_is_streamed(
 def test_a_value_that_nobody_wants_may_be_larger_than_a_record() -> None:
     big = b"[%b]" % b",".join([b'{"a": "]"}'] * 200_000)
     assert len(big) > 2 * MIB
-    assert found(elements(b'{"orders": [{"id": 1}], "b": %b, "orders": [{"id": 2}]}' % big)) == [
+    assert found(unwrap(b'{"orders": [{"id": 1}], "b": %b, "orders": [{"id": 2}]}' % big)) == [
         (Pairs([("id", 1)]), True),
         (Pairs([("id", 2)]), True),
     ]
@@ -238,5 +241,5 @@ def test_a_record_that_is_too_large_is_refused_after_those_before_it(
 
 def test_very_deep_nesting_is_framed_in_little_memory() -> None:
     deep = b"[" * MIB + b"]" * MIB
-    records = elements(b'{"orders": [{"a": %b}, {"id": 1}]}' % deep)
+    records = unwrap(b'{"orders": [{"a": %b}, {"id": 1}]}' % deep)
     assert [len(line) for some in records for line in some.text.splitlines()] == [2 * MIB + 7, 9]

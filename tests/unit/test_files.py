@@ -20,10 +20,17 @@ from hypothesis import strategies as st
 
 from orders_dask.errors import ServiceUnavailable, SourceChanged
 from orders_dask.extract.framing import ndjson as line_module
-from orders_dask.extract.framing.files import texts
-from orders_dask.extract.framing.ndjson import lines, lines_within, newline_delimited
+from orders_dask.extract.framing.files import read_files
+from orders_dask.extract.framing.ndjson import is_ndjson, lines_in_range, split_lines
 from orders_dask.extract.lines import line_ends
-from orders_dask.extract.records import MAX_RECORD, MIB, Records, SourceFile, Split, Unreadable
+from orders_dask.extract.records import (
+    MAX_RECORD_BYTES,
+    MIB,
+    Records,
+    SourceFile,
+    Split,
+    Unreadable,
+)
 from orders_dask.extract.source.object_store import etag
 from orders_dask.filesystem import filesystem
 from tests.support.builders import zipped
@@ -41,7 +48,7 @@ def listed(path: Path) -> SourceFile:
 def read(path: Path) -> list[tuple[str, bytes, str]]:
     """Read a file whole: of each text in it the name, the records, and why it can't be read further."""
     found = []
-    for file, records in texts(Split((listed(path),))):
+    for file, records in read_files(Split((listed(path),))):
         content, message = b"", ""
         try:
             for some in records:
@@ -105,7 +112,8 @@ def test_members_named_in_a_split_are_read_alone(dump: Callable[[bytes], Path]) 
         SourceFile(f"zip://{name}::{file.name}", file.url, name, 1, file.etag) for name in "ca"
     )
     read = [
-        (found.member, [some.text for some in records]) for found, records in texts(Split(wanted))
+        (found.member, [some.text for some in records])
+        for found, records in read_files(Split(wanted))
     ]
     assert read == [("c", [b'{"id": 3}']), ("a", [b'{"id": 1}'])]
 
@@ -221,16 +229,16 @@ def test_a_file_that_changed_is_transient(dump: Callable[[bytes], Path]) -> None
     split = Split((listed(path),))
     path.write_bytes(LINES * 2)
     with pytest.raises(SourceChanged, match="dump changed"):
-        next(texts(split))
+        next(read_files(split))
     path.unlink()
     with pytest.raises(SourceChanged):
-        next(texts(split))
+        next(read_files(split))
 
 
 def test_a_file_that_cant_be_read_is_transient_not_unreadable(tmp_path: Path) -> None:
     folder = SourceFile(tmp_path.as_uri(), tmp_path.as_uri(), None, 1, "1")
     with pytest.raises(ServiceUnavailable, match="can't be read"):
-        next(texts(Split((folder,))))
+        next(read_files(Split((folder,))))
 
 
 # Newline-delimited or not
@@ -257,8 +265,8 @@ def test_a_file_that_cant_be_read_is_transient_not_unreadable(tmp_path: Path) ->
     ],
 )
 def test_newline_delimited_is_told_by_the_first_two_lines(text: bytes, delimited: bool) -> None:
-    assert newline_delimited(text, whole=True) is delimited
-    answers = [newline_delimited(text[:size], whole=False) for size in range(len(text) + 1)]
+    assert is_ndjson(text, complete=True) is delimited
+    answers = [is_ndjson(text[:size], complete=False) for size in range(len(text) + 1)]
     assert set(answers) <= {None, delimited}, (
         "told from the beginning otherwise than from the whole"
     )
@@ -267,15 +275,15 @@ def test_newline_delimited_is_told_by_the_first_two_lines(text: bytes, delimited
 def test_lines_too_long_for_memory_are_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_module, "MAX_RECORD", 100)
     line = b'{"note": "%b"}' % (b"x" * 100)
-    assert newline_delimited(line + b"\n{}\n", whole=True) is True
-    assert newline_delimited(line + b"\n1\n", whole=True) is False
-    assert newline_delimited(line[:101], whole=False) is False
+    assert is_ndjson(line + b"\n{}\n", complete=True) is True
+    assert is_ndjson(line + b"\n1\n", complete=True) is False
+    assert is_ndjson(line[:101], complete=False) is False
 
 
 def told(text: bytes, sizes: list[int]) -> list[Records]:
     """Cut a text at the places and give its lines."""
     places = [0, *sorted(size % (len(text) + 1) for size in sizes), len(text)]
-    return list(lines([text[start:end] for start, end in pairwise(places)]))
+    return list(split_lines([text[start:end] for start, end in pairwise(places)]))
 
 
 line = st.sampled_from([b"{}", b'{"id": 1}', b"", b" ", b"\t\r", b"x" * 30, b"\xff", b"[1]\r"])
@@ -300,7 +308,7 @@ def test_byte_ranges_part_the_lines_exactly(some: list[bytes], ended: bool, size
     text = b"\n".join(some) + b"\n" * ended
     ranges = [(start, min(start + size, len(text))) for start in range(0, len(text), size)]
     parts = [
-        b"".join(lines_within(io.BytesIO(text[: within[1]]), io.BytesIO(text), *within))
+        b"".join(lines_in_range(io.BytesIO(text[: within[1]]), io.BytesIO(text), *within))
         for within in ranges
     ]
     assert b"".join(parts) == text
@@ -323,7 +331,7 @@ def test_ranges_of_a_file_hold_its_lines_once(dump: Callable[[bytes], Path]) -> 
     parts = [
         b"".join(some.text for some in records)
         for start in range(0, file.size, 7)
-        for _, records in texts(Split((file,), start, min(start + 7, file.size)))
+        for _, records in read_files(Split((file,), start, min(start + 7, file.size)))
     ]
     assert b"".join(parts) == LINES
 
@@ -332,19 +340,20 @@ def test_a_line_too_long_for_memory_is_streamed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(line_module, "MAX_RECORD", 1000)
     orders = [{"id": number} for number in range(1000)]
     text = b'{"id": -1}\n%b\n{"id": -2}\n' % json.dumps({"orders": orders}).encode()
-    found = lines([text[at : at + 100] for at in range(0, len(text), 100)])
+    found = split_lines([text[at : at + 100] for at in range(0, len(text), 100)])
     read = b"".join(some.text for some in found).splitlines()
     assert [json.loads(line) for line in read] == [{"id": -1}, *orders, {"id": -2}]
 
 
-@pytest.mark.parametrize("size", [1000, 5000, 2 * MAX_RECORD])
+@pytest.mark.parametrize("size", [1000, 5000, 2 * MAX_RECORD_BYTES])
 def test_a_line_too_long_for_memory_that_is_not_json_leaves_the_others(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(line_module, "MAX_RECORD", 1000)
     text = b'{"id": 1}\n[{"id": 2}, %b\n{"id": 3}\n' % (b"x" * 4000)
     found = b"".join(
-        some.text for some in lines([text[at : at + size] for at in range(0, len(text), size)])
+        some.text
+        for some in split_lines([text[at : at + size] for at in range(0, len(text), size)])
     )
     first, *middle, last = found.splitlines()
     assert (first, last) == (b'{"id": 1}', b'{"id": 3}')

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orders_dask.errors import SettingsError
-from orders_dask.filesystem import Objects, filesystem, stored
+from orders_dask.filesystem import RawKeyFileSystem, filesystem, listed_object
 
 
 @given(st.text(min_size=1))
@@ -16,8 +16,8 @@ from orders_dask.filesystem import Objects, filesystem, stored
 @example("a?versionId=1?versionId=")
 @example("s3://")
 def test_the_name_of_a_listed_object_leads_to_its_key_exactly(key: str) -> None:
-    name = Objects(anon=True).unstrip_protocol(f"bucket/{key}")
-    fs, path = stored(name)
+    name = RawKeyFileSystem(anon=True).unstrip_protocol(f"bucket/{key}")
+    fs, path = listed_object(name)
     # As s3fs opens a file: it strips the path, and strips it again where it asks for its details.
     assert fs.split_path(fs._strip_protocol(path)) == ("bucket", key, None)
 

@@ -1,8 +1,7 @@
 """Any bytes at all: no crash, no hang, nothing lost in silence, and the same however they are cut.
 
-With ``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`) inputs are tried for that long. What fails is made again from its
-number: ``check(folder, made(Random(number)))``.
-"""
+With ``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`) inputs are tried for that long. What fails is made
+again from its number: ``check(folder, made(Random(number)))``."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.framing.file_signatures import LOOK, looks_like
+from orders_dask.extract.framing.file_signatures import HEAD_BYTES, describe
 from tests.unit.test_discover import DAY
 
 ORDERS = b'{"id": 1, "line_items": []}\n{"id": 2, "line_items": []}\n'
@@ -100,7 +100,7 @@ def test_an_unreadable_file_is_named_for_what_it_looks_like(tmp_path: Path, kind
     "text", [ORDERS, b"[", b'{"id": 1, "note": "a,b', b"", b" \n", b"1 2", b"null", b'"a"', b"-1"]
 )
 def test_what_begins_as_json_is_not_said_to_be_something_else(text: bytes) -> None:
-    assert looks_like(text) is None
+    assert describe(text) is None
 
 
 def test_a_file_of_json_that_breaks_off_is_told_where(tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_a_file_of_json_that_breaks_off_is_told_where(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=400) | st.text('",;\t|\r\n \x0bab').map(str.encode))
 def test_any_beginning_is_judged(head: bytes) -> None:
-    told = looks_like(head[:LOOK])
+    told = describe(head[:HEAD_BYTES])
     assert told is None or told.startswith("it looks like ")

@@ -1,8 +1,7 @@
 """Hostile files, one by one: each ends in a rejection or is read, in bounded memory and time, in a process that lives.
 
-A process reads them all, so its peak is the bound of each. `make test` takes those that need little; with
-``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`) come those of a GB.
-"""
+A process reads them all, so its peak is the bound of each. `make test` takes those that need
+little; with ``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`) come those of a GB."""
 
 from __future__ import annotations
 
@@ -32,16 +31,17 @@ from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.framing import json_cursor as window
 from orders_dask.extract.framing import ndjson as lines
-from orders_dask.extract.framing.ndjson import sniffed
+from orders_dask.extract.framing.ndjson import detect_ndjson
 from orders_dask.extract.records import MIB
-from orders_dask.pipeline.staged_rows import normalised
+from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.stage.parts import write_part
 
 FULL = "ORDERS_DASK_FUZZ_SECONDS" in os.environ
 
 PEAK = 1536
-"""MiB that reading may take at most, so that a worker of 2 GiB lives: a record of 16 MiB takes up to 50 times its text
-where Python judges it, 200 MiB are the libraries'; the rest is for allocators that hold on."""
+"""MiB that reading may take at most, so that a worker of 2 GiB lives: a record of 16 MiB takes up
+to 50 times its text where Python judges it, 200 MiB are the libraries'; the rest is for allocators
+that hold on."""
 
 SECONDS = 120
 """Of CPU that a file may take; a GB is unpacked and scanned in 20."""
@@ -77,7 +77,7 @@ def taken(dump: Path) -> Outcome:
 
     for number, split in enumerate(discover(f"{dump}/", date(2026, 10, 1), 32 * MIB)):
         blocks = watched(decode(split, ZoneInfo("UTC")))
-        part = write_part(f"{dump}.stage/{number}", normalised(blocks))
+        part = write_part(f"{dump}.stage/{number}", normalise_blocks(blocks))
         orders += part.rows.get(fact_order.name, 0)
     status = Path("/proc/self/status").read_text()
     (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
@@ -285,7 +285,7 @@ def test_a_hostile_file_ends_in_bounded_memory_and_time(
 
 
 def test_blank_lines_behind_a_bad_line_are_not_held() -> None:
-    delimited, head = sniffed(chain([b"bad\n"], repeat(b"\n" * MIB, 64), [b"{}\n"]))
+    delimited, head = detect_ndjson(chain([b"bad\n"], repeat(b"\n" * MIB, 64), [b"{}\n"]))
     assert (delimited, head) == (True, b"bad\n{}\n")
 
 
@@ -298,7 +298,8 @@ def test_which_line_is_too_long_does_not_depend_on_how_the_text_is_cut(
     within, beyond = (b'{"line_items":[],"id":2,"note":"%b"}' % (b"a" * n) for n in (900, 1100))
     text = b"\n".join([GOOD, beyond, b" ", within, beyond, GOOD, b"", within]) + b"\n"
     found = b"".join(
-        some.text for some in lines.lines(text[at : at + size] for at in range(0, len(text), size))
+        some.text
+        for some in lines.split_lines(text[at : at + size] for at in range(0, len(text), size))
     )
     assert [line if line in (GOOD, within) else None for line in found.splitlines()] == [
         GOOD, None, within, None, GOOD, within,

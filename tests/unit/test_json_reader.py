@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orders_dask.contract.json_parser import NotJson, is_clean, parse
+from orders_dask.contract.json_parser import NotJson, is_sanitised, parse
 from orders_dask.contract.values import money
-from orders_dask.extract.decode.json_reader import are_json, read_lines
+from orders_dask.extract.decode.json_reader import all_json, read_lines
 from orders_dask.extract.lines import Lines
 
 LARGEST = 2**63 - 1
@@ -21,7 +21,7 @@ LARGEST = 2**63 - 1
 
 def read(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     """Read lines as orders; give what the reader takes of them."""
-    raw, _ = read_lines(Lines(b"".join(line + b"\n" for line in lines)), enveloped=True)
+    raw, _ = read_lines(Lines(b"".join(line + b"\n" for line in lines)), in_page=True)
     raw.validate(full=True)
     rows: list[dict[str, Any]] = raw.to_pylist()
     return rows
@@ -70,9 +70,9 @@ def test_a_text_is_json_to_the_reader_exactly_where_it_is_to_python(
     try:
         parse(text)
     except NotJson:
-        assert not are_json([text + b"\n"]), text
+        assert not all_json([text + b"\n"]), text
     else:
-        assert are_json([text + b"\n"]), text
+        assert all_json([text + b"\n"]), text
 
 
 @settings(deadline=None)  # the first example loads the machine code
@@ -122,7 +122,7 @@ def test_a_text_is_read_as_python_reads_it(text: str, ascii_only: bool) -> None:
     written = json.dumps(text, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     said = json.loads(written)
     line = b'{"id":1,"note":%b}' % written
-    assert [order["note"] for order in read([line])] == [said] * is_clean(said)
+    assert [order["note"] for order in read([line])] == [said] * is_sanitised(said)
 
 
 @settings(deadline=None)  # the first example loads the machine code
@@ -157,8 +157,8 @@ def test_arrays_hold_what_they_hold_however_many_there_are(orders: list[Any]) ->
 
 def test_a_line_is_one_value_or_no_json() -> None:
     for line in (b'[],"b":2', b'{},"value":1', b'1,"b":2', b"[]]", b"[] []", b"", b"nul"):
-        assert not are_json([line + b"\n", b"[]\n"]), line
-    assert are_json([b"[{}]\n", b" 1e5 \n", b"null\r\n", b'"a"'])
+        assert not all_json([line + b"\n", b"[]\n"]), line
+    assert all_json([b"[{}]\n", b" 1e5 \n", b"null\r\n", b'"a"'])
 
 
 def test_an_array_of_very_many_elements_is_left_to_the_rules() -> None:

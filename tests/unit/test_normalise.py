@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import (
     FILE,
-    INSTANT_TYPE,
     MONEY_TYPE,
     ORDER_ROW,
     POSITION,
+    TIMESTAMP_TYPE,
     decoded_schema,
     flat_schemas,
     key_schema,
@@ -26,8 +26,8 @@ from orders_dask.contract.arrow import (
 )
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_refund
 from orders_dask.contract.rules import Issue
-from orders_dask.contract.storage_tables import CARRIERS, SAID
-from orders_dask.transform.dimensions import rows_of
+from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
+from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.normalise import Normalised, normalise
 
 Json = dict[str, Any]
@@ -62,7 +62,7 @@ LEAVES: dict[pa.DataType, list[Any]] = {
     pa.bool_(): [True, False],
     pa.date32(): [date(2017, 11, 4)],
     MONEY_TYPE: [Decimal("12.34"), Decimal("-0.0001"), Decimal(0), GREATEST, -GREATEST],
-    INSTANT_TYPE: [NOON, NOON + timedelta(microseconds=1)],
+    TIMESTAMP_TYPE: [NOON, NOON + timedelta(microseconds=1)],
 }
 TEXTS = {
     "kind": ["refund", "refund", "sale"],
@@ -113,7 +113,7 @@ def total(parts: list[Decimal | int | None]) -> Any:
 
 def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json]]:
     """The tables, one record at a time, in plain Python."""
-    made: dict[str, list[Json]] = {table.name: [] for table in (*FACTS, *SAID)}
+    made: dict[str, list[Json]] = {table.name: [] for table in (*FACTS, *DIMENSION_ROWS)}
 
     def read(table: Any, record: Json, order_row: int) -> Json:
         row = {ORDER_ROW: order_row}
@@ -136,7 +136,7 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
         made[table.name].append(row)
 
     def say(records_at: str, record: Json, order_row: int) -> None:
-        for table in (t for t in SAID if t.info["records"] == records_at):
+        for table in (t for t in DIMENSION_ROWS if t.info["records"] == records_at):
             row = read(table, record, order_row)
             if None not in [row[key] for key in table.info["key"]]:
                 add(table, row)
@@ -246,7 +246,8 @@ def test_keys_are_a_row_an_order_with_its_version(records: list[Json]) -> None:
 def flat(made: Normalised) -> dict[str, pa.Table]:
     """The facts, and the rows of every dimension from what carries it."""
     said = {
-        table.name: rows_of(table, made.tables[CARRIERS[table.name].table.name]) for table in SAID
+        table.name: dimension_rows(table, made.tables[DIMENSION_SOURCES[table.name].table.name])
+        for table in DIMENSION_ROWS
     }
     return {**made.tables, **said}
 

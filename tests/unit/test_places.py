@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orders_dask.errors import ServiceUnavailable, SettingsError
-from orders_dask.filesystem import filesystem, reaching
+from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.parts import find_part, write_part
 
 
@@ -65,7 +65,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def listed(bucket: str) -> None:
     """List a bucket."""
     url = f"s3://{bucket}/"
-    with reaching(url):
+    with translate_storage_errors(url):
         fs, path = filesystem(url)
         fs.ls(path)
 

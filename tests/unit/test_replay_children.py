@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, staged_schemas
-from orders_dask.contract.ledger_tables import book_column
+from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.rejects import Kept
-from orders_dask.extract.decode.replay import read_again
-from orders_dask.pipeline.staged_rows import replayed
+from orders_dask.contract.rejects import StoredReject
+from orders_dask.extract.decode.replay import replay_records
+from orders_dask.pipeline.staged_rows import normalise_replayed
 from orders_dask.stage.layout import REJECTED, REPLAYED
 from orders_dask.stage.parts import write_part
-from orders_dask.stage.record import Part, joined_files
+from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
 from tests.support.parts import placed, staged, standing
 
@@ -66,7 +66,7 @@ def staged_dump(folder: Path, name: str, orders: list[list[Json]], block_size: i
 
 def published(parts: list[Part]) -> tuple[dict[str, list[str]], list[str]]:
     """Give the facts and what is said of dimensions, and what was refused, of some parts; their books must balance."""
-    files = joined_files(parts)
+    files = merge_files(parts)
     tables: dict[str, list[str]] = {name: [] for name in staged_schemas()}
     superseded = Counter[str]()
     for name, rows, others in standing(parts):
@@ -89,7 +89,7 @@ def refusals(parts: list[Part]) -> list[dict[str, Any]]:
         for row in read_table(one.part, REPLAYED).to_pylist():
             if row[ORDER_ROW] is not None:
                 found.pop((row["file_id"], row["position"]), None)
-        for row in one.place(read_table(one.part, REJECTED)).to_pylist():
+        for row in one.with_ledger_ids(read_table(one.part, REJECTED)).to_pylist():
             found.setdefault((row[FILE], row[POSITION]), []).append(row)
     return [row for rows in found.values() for row in rows]
 
@@ -101,7 +101,7 @@ def replay(
 
     These are `mended` by people, or the kept texts stand for what another contract reads in them.
     """
-    names = [*joined_files(parts)]
+    names = [*merge_files(parts)]
 
     def at(row: dict[str, Any]) -> tuple[int, int]:
         return row[FILE], row[POSITION]
@@ -109,15 +109,17 @@ def replay(
     records = []
     for where, group in groupby(sorted(refusals(parts), key=at), at):
         rows = [*group]
-        counts = {fact.name: sum(r[book_column(fact, "rejected")] for r in rows) for fact in FACTS}
+        counts = {
+            fact.name: sum(r[counter_column(fact, "rejected")] for r in rows) for fact in FACTS
+        }
         [text] = filter(None, (row["of_order"] for row in rows))
         text = better.get(where, text)
         paths = tuple(row["path"] for row in rows)
         of_file = where[0], names[where[0]], 1, ""
         code = rows[0]["code"]
         by_people = mended and where in better
-        records.append(Kept(*of_file, where[1], code, text, counts, paths, by_people))
-    part = write_part(folder, replayed(read_again(records, ZONE)))
+        records.append(StoredReject(*of_file, where[1], code, text, counts, paths, by_people))
+    part = write_part(folder, normalise_replayed(replay_records(records, ZONE)))
     return [part, *parts] if part.orders else parts
 
 
@@ -153,7 +155,8 @@ def test_orders_that_were_mended_after_their_load_are_as_if_they_had_been_mended
             better = {}
             for number, position in sorted({(r[FILE], r[POSITION]) for r in refusals(parts)}):
                 if data.draw(st.booleans()):
-                    # Without people, it is only a child that is good now that makes an order be read.
+                    # Without people, it is only a child that is good now that makes an order be
+                    # read.
                     text = repaired(
                         dump[number][position - 1],
                         (lambda: data.draw(st.booleans())) if by_people else (lambda: True),

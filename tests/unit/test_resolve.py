@@ -16,7 +16,7 @@ from orders_dask.contract.arrow import (
     POSITION,
     staged_schemas,
 )
-from orders_dask.transform.resolve import PART, keep, losers
+from orders_dask.transform.resolve import PART, drop_superseded, superseded
 from tests.support.keys import IDS, KEYS, PLACES, VERSIONS, Json, keys, standing
 
 
@@ -32,7 +32,7 @@ def test_all_but_the_greatest_version_lose_in_whatever_order_the_keys_come(
     random.shuffle(records)
     table = pa.Table.from_pylist(records, schema=KEYS)
     halves = pa.concat_tables([table.slice(0, 3), table.slice(3)])
-    lost = losers(halves)
+    lost = superseded(halves)
     assert lost.schema == pa.schema([KEYS.field(PART), KEYS.field(ORDER_ROW)])
     found = [(row[PART], row[ORDER_ROW]) for row in lost.to_pylist()]
     assert len(found) == len(set(found))
@@ -70,13 +70,13 @@ def test_an_order_that_was_read_again_takes_the_place_of_its_former_self_whateve
     expected = {(r[PART], r[ORDER_ROW]) for r in records if r is not best.get(r["order_id"])}
     random.shuffle(records)
     table = pa.Table.from_pylist(records, schema=KEYS)
-    lost = losers(table, pa.Table.from_pylist(again, schema=KEYS)).to_pylist()
+    lost = superseded(table, pa.Table.from_pylist(again, schema=KEYS)).to_pylist()
     found = [(row[PART], row[ORDER_ROW]) for row in lost]
     assert len(found) == len(set(found))
     assert set(found) == expected
     # A task sees the orders of its own ids alone, and all that were read again.
     alone = [
-        losers(part, pa.Table.from_pylist(again, schema=KEYS))
+        superseded(part, pa.Table.from_pylist(again, schema=KEYS))
         for part in (table.filter(pc.equal(table["order_id"], n)) for n in (1, 2, 2**63 - 1))
     ]
     assert {(r[PART], r[ORDER_ROW]) for one in alone for r in one.to_pylist()} == expected
@@ -86,5 +86,5 @@ def test_children_of_an_order_that_lost_go_with_it() -> None:
     schema = staged_schemas()["fact_order_line"]
     lines = [{ORDER_ROW: row, "order_id": 1, "line_id": n} for n, row in enumerate([0, 0, 1, 2])]
     table = pa.Table.from_pylist(lines, schema=schema)
-    assert keep(table, pa.array([0, 2]))["line_id"].to_pylist() == [2]
-    assert keep(table, pa.array([], pa.int64())).equals(table)
+    assert drop_superseded(table, pa.array([0, 2]))["line_id"].to_pylist() == [2]
+    assert drop_superseded(table, pa.array([], pa.int64())).equals(table)

@@ -20,7 +20,7 @@ from orders_dask.errors import (
     SettingsError,
     SourceChanged,
 )
-from orders_dask.retry import ATTEMPTS, RUNS, again, in_turn, patiently
+from orders_dask.retry import ATTEMPTS, RUN_ATTEMPTS, retry_run, retry_transient, wait_for_lock
 
 
 def test_a_service_that_comes_back_is_waited_for_longer_each_time() -> None:
@@ -32,7 +32,7 @@ def test_a_service_that_comes_back_is_waited_for_longer_each_time() -> None:
             raise failures.pop()
         return 7
 
-    assert patiently(ask).retry_with(sleep=waits.append)() == 7
+    assert retry_transient(ask).retry_with(sleep=waits.append)() == 7
     assert 0.5 <= waits[0] <= 1.5
     assert 1.0 <= waits[1] <= 2.0
 
@@ -46,7 +46,7 @@ def test_a_service_that_stays_away_ends_with_its_own_error(
         raise ServiceUnavailable("PostgreSQL is down.")
 
     with caplog.at_level(logging.WARNING), pytest.raises(ServiceUnavailable, match="is down"):
-        patiently(ask).retry_with(sleep=waits.append)()
+        retry_transient(ask).retry_with(sleep=waits.append)()
     assert len(waits) == ATTEMPTS - 1
     assert caplog.messages[0].startswith("PostgreSQL is down. (Trying again in "), (
         "people are told what is waited for"
@@ -61,7 +61,7 @@ def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskErro
         calls.append(1)
         raise error("no")
 
-    for tried in (patiently(ask), again(ask)):
+    for tried in (retry_transient(ask), retry_run(ask)):
         with pytest.raises(error):
             tried()
     assert len(calls) == 2, "once each"
@@ -79,8 +79,8 @@ def test_a_run_date_is_tried_again_when_what_it_worked_with_broke_off(
         raise error("broke off")
 
     with pytest.raises(error):
-        again(work)()
-    assert len(calls) == RUNS
+        retry_run(work)()
+    assert len(calls) == RUN_ATTEMPTS
 
 
 def test_a_run_that_was_stopped_waits_no_longer() -> None:
@@ -93,5 +93,5 @@ def test_a_run_that_was_stopped_waits_no_longer() -> None:
         raise RunDateHeld("held")
 
     with pytest.raises(RunDateHeld):
-        in_turn(work, stop)()
+        wait_for_lock(work, stop)()
     assert calls == [1]

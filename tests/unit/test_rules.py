@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_dask.contract.json_parser import NotJson, Number, Repeated, kept, parse, written
-from orders_dask.contract.rules import Issue, Repaired, judge, merged
+from orders_dask.contract.json_parser import (
+    DuplicateKeys,
+    NotJson,
+    Number,
+    parse,
+    to_json,
+    truncate_raw,
+)
+from orders_dask.contract.rules import Issue, Repaired, apply_rules, merge_issues
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text()),
@@ -19,14 +26,14 @@ VALUES = st.recursive(
 
 
 def repaired(line: bytes) -> Repaired:
-    outcome = judge(line, 1, enveloped=True, opened=True, strict=False)
+    outcome = apply_rules(line, 1, in_page=True, unwrapped=True, strict=False)
     assert isinstance(outcome, Repaired)
     return outcome
 
 
 @given(VALUES)
 def test_what_is_parsed_is_written_again(value: object) -> None:
-    assert json.loads(written(parse(json.dumps(value).encode()))) == value
+    assert json.loads(to_json(parse(json.dumps(value).encode()))) == value
 
 
 def test_numbers_stay_as_written() -> None:
@@ -34,14 +41,14 @@ def test_numbers_stay_as_written() -> None:
     values = parse(text.encode())
     assert isinstance(values, list)
     assert all(isinstance(value, Number) for value in values)
-    assert written(values) == text.replace(" ", "")
+    assert to_json(values) == text.replace(" ", "")
 
 
 def test_a_key_said_twice_keeps_what_lost() -> None:
     value = parse(b'{"a":1,"b":2,"a":3,"a":4}')
-    assert isinstance(value, Repeated)
+    assert isinstance(value, DuplicateKeys)
     assert value == {"a": "4", "b": "2"}
-    assert value.losers == [("a", "1"), ("a", "3")]
+    assert value.overwritten == [("a", "1"), ("a", "3")]
 
 
 @pytest.mark.parametrize("depth", [200, 201, 999, 100_000])
@@ -56,7 +63,7 @@ def test_any_depth_is_parsed_and_checked(depth: int) -> None:
     "raw", [b"\xff" * 70_000, b"\0" * 70_000, "\N{GRINNING FACE}".encode() * 20_000, b"a" * 70_000]
 )
 def test_what_is_kept_has_at_most_64_kib(raw: bytes) -> None:
-    text = kept(raw)
+    text = truncate_raw(raw)
     assert 64 * 1024 - 3 <= len(text.encode()) <= 64 * 1024
     assert raw.decode(errors="replace").replace("\0", "\ufffd").startswith(text)
 
@@ -83,4 +90,4 @@ def test_samples_do_not_depend_on_the_order_of_blocks() -> None:
         Issue("note", "bad_text", 7, ((1, "x"), (5, "a"), (5, "b"))),
         Issue("note", "bad_unicode", 1, ((2, "u"),)),
     }
-    assert all(set(merged(some)) == wanted for some in permutations(issues))
+    assert all(set(merge_issues(some)) == wanted for some in permutations(issues))

@@ -12,8 +12,8 @@ from orders_dask.settings import (
     STAGE_FOLDER,
     Settings,
     load_settings,
-    packed,
-    without_services,
+    split_zip_url,
+    without_service_variables,
 )
 from tests.support import REPOSITORY
 
@@ -29,7 +29,7 @@ EXAMPLE = REPOSITORY / ".envrc.example"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in set(os.environ) - set(without_services(os.environ)):
+    for name in set(os.environ) - set(without_service_variables(os.environ)):
         monkeypatch.delenv(name)
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.validation_alias), raising=False)
@@ -225,7 +225,7 @@ def test_a_stage_lies_in_no_zip() -> None:
 def test_a_zip_is_parted_at_the_first_double_colon_that_a_url_follows(
     source: str, parts: tuple[str | None, str]
 ) -> None:
-    assert packed(source) == parts
+    assert split_zip_url(source) == parts
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_settings_are_frozen() -> None:
 def test_services_leave_an_environment_and_all_else_stays() -> None:
     mine = {"HOME": "/home/me", "ORDERS_DASK_SHOP_TIMEZONE": "UTC"}
     services = {"AWS_PROFILE": "production", "PGHOST": "db", "DASK_SCHEDULER_ADDRESS": "tcp://a:1"}
-    assert without_services(mine | services | REQUIRED) == mine
+    assert without_service_variables(mine | services | REQUIRED) == mine
 
 
 NO_DEFAULT = ("stage_url", "scheduler_address", "ssl_mode", "s3_endpoint")

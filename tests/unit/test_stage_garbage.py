@@ -13,18 +13,24 @@ import pytest
 
 from orders_dask.contract.arrow import key_schema, staged_schemas
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.versions import FORMAT
+from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 from orders_dask.errors import SettingsError, SourceChanged, SourceMissing
-from orders_dask.retention.stage_garbage import Gone, Leftover, leftover, remove, run_dates
-from orders_dask.stage.layout import KEYS, RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
+from orders_dask.retention.stage_garbage import (
+    PrunedLoads,
+    StageGarbage,
+    delete_garbage,
+    find_garbage,
+    staged_run_dates,
+)
+from orders_dask.stage.layout import KEYS, PART_RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
-from orders_dask.stage.parts import find_part, use_part, write_part
+from orders_dask.stage.parts import find_part, touch_part, write_part
 from orders_dask.stage.record import Part, StagedFile
 from orders_dask.stage.tables import read_table
 
 DAY = date(2017, 11, 3)
 OURS = "8f3a-ours"
-GONE = Gone(OURS, {3})
+GONE = PrunedLoads(OURS, {3})
 
 
 @pytest.fixture
@@ -61,9 +67,9 @@ def age(folder: Path, days: int) -> None:
         os.utime(file, (then, then))
 
 
-def look(url: str, days: int = 30, texts: int = 90) -> Leftover:
+def look(url: str, days: int = 30, texts: int = 90) -> StageGarbage:
     now = datetime.now(UTC)
-    return leftover(url, DAY, GONE, now - timedelta(days), now - timedelta(texts))
+    return find_garbage(url, DAY, GONE, now - timedelta(days), now - timedelta(texts))
 
 
 def names(folder: Path) -> set[str]:
@@ -79,10 +85,10 @@ def test_a_part_goes_when_it_is_old_and_no_kept_manifest_names_it(url: str, fold
     write_manifest(url, DAY, Manifest("another", 3, ["part=others"], {}))
     age(folder, 40)
     age(folder / "part=young", 20)
-    assert run_dates(url) == [DAY]
+    assert staged_run_dates(url) == [DAY]
     found = look(url)
     assert found.parts == 2
-    remove(url, found)
+    delete_garbage(url, found)
     assert names(folder) == {"part=ours", "part=others", "part=young", "part=unknown"}
     assert sorted(each.name.split("-", 2)[2] for each in folder.glob("manifest-*")) == [
         f"17-{OURS}.json",
@@ -96,13 +102,13 @@ def test_what_a_dead_attempt_left_goes_by_its_newest_object(url: str, folder: Pa
     write(url, "dead")
     write(url, "dying")
     for name in ("dead", "dying"):
-        (folder / f"part={name}" / RECORD).unlink()
+        (folder / f"part={name}" / PART_RECORD).unlink()
     age(folder, 40)
     newest = next((folder / "part=dying").rglob("*.parquet"))
     os.utime(newest)
     found = look(url)
-    assert (found.parts, len(found.rest)) == (0, 1)
-    remove(url, found)
+    assert (found.parts, len(found.delete_then)) == (0, 1)
+    delete_garbage(url, found)
     assert names(folder) == {"part=dying"}
 
 
@@ -112,7 +118,7 @@ def test_the_folder_of_another_attempt_goes_and_the_part_stays(url: str, folder:
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=twice"], {}))
     assert not look(url)
     age(folder, 40)
-    remove(url, look(url))
+    delete_garbage(url, look(url))
     assert [each.parent.name for each in folder.glob("part=twice/*/*")] == [part.attempt]
     assert find_part(part.url) == part
 
@@ -123,9 +129,9 @@ def test_a_part_that_is_used_again_is_young_again(url: str, folder: Path) -> Non
     assert look(url).parts == 1
     assert find_part(part.url) == part
     assert look(url).parts == 1
-    assert use_part(part.url) == part
+    assert touch_part(part.url) == part
     assert not look(url)
-    assert use_part(f"{part.url}-not") is None
+    assert touch_part(f"{part.url}-not") is None
 
 
 def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
@@ -133,7 +139,7 @@ def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
 ) -> None:
     part = write(url, "going")
     age(folder, 40)
-    remove(url, look(url))
+    delete_garbage(url, look(url))
     with pytest.raises(SourceChanged, match="was removed, written anew or damaged"):
         read_table(part, REJECTED)
 
@@ -142,7 +148,7 @@ def test_what_a_full_disk_left_half_written_names_nothing_and_is_written_anew(
     url: str, folder: Path
 ) -> None:
     part = write(url, "half")
-    (folder / "part=half" / RECORD).write_text("")
+    (folder / "part=half" / PART_RECORD).write_text("")
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=half"], {}))
     [empty] = folder.glob("manifest-*")
     empty.write_text('{"parts": [')
@@ -150,7 +156,7 @@ def test_what_a_full_disk_left_half_written_names_nothing_and_is_written_anew(
     with pytest.raises(SourceMissing):
         latest_manifest(url, DAY)
     age(folder, 40)
-    remove(url, look(url))
+    delete_garbage(url, look(url))
     assert names(folder) == set()
     assert find_part(write(url, "half").url)
 
@@ -159,14 +165,14 @@ def test_names_that_are_somebody_elses_or_patterns_harm_nothing(url: str, folder
     write(url, "kept")
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=kept"], {}))
     (folder / "part=*").mkdir()
-    (folder / "part=*" / RECORD).write_text("{}")
+    (folder / "part=*" / PART_RECORD).write_text("{}")
     for foreign in ("run_date=2026-99-99", "run_date=", "else"):
         (folder.parent / foreign).mkdir()
     age(folder, 40)
-    assert run_dates(url) == [DAY]
+    assert staged_run_dates(url) == [DAY]
     found = look(url)
     for _ in range(2):
-        remove(url, found)  # two prunes that listed the same
+        delete_garbage(url, found)  # two prunes that listed the same
     assert names(folder) == {"part=kept"}
 
 
@@ -185,8 +191,8 @@ def test_texts_go_from_parts_that_stay(url: str, folder: Path, text: str) -> Non
     assert not look(url)
     age(folder, 100)
     found = look(url)
-    assert [each.url for each in found.texts] == [part.url]
-    remove(url, found)
+    assert [each.url for each in found.redact] == [part.url]
+    delete_garbage(url, found)
     [rejected] = read_table(part, REJECTED).to_pylist()
     assert (rejected[text], rejected["message"]) == (None, "invalid_json"), "messages quote texts"
     age(folder, 100)
@@ -195,7 +201,7 @@ def test_texts_go_from_parts_that_stay(url: str, folder: Path, text: str) -> Non
 
 def test_a_part_of_an_earlier_format_can_be_read(url: str, folder: Path) -> None:
     part = write(url, "before")
-    path = folder / "part=before" / RECORD
+    path = folder / "part=before" / PART_RECORD
     record = json.loads(path.read_text())
     assert set(record["bytes"]) == {REJECTED}
     record["bytes"] = record["bytes"][REJECTED] + 1  # of all tables together
@@ -208,8 +214,8 @@ def test_a_part_of_an_earlier_format_can_be_read(url: str, folder: Path) -> None
 
 def test_a_part_of_a_later_format_is_refused(url: str, folder: Path) -> None:
     part = write(url, "after")
-    path = folder / "part=after" / RECORD
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
+    path = folder / "part=after" / PART_RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": STAGE_FORMAT_VERSION + 1}))
     with pytest.raises(SettingsError, match=r"part=after was staged by a later version"):
         find_part(part.url)
 

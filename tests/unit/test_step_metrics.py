@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from orders_dask.step_metrics import Cost, Meter, metered
+from orders_dask.step_metrics import Meter, StepMetrics, with_metrics
 
 WAIT = 0.05
 
@@ -18,9 +18,9 @@ def test_of_steps_inside_of_each_other_only_the_innermost_is_charged() -> None:
 
     meter = Meter()
     with meter.step("outer"):
-        assert list(meter.within("inner", blocks())) == [0, 1, 2]
+        assert list(meter.timed_iter("inner", blocks())) == [0, 1, 2]
         time.sleep(WAIT)
-    inner, outer = meter.costs["inner"], meter.costs["outer"]
+    inner, outer = meter.metrics["inner"], meter.metrics["outer"]
     assert inner.seconds >= 3 * WAIT
     assert WAIT <= outer.seconds < 2 * WAIT + 0.5
     assert inner.cpu + outer.cpu < WAIT, "sleeping takes no CPU"
@@ -28,9 +28,9 @@ def test_of_steps_inside_of_each_other_only_the_innermost_is_charged() -> None:
 
 def test_what_is_done_with_items_is_not_charged_to_the_step_that_makes_them() -> None:
     meter = Meter()
-    for _ in meter.within("made", range(3)):
+    for _ in meter.timed_iter("made", range(3)):
         time.sleep(WAIT)
-    assert meter.costs["made"].seconds < WAIT
+    assert meter.metrics["made"].seconds < WAIT
 
 
 def test_a_step_that_fails_is_charged_and_ends() -> None:
@@ -42,17 +42,17 @@ def test_a_step_that_fails_is_charged_and_ends() -> None:
                 raise ValueError
         except ValueError:
             time.sleep(WAIT)
-    assert 2 * WAIT <= meter.costs["failing"].seconds < 3 * WAIT + 0.5
+    assert 2 * WAIT <= meter.metrics["failing"].seconds < 3 * WAIT + 0.5
 
 
 def test_a_metered_task_returns_its_costs_beside_its_result() -> None:
-    @metered
+    @with_metrics
     def task(meter: Meter, size: int) -> str:
-        meter.moved("load", size)
+        meter.add_bytes("load", size)
         return "done"
 
-    assert task(7) == ("done", {"load": Cost(bytes=7)})
+    assert task(7) == ("done", {"load": StepMetrics(bytes=7)})
     total = Meter()
     for _ in range(2):
         total.add(task(size=7)[1])
-    assert total.costs["load"].bytes == 14
+    assert total.metrics["load"].bytes == 14

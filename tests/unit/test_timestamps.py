@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_dask.extract.decode.timestamps import local_days, read_instants
+from orders_dask.extract.decode.timestamps import local_days, parse_timestamps
 
 ZONES = [
     "UTC",
@@ -38,10 +38,10 @@ def test_instants_with_an_offset(moments: list[tuple[datetime, timezone, str]]) 
     texts = [
         moment.isoformat(timespec=spec) for moment, (_, _, spec) in zip(local, moments, strict=True)
     ]
-    instants = read_instants(pa.array(texts, pa.string()), ZoneInfo("UTC"))
+    instants = parse_timestamps(pa.array(texts, pa.string()), ZoneInfo("UTC"))
     assert instants.utc.to_pylist() == [datetime.fromisoformat(text) for text in texts]
     assert not instants.bad.any()
-    assert not instants.zoneless.any()
+    assert not instants.no_offset.any()
     days, minutes = local_days(instants, ZoneInfo("UTC"))
     assert days.to_pylist() == [moment.date() for moment, _, _ in moments]
     assert minutes.to_pylist() == [
@@ -59,11 +59,11 @@ def test_instants_with_an_offset(moments: list[tuple[datetime, timezone, str]]) 
 def test_instants_without_an_offset_are_the_shops(name: str, moments: list[datetime]) -> None:
     zone = ZoneInfo(name)
     texts = pa.array([moment.isoformat(" ") for moment in moments], pa.string())
-    instants = read_instants(texts, zone)
+    instants = parse_timestamps(texts, zone)
     # A text has no fold: an hour that comes twice, or never, is read by what was before the change.
     expected = [moment.replace(tzinfo=zone, fold=0).astimezone(UTC) for moment in moments]
     assert instants.utc.to_pylist() == expected
-    assert instants.zoneless.all()
+    assert instants.no_offset.all()
     days, minutes = local_days(instants, zone)
     assert days.to_pylist() == [moment.astimezone(zone).date() for moment in expected]
     assert minutes.to_pylist() == [
@@ -76,7 +76,7 @@ def test_every_minute_around_a_change_of_the_zone() -> None:
     zone = ZoneInfo("America/New_York")
     begins = (datetime(2025, 3, 9), datetime(2025, 11, 2))
     moments = [begin + timedelta(minutes=n) for begin in begins for n in range(300)]
-    instants = read_instants(pa.array([f"{moment:%Y-%m-%dT%H:%M}" for moment in moments]), zone)
+    instants = parse_timestamps(pa.array([f"{moment:%Y-%m-%dT%H:%M}" for moment in moments]), zone)
     assert instants.utc.to_pylist() == [
         moment.replace(tzinfo=zone).astimezone(UTC) for moment in moments
     ]
@@ -86,11 +86,11 @@ def test_slices_and_nulls_keep_their_places() -> None:
     texts = pa.array([None, "x", None, "2020-01-01T00:00:00+01:00", "2020-01-01T00:00Z", None, ""])[
         1:
     ]
-    instants = read_instants(texts, ZoneInfo("UTC"))
+    instants = parse_timestamps(texts, ZoneInfo("UTC"))
     moments = [datetime(2019, 12, 31, 23, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)]
     assert instants.utc.to_pylist() == [None, None, *moments, None, None]
     assert instants.bad.tolist() == [True, False, False, False, False, True]
-    assert instants.ahead.tolist() == [0, 0, 3600, 0, 0, 0]
+    assert instants.utc_offset.tolist() == [0, 0, 3600, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,6 @@ def test_slices_and_nulls_keep_their_places() -> None:
     ],
 )
 def test_a_local_day_beyond_the_calendar_is_null(text: str, zone: str, day: date | None) -> None:
-    days, minutes = local_days(read_instants(pa.array([text]), ZoneInfo(zone)), ZoneInfo(zone))
+    days, minutes = local_days(parse_timestamps(pa.array([text]), ZoneInfo(zone)), ZoneInfo(zone))
     assert days.to_pylist() == [day]
     assert minutes.is_null().to_pylist() == [day is None]

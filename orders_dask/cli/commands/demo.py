@@ -7,18 +7,18 @@ from typing import Annotated
 import typer
 
 from orders_dask.cli.app import command
-from orders_dask.cli.commands.sandbox import leave_services
-from orders_dask.cli.options import Data, Workers
+from orders_dask.cli.commands.sandbox import remove_service_variables
+from orders_dask.cli.options import DataFolder, Workers
 
 
 @command()
 def demo(
     orders: Annotated[int, typer.Option(min=100, help="Orders of each of the three days.")] = 3_000,
     workers: Workers = None,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
     """Generate three days with some of every defect, load them in a sandbox, and show what became of them."""
     from orders_dask.cli.demo import show
 
-    leave_services()
+    remove_service_variables()
     show(orders, workers, data)

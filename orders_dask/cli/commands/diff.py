@@ -8,8 +8,8 @@ import typer
 
 from orders_dask.cli import output as screen
 from orders_dask.cli.app import command
-from orders_dask.cli.cluster import cluster_of, settings_of
-from orders_dask.cli.options import Json, Scheduler, Source, Workers
+from orders_dask.cli.cluster import command_client, command_settings
+from orders_dask.cli.options import JsonOutput, SchedulerAddress, Source, Workers
 
 if TYPE_CHECKING:
     from orders_dask.publish.diff import Difference, OrderDifference
@@ -20,21 +20,23 @@ from orders_dask.cli.options import RunDate
 def diff(
     run_date: RunDate,
     source: Source = None,
-    scheduler: Scheduler = None,
+    scheduler: SchedulerAddress = None,
     workers: Workers = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most so many orders.")] = 20,
-    json: Json = False,
+    json: JsonOutput = False,
 ) -> None:
     """Show what the last re-run of a run date changed or, where its dump has changed, what a re-run would."""
-    settings = settings_of(source, scheduler, workers)
+    settings = command_settings(source, scheduler, workers)
 
     from orders_dask.jobs import diff as job
 
-    found = job.diff_there(run_date, settings=settings)
+    found = job.diff_without_loading(run_date, settings=settings)
     if found is None:
-        screen.note(f"The dump of {run_date} has changed: it is loaded beside, and not published.")
+        screen.message(
+            f"The dump of {run_date} has changed: it is loaded beside, and not published."
+        )
         with (
-            cluster_of(settings, scheduler, workers) as client,
+            command_client(settings, scheduler, workers) as client,
             screen.progress() as listener,
         ):
             found = job.diff(run_date, settings=settings, client=client, listener=listener)
@@ -76,7 +78,7 @@ def _show(found: Difference, limit: int) -> None:
         screen.result(_order(order))
     more = found.came + found.went + found.changed - limit
     if more > 0:
-        screen.result(f"and {screen.some(more, 'more order')}: --json gives all")
+        screen.result(f"and {screen.plural(more, 'more order')}: --json gives all")
 
 
 def _order(order: OrderDifference) -> str:

@@ -10,11 +10,11 @@ import typer
 
 from orders_dask.cli import output as screen
 from orders_dask.cli.app import command
-from orders_dask.cli.options import Json, a_date
+from orders_dask.cli.options import JsonOutput, parse_date
 from orders_dask.errors import ServiceUnavailable
 
 
-def _spoilt(text: str) -> tuple[str, float]:
+def _parse_defect(text: str) -> tuple[str, float]:
     code, _, share = text.partition("=")
     try:
         return code, float(share)
@@ -32,7 +32,7 @@ def generate(
     start: Annotated[
         date | None,
         typer.Option(
-            parser=a_date,
+            parser=parse_date,
             metavar="DATE",
             help="First run date.",
             show_default="so that yesterday is the last",
@@ -65,20 +65,22 @@ def generate(
     defect: Annotated[
         list[Any] | None,
         typer.Option(
-            parser=_spoilt,
+            parser=_parse_defect,
             metavar="CODE=SHARE",
             help="Share of orders with this defect, instead of --defects; may be repeated.",
             show_default=False,
         ),
     ] = None,
-    json: Json = False,
+    json: JsonOutput = False,
 ) -> None:
     """Write a synthetic dump, the same from the same seed, and tell what a load of it must find."""
     from orders_dask.synthetic import generate as write
 
     first = start or date.today() - timedelta(days=days)
     try:
-        with screen.counting("Generating", round(days * orders * (1 + duplicates))) as more:
+        with screen.counting_progress(
+            "Generating", round(days * orders * (1 + duplicates))
+        ) as more:
             made = write(
                 destination,
                 start=first,

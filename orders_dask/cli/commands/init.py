@@ -30,5 +30,5 @@ def init(
 
     settings = load_settings()
     for warning in initialise(engine(settings), settings.leaf, roles=roles):
-        screen.note(f"Warning: {warning}")
+        screen.message(f"Warning: {warning}")
     screen.result(f"Database {settings.pgsql_database} on {settings.pgsql_hostname} is ready.")

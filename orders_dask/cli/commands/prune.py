@@ -8,11 +8,11 @@ import typer
 
 from orders_dask.cli import output as screen
 from orders_dask.cli.app import command
-from orders_dask.cli.options import Json
+from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
     from orders_dask.pipeline.results import Pruned
-from orders_dask.cli.output import _leaves, _note
+from orders_dask.cli.output import dropped_partitions, message_left_over
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
@@ -32,7 +32,7 @@ def prune(
         ),
     ] = 90,
     dry_run: DryRun = False,
-    json: Json = False,
+    json: JsonOutput = False,
 ) -> None:
     """Remove loads that nobody sees any more, staged parts that nobody needs, and old raw texts."""
     from orders_dask.jobs import prune as job
@@ -41,14 +41,14 @@ def prune(
     if json:
         screen.result_json(ended)
         return
-    screen.result(_pruned(ended, "Would remove" if dry_run else "Removed"))
-    _note(ended.skipped, ended.waiting)
+    screen.result(_summary(ended, "Would remove" if dry_run else "Removed"))
+    message_left_over(ended.skipped, ended.waiting)
 
 
-def _pruned(ended: Pruned, did: str) -> str:
+def _summary(ended: Pruned, did: str) -> str:
     told = (
         f"{did} {ended.loads:,} loads with {ended.rows:,} rows, {ended.parts:,} staged parts, {ended.bytes:,} bytes of "
         f"the stage, and raw texts in {ended.texts:,} rows of the ledger and {ended.texts_of_parts:,} staged parts; "
         f"{ended.settled:,} publishes can't be rolled back any more."
     )
-    return told + _leaves(ended.leaves)
+    return told + dropped_partitions(ended.leaves)

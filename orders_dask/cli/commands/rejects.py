@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orders_dask.cli import output as screen
-from orders_dask.cli.app import app, told
-from orders_dask.cli.cluster import cluster_of, settings_of
-from orders_dask.cli.options import Json, Scheduler, Workers, a_date
+from orders_dask.cli.app import app, with_error_handling
+from orders_dask.cli.cluster import command_client, command_settings
+from orders_dask.cli.options import JsonOutput, SchedulerAddress, Workers, parse_date
 from orders_dask.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -25,15 +25,17 @@ Code = Annotated[
 
 
 @group.callback(invoke_without_command=True)
-@told
+@with_error_handling
 def rejects(
     context: typer.Context,
     run_date: Annotated[
         date | None,
-        typer.Option(parser=a_date, metavar="DATE", help="Of this run date.", show_default="all"),
+        typer.Option(
+            parser=parse_date, metavar="DATE", help="Of this run date.", show_default="all"
+        ),
     ] = None,
     code: Code = None,
-    json: Json = False,
+    json: JsonOutput = False,
 ) -> None:
     """Show what was refused, why, and where it stands in which file; replay takes in what was mended."""
     if context.invoked_subcommand:
@@ -54,43 +56,43 @@ def rejects(
         place = f"record {row.position}" + (f", {row.path}" if row.path else "")
         since = f" ({row.replay_result})" if row.replay_result else ""
         screen.result(f"{row.run_date}  {row.code}  {row.file}, {place}: {row.message}{since}")
-    _say_if_none(database, run_date, code)
+    _message_if_none(database, run_date, code)
 
 
-def _say_if_none(database: Engine, run_date: date | None, code: str | None) -> None:
+def _message_if_none(database: Engine, run_date: date | None, code: str | None) -> None:
     """Say that nothing was rejected, or nothing with the code that was asked for, and which codes there are."""
     from orders_dask.ledger import rejects as ledger
 
     codes = ledger.rejected_codes(database, run_date)
     if not codes:
-        screen.note("Nothing was rejected.")
+        screen.message("Nothing was rejected.")
     elif code is not None and code not in codes:
         there = ", ".join(f"{number:,} {name}" for name, number in codes.items())
-        screen.note(f"Nothing was rejected with the code {code}: there are {there}.")
+        screen.message(f"Nothing was rejected with the code {code}: there are {there}.")
 
 
 @group.command()
-@told
+@with_error_handling
 def replay(
     run_date: Annotated[
-        date, typer.Option(parser=a_date, metavar="DATE", help="Run date that is published.")
+        date, typer.Option(parser=parse_date, metavar="DATE", help="Run date that is published.")
     ],
     code: Code = None,
-    scheduler: Scheduler = None,
+    scheduler: SchedulerAddress = None,
     workers: Workers = None,
-    json: Json = False,
+    json: JsonOutput = False,
 ) -> None:
     """Read the rejected records of a run date again, as mended, and publish those that are good now."""
-    settings = settings_of(None, scheduler, workers)
-    with cluster_of(settings, scheduler, workers) as client, screen.progress() as listener:
+    settings = command_settings(None, scheduler, workers)
+    with command_client(settings, scheduler, workers) as client, screen.progress() as listener:
         from orders_dask.jobs.replay import replay
         from orders_dask.load.connect import engine
 
         ended = replay(run_date, code, settings=settings, client=client, listener=listener)
     if not ended.taken_in and not ended.still:
-        _say_if_none(engine(settings), run_date, code)
+        _message_if_none(engine(settings), run_date, code)
     if json:
         screen.result_json(ended)
         return
-    screen.result(screen.replayed(ended))
-    screen.result(screen.outcome(ended.standing))
+    screen.result(screen.show_replay(ended))
+    screen.result(screen.show_outcome(ended.standing))

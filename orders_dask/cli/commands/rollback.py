@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orders_dask.cli import output as screen
 from orders_dask.cli.app import command
-from orders_dask.cli.options import Json
+from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
     from orders_dask.pipeline.results import RolledBack
@@ -14,7 +14,7 @@ from orders_dask.cli.options import RunDate
 
 
 @command()
-def rollback(run_date: RunDate, json: Json = False) -> None:
+def rollback(run_date: RunDate, json: JsonOutput = False) -> None:
     """Publish the load before again, with what was overwritten; repeated, it goes one further back."""
     from orders_dask.jobs import rollback as job
 
@@ -22,10 +22,10 @@ def rollback(run_date: RunDate, json: Json = False) -> None:
     if json:
         screen.result_json(done)
     else:
-        screen.result(_rolled_back(done))
+        screen.result(_summary(done))
 
 
-def _rolled_back(done: RolledBack) -> str:
+def _summary(done: RolledBack) -> str:
     was = f"load {done.withdrawn} ({_orders(done.withdrawn_orders, done.withdrawn_lines)})"
     if done.published is None:
         return (
@@ -36,4 +36,4 @@ def _rolled_back(done: RolledBack) -> str:
 
 
 def _orders(orders: int, lines: int) -> str:
-    return f"{screen.some(orders, 'order')}, {screen.some(lines, 'line')}"
+    return f"{screen.plural(orders, 'order')}, {screen.plural(lines, 'line')}"

@@ -15,7 +15,7 @@ import typer
 
 from orders_dask.cli import output as screen
 from orders_dask.cli.app import command
-from orders_dask.cli.options import Data
+from orders_dask.cli.options import DataFolder
 from orders_dask.errors import SettingsError
 
 
@@ -35,37 +35,39 @@ def sandbox(
             exists=True, help="File or folder to put into the bucket first.", show_default=False
         ),
     ] = None,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
     """Start a real PostgreSQL and a real S3 server on this machine, with an empty bucket "orders".
 
-    COMMAND runs with all settings in its environment. Without it the settings are printed as export lines.
+    COMMAND runs with all settings in its environment. Without it the settings are printed as export
+    lines.
     """
     from orders_dask.sandbox import sandbox as running
-    from orders_dask.settings import packed
+    from orders_dask.settings import split_zip_url
 
     chosen = os.environ.get("_AWS_S3_URL_SOURCE", "")
-    leave_services()
+    remove_service_variables()
     with running(data, upload or []) as services:
         settings = dict(services.environment)
         if argv:
-            # A source within the sandbox's bucket is meant for it; any other is that of another place.
-            if packed(chosen)[1].startswith(settings["_AWS_S3_URL_SOURCE"]):
+            # A source within the sandbox's bucket is meant for it; any other is that of another
+            # place.
+            if split_zip_url(chosen)[1].startswith(settings["_AWS_S3_URL_SOURCE"]):
                 settings["_AWS_S3_URL_SOURCE"] = chosen
             raise typer.Exit(_exit_code(argv, os.environ | settings))
         for name, value in settings.items():
             screen.result(f"export {name}={shlex.quote(value)}")
         with suppress(KeyboardInterrupt):
-            screen.note("PostgreSQL and S3 are running; Ctrl-C ends them.")
+            screen.message("PostgreSQL and S3 are running; Ctrl-C ends them.")
             while True:
                 time.sleep(1)
 
 
-def leave_services() -> None:
+def remove_service_variables() -> None:
     """Take out of this process's environment what says which PostgreSQL, S3 and Dask to use: none of it is meant."""
-    from orders_dask.settings import without_services
+    from orders_dask.settings import without_service_variables
 
-    mine = without_services(os.environ)
+    mine = without_service_variables(os.environ)
     os.environ.clear()
     os.environ.update(mine)
 

@@ -10,7 +10,7 @@ import typer
 
 from orders_dask.cli import output as screen
 from orders_dask.cli.app import command
-from orders_dask.cli.options import Json, a_date
+from orders_dask.cli.options import JsonOutput, parse_date
 from orders_dask.errors import SourceMissing
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ def status(
     run_date: Annotated[
         date | None,
         typer.Option(
-            parser=a_date,
+            parser=parse_date,
             metavar="DATE",
             help="Show where the time of this run date's load went.",
             show_default="all run dates",
         ),
     ] = None,
-    json: Json = False,
+    json: JsonOutput = False,
 ) -> None:
     """Show a line a run date: its state, and what it holds; of one run date also where its time went."""
     from orders_dask.ledger import queries as report
@@ -37,7 +37,7 @@ def status(
 
     database = engine(load_settings())
     if run_date is not None:
-        _show_times(database, run_date, json)
+        _show_timings(database, run_date, json)
         return
     rows = report.status(database)
     if json:
@@ -57,10 +57,10 @@ def status(
     screen.result_table([{name: getattr(row, name) for name in columns} for row in rows])
 
 
-def _show_times(database: Engine, run_date: date, json: bool) -> None:
-    from orders_dask.ledger.timings import load_times
+def _show_timings(database: Engine, run_date: date, json: bool) -> None:
+    from orders_dask.ledger.timings import load_timings
 
-    times = load_times(database, run_date)
+    times = load_timings(database, run_date)
     if times is None:
         raise SourceMissing(f"Nothing was ever loaded for {run_date}: see `orders-dask status`.")
     if json:

@@ -8,12 +8,12 @@ import typer
 
 from orders_dask.cli import output as screen
 from orders_dask.cli.app import command
-from orders_dask.cli.options import Json
+from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
     from orders_dask.pipeline.results import Dropped
 from orders_dask.cli.commands.prune import DryRun
-from orders_dask.cli.output import _leaves, _note
+from orders_dask.cli.output import dropped_partitions, message_left_over
 
 
 @command()
@@ -22,7 +22,7 @@ def drop(
         int, typer.Option(min=1, metavar="DAYS", help="Drop run dates that lie further back.")
     ],
     dry_run: DryRun = False,
-    json: Json = False,
+    json: JsonOutput = False,
 ) -> None:
     """Unpublish old run dates, and free the partitions that hold nothing else."""
     from orders_dask.jobs import unpublish as job
@@ -31,11 +31,13 @@ def drop(
     if json:
         screen.result_json(ended)
         return
-    screen.result(_dropped(ended, "Would drop" if dry_run else "Dropped"))
-    _note(ended.skipped, ended.waiting)
+    screen.result(_summary(ended, "Would drop" if dry_run else "Dropped"))
+    message_left_over(ended.skipped, ended.waiting)
 
 
-def _dropped(ended: Dropped, did: str) -> str:
+def _summary(ended: Dropped, did: str) -> str:
     days = f", {ended.run_dates[0]} to {ended.run_dates[-1]}" if ended.run_dates else ""
     size = f" They held {ended.bytes:,} bytes." if ended.leaves else ""
-    return f"{did} {len(ended.run_dates):,} run dates{days}." + _leaves(ended.leaves) + size
+    return (
+        f"{did} {len(ended.run_dates):,} run dates{days}." + dropped_partitions(ended.leaves) + size
+    )

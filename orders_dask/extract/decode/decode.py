@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from orders_dask.contract.arrow import decoded_schema
-from orders_dask.contract.rules import Issue, Rejected, rejected
+from orders_dask.contract.rules import Issue, Rejected, reject_record
 from orders_dask.extract.decode.block import decode_records
-from orders_dask.extract.decode.schema_drift import DRIFT_RECORDS, unknown_keys
-from orders_dask.extract.framing.files import SourceFile, Split, texts
-from orders_dask.extract.records import MANY, Records, Unreadable
+from orders_dask.extract.decode.schema_drift import INSPECTED_RECORDS, unknown_keys
+from orders_dask.extract.framing.files import SourceFile, Split, read_files
+from orders_dask.extract.records import MAX_REJECTED, Records, Unreadable
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,16 @@ class Decoded:
     file
         The file.
     orders
-        :func:`orders_dask.contract.arrow.decoded_schema`; ``source_position`` counts from 1 within the file, or within
-        the split where that is a byte range. In an array of children null stands for one that was rejected.
+        :func:`orders_dask.contract.arrow.decoded_schema`; ``source_position`` counts from 1 within
+        the file, or within the split where that is a byte range. In an array of children null
+        stands for one that was rejected.
     rejected, issues
         What was refused, and what was repaired or nulled.
     read
         Positions that this block used up: its orders, and the records of it that were rejected.
     unreadable
-        The file can't be read to its end, or a line of it that may have held any number of orders is not JSON.
+        The file can't be read to its end, or a line of it that may have held any number of orders
+        is not JSON.
     drift
         Dotted paths of keys that the contract doesn't know, from the file's first 100 records.
     """
@@ -63,7 +65,7 @@ def decode(split: Split, zone: ZoneInfo) -> Iterator[Decoded]:
     SourceChanged
         A file changed since it was listed.
     """
-    for file, blocks in texts(split):
+    for file, blocks in read_files(split):
         yield from _decode_file(file, blocks, zone, beginning=not split.start)
 
 
@@ -73,7 +75,7 @@ def _decode_file(
     position = 1
     lost = 0
     given_up: int | None = None
-    watched = DRIFT_RECORDS if beginning else 0
+    watched = INSPECTED_RECORDS if beginning else 0
     ending = None
     empty = True
     try:
@@ -98,12 +100,12 @@ def _decode_file(
             given_up = long_line if block.stopped else None
             position += block.read
             lost += block.read - block.orders.num_rows
-            if lost > max(MANY, position // 2):
+            if lost > max(MAX_REJECTED, position // 2):
                 raise Unreadable(f"{lost:,} of its first {position - 1:,} records are rejected")
             watched -= looked_at
             empty = False
     except Unreadable as error:
-        ending = rejected(
+        ending = reject_record(
             error.raw,
             position,
             "unreadable_file",

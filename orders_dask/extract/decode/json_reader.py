@@ -1,4 +1,4 @@
-"""The JSON reader: lines of text to raw orders, as many as it takes; the others are for the record-level rules."""
+"""The JSON reader: lines of text to raw orders, as many as it takes; the others are for the record- level rules."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
-from orders_dask.contract.rules import ENVELOPES
-from orders_dask.contract.values import ROUNDING
+from orders_dask.contract.rules import CONTAINER_KEYS
+from orders_dask.contract.values import ROUNDING_NOISE
 from orders_dask.extract import json_scanner as scan
-from orders_dask.extract.decode.suspects import suspects
+from orders_dask.extract.decode.suspects import needs_rules
 from orders_dask.extract.json_scanner import Bytes, Cells, Ints, Plan
 from orders_dask.extract.lines import Lines
-from orders_dask.extract.records import MAX_RECORD, Rows
+from orders_dask.extract.records import MAX_RECORD_BYTES, Rows
 
-_ELEMENTS: Final = 4
+_ELEMENT_FIELD: Final = 4
 """Elements of an array that there is room for to begin with, for each line; where that is too little it is doubled."""
 
-_MANY: Final = 100_000
-"""Elements that an array of a line may have; real orders have at most 500 lines. A record of 16 MiB of ``{},`` took
-1.5 GB of memory before it was left to the rules, who reject it."""
+_MAX_RECORD_VALUES: Final = 100_000
+"""Elements that an array of a line may have; real orders have at most 500 lines. A record of 16 MiB
+of ``{},`` took 1.5 GB of memory before it was left to the rules, who reject it."""
 
 _NESTED: Final = 200
 """Levels of nesting that are followed. The rules know deeper ones."""
@@ -40,29 +40,29 @@ _KINDS: Final[dict[pa.DataType, int]] = {
 }
 
 
-def read_lines(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, Rows]:
+def read_lines(lines: Lines, *, in_page: bool) -> tuple[pa.Table, Rows]:
     """Read the lines that are good orders, or need no more than what is done by column.
 
     Returns
     -------
     tuple
-        A table of :func:`~orders_dask.contract.arrow.raw_schema`, and for each row the number of its line, ascending.
-        The lines that are not there are for the rules.
+        A table of :func:`~orders_dask.contract.arrow.raw_schema`, and for each row the number of
+        its line, ascending. The lines that are not there are for the rules.
     """
     # Outside pages and wrappers what has one of their keys is no order.
-    forbidden = [] if enveloped else [pa.field(name, pa.null()) for name in ENVELOPES]
+    forbidden = [] if in_page else [pa.field(name, pa.null()) for name in CONTAINER_KEYS]
     raw, taken = _read(lines, pa.struct([*raw_schema(), *forbidden]))
-    good = ~suspects(raw, enveloped=enveloped, judged=False)
+    good = ~needs_rules(raw, in_page=in_page, repaired=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
     return raw.select(raw_schema().names), taken[good]
 
 
-def read_judged(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
+def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
     """Read records that the rules have written again: by their own promise there is nothing to find in them."""
-    raw, taken = _read(Lines(b"".join(lines)), pa.struct(list(raw_schema())), most=MAX_RECORD)
+    raw, taken = _read(Lines(b"".join(lines)), pa.struct(list(raw_schema())), most=MAX_RECORD_BYTES)
     left = np.ones(len(lines), bool)
-    left[taken[~suspects(raw, enveloped=True, judged=True)]] = False
+    left[taken[~needs_rules(raw, in_page=True, repaired=True)]] = False
     if left.any():
         raise RuntimeError(
             f"The rules left record {positions[int(left.argmax())]} as it may not be."
@@ -70,26 +70,28 @@ def read_judged(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
     return raw
 
 
-def are_json(lines: Sequence[bytes]) -> bool:
+def all_json(lines: Sequence[bytes]) -> bool:
     """Tell whether each line is one JSON value; False also where only Python's parser could tell."""
-    _, cells = _scanned(Lines(b"".join(lines)), _plan(None), _MANY)
+    _, cells = _scan(Lines(b"".join(lines)), _plan(None), _MAX_RECORD_VALUES)
     return bool(cells.rows[0] == len(lines))
 
 
-def _read(lines: Lines, record: pa.StructType, most: int = _MANY) -> tuple[pa.Table, Rows]:
+def _read(
+    lines: Lines, record: pa.StructType, most: int = _MAX_RECORD_VALUES
+) -> tuple[pa.Table, Rows]:
     """Read the lines that are such records, and give the numbers of these."""
     plan = _plan(record)
-    text, cells = _scanned(lines, plan, most)
+    text, cells = _scan(lines, plan, most)
     orders = _Columns(text, plan, cells).array(record)
     raw = pa.Table.from_batches([pa.RecordBatch.from_struct_array(orders)])
     return raw, cells.lines[: len(orders)]
 
 
-def _scanned(lines: Lines, plan: Plan, most: int) -> tuple[Bytes, Cells]:
+def _scan(lines: Lines, plan: Plan, most: int) -> tuple[Bytes, Cells]:
     """Scan lines, but for those in which an array has more elements than `most` and the room that there is."""
     text = np.frombuffer(lines.text if lines.text.endswith(b"\n") else lines.text + b"\n", np.uint8)
     bounds = np.append(lines.bounds[:-1], len(text))
-    room = np.full(plan.nodes[:, scan.LEVEL].max(initial=0) + 1, _ELEMENTS * len(lines))
+    room = np.full(plan.nodes[:, scan.LEVEL].max(initial=0) + 1, _ELEMENT_FIELD * len(lines))
     room[0] = len(lines)
     cells, line, level = _cells(plan, room), 0, -1
     while line < len(lines):
@@ -98,7 +100,7 @@ def _scanned(lines: Lines, plan: Plan, most: int) -> tuple[Bytes, Cells]:
             line += 1
         elif level >= 0:
             room[level] *= 2
-            cells = _moved(cells, plan, room)
+            cells = _grow(cells, plan, room)
     return text, cells
 
 
@@ -119,7 +121,7 @@ def _plan(record: pa.StructType | None) -> Plan:
             for item in kind:
                 name = item.name.encode()
                 slot = scan.slot(np.frombuffer(name, np.uint8), 0, len(name), node)
-                while keys[slot, scan.HOLDER] >= 0:
+                while keys[slot, scan.PARENT] >= 0:
                     slot = (slot + 1) % scan.SLOTS
                 begin = len(names)
                 names.extend(name)
@@ -130,7 +132,7 @@ def _plan(record: pa.StructType | None) -> Plan:
     if record is not None:
         add(record, 0)
     decimals = MONEY_TYPE.scale
-    noise = -ROUNDING.adjusted() - decimals
+    noise = -ROUNDING_NOISE.adjusted() - decimals
     return Plan(
         np.array(nodes, np.int64).reshape(-1, 3),
         keys,
@@ -140,27 +142,27 @@ def _plan(record: pa.StructType | None) -> Plan:
     )
 
 
-def _cells(plan: Plan, room: Ints) -> Cells:
+def _cells(plan: Plan, capacity: Ints) -> Cells:
     """Give empty cells. What is not written to takes no memory."""
-    sizes = room[plan.nodes[:, scan.LEVEL]]
+    sizes = capacity[plan.nodes[:, scan.LEVEL]]
     ends = np.cumsum(sizes)
     number = int(sizes.sum())
     return Cells(
         base=ends - sizes,
-        room=room.copy(),
-        rows=np.zeros_like(room),
-        before=np.zeros_like(room),
-        held=np.zeros((_NESTED, 3), np.int64),
-        said=np.zeros(number, np.uint8),
+        capacity=capacity.copy(),
+        rows=np.zeros_like(capacity),
+        rows_before=np.zeros_like(capacity),
+        stack=np.zeros((_NESTED, 3), np.int64),
+        state=np.zeros(number, np.uint8),
         first=np.zeros(number, np.int64),
         second=np.zeros(number, np.int64),
-        lines=np.zeros(room[0], np.int64),
+        lines=np.zeros(capacity[0], np.int64),
     )
 
 
-def _moved(cells: Cells, plan: Plan, room: Ints) -> Cells:
+def _grow(cells: Cells, plan: Plan, capacity: Ints) -> Cells:
     """Give the same cells with more room."""
-    larger = _cells(plan, room)
+    larger = _cells(plan, capacity)
     larger.rows[:] = cells.rows
     larger.lines[:] = cells.lines
     for level, old, new in zip(plan.nodes[:, scan.LEVEL], cells.base, larger.base, strict=True):
@@ -186,7 +188,7 @@ class _Columns:
         begin = int(self.cells.base[node])
         column = slice(begin, begin + rows)
         first, second = self.cells.first[column], self.cells.second[column]
-        given = self.cells.said[column] == scan.GIVEN
+        given = self.cells.state[column] == scan.PRESENT
         valid = None if given.all() else _bits(given)
         if pa.types.is_struct(kind):
             inner = [self.array(item.type) for item in kind]

@@ -14,18 +14,18 @@ import pyarrow as pa
 from orders_dask.contract.arrow import POSITION, decoded_schema
 from orders_dask.contract.json_parser import Json, NotJson, parse
 from orders_dask.contract.order_tables import fact_order, fact_order_line
-from orders_dask.contract.rejects import Issue, Kept, Rejected
-from orders_dask.contract.rules import ENVELOPES, id_key, merged
+from orders_dask.contract.rejects import Issue, Rejected, StoredReject
+from orders_dask.contract.rules import CONTAINER_KEYS, id_key, merge_issues
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.decode.decode import Decoded
-from orders_dask.extract.records import BLOCK, LINES, Records, SourceFile, Unreadable
+from orders_dask.extract.records import BLOCK_BYTES, BLOCK_RECORDS, Records, SourceFile, Unreadable
 
-BARE: Final = ("invalid_json", "not_an_order")
-"""Codes of records that nobody knows to be orders: their texts are read as lines of their own. The others were orders,
-wherever they stood, and stay such."""
+NOT_KNOWN_AS_ORDERS: Final = ("invalid_json", "not_an_order")
+"""Codes of records that nobody knows to be orders: their texts are read as lines of their own. The
+others were orders, wherever they stood, and stay such."""
 
 
-class Verdict(NamedTuple):
+class ReplayOutcome(NamedTuple):
     """What became of a record that was read again.
 
     Attributes
@@ -37,8 +37,8 @@ class Verdict(NamedTuple):
     code, message
         What is wrong with it still, if anything is.
     row
-        The row of the order among those that were read; None where it isn't there, and for a child also where the order
-        stays as it was.
+        The row of the order among those that were read; None where it isn't there, and for a child
+        also where the order stays as it was.
     """
 
     file_id: int
@@ -51,13 +51,14 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReadAgain:
+class ReplayedBatch:
     """Some records of one file that were read again.
 
     Attributes
     ----------
     decoded
-        The orders that are to be loaded, a position each, and the children that were refused of these.
+        The orders that are to be loaded, a position each, and the children that were refused of
+        these.
     before
         What was refused of these orders.
     lines_before
@@ -67,12 +68,12 @@ class ReadAgain:
     """
 
     decoded: Decoded
-    before: Mapping[str, int]
-    lines_before: int
-    verdicts: tuple[Verdict, ...]
+    rejected_before: Mapping[str, int]
+    lines_rejected_before: int
+    outcomes: tuple[ReplayOutcome, ...]
 
 
-def read_again(records: Iterable[Kept], zone: ZoneInfo) -> Iterator[ReadAgain]:
+def replay_records(records: Iterable[StoredReject], zone: ZoneInfo) -> Iterator[ReplayedBatch]:
     """Decode rejected records again, some of a file at a time; each text must give exactly one order.
 
     Parameters
@@ -84,61 +85,61 @@ def read_again(records: Iterable[Kept], zone: ZoneInfo) -> Iterator[ReadAgain]:
     """
     for _, of_file in groupby(records, lambda record: record.file_id):
         for some in _batches(of_file):
-            yield _read_again(some, zone)
+            yield _replay_batch(some, zone)
 
 
-def _batches(records: Iterable[Kept]) -> Iterator[list[Kept]]:
+def _batches(records: Iterable[StoredReject]) -> Iterator[list[StoredReject]]:
     """Gather records up to the size of a block: the decoder costs more by call than by record."""
-    held: list[Kept] = []
+    held: list[StoredReject] = []
     size = number = 0
     for record in records:
         held.append(record)
         size += len(record.text)
         number += 1 + len(record.children)
-        if size >= BLOCK or number >= LINES:
+        if size >= BLOCK_BYTES or number >= BLOCK_RECORDS:
             yield held
             held, size, number = [], 0, 0
     if held:
         yield held
 
 
-_Line: TypeAlias = tuple[Kept, bytes]
+_Line: TypeAlias = tuple[StoredReject, bytes]
 """A record, and its text on one line."""
 
 
 @dataclass
-class _Found:
+class _Batch:
     """What is found in a batch of records."""
 
     orders: list[pa.Table] = field(default_factory=list)
     children: list[Rejected] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    before: Counter[str] = field(default_factory=Counter)
-    lines_before: int = 0
+    outcomes: list[ReplayOutcome] = field(default_factory=list)
+    rejected_before: Counter[str] = field(default_factory=Counter)
+    lines_rejected_before: int = 0
     rows: int = 0
 
-    def refuse(self, record: Kept, code: str, message: str) -> None:
+    def refuse(self, record: StoredReject, code: str, message: str) -> None:
         refusal = Rejected(record.position, "", code, message, "", {})
-        self.verdicts += _verdicts(record, {"": refusal})
+        self.outcomes += _outcomes(record, {"": refusal})
 
     def changed(self, some: Sequence[_Line], zone: ZoneInfo) -> list[_Line]:
         """Give those of some orders that stand in which a refused child is good now; leave the others alone."""
         changed = []
-        for lines, block in _decoded(some, zone, known=True):
+        for lines, block in _decode_in_pieces(some, zone, known=True):
             refusals = _by_line(block)
             for number, (record, line) in enumerate(lines, 1):
-                verdicts = [*_verdicts(record, refusals[number])]
+                verdicts = [*_outcomes(record, refusals[number])]
                 if any(verdict.code is None for verdict in verdicts):
                     changed.append((record, line))
                 else:
-                    self.verdicts += verdicts
+                    self.outcomes += verdicts
         return changed
 
-    def open(self, record: Kept, line: bytes, zone: ZoneInfo) -> None:
+    def open(self, record: StoredReject, line: bytes, zone: ZoneInfo) -> None:
         """Decode an array, a page or a wrapper, which must hold one record."""
         try:
-            block = decode_records(Records(line, enveloped=False, strict=False), zone)
+            block = decode_records(Records(line, in_page=False, strict=False), zone)
         except Unreadable as error:
             self.refuse(record, "not_an_order", f"The text can't be read: {error.message}.")
             return
@@ -148,7 +149,7 @@ class _Found:
             message = f"The text holds {block.read} records, and it stands for one."
             self.refuse(record, "not_an_order", message)
 
-    def take(self, records: Sequence[Kept], block: Block) -> None:
+    def take(self, records: Sequence[StoredReject], block: Block) -> None:
         """Take what was decoded of records, a line each."""
         places = [record.position for record in records]
         numbers = block.orders[POSITION].to_pylist()
@@ -160,11 +161,11 @@ class _Found:
         self.rows += len(orders)
         refusals = _by_line(block)
         for number, record in enumerate(records, 1):
-            self.verdicts += _verdicts(record, refusals[number], *orders.get(number, ()))
+            self.outcomes += _outcomes(record, refusals[number], *orders.get(number, ()))
             if number in orders:
-                self.before.update(record.counts)
+                self.rejected_before.update(record.counts)
                 if record.children:
-                    self.lines_before += record.counts[fact_order_line.name]
+                    self.lines_rejected_before += record.counts[fact_order_line.name]
         self.children += (
             replace(each, position=places[each.position - 1])
             for each in block.rejected
@@ -176,7 +177,7 @@ class _Found:
         )
 
 
-def _decoded(
+def _decode_in_pieces(
     some: Sequence[_Line], zone: ZoneInfo, *, known: bool
 ) -> Iterator[tuple[Sequence[_Line], Block]]:
     """Decode lines, each of which is known to be an order or not: together, or in pieces where too much is refused."""
@@ -184,12 +185,13 @@ def _decoded(
         return
     text = b"".join(line for _, line in some)
     try:
-        # Strict: nothing is opened, so each line is one record, and of one alone too much is never refused.
-        block = decode_records(Records(text, enveloped=known, strict=True), zone)
+        # Strict: nothing is opened, so each line is one record, and of one alone too much is never
+        # refused.
+        block = decode_records(Records(text, in_page=known, strict=True), zone)
     except Unreadable:
         half = len(some) // 2
-        yield from _decoded(some[:half], zone, known=known)
-        yield from _decoded(some[half:], zone, known=known)
+        yield from _decode_in_pieces(some[:half], zone, known=known)
+        yield from _decode_in_pieces(some[half:], zone, known=known)
     else:
         yield some, block
 
@@ -202,22 +204,22 @@ def _by_line(block: Block) -> Mapping[int, Mapping[str, Rejected]]:
     return found
 
 
-def _verdicts(
-    record: Kept,
+def _outcomes(
+    record: StoredReject,
     refusals: Mapping[str, Rejected],
     order_id: int | None = None,
     row: int | None = None,
-) -> Iterator[Verdict]:
+) -> Iterator[ReplayOutcome]:
     """Say of a record, or of each child that was refused of it, whether it, or what it stands in, is refused now."""
     for path in record.children or ("",):
         above = accumulate(path.split("."), "{}.{}".format)
         now = next((refusals[p] for p in ("", *above) if p in refusals), None)
         code, message = (now.code, now.message) if now else (None, None)
-        yield Verdict(record.file_id, record.position, path, order_id, code, message, row)
+        yield ReplayOutcome(record.file_id, record.position, path, order_id, code, message, row)
 
 
-def _read_again(records: Sequence[Kept], zone: ZoneInfo) -> ReadAgain:
-    found = _Found()
+def _replay_batch(records: Sequence[StoredReject], zone: ZoneInfo) -> ReplayedBatch:
+    found = _Batch()
     known: list[_Line] = []
     standing: list[_Line] = []
     bare: list[_Line] = []
@@ -230,17 +232,17 @@ def _read_again(records: Sequence[Kept], zone: ZoneInfo) -> ReadAgain:
             continue
         # In JSON no string holds a line end, so these stand where blanks may.
         line = text.translate(_ONE_LINE) + b"\n"
-        if record.children and not record.mended:
+        if record.children and not record.corrected:
             standing.append((record, line))
-        elif record.code not in BARE:
+        elif record.code not in NOT_KNOWN_AS_ORDERS:
             known.append((record, line))
-        elif _opens(value):
+        elif _is_container(value):
             found.open(record, line, zone)
         else:
             bare.append((record, line))
     known += found.changed(standing, zone)
     for some in (known, bare):
-        for lines, block in _decoded(some, zone, known=some is known):
+        for lines, block in _decode_in_pieces(some, zone, known=some is known):
             found.take([record for record, _ in lines], block)
 
     orders = pa.concat_tables([decoded_schema().empty_table(), *found.orders])
@@ -249,19 +251,21 @@ def _read_again(records: Sequence[Kept], zone: ZoneInfo) -> ReadAgain:
         SourceFile(first.name, first.name, None, first.size, first.etag),
         orders,
         tuple(found.children),
-        merged(found.issues),
+        merge_issues(found.issues),
         read=orders.num_rows,
         unreadable=False,
         drift=(),
     )
-    return ReadAgain(decoded, found.before, found.lines_before, tuple(found.verdicts))
+    return ReplayedBatch(
+        decoded, found.rejected_before, found.lines_rejected_before, tuple(found.outcomes)
+    )
 
 
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
-def _opens(value: Json) -> bool:
+def _is_container(value: Json) -> bool:
     """Tell whether a line of newline-delimited text would be opened: an array, a page or a wrapper."""
     return isinstance(value, list) or (
-        isinstance(value, dict) and not value.keys().isdisjoint(ENVELOPES)
+        isinstance(value, dict) and not value.keys().isdisjoint(CONTAINER_KEYS)
     )

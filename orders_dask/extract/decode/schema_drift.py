@@ -11,12 +11,12 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from orders_dask.contract.arrow import typed_schema
-from orders_dask.contract.json_parser import Json, NotJson, parse, shown
-from orders_dask.contract.rules import ENVELOPES, MARKERS
+from orders_dask.contract.json_parser import Json, NotJson, parse, preview
+from orders_dask.contract.rules import CONTAINER_KEYS, ORDER_KEYS
 from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.records import Records, Unreadable
 
-DRIFT_RECORDS: Final = 100
+INSPECTED_RECORDS: Final = 100
 """So many records of a file are looked at (the contract)."""
 
 
@@ -36,13 +36,13 @@ def unknown_keys(records: Records, most: int) -> tuple[tuple[str, ...], int]:
         The paths, sorted, and how many records were looked at.
     """
     found: set[str] = set()
-    first = list(islice(_values(records), most))
+    first = list(islice(_parsed_orders(records), most))
     for record in first:
-        found.update(_unknown(record, _contract(), ""))
-    return tuple(sorted({shown(path) for path in found})), len(first)
+        found.update(_unknown_below(record, _known_keys(), ""))
+    return tuple(sorted({preview(path) for path in found})), len(first)
 
 
-def _values(records: Records) -> Iterator[Json]:
+def _parsed_orders(records: Records) -> Iterator[Json]:
     """Parse records, those of pages, wrappers and arrays in their place; null where there is no order."""
     for line in BytesIO(records.text):
         try:
@@ -51,15 +51,15 @@ def _values(records: Records) -> Iterator[Json]:
             yield None
             continue
         keys = record.keys() if isinstance(record, dict) else set()
-        opened = records.enveloped or records.strict
-        if not opened and (isinstance(record, list) or not keys.isdisjoint(ENVELOPES)):
+        opened = records.in_page or records.strict
+        if not opened and (isinstance(record, list) or not keys.isdisjoint(CONTAINER_KEYS)):
             try:
                 for inner in documents([line]):
-                    yield from _values(inner)
+                    yield from _parsed_orders(inner)
             except Unreadable:
                 continue
         else:
-            yield record if records.enveloped or not keys.isdisjoint(MARKERS) else None
+            yield record if records.in_page or not keys.isdisjoint(ORDER_KEYS) else None
 
 
 _Known: TypeAlias = dict[str, "_Known"] | list["_Known"] | None
@@ -67,24 +67,24 @@ _Known: TypeAlias = dict[str, "_Known"] | list["_Known"] | None
 
 
 @cache
-def _contract() -> _Known:
-    return _known(typed_schema())
+def _known_keys() -> _Known:
+    return _known_below(typed_schema())
 
 
-def _known(kind: pa.DataType | pa.Schema) -> _Known:
+def _known_below(kind: pa.DataType | pa.Schema) -> _Known:
     if isinstance(kind, (pa.Schema, pa.StructType)):
-        return {item.name: _known(item.type) for item in kind}
-    return [_known(kind.value_type)] if isinstance(kind, pa.ListType) else None
+        return {item.name: _known_below(item.type) for item in kind}
+    return [_known_below(kind.value_type)] if isinstance(kind, pa.ListType) else None
 
 
-def _unknown(value: Json, known: _Known, path: str) -> Iterator[str]:
+def _unknown_below(value: Json, known: _Known, path: str) -> Iterator[str]:
     if isinstance(value, dict) and isinstance(known, dict):
         prefix = path and f"{path}."
         for key, inner in value.items():
             if key in known:
-                yield from _unknown(inner, known[key], prefix + key)
+                yield from _unknown_below(inner, known[key], prefix + key)
             else:
                 yield prefix + key
     elif isinstance(value, list) and isinstance(known, list):
         for element in value:
-            yield from _unknown(element, known[0], f"{path}[]")
+            yield from _unknown_below(element, known[0], f"{path}[]")

@@ -1,7 +1,7 @@
 """Which records the record-level rules must see, though the JSON reader takes them.
 
-Whatever is marked is only slower, so a check may take more than it need; what isn't marked must be as the rules would
-leave it.
+Whatever is marked is only slower, so a check may take more than it need; what isn't marked must be
+as the rules would leave it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from orders_dask.contract.rules import (
     CHILDREN,
     GRAPHQL_ID,
     GRAPHQL_ORDER,
-    MARKERS,
+    ORDER_KEYS,
     id_key,
 )
-from orders_dask.extract.decode.type_conversion import flattened
+from orders_dask.extract.decode.type_conversion import flatten_lists
 from orders_dask.extract.records import Rows
 
 Flags = NDArray[np.bool_]
 
 
-def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
+def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
     """Mark the rows that the rules must see.
 
     Parameters
@@ -37,23 +37,24 @@ def suspects(raw: pa.Table, *, enveloped: bool, judged: bool) -> Flags:
     enveloped
         Every object is an order.
     judged
-        The rows come from the rules: null in an array of children stands for one that they rejected.
+        The rows come from the rules: null in an array of children stands for one that they
+        rejected.
     """
     marked = np.zeros(raw.num_rows, bool)
-    if not enveloped:
-        marked |= ~_any_valid(raw, MARKERS)
+    if not in_page:
+        marked |= ~_any_valid(raw, ORDER_KEYS)
     key = id_key(fact_order)
     order_ids = raw[key].combine_chunks()
-    marked |= _not_positive(order_ids) | _contradicted(raw[GRAPHQL_ID].combine_chunks(), order_ids)
+    marked |= _not_positive(order_ids) | _id_mismatch(raw[GRAPHQL_ID].combine_chunks(), order_ids)
     rows = np.arange(raw.num_rows)
     for name in raw.column_names:
         for path, values, owners in _levels(name, raw[name].combine_chunks(), rows):
             if f"{path}[]" in CHILDREN:
-                bad = _bad_children(values, id_key(CHILDREN[f"{path}[]"]), judged)
+                bad = _bad_children(values, id_key(CHILDREN[f"{path}[]"]), repaired)
             elif pa.types.is_struct(values.type) and path.endswith("[]") and path not in CHILDREN:
                 bad = _flags(values.is_null())
             elif values.type == pa.string():
-                bad = _unclean(values)
+                bad = _unstorable(values)
             else:
                 continue
             marked[owners[bad]] = True
@@ -67,7 +68,7 @@ def _levels(path: str, values: pa.Array, rows: Rows) -> Iterator[tuple[str, pa.A
         for child, item in zip(values.flatten(), values.type, strict=True):
             yield from _levels(f"{path}.{item.name}", child, rows)
     elif pa.types.is_list(values.type):
-        yield from _levels(f"{path}[]", *flattened(values, rows))
+        yield from _levels(f"{path}[]", *flatten_lists(values, rows))
 
 
 def _flags(mask: pa.BooleanArray | pa.ChunkedArray) -> Flags:
@@ -86,7 +87,7 @@ def _not_positive(ids: pa.Int64Array) -> Flags:
     return flags
 
 
-def _contradicted(graphql_ids: pa.StringArray, order_ids: pa.Int64Array) -> Flags:
+def _id_mismatch(graphql_ids: pa.StringArray, order_ids: pa.Int64Array) -> Flags:
     texts = order_ids.cast(pa.string())
     usual = pc.binary_join_element_wise("gid://shopify/Order/", texts, "")
     marked = _flags(pc.not_equal(graphql_ids, usual).fill_null(False))
@@ -101,12 +102,12 @@ def _contradicted(graphql_ids: pa.StringArray, order_ids: pa.Int64Array) -> Flag
     return marked
 
 
-def _bad_children(lists: pa.ListArray, key: str, judged: bool) -> Flags:
+def _bad_children(lists: pa.ListArray, key: str, repaired: bool) -> Flags:
     """Mark the lists that hold a child without an id, or an id twice."""
-    children, owners = flattened(lists, np.arange(len(lists)))
+    children, owners = flatten_lists(lists, np.arange(len(lists)))
     ids = pc.struct_field(children, key)
     bad = _not_positive(ids)
-    if judged:
+    if repaired:
         bad &= _flags(children.is_valid())
     if len(ids) - ids.null_count > pc.count_distinct(ids).as_py():
         numbers = ids.fill_null(0).to_numpy()
@@ -118,7 +119,7 @@ def _bad_children(lists: pa.ListArray, key: str, judged: bool) -> Flags:
     return marked
 
 
-def _unclean(texts: pa.StringArray) -> Flags:
+def _unstorable(texts: pa.StringArray) -> Flags:
     """Mark the texts that are not UTF-8, which the reader lets pass and PostgreSQL would not."""
     try:
         texts.validate(full=True)

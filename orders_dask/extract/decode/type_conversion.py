@@ -13,16 +13,18 @@ from orders_dask.contract.arrow import (
     decoded_schema,
     typed_schema,
 )
-from orders_dask.contract.json_parser import shown
+from orders_dask.contract.json_parser import preview
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.contract.rules import SAMPLES, Issue
-from orders_dask.extract.decode.timestamps import Flags, Instants, local_days, read_instants
+from orders_dask.contract.rules import MAX_SAMPLES, Issue
+from orders_dask.extract.decode.timestamps import Flags, Timestamps, local_days, parse_timestamps
 
 Positions = NDArray[np.int64]
 """For each value of an array, its record's position."""
 
 
-def typed(raw: pa.Table, positions: Positions, zone: ZoneInfo) -> tuple[pa.Table, list[Issue]]:
+def convert_types(
+    raw: pa.Table, positions: Positions, zone: ZoneInfo
+) -> tuple[pa.Table, list[Issue]]:
     """Convert raw orders.
 
     Parameters
@@ -37,11 +39,12 @@ def typed(raw: pa.Table, positions: Positions, zone: ZoneInfo) -> tuple[pa.Table
     Returns
     -------
     tuple
-        A table of :func:`orders_dask.contract.arrow.decoded_schema`, and what was repaired or nulled.
+        A table of :func:`orders_dask.contract.arrow.decoded_schema`, and what was repaired or
+        nulled.
     """
     conversion = _Conversion(zone)
     columns = {
-        item.name: conversion.convert(_whole(raw[item.name]), item.type, item.name, positions)
+        item.name: conversion.convert(_one_chunk(raw[item.name]), item.type, item.name, positions)
         for item in typed_schema()
     }
     created = fact_order.c.created_at.info["source"]
@@ -54,12 +57,12 @@ def typed(raw: pa.Table, positions: Positions, zone: ZoneInfo) -> tuple[pa.Table
     return pa.table(columns, schema=decoded_schema()), conversion.issues
 
 
-def flattened(lists: pa.ListArray, rows: Positions) -> tuple[pa.Array, Positions]:
+def flatten_lists(lists: pa.ListArray, rows: Positions) -> tuple[pa.Array, Positions]:
     """Give the elements of all lists, null lists having none, and for each the row of its list."""
     return lists.flatten(), np.repeat(rows, _lengths(lists))
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
@@ -72,7 +75,7 @@ def _lengths(lists: pa.ListArray) -> NDArray[np.int32]:
 class _Conversion:
     zone: ZoneInfo
     issues: list[Issue] = field(default_factory=list)
-    instants: dict[str, Instants] = field(default_factory=dict)
+    instants: dict[str, Timestamps] = field(default_factory=dict)
 
     def convert(
         self, values: pa.Array, kind: pa.DataType, path: str, positions: Positions
@@ -87,16 +90,16 @@ class _Conversion:
             ]
             return pa.StructArray.from_arrays(inner, fields=list(kind), mask=values.is_null())
         if pa.types.is_list(kind):
-            elements, owners = flattened(values, positions)
+            elements, owners = flatten_lists(values, positions)
             inner = self.convert(elements, kind.value_type, f"{path}[]", owners)
             offsets = pa.array(np.concatenate(([0], np.cumsum(_lengths(values)))), pa.int32())
             return pa.ListArray.from_arrays(offsets, inner, type=kind, mask=values.is_null())
         return self._instants(values, path, positions)
 
     def _instants(self, texts: pa.Array, path: str, positions: Positions) -> pa.Array:
-        instants = read_instants(texts, self.zone)
+        instants = parse_timestamps(texts, self.zone)
         self._note(path, "bad_instant", instants.bad, positions, texts)
-        self._note(path, "instant_without_offset", instants.zoneless, positions, texts)
+        self._note(path, "instant_without_offset", instants.no_offset, positions, texts)
         self.instants[path] = instants
         return instants.utc
 
@@ -112,8 +115,8 @@ class _Conversion:
         rows = np.flatnonzero(where)
         if not len(rows):
             return
-        reach = np.searchsorted(positions[rows], positions[rows[:SAMPLES][-1]], "right")
+        reach = np.searchsorted(positions[rows], positions[rows[:MAX_SAMPLES][-1]], "right")
         first = rows[:reach]
-        texts = (shown(value) for value in values.take(pa.array(first)).to_pylist())
-        samples = sorted(zip(positions[first].tolist(), texts, strict=True))[:SAMPLES]
+        texts = (preview(value) for value in values.take(pa.array(first)).to_pylist())
+        samples = sorted(zip(positions[first].tolist(), texts, strict=True))[:MAX_SAMPLES]
         self.issues.append(Issue(path, code, len(rows), tuple(samples)))

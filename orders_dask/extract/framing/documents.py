@@ -1,21 +1,22 @@
 """A sequence of JSON documents becomes records: orders bare, in arrays, in pages and in wrappers.
 
-What a document may be stands in the contract under *Input documents*. A document of any size is read record by
-record, in the memory of the largest record.
+What a document may be stands in the contract under *Input documents*. A document of any size is
+read record by record, in the memory of the largest record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from orders_dask.extract.framing.json_cursor import Window, is_json
-from orders_dask.extract.records import RAW, Records, Unreadable, gathered
+from orders_dask.extract.framing.json_cursor import JsonCursor, is_json
+from orders_dask.extract.records import KEPT_RAW_BYTES, Records, Unreadable, coalesce
 
 
 def documents(chunks: Iterable[bytes]) -> Iterator[Records]:
     """Give the records of a sequence of JSON documents.
 
-    Records are found by brackets and strings alone. Whether one is JSON inside, the decoder says: they are `strict`.
+    Records are found by brackets and strings alone. Whether one is JSON inside, the decoder says:
+    they are `strict`.
 
     Parameters
     ----------
@@ -25,12 +26,13 @@ def documents(chunks: Iterable[bytes]) -> Iterator[Records]:
     Raises
     ------
     Unreadable
-        What is between the records is not JSON, or a record is too large. All records before it were given.
+        What is between the records is not JSON, or a record is too large. All records before it
+        were given.
     """
-    return gathered(_documents(Window(chunks)))
+    return coalesce(_read_documents(JsonCursor(chunks)))
 
 
-def elements(text: bytes) -> list[Records]:
+def unwrap(text: bytes) -> list[Records]:
     """Give the records inside of lines that are pages, wrappers or arrays.
 
     Parameters
@@ -46,24 +48,24 @@ def elements(text: bytes) -> list[Records]:
     return list(documents([text]))
 
 
-def _documents(window: Window) -> Iterator[Records]:
+def _read_documents(window: JsonCursor) -> Iterator[Records]:
     while first := window.peek():
         if first == b"[":
-            yield from _array(window, enveloped=False)
+            yield from _read_array(window, enveloped=False)
         else:
-            yield from _element(window, enveloped=False)
+            yield from _read_element(window, enveloped=False)
 
 
-def _array(window: Window, enveloped: bool) -> Iterator[Records]:
+def _read_array(window: JsonCursor, enveloped: bool) -> Iterator[Records]:
     window.enter()
     if window.peek() != b"]":
-        yield from _element(window, enveloped)
+        yield from _read_element(window, enveloped)
         while window.comma():
-            yield from _element(window, enveloped)
+            yield from _read_element(window, enveloped)
     window.leave(b"]")
 
 
-def _element(window: Window, enveloped: bool) -> Iterator[Records]:
+def _read_element(window: JsonCursor, enveloped: bool) -> Iterator[Records]:
     """Give what is here: a run of plain records, one record, or an envelope's."""
     if window.peek() == b"{":
         if run := window.run(bare=not enveloped):
@@ -71,12 +73,12 @@ def _element(window: Window, enveloped: bool) -> Iterator[Records]:
             return
         envelope = "" if enveloped else window.envelope()
         if envelope:
-            yield from _envelope(window, envelope)
+            yield from _read_container(window, envelope)
             return
     yield Records(window.value() + b"\n", enveloped, strict=True)
 
 
-def _envelope(window: Window, wanted: str) -> Iterator[Records]:
+def _read_container(window: JsonCursor, wanted: str) -> Iterator[Records]:
     """Give the records of a page (`wanted` is ``orders``: each of them) or a wrapper (``order``: the last of them)."""
     order, repeated = b"", -1
     window.enter()
@@ -86,21 +88,21 @@ def _envelope(window: Window, wanted: str) -> Iterator[Records]:
             window.skip()
         elif wanted == "order":
             if order and not is_json(order):  # the decoder sees the last one only
-                raise Unreadable("a value is not JSON", order[:RAW])
+                raise Unreadable("a value is not JSON", order[:KEPT_RAW_BYTES])
             order, repeated = window.value() + b"\n", repeated + 1
         else:
-            yield from _orders(window)
+            yield from _read_orders(window)
         if not window.comma():
             break
     window.leave(b"}")
     if order == b"null\n":
         order = b""
     if order or repeated > 0:
-        yield Records(order, enveloped=True, strict=True, repeated=max(repeated, 0))
+        yield Records(order, in_page=True, strict=True, overwritten=max(repeated, 0))
 
 
-def _orders(window: Window) -> Iterator[Records]:
+def _read_orders(window: JsonCursor) -> Iterator[Records]:
     if window.peek() == b"[":
-        yield from _array(window, enveloped=True)
+        yield from _read_array(window, enveloped=True)
     elif (value := window.value()) != b"null":
-        yield Records(b'{"orders": %b}\n' % value, enveloped=False, strict=True)
+        yield Records(b'{"orders": %b}\n' % value, in_page=False, strict=True)

@@ -7,63 +7,65 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from orders_dask.extract.framing.ndjson import MARK
-from orders_dask.extract.records import BLANKS
+from orders_dask.extract.framing.ndjson import BOM
+from orders_dask.extract.records import WHITESPACE
 
-LOOK: Final = 4096
+HEAD_BYTES: Final = 4096
 """Bytes that are looked at."""
 
-_EXPORT: Final = "export its orders as JSON, or leave it out of the source"
-_PACK: Final = "pack it as gzip, zstd, bzip2 or zip"
-_ONCE: Final = "pack it only once"
-_ENCODE: Final = "write it as UTF-8"
+_EXPORT_AS_JSON: Final = "export its orders as JSON, or leave it out of the source"
+_RECOMPRESS: Final = "pack it as gzip, zstd, bzip2 or zip"
+_COMPRESS_ONCE: Final = "pack it only once"
+_AS_UTF8: Final = "write it as UTF-8"
 
 _BINARY: Final = (
-    (rb"PAR1|PARE", "Parquet", _EXPORT),
-    (rb"Obj\x01", "Avro", _EXPORT),
-    (rb"ORC(?=.*\0)", "ORC", _EXPORT),
-    (rb"ARROW1\0\0|FEA1|\xff\xff\xff\xff", "Arrow", _EXPORT),
-    (rb"SQLite format 3\0", "a database of SQLite", _EXPORT),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of Microsoft Office", _EXPORT),
-    (rb"\x1f\x8b", "gzip within what it is packed in", _ONCE),
-    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "bzip2 within what it is packed in", _ONCE),
-    (rb"\x28\xb5\x2f\xfd", "zstd within what it is packed in", _ONCE),
-    (rb"PK(?:\x03\x04|\x05\x06|\x06\x06)", "a zip within what it is packed in", _ONCE),
+    (rb"PAR1|PARE", "Parquet", _EXPORT_AS_JSON),
+    (rb"Obj\x01", "Avro", _EXPORT_AS_JSON),
+    (rb"ORC(?=.*\0)", "ORC", _EXPORT_AS_JSON),
+    (rb"ARROW1\0\0|FEA1|\xff\xff\xff\xff", "Arrow", _EXPORT_AS_JSON),
+    (rb"SQLite format 3\0", "a database of SQLite", _EXPORT_AS_JSON),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of Microsoft Office", _EXPORT_AS_JSON),
+    (rb"\x1f\x8b", "gzip within what it is packed in", _COMPRESS_ONCE),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "bzip2 within what it is packed in", _COMPRESS_ONCE),
+    (rb"\x28\xb5\x2f\xfd", "zstd within what it is packed in", _COMPRESS_ONCE),
+    (rb"PK(?:\x03\x04|\x05\x06|\x06\x06)", "a zip within what it is packed in", _COMPRESS_ONCE),
     (rb"PK(?:\x07\x08|00PK)", "a part of a zip that was split", "join the parts"),
-    (rb"\xfd7zXZ\0", "xz", _PACK),
-    (rb"7z\xbc\xaf\x27\x1c", "7z", _PACK),
-    (rb"Rar!\x1a\x07", "rar", _PACK),
-    (rb"\x04\x22\x4d\x18", "lz4", _PACK),
-    (rb"\xff\x06\0\0sNaPpY", "snappy", _PACK),
-    (rb".{257}ustar", "tar", _PACK),
-    (rb"\xff\xfe\0\0|\0\0\xfe\xff|\0\0\0[^\0]|[^\0]\0\0\0", "UTF-32", _ENCODE),
-    (rb"\xff\xfe|\xfe\xff|\0[^\0]\0[^\0]|[^\0]\0[^\0]\0", "UTF-16", _ENCODE),
+    (rb"\xfd7zXZ\0", "xz", _RECOMPRESS),
+    (rb"7z\xbc\xaf\x27\x1c", "7z", _RECOMPRESS),
+    (rb"Rar!\x1a\x07", "rar", _RECOMPRESS),
+    (rb"\x04\x22\x4d\x18", "lz4", _RECOMPRESS),
+    (rb"\xff\x06\0\0sNaPpY", "snappy", _RECOMPRESS),
+    (rb".{257}ustar", "tar", _RECOMPRESS),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff|\0\0\0[^\0]|[^\0]\0\0\0", "UTF-32", _AS_UTF8),
+    (rb"\xff\xfe|\xfe\xff|\0[^\0]\0[^\0]|[^\0]\0[^\0]\0", "UTF-16", _AS_UTF8),
 )
 _TEXT: Final = (
-    (rb"(?i:<(?:!doctype\s+)?html\b)", "HTML, an error page perhaps", _EXPORT),
-    (rb"<", "XML", _EXPORT),
-    (rb"%PDF-", "PDF", _EXPORT),
+    (rb"(?i:<(?:!doctype\s+)?html\b)", "HTML, an error page perhaps", _EXPORT_AS_JSON),
+    (rb"<", "XML", _EXPORT_AS_JSON),
+    (rb"%PDF-", "PDF", _EXPORT_AS_JSON),
 )
 _JSON: Final = re.compile(rb'["{\[]|-?[0-9]|(?:true|false|null)\b')
 
 
-def looks_like(head: bytes) -> str | None:
+def describe(head: bytes) -> str | None:
     """Say what a file looks like that is not read as JSON, and what to do; None where it may well be JSON.
 
     Parameters
     ----------
     head
-        Its first :data:`LOOK` bytes, decompressed.
+        Its first :data:`HEAD_BYTES` bytes, decompressed.
     """
-    text = head.removeprefix(MARK).lstrip(BLANKS)
+    text = head.removeprefix(BOM).lstrip(WHITESPACE)
     guess = _named(_BINARY, head) or _named(_TEXT, text)
     if guess or not text or text.startswith((b"{", b"[")):
         return guess
     if b"\0" in text:
-        return f"it looks like binary data, so {_EXPORT}"
+        return f"it looks like binary data, so {_EXPORT_AS_JSON}"
     if _is_csv(text):
-        return f"it looks like CSV, so {_EXPORT}"
-    return None if _JSON.match(text) else f"it looks like text that is no JSON, so {_EXPORT}"
+        return f"it looks like CSV, so {_EXPORT_AS_JSON}"
+    return (
+        None if _JSON.match(text) else f"it looks like text that is no JSON, so {_EXPORT_AS_JSON}"
+    )
 
 
 def is_binary(head: bytes) -> bool:

@@ -7,17 +7,24 @@ from functools import partial
 from itertools import chain, groupby
 from typing import BinaryIO
 
-from orders_dask.extract.framing.documents import documents, elements
-from orders_dask.extract.framing.file_signatures import LOOK, is_binary, looks_like
-from orders_dask.extract.framing.ndjson import lines, lines_within, sniffed, unmarked
-from orders_dask.extract.records import CHUNK, Records, SourceFile, Split, Unreadable, gathered
-from orders_dask.extract.source.compression import is_zip, member, members, plain
-from orders_dask.extract.source.object_store import opened, places
+from orders_dask.extract.framing.documents import documents, unwrap
+from orders_dask.extract.framing.file_signatures import HEAD_BYTES, describe, is_binary
+from orders_dask.extract.framing.ndjson import detect_ndjson, lines_in_range, split_lines, strip_bom
+from orders_dask.extract.records import (
+    CHUNK_BYTES,
+    Records,
+    SourceFile,
+    Split,
+    Unreadable,
+    coalesce,
+)
+from orders_dask.extract.source.compression import decompress, is_zip, list_members, read_member
+from orders_dask.extract.source.object_store import open_random_access, open_sequential
 
-__all__ = ["Records", "SourceFile", "Split", "Unreadable", "elements", "texts"]
+__all__ = ["Records", "SourceFile", "Split", "Unreadable", "read_files", "unwrap"]
 
 
-def texts(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
+def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     """Read the files of a split, one after another.
 
     Memory is that of a block, a record and a decompressor, whatever the files' sizes.
@@ -32,8 +39,8 @@ def texts(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     SourceFile
         The file.
     iterator of Records
-        Its records, to be read before the next file is asked for. It raises :class:`Unreadable` where the file can't be
-        read further; the files after it stand.
+        Its records, to be read before the next file is asked for. It raises :class:`Unreadable`
+        where the file can't be read further; the files after it stand.
 
     Raises
     ------
@@ -44,42 +51,45 @@ def texts(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
         files = list(of_object)
         if split.start is not None and split.end is not None:
             with (
-                opened(files[0], split.start, split.end) as text,
-                places(files[0]) as some,
+                open_sequential(files[0], split.start, split.end) as text,
+                open_random_access(files[0]) as some,
             ):
-                within = lines_within(text, some, split.start, split.end)
-                yield files[0], gathered(lines(within if split.start else unmarked(within)))
+                within = lines_in_range(text, some, split.start, split.end)
+                yield files[0], coalesce(split_lines(within if split.start else strip_bom(within)))
             continue
-        with opened(files[0]) as stream:
+        with open_sequential(files[0]) as stream:
             if files[0].member is not None:
-                yield from _members(stream, files)
+                yield from _read_members(stream, files)
             elif is_zip(stream.read(4)):
-                yield from _zip(stream, files[0])
+                yield from _read_zip(stream, files[0])
             else:
                 stream.seek(0)
-                yield files[0], _records(iter(partial(stream.read, CHUNK), b""))
+                yield files[0], _frame(iter(partial(stream.read, CHUNK_BYTES), b""))
 
 
-def _members(
+def _read_members(
     stream: BinaryIO, files: list[SourceFile]
 ) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
-    archive, found = members(stream)
+    archive, found = list_members(stream)
     by_name = {info.filename: info for info in found}
     for file in files:
-        yield file, _records(member(archive, by_name[file.member or ""]))
+        yield file, _frame(read_member(archive, by_name[file.member or ""]))
 
 
-def _zip(stream: BinaryIO, file: SourceFile) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
+def _read_zip(stream: BinaryIO, file: SourceFile) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     """Give the members of a zip; the zip itself if it has none, or can't be opened."""
     try:
-        archive, found = members(stream)
+        archive, found = list_members(stream)
     except Unreadable as error:
-        yield file, _failing(error)
+        yield file, _raise_on_read(error)
         return
     if not found:
         yield file, iter(())
     for info in found:
-        yield member_file(file, info.filename, info.compress_size), _records(member(archive, info))
+        yield (
+            member_file(file, info.filename, info.compress_size),
+            _frame(read_member(archive, info)),
+        )
 
 
 def member_file(file: SourceFile, name: str, size: int) -> SourceFile:
@@ -87,26 +97,26 @@ def member_file(file: SourceFile, name: str, size: int) -> SourceFile:
     return SourceFile(f"zip://{name}::{file.name}", file.url, name, size, file.etag)
 
 
-def _failing(error: Unreadable) -> Iterator[Records]:
+def _raise_on_read(error: Unreadable) -> Iterator[Records]:
     yield from ()
     raise error
 
 
-def _records(chunks: Iterator[bytes]) -> Iterator[Records]:
+def _frame(chunks: Iterator[bytes]) -> Iterator[Records]:
     """Give the records of a file that is read from its beginning."""
-    chunks = plain(chunks)
+    chunks = decompress(chunks)
     first = next(chunks, b"")
-    begin = first[:LOOK]
-    chunks = unmarked(chain([first], chunks))
+    begin = first[:HEAD_BYTES]
+    chunks = strip_bom(chain([first], chunks))
     del first
     delimited = False
     try:
         if is_binary(begin):
             raise Unreadable("it is no text", begin)
-        delimited, head = sniffed(chunks)
+        delimited, head = detect_ndjson(chunks)
         text = chain([head], chunks)
-        yield from gathered(lines(text)) if delimited else documents(text)
+        yield from coalesce(split_lines(text)) if delimited else documents(text)
     except Unreadable as error:
-        if not delimited and (guess := looks_like(begin)):
+        if not delimited and (guess := describe(begin)):
             raise Unreadable(guess, error.raw) from error
         raise

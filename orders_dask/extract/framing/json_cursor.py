@@ -10,10 +10,10 @@ from typing import Final, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from orders_dask.extract.framing.structural_index import LEVELS, Positions, Scanner
-from orders_dask.extract.records import MAX_RECORD, MIB, RAW, Unreadable
+from orders_dask.extract.framing.structural_index import MAX_LEVELS, Positions, StructuralScanner
+from orders_dask.extract.records import KEPT_RAW_BYTES, MAX_RECORD_BYTES, MIB, Unreadable
 
-_PIECE: Final = MIB
+_CHUNK_BYTES: Final = MIB
 """Bytes that are scanned at once."""
 
 _RUN: Final = 512
@@ -41,7 +41,8 @@ _COMMA, _OBJECT, _LF = b",{\n"
 def is_json(text: bytes) -> bool:
     """Tell whether `text` is one complete JSON value (RFC 8259, but strings may hold bytes that are not UTF-8).
 
-    Of what is parsed no object and no number is kept, so a page takes little more memory than its text.
+    Of what is parsed no object and no number is kept, so a page takes little more memory than its
+    text.
     """
     try:
         json.loads(
@@ -60,11 +61,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-class Window:
+class JsonCursor:
     """What is in memory of a JSON text, and the place in it that reading has come to.
 
-    Every method works at the place, and moves it behind what it took. Line ends outside of strings are blanks here, so
-    whatever is taken stands on one line.
+    Every method works at the place, and moves it behind what it took. Line ends outside of strings
+    are blanks here, so whatever is taken stands on one line.
 
     Parameters
     ----------
@@ -74,14 +75,15 @@ class Window:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._pieces = _pieces(chunks)
-        self._scanner = Scanner()
+        self._scanner = StructuralScanner()
         self._text = b""
         self._bytes = np.frombuffer(b"", np.uint8)
         self._at = 0
         self._level = 0
-        # Positions in the window, by level: of brackets, and of strings that may be the key of a page or wrapper.
-        self._brackets = [np.empty(0, np.int64) for _ in range(LEVELS)]
-        self._keys = [np.empty(0, np.int64) for _ in range(LEVELS)]
+        # Positions in the window, by level: of brackets, and of strings that may be the key of a
+        # page or wrapper.
+        self._brackets = [np.empty(0, np.int64) for _ in range(MAX_LEVELS)]
+        self._keys = [np.empty(0, np.int64) for _ in range(MAX_LEVELS)]
 
     def peek(self) -> bytes:
         """Pass blanks; give the byte that follows, or nothing at the end of the text."""
@@ -130,7 +132,7 @@ class Window:
                     self._refuse("the text ends in the middle of a record")
         else:
             end = self._scalar()
-        if end - self._at > MAX_RECORD:
+        if end - self._at > MAX_RECORD_BYTES:
             self._refuse_large()
         value = self._text[self._at : end]
         self._at = end
@@ -194,7 +196,7 @@ class Window:
             marks = marks[: marks.searchsorted(outer[0])] if outer.size else marks
         starts, ends = marks[: len(marks) & ~1 : 2], marks[1::2] + 1
         # One that is too large is refused by its size alone, wherever the text was cut.
-        count = _leading((self._bytes[starts] == _OBJECT) & (ends - starts <= MAX_RECORD))
+        count = _leading((self._bytes[starts] == _OBJECT) & (ends - starts <= MAX_RECORD_BYTES))
         if bare and count:
             keys = self._ahead(self._keys[self._level])
             for key, _ in self._envelopes(keys[: keys.searchsorted(ends[count - 1])]):
@@ -202,14 +204,14 @@ class Window:
                 break
         if not count:
             return b""
-        good, breaks = self._glue(starts[1:count], ends[: count - 1])
+        good, breaks = self._separators(starts[1:count], ends[: count - 1])
         end = int(ends[good])
         lines = self._bytes[self._at : end].copy()
         lines[breaks - self._at] = _LF
         self._at = end
         return lines.tobytes() + b"\n"
 
-    def _glue(self, starts: Positions, ends: Positions) -> tuple[int, Positions]:
+    def _separators(self, starts: Positions, ends: Positions) -> tuple[int, Positions]:
         """Check what is between objects: blanks between documents, one comma between elements.
 
         Returns
@@ -255,14 +257,14 @@ class Window:
                 return match.end() if match else self._refuse("a value belongs here")
 
     def _refuse(self, message: str) -> NoReturn:
-        raise Unreadable(message, self._text[self._at : self._at + RAW])
+        raise Unreadable(message, self._text[self._at : self._at + KEPT_RAW_BYTES])
 
     def _refuse_large(self) -> NoReturn:
-        self._refuse(f"a record is larger than {MAX_RECORD // MIB} MiB")
+        self._refuse(f"a record is larger than {MAX_RECORD_BYTES // MIB} MiB")
 
     def _more(self) -> bool:
         """Drop what was read from the window and add the next piece of the text, if there is one."""
-        if len(self._text) - self._at > MAX_RECORD:
+        if len(self._text) - self._at > MAX_RECORD_BYTES:
             self._refuse_large()
         piece = next(self._pieces, None)
         if piece is None:
@@ -270,7 +272,7 @@ class Window:
         kept = self._text[self._at :]
         new = self._scanner.scan(piece)
         for mine, added in ((self._brackets, new.brackets), (self._keys, new.keys)):
-            for level in range(LEVELS):
+            for level in range(MAX_LEVELS):
                 ahead = self._ahead(mine[level]) - self._at
                 mine[level] = np.concatenate((ahead, added[level] + len(kept)))
         self._text = kept + new.text
@@ -281,8 +283,8 @@ class Window:
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
-        for start in range(0, len(chunk), _PIECE):
-            yield chunk[start : start + _PIECE]
+        for start in range(0, len(chunk), _CHUNK_BYTES):
+            yield chunk[start : start + _CHUNK_BYTES]
 
 
 def _leading(flags: npt.NDArray[np.bool_]) -> int:

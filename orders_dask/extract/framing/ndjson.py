@@ -13,16 +13,24 @@ import numpy as np
 from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.framing.json_cursor import is_json
 from orders_dask.extract.lines import line_ends
-from orders_dask.extract.records import BLANKS, CHUNK, LINES, MAX_RECORD, RAW, Records, Unreadable
+from orders_dask.extract.records import (
+    BLOCK_RECORDS,
+    CHUNK_BYTES,
+    KEPT_RAW_BYTES,
+    MAX_RECORD_BYTES,
+    WHITESPACE,
+    Records,
+    Unreadable,
+)
 
-MARK: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 """The byte-order mark of UTF-8."""
 
 _LEADING = re.compile(rb"(?:[ \t\r]*+\n)*+")
 _BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
 
 
-def unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def strip_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Drop the byte-order mark of UTF-8 that a text may begin with.
 
     Raises
@@ -31,38 +39,38 @@ def unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
         The text is plainly no UTF-8.
     """
     chunks = iter(chunks)
-    first = next(chunks, b"").removeprefix(MARK)
+    first = next(chunks, b"").removeprefix(BOM)
     if first.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first[:4]:
-        raise Unreadable("the text is UTF-16 or binary, not UTF-8", first[:RAW])
+        raise Unreadable("the text is UTF-16 or binary, not UTF-8", first[:KEPT_RAW_BYTES])
     yield first
     yield from chunks
 
 
-def sniffed(chunks: Iterator[bytes]) -> tuple[bool, bytes]:
-    """Tell whether a text is newline-delimited (:func:`newline_delimited`); give also what was read to tell.
+def detect_ndjson(chunks: Iterator[bytes]) -> tuple[bool, bytes]:
+    """Tell whether a text is newline-delimited (:func:`is_ndjson`); give also what was read to tell.
 
     Parameters
     ----------
     chunks
-        The text, cut anywhere, without a byte-order mark. No more of it is read than must be, and never more than two
-        lines of :data:`~orders_dask.extract.records.MAX_RECORD` bytes is held: blank lines before and between them
-        are dropped.
+        The text, cut anywhere, without a byte-order mark. No more of it is read than must be, and
+        never more than two lines of :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` bytes is
+        held: blank lines before and between them are dropped.
     """
     head, whole = b"", False
-    while (delimited := newline_delimited(head, whole)) is None:
+    while (delimited := is_ndjson(head, whole)) is None:
         chunk = next(chunks, None)
         whole = chunk is None
-        first, end, rest = (head + (chunk or b"")).lstrip(BLANKS).partition(b"\n")
-        head = first + end + rest.lstrip(BLANKS)
+        first, end, rest = (head + (chunk or b"")).lstrip(WHITESPACE).partition(b"\n")
+        head = first + end + rest.lstrip(WHITESPACE)
     return delimited, head
 
 
-def newline_delimited(head: bytes, whole: bool) -> bool | None:
+def is_ndjson(head: bytes, complete: bool) -> bool | None:
     """Tell whether a text is newline-delimited.
 
-    It is when its first non-blank line is by itself a complete JSON object or array; failing that, when its second is
-    and the first doesn't end in ``[``, ``{``, ``,`` or ``:``. Lines of more than
-    :data:`~orders_dask.extract.records.MAX_RECORD` are never taken for such.
+    It is when its first non-blank line is by itself a complete JSON object or array; failing that,
+    when its second is and the first doesn't end in ``[``, ``{``, ``,`` or ``:``. Lines of more than
+    :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` are never taken for such.
 
     Parameters
     ----------
@@ -76,8 +84,8 @@ def newline_delimited(head: bytes, whole: bool) -> bool | None:
     bool or None
         None: more of the text is needed to tell. Of a blank text, any answer is right.
     """
-    lines = head if whole else head[: head.rfind(b"\n") + 1]
-    more = None if not whole and len(head) - len(lines) <= MAX_RECORD else False
+    lines = head if complete else head[: head.rfind(b"\n") + 1]
+    more = None if not complete and len(head) - len(lines) <= MAX_RECORD_BYTES else False
     first, rest = _first_line(lines)
     if not first:
         return more
@@ -91,20 +99,20 @@ def newline_delimited(head: bytes, whole: bool) -> bool | None:
 
 def _first_line(text: bytes) -> tuple[bytes, bytes]:
     """Give the first line that is not blank, without blanks around it, and what follows it."""
-    line, _, rest = text.lstrip(BLANKS).partition(b"\n")
-    return line.rstrip(BLANKS), rest
+    line, _, rest = text.lstrip(WHITESPACE).partition(b"\n")
+    return line.rstrip(WHITESPACE), rest
 
 
 def _container(line: bytes) -> bool:
     whole = line.startswith((b"{", b"[")) and line.endswith((b"}", b"]"))
-    return whole and len(line) <= MAX_RECORD and is_json(line)
+    return whole and len(line) <= MAX_RECORD_BYTES and is_json(line)
 
 
-def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[Records]:
     """Give the lines of newline-delimited text, but for blank ones.
 
-    A line of more than :data:`~orders_dask.extract.records.MAX_RECORD` bytes is read as a document, record by record.
-    Where that fails, its beginning is given as a line that is not JSON.
+    A line of more than :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` bytes is read as a
+    document, record by record. Where that fails, its beginning is given as a line that is not JSON.
 
     Parameters
     ----------
@@ -117,35 +125,35 @@ def lines(chunks: Iterable[bytes]) -> Iterator[Records]:
     chunk = next(chunks, None)
     while chunk is not None:
         end = chunk.find(b"\n") if b"\n" in chunk else len(chunk)
-        if sum(map(len, held)) + end > MAX_RECORD:
+        if sum(map(len, held)) + end > MAX_RECORD_BYTES:
             begin = b"".join((*held, chunk[:end]))
             chunk = yield from _long_line(begin, chain([chunk[end:]], chunks), next(long_lines))
             held = []
             continue
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield from _block(b"".join((*held, memoryview(chunk)[:cut])))
+            yield from _line_block(b"".join((*held, memoryview(chunk)[:cut])))
             held = []
         held.append(chunk[cut:])
         chunk = next(chunks, None)
     last = b"".join(held)
-    if last.strip(BLANKS):
-        yield Records(last, enveloped=False, strict=False)
+    if last.strip(WHITESPACE):
+        yield Records(last, in_page=False, strict=False)
 
 
-def _block(text: bytes) -> Iterator[Records]:
+def _line_block(text: bytes) -> Iterator[Records]:
     ends = line_ends(text)
     begins = np.frombuffer(text, np.uint8)[np.append(0, ends[:-1] + 1)]
     # Looked for where a line begins, as the pattern's way through the text took 5 us an order.
-    if np.isin(begins, np.frombuffer(BLANKS, np.uint8)).any():
+    if np.isin(begins, np.frombuffer(WHITESPACE, np.uint8)).any():
         leading = _LEADING.match(text)
         text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
         ends = line_ends(text)
     begin = 0
-    for first in range(0, len(ends), LINES):
-        some = ends[first : first + LINES]
+    for first in range(0, len(ends), BLOCK_RECORDS):
+        some = ends[first : first + BLOCK_RECORDS]
         end = int(some[-1]) + 1
-        yield Records(text[begin:end], enveloped=False, strict=False, number=len(some))
+        yield Records(text[begin:end], in_page=False, strict=False, number=len(some))
         begin = end
 
 
@@ -172,11 +180,13 @@ def _long_line(
         for _ in pieces:
             pass
         cut = b" ... (%b)\n" % error.message.encode()
-        yield Records(begin[:RAW] + cut, enveloped=False, strict=False, long_line=number)
+        yield Records(begin[:KEPT_RAW_BYTES] + cut, in_page=False, strict=False, long_line=number)
     return behind
 
 
-def lines_within(text: BinaryIO, places: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+def lines_in_range(
+    text: BinaryIO, random_access: BinaryIO, start: int, end: int
+) -> Iterator[bytes]:
     """Read the lines that begin in the bytes [start, end) of a text, the last of them to its end.
 
     Parameters
@@ -191,22 +201,22 @@ def lines_within(text: BinaryIO, places: BinaryIO, start: int, end: int) -> Iter
     Yields
     ------
     bytes
-        Chunks of at most :data:`~orders_dask.extract.records.CHUNK` bytes.
+        Chunks of at most :data:`~orders_dask.extract.records.CHUNK_BYTES` bytes.
     """
     at = start
     if start:
         # A line begins at `start` only if the byte before it ends one.
-        places.seek(start - 1)
+        random_access.seek(start - 1)
         at -= 1
-        while at < end and (passed := places.readline(CHUNK)):
+        while at < end and (passed := random_access.readline(CHUNK_BYTES)):
             at += len(passed)
             if passed.endswith(b"\n"):
                 break
     text.seek(at)
     chunk = b"\n"
-    while at < end and (chunk := text.read(min(CHUNK, end - at))):
+    while at < end and (chunk := text.read(min(CHUNK_BYTES, end - at))):
         at += len(chunk)
         yield chunk
-    places.seek(at)
-    while not chunk.endswith(b"\n") and (chunk := places.readline(CHUNK)):
+    random_access.seek(at)
+    while not chunk.endswith(b"\n") and (chunk := random_access.readline(CHUNK_BYTES)):
         yield chunk

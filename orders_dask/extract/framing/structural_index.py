@@ -1,7 +1,7 @@
 """Where the brackets of a JSON text are, found with NumPy, a piece of text at a time.
 
-Quotes that are not escaped tell what is inside of strings; the brackets outside of them give the depth. Only what is
-near the top is kept.
+Quotes that are not escaped tell what is inside of strings; the brackets outside of them give the
+depth. Only what is near the top is kept.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 Positions = npt.NDArray[np.int64]
 
-LEVELS: Final = 4
+MAX_LEVELS: Final = 4
 """Levels that are kept: a document, an element of an array, `orders` of a page in it, one of its orders."""
 
 _MARKED: Final = bytes(c in b"{}[]\r\n" for c in range(256))
-_STEP: Final = np.array([(c in b"{[") - (c in b"}]") for c in range(256)], np.int8)
+_STEP_BYTES: Final = np.array([(c in b"{[") - (c in b"}]") for c in range(256)], np.int8)
 _QUOTE, _SLASH, _O, _S, _LF, _CR, _SPACE = b'"\\os\n\r '
 _NO_JSON: Final = 0x1F
 """Stands for a line end inside a string: a control character too, so not JSON either, and it ends no line."""
 
 
 @dataclass(frozen=True)
-class Structure:
+class StructuralIndex:
     """A piece of text and where what matters stands in it, by level.
 
     Attributes
@@ -35,8 +35,9 @@ class Structure:
     brackets
         Of each level, the brackets that open to the next or close from it.
     keys
-        Of each level, the strings right inside its objects and arrays that may be the key ``order`` or ``orders``:
-        those that look like one, have escapes, or may be cut by the end of the piece.
+        Of each level, the strings right inside its objects and arrays that may be the key ``order``
+        or ``orders``: those that look like one, have escapes, or may be cut by the end of the
+        piece.
     """
 
     text: bytes
@@ -44,7 +45,7 @@ class Structure:
     keys: list[Positions]
 
 
-class Scanner:
+class StructuralScanner:
     """Scans a text, piece by piece; keeps how the text so far ends."""
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class Scanner:
         self._escaped = False
         self._depth = 0
 
-    def scan(self, piece: bytes) -> Structure:
+    def scan(self, piece: bytes) -> StructuralIndex:
         """Find the structure of the next piece, in some 30 times its memory at worst (nothing but brackets)."""
         text = np.frombuffer(piece, np.uint8)
         is_quote = text == _QUOTE
@@ -64,12 +65,12 @@ class Scanner:
         self._quoted = (len(quotes) + self._quoted) % 2 == 1
 
         kind = text[marks]
-        step = _STEP[kind]
+        step = _STEP_BYTES[kind]
         step[inside] = 0
         depth = np.cumsum(np.append(np.int32(self._depth), step), dtype=np.int32)
         self._depth = int(depth[-1])
         level = np.where(step, np.minimum(depth[:-1], depth[1:]), -1)
-        strings = _likely(text, opening)
+        strings = _likely_structural(text, opening)
         holder = depth[marks.searchsorted(strings)] - 1
 
         line_end = (kind == _LF) | (kind == _CR)
@@ -77,10 +78,10 @@ class Scanner:
             text = text.copy()
             text[marks[line_end]] = np.where(inside[line_end], _NO_JSON, _SPACE)
             piece = text.tobytes()
-        return Structure(
+        return StructuralIndex(
             piece,
-            brackets=[marks[level == wanted] for wanted in range(LEVELS)],
-            keys=[strings[holder == wanted] for wanted in range(LEVELS)],
+            brackets=[marks[level == wanted] for wanted in range(MAX_LEVELS)],
+            keys=[strings[holder == wanted] for wanted in range(MAX_LEVELS)],
         )
 
     def _escapes(self, text: npt.NDArray[np.uint8]) -> Positions:
@@ -98,7 +99,7 @@ class Scanner:
         return escaped[: len(escaped) - self._escaped]
 
 
-def _likely(text: npt.NDArray[np.uint8], strings: Positions) -> Positions:
+def _likely_structural(text: npt.NDArray[np.uint8], strings: Positions) -> Positions:
     """Pick the strings that may be ``order`` or ``orders``, by their first bytes."""
     last = len(text) - 1
     first = text[np.minimum(strings + 1, last)]

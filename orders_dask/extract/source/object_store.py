@@ -13,14 +13,15 @@ from fsspec.spec import AbstractBufferedFile
 from s3fs.utils import FileExpired
 
 from orders_dask.errors import SourceChanged
-from orders_dask.extract.records import CHUNK, MIB, SourceFile
-from orders_dask.filesystem import reaching, stored
+from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile
+from orders_dask.filesystem import listed_object, translate_storage_errors
 
-READ: Final = 16 * MIB
-"""Bytes of a ranged read: some 200 ms of transfer from S3, well above the latency of a request. An S3 server on the
-same machine took 6.5 ms of CPU a MB for ranges of 4 MiB, 4.0 for 8, 3.0 for 16 and 2.4 for 32."""
+RANGE_BYTES: Final = 16 * MIB
+"""Bytes of a ranged read: some 200 ms of transfer from S3, well above the latency of a request. An
+S3 server on the same machine took 6.5 ms of CPU a MB for ranges of 4 MiB, 4.0 for 8, 3.0 for 16 and
+2.4 for 32."""
 
-HEAD: Final = MIB // 4
+RANDOM_READ_BYTES: Final = MIB // 4
 """Bytes that are read at once where only places in an object are wanted."""
 
 
@@ -38,17 +39,19 @@ def etag(details: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def opened(file: SourceFile, start: int = 0, end: int | None = None) -> Iterator[BinaryIO]:
+def open_sequential(file: SourceFile, start: int = 0, end: int | None = None) -> Iterator[BinaryIO]:
     """Open the object of `file` to be read through, in the memory of three ranged reads.
 
-    The next range is fetched while one is decoded: a run against an S3 on the same machine took 0.975 of the time.
+    The next range is fetched while one is decoded: a run against an S3 on the same machine took
+    0.975 of the time.
 
     Parameters
     ----------
     file
         The file, as listed.
     start, end
-        Where reading begins and ends. What is behind `end` is not fetched, and may seem not to be there.
+        Where reading begins and ends. What is behind `end` is not fetched, and may seem not to be
+        there.
 
     Raises
     ------
@@ -57,39 +60,41 @@ def opened(file: SourceFile, start: int = 0, end: int | None = None) -> Iterator
     ServiceUnavailable
         The store can't be reached; also while it is read.
     """
-    with _stream(file) as raw:
+    with _open(file) as raw:
         if isinstance(raw, AbstractBufferedFile):  # one on this machine is not
-            raw.cache = _ahead(raw, start, raw.size if end is None else end)
-        with io.BufferedReader(_Object(raw, file), CHUNK) as stream:
+            raw.cache = _prefetching(raw, start, raw.size if end is None else end)
+        with io.BufferedReader(_Object(raw, file), CHUNK_BYTES) as stream:
             yield cast(BinaryIO, stream)
 
 
-def _ahead(raw: AbstractBufferedFile, start: int, end: int) -> BackgroundBlockCache:
+def _prefetching(raw: AbstractBufferedFile, start: int, end: int) -> BackgroundBlockCache:
     """Make what fetches the next range of a file beforehand.
 
-    s3fs would make it by itself, but, told where to end (`size`), not ask whether the object is still the same.
+    s3fs would make it by itself, but, told where to end (`size`), not ask whether the object is
+    still the same.
     """
 
     def fetch(begin: int, until: int) -> bytes:
         content: bytes = raw._fetch_range(begin, min(until, end))
         return content
 
-    # Ranges begin at multiples of their size: one of the whole length is best, where `start` is such a multiple.
-    length = min(max(end - start, 1), READ)
-    return BackgroundBlockCache(READ if start % length else length, fetch, end, maxblocks=2)
+    # Ranges begin at multiples of their size: one of the whole length is best, where `start` is
+    # such a multiple.
+    length = min(max(end - start, 1), RANGE_BYTES)
+    return BackgroundBlockCache(RANGE_BYTES if start % length else length, fetch, end, maxblocks=2)
 
 
 @contextmanager
-def places(file: SourceFile) -> Iterator[BinaryIO]:
-    """Open the object of `file` to read some places in it; for the rest as :func:`opened`."""
-    with _stream(file) as raw, io.BufferedReader(_Object(raw, file), HEAD) as stream:
+def open_random_access(file: SourceFile) -> Iterator[BinaryIO]:
+    """Open the object of `file` to read some places in it; for the rest as :func:`open_sequential`."""
+    with _open(file) as raw, io.BufferedReader(_Object(raw, file), RANDOM_READ_BYTES) as stream:
         yield cast(BinaryIO, stream)
 
 
 @contextmanager
-def _stream(file: SourceFile) -> Iterator[Any]:
-    with _unchanged(file):
-        fs, path = stored(file.url)
+def _open(file: SourceFile) -> Iterator[Any]:
+    with _translate_changes(file):
+        fs, path = listed_object(file.url)
         raw = fs.open(path, "rb", cache_type="none")
         if etag(getattr(raw, "details", None) or fs.info(path)) != file.etag:
             raise FileExpired(file.url, file.etag)
@@ -98,9 +103,9 @@ def _stream(file: SourceFile) -> Iterator[Any]:
 
 
 @contextmanager
-def _unchanged(file: SourceFile) -> Iterator[None]:
+def _translate_changes(file: SourceFile) -> Iterator[None]:
     try:
-        with reaching(file.url):
+        with translate_storage_errors(file.url):
             yield
     except (FileNotFoundError, FileExpired) as error:
         raise SourceChanged(
@@ -134,7 +139,7 @@ class _Object(io.RawIOBase):
         return int(self._file.tell())
 
     def readinto(self, buffer: Any, /) -> int:
-        with _unchanged(self._source):
+        with _translate_changes(self._source):
             content = self._file.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)

@@ -1,8 +1,7 @@
 """The contenders: each module has ``ready``, which makes ready what is not timed and gives what is.
 
-Each runs in a process of its own (``python -m tests.benchmarks.contenders NAME``), on a new database in which ``init``
-has been run.
-"""
+Each runs in a process of its own (``python -m tests.benchmarks.contenders NAME``), on a new
+database in which ``init`` has been run."""
 
 from __future__ import annotations
 

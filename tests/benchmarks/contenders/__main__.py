@@ -12,7 +12,7 @@ import psutil
 
 from orders_dask.contract.columns import PUBLIC
 from orders_dask.contract.order_tables import fact_order, fact_order_line
-from orders_dask.ledger.timings import load_times
+from orders_dask.ledger.timings import load_timings
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.settings import load_settings
@@ -32,13 +32,14 @@ with module.ready(settings) as work:
     cpu, began = psutil.cpu_times(), time.monotonic()
     work()
     seconds, ended = time.monotonic() - began, psutil.cpu_times()
-    # Of the whole machine, so the servers' and all processes' alike: what a busy neighbour takes is not in it.
+    # Of the whole machine, so the servers' and all processes' alike: what a busy neighbour takes is
+    # not in it.
     busy = (ended.user + ended.system + ended.nice) - (cpu.user + cpu.system + cpu.nice)
 measured = {"seconds": seconds, "cpu": busy}
 for fact in (fact_order, fact_order_line):
     measured[fact.name] = rows(database, module.TARGET, fact) if module.TARGET else 0
 if module.TARGET == PUBLIC:
-    told = load_times(database, RUN_DATE)
+    told = load_timings(database, RUN_DATE)
     assert told, "a run tells where its time went"
     measured |= {step.step: step.seconds for step in told.steps}
 given.measured.write_text(json.dumps(measured))

@@ -1,7 +1,7 @@
 """The floor of load: COPY of binary files made before into the storage tables on all cores, and nothing else.
 
-They hold what a run of the same dump has copied, a folder a file of the dump, each loaded in one transaction.
-"""
+They hold what a run of the same dump has copied, a folder a file of the dump, each loaded in one
+transaction."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from orders_dask.contract.arrow import FILE
 from orders_dask.contract.columns import STORE
 from orders_dask.contract.ledger_tables import load_file
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.contract.storage_tables import LOADED
+from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.load.connect import driver_cursor, engine
-from orders_dask.load.partitions import ensure_leaves
+from orders_dask.load.partitions import ensure_partitions
 from orders_dask.settings import Settings
 from tests.benchmarks.dump import RUN_DATE
 
@@ -48,7 +48,7 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
         _encode(database, folder)
     # In a later turn nothing was loaded into this database yet.
     with database.connect() as connection:
-        ensure_leaves(connection, RUN_DATE)
+        ensure_partitions(connection, RUN_DATE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield lambda: list(pool.map(partial(_load, database), sorted(folder.iterdir())))
 
@@ -59,10 +59,10 @@ def _encode(database: Engine, folder: Path) -> None:
         cursor = driver_cursor(connection)
         for file_id in connection.scalars(select(load_file.c.file_id)).all():
             (of_file := folder / str(file_id)).mkdir()
-            for table in LOADED:
+            for table in COPIED_TABLES:
                 with (of_file / table.name).open("wb") as file:
                     cursor.copy_expert(_rows_of(table, file_id), file, _SEND)
-        tables = sql.SQL(", ").join(map(_named, (*LOADED,)))
+        tables = sql.SQL(", ").join(map(_named, (*COPIED_TABLES,)))
         cursor.execute(sql.SQL("truncate {}").format(tables))
 
 
@@ -81,7 +81,7 @@ def _load(database: Engine, of_file: Path) -> None:
     with database.begin() as connection:
         cursor = driver_cursor(connection)
         cursor.execute("set local synchronous_commit = off")
-        for table in LOADED:
+        for table in COPIED_TABLES:
             statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
                 _named(table), _columns(table)
             )

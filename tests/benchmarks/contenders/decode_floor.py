@@ -1,7 +1,7 @@
 """The floor of decode: read, decompress and parse the dump with ``pyarrow.json`` on all cores, and nothing else.
 
-It reads a clean dump, for nothing is done about defects. Of a byte range the lines that its ends cut are left out.
-"""
+It reads a clean dump, for nothing is done about defects. Of a byte range the lines that its ends
+cut are left out."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from isal import igzip
 
 from orders_dask.contract.arrow import raw_schema
 from orders_dask.extract.discover import discover
-from orders_dask.extract.records import BLOCK, Split
-from orders_dask.extract.source.object_store import opened
+from orders_dask.extract.records import BLOCK_BYTES, Split
+from orders_dask.extract.source.object_store import open_sequential
 from orders_dask.settings import Settings
 from tests.benchmarks.dump import RUN_DATE
 
@@ -39,10 +39,10 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
 def _parsed(split: Split) -> int:
     orders = 0
     for file in split.files:
-        with opened(file) as stream:
+        with open_sequential(file) as stream:
             if split.start is None:
                 text: Any = igzip.open(stream)  # type: ignore[no-untyped-call]
-                blocks = iter(partial(text.read, BLOCK), b"")
+                blocks = iter(partial(text.read, BLOCK_BYTES), b"")
             else:
                 stream.seek(split.start)
                 blocks = iter([stream.read(split.size).partition(b"\n")[2]])

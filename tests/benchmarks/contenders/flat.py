@@ -1,8 +1,7 @@
 """Orders flattened into rows by a loop in Python, as loaders that work on dictionaries need them.
 
-What the declaration computes (counts, local days) stays null, and a dump without defects is taken for granted: both
-favour these loaders.
-"""
+What the declaration computes (counts, local days) stays null, and a dump without defects is taken
+for granted: both favour these loaders."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The whole ``run``, from S3 to published, on a cluster of this machine that is up already.
 
-All processes have imported and loaded what they run, the reader's machine code and botocore's description of S3 too, as
-the rivals have imported, loaded and attached theirs.
-"""
+All processes have imported and loaded what they run, the reader's machine code and botocore's
+description of S3 too, as the rivals have imported, loaded and attached theirs."""
 
 from __future__ import annotations
 
@@ -28,10 +27,10 @@ TARGET = PUBLIC
 @contextmanager
 def ready(settings: Settings, workers: int | None = None) -> Iterator[Callable[[], object]]:
     """Start the cluster; as many workers as there are cores by default."""
-    without_pandas.hide()  # as the command line does
+    without_pandas.block()  # as the command line does
     with connect(settings, workers=workers) as client:
         client.run(import_module, tasks.__name__)
-        read = partial(read_lines, Lines(b"{}\n"), enveloped=True)
+        read = partial(read_lines, Lines(b"{}\n"), in_page=True)
         reach = partial(_reach, settings.stage_url)
         client.run(read)
         client.run(reach)

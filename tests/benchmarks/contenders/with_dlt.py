@@ -1,8 +1,7 @@
 """dlt: its filesystem source, flattened to the same columns, into PostgreSQL.
 
-Of the loader's file formats ``csv`` is the fastest, by COPY. Types are given, so nothing is inferred, and as many
-processes normalise as there are cores.
-"""
+Of the loader's file formats ``csv`` is the fastest, by COPY. Types are given, so nothing is
+inferred, and as many processes normalise as there are cores."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """DuckDB: ``read_json`` of the dump's columns into an attached PostgreSQL.
 
-All threads, no order kept, one pass over the dump into memory, then both tables at once over a connection each, by its
-binary COPY. What the declaration computes (sums, counts, local days) stays null, which favours it.
-"""
+All threads, no order kept, one pass over the dump into memory, then both tables at once over a
+connection each, by its binary COPY. What the declaration computes (sums, counts, local days) stays
+null, which favours it."""
 
 from __future__ import annotations
 

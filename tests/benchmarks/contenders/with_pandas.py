@@ -1,8 +1,7 @@
 """``pandas.DataFrame.to_sql``, some thousand orders at a time, in one process as it is.
 
-Of its methods the default is the fastest: SQLAlchemy sends many rows in one INSERT. The texts of amounts and instants
-are sent as they are, and PostgreSQL converts them.
-"""
+Of its methods the default is the fastest: SQLAlchemy sends many rows in one INSERT. The texts of
+amounts and instants are sent as they are, and PostgreSQL converts them."""
 
 from __future__ import annotations
 
