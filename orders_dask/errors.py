@@ -48,7 +48,7 @@ class SettingsError(TerminalError):
     exit_code = 2
 
 
-class ClusterMismatch(TerminalError):
+class VersionMismatch(TerminalError):
     """Client, scheduler and workers run different versions of what they share."""
 
     exit_code = 2
@@ -60,13 +60,13 @@ class WorkersDied(TerminalError):
     exit_code = 3
 
 
-class NotKept(TerminalError):
+class NothingToRestore(TerminalError):
     """What a rollback or a comparison needs was never there, or was pruned."""
 
     exit_code = 3
 
 
-class Undecided(TerminalError):
+class OutcomeUnknown(TerminalError):
     """A service broke off at the last moment, and doing the same again would do more: look first."""
 
     exit_code = 4
@@ -88,7 +88,7 @@ class SourceMissing(DataRefused):
     """The source has no file for the run date."""
 
 
-class OutOfBalance(DataRefused):
+class ReconciliationError(DataRefused):
     """What was read is not what was loaded, superseded and rejected, or a sum differs."""
 
 
@@ -106,7 +106,7 @@ class ClusterLost(TransientError):
     """The Dask cluster can't be reached, or was lost."""
 
 
-class RunDateHeld(TransientError):
+class RunDateLocked(TransientError):
     """Another run holds the run date."""
 
 
@@ -114,17 +114,17 @@ class LeaseLost(TransientError):
     """The session that held the run date is gone, and with it the right to publish."""
 
 
-class LoadWithdrawn(TransientError):
+class LoadNotActive(TransientError):
     """The load was sealed or given up while this task was still at work."""
 
 
-class SourceChanged(TransientError):
+class StoredObjectChanged(TransientError):
     """A file of the dump changed between its listing and its reading, or one of the stage is gone or damaged."""
 
 
-class StillInUse(TransientError):
+class PartitionInUse(TransientError):
     """Transactions of others began before a partition came or went, and have to end first."""
 
 
-class RunStopped(TransientError):
+class RunCancelled(TransientError):
     """The caller stopped the run; what was published stands."""

@@ -132,7 +132,7 @@ def read_staged(
     frame: dd.DataFrame = dd.from_map(
         partial(_read_part, table=table, columns=wanted),
         [f"{run_date_folder(stage_url, run_date)}/{part}" for part in manifest.parts],
-        [manifest.losers.get(part, []) for part in manifest.parts],
+        [manifest.superseded.get(part, []) for part in manifest.parts],
         meta=_meta(table, wanted),
         label=f"staged-{table}",
         enforce_metadata=False,

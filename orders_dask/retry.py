@@ -20,7 +20,7 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
-from orders_dask.errors import LeaseLost, RunDateHeld, ServiceUnavailable, SourceChanged
+from orders_dask.errors import LeaseLost, RunDateLocked, ServiceUnavailable, StoredObjectChanged
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def retry_run(work: Callable[P, T], stop: Event | None = None) -> Callable[P, T]
     stop
         When it is set, nothing is tried again.
     """
-    broke_off = retry_if_exception_type((ServiceUnavailable, LeaseLost, SourceChanged))
+    broke_off = retry_if_exception_type((ServiceUnavailable, LeaseLost, StoredObjectChanged))
     ends = _stop_options(stop or Event(), stop_after_attempt(RUN_ATTEMPTS))
     tried: Callable[P, T] = retry(retry=broke_off, wait=_BACKOFF, **ends)(work)
     return tried
@@ -77,7 +77,7 @@ def wait_for_lock(work: Callable[P, T], stop: Event) -> Callable[P, T]:
     stop
         When it is set, the wait ends.
     """
-    held = retry_if_exception_type(RunDateHeld)
+    held = retry_if_exception_type(RunDateLocked)
     ends = _stop_options(stop, stop_after_delay(LOCK_WAIT_SECONDS))
     waited: Callable[P, T] = retry(retry=held, wait=wait_random(1, 3), **ends)(work)
     return waited

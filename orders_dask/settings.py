@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         Number of parts that are loaded at once, each over a connection of its own.
     block_size
         Bytes of text that one task decodes, at most.
-    leaf
+    partition_width
         Whether a leaf of the storage tables holds a month or a day; fixed when the tables are made.
     allow_unreadable
         Publish a run date although a file couldn't be read to its end.
@@ -220,7 +220,9 @@ class Settings(BaseSettings):
     block_size: Annotated[int, BeforeValidator(_parse_bytes)] = Field(
         default=128 * 2**20, validation_alias="ORDERS_DASK_BLOCK_SIZE", ge=1, le=2**30
     )
-    leaf: Literal["month", "day"] = Field(default="month", validation_alias="ORDERS_DASK_LEAF")
+    partition_width: Literal["month", "day"] = Field(
+        default="month", validation_alias="ORDERS_DASK_PARTITION"
+    )
     allow_unreadable: bool = Field(default=False, validation_alias="ORDERS_DASK_ALLOW_UNREADABLE")
     scheduler_address: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
     # libpq and botocore read these themselves; here they are only checked, before anything is

@@ -23,7 +23,7 @@ class StepMetrics:
     ----------
     seconds
         Wall seconds, of all tasks one after another.
-    cpu
+    cpu_seconds
         CPU seconds of the tasks' threads.
     bytes
         Bytes of its input or output, whichever it is bound by: read of the dump as stored (decode),
@@ -31,13 +31,15 @@ class StepMetrics:
     """
 
     seconds: float = 0.0
-    cpu: float = 0.0
+    cpu_seconds: float = 0.0
     bytes: int = 0
 
     def __add__(self, other: StepMetrics) -> StepMetrics:
         """Give what both took."""
         return StepMetrics(
-            self.seconds + other.seconds, self.cpu + other.cpu, self.bytes + other.bytes
+            self.seconds + other.seconds,
+            self.cpu_seconds + other.cpu_seconds,
+            self.bytes + other.bytes,
         )
 
 

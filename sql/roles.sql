@@ -40,7 +40,7 @@ grant select, insert, delete on
     orders_store.dim_product_variant
 to orders_loader;
 
-grant execute on function orders_store.make_leaf(date) to orders_loader;
+grant execute on function orders_store.make_partition(date) to orders_loader;
 
 -- ANALYZE of the parents. Before PostgreSQL 17 only the owner may, and before 18 the loader leaves it out.
 do $$
@@ -68,23 +68,23 @@ grant select, insert, update, delete on
     orders.dim_device,
     orders.dim_app,
     orders.dim_product_variant,
-    orders_store.dim_customer_before,
-    orders_store.dim_user_before,
-    orders_store.dim_location_before,
-    orders_store.dim_device_before,
-    orders_store.dim_app_before,
-    orders_store.dim_product_variant_before
+    orders_store.dim_customer_undo,
+    orders_store.dim_user_undo,
+    orders_store.dim_location_undo,
+    orders_store.dim_device_undo,
+    orders_store.dim_app_undo,
+    orders_store.dim_product_variant_undo
 to orders_loader;
 
 -- The ledger: what was written down of a load's identity, files and refused records stays; how it goes on is added.
-grant select on orders_ops.installed to orders_loader;
-grant select, insert, update (watch, leaving) on orders_ops.storage_leaf to orders_loader;
+grant select on orders_ops.schema_info to orders_loader;
+grant select, insert, update (wait_for, draining) on orders_ops.storage_partition to orders_loader;
 grant select, insert, update (
-    status, finished_at, published_at, replaces, reversible, left_at, pruned_at, message, seconds, costs, schema_drift
+    status, finished_at, published_at, replaced_load_id, can_roll_back, unpublished_at, pruned_at, message, step_seconds, step_metrics, schema_drift
 ) on orders_ops.load_run to orders_loader;
 grant select, insert, update on orders_ops.load_file to orders_loader;
 grant select, insert, update (rows, seconds), delete on orders_ops.load_part to orders_loader;
-grant select, insert, update (message, raw, of_order, mended, replayed_in, replay_result) on orders_ops.rejected_record to orders_loader;
+grant select, insert, update (message, raw, order_raw, corrected_raw, replay_load_id, replay_result) on orders_ops.rejected_record to orders_loader;
 grant select, insert, update (samples) on orders_ops.data_issue to orders_loader;
 
 -- The reader: the views work with their owner's rights, so storage and ledger stay closed. What the owner adds to the

@@ -84,7 +84,7 @@ def show(orders: int, workers: int | None, data: Path | None) -> None:
             )
         settings = load_settings(source=made.source)
         database = engine(settings)
-        initialise(database, settings.leaf, DAYS[0])
+        initialise(database, settings.partition_width, DAYS[0])
         with connect(settings, workers=workers) as client, screen.progress() as listener:
             screen.message(f"Dashboard: {client.dashboard_link}")
             ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)

@@ -121,7 +121,7 @@ def _printable(text: str) -> str:
 def show_outcome(ended: RunResult) -> str:
     """Say in a line how a run date ended."""
     told = f"{ended.run_date}  {ended.outcome}"
-    if ended.outcome in ("published", "up to date"):
+    if ended.outcome in ("published", "up_to_date"):
         told += (
             f": {plural(ended.orders, 'order')}, {plural(ended.lines, 'line')}, "
             f"{ended.superseded:,} superseded, {ended.rejected:,} rejected, "
@@ -142,10 +142,12 @@ def show_outcomes(ended: Sequence[RunResult], seconds: float) -> str:
 def show_replay(ended: ReplayResult) -> str:
     """Say in a line what became of the rejected records of a run date."""
     told = f"{ended.run_date}  taken in {plural(ended.taken_in, 'record')}"
-    if ended.lost:
-        told += f" ({ended.lost:,} lost to another version of the order)"
-    told += f", still rejected {sum(ended.still.values()):,}"
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(ended.still.items()))
+    if ended.superseded:
+        told += f" ({ended.superseded:,} lost to another version of the order)"
+    told += f", still rejected {sum(ended.still_rejected.values()):,}"
+    reasons = ", ".join(
+        f"{number:,} {reason}" for reason, number in sorted(ended.still_rejected.items())
+    )
     return told + (f": {reasons}" if reasons else "")
 
 

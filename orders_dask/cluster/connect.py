@@ -32,7 +32,7 @@ from distributed.comm import core
 from distributed.versions import VersionMismatchWarning
 
 from orders_dask.cluster import block_pandas as without_pandas
-from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
+from orders_dask.errors import ClusterLost, SettingsError, VersionMismatch
 from orders_dask.settings import Settings, load_settings
 
 VERSIONED_PACKAGES: Final = ("orders_dask", "dask", "distributed", "pyarrow")
@@ -187,7 +187,7 @@ def check_versions(client: Client) -> None:
             f"{package} is {here[package]} here and {version} on {_join(differing)}"
             for (package, version), differing in others.items()
         )
-        raise ClusterMismatch(
+        raise VersionMismatch(
             f"The cluster runs other versions: {'; '.join(differences)}. Install the same everywhere."
         )
 

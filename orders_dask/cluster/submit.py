@@ -14,7 +14,7 @@ from distributed import CancelledError, Client, Future, KilledWorker
 from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 
-from orders_dask.errors import ClusterLost, RunStopped, WorkersDied
+from orders_dask.errors import ClusterLost, RunCancelled, WorkersDied
 
 Result = TypeVar("Result")
 
@@ -44,9 +44,9 @@ def map_bounded(
     max_in_flight: int,
     stop: Event,
 ) -> Generator[tuple[int, Result]]:
-    """Call a function on the workers, `window` calls at a time, and give each call's number and result as it ends.
+    """Call a function on the workers, yielding each call's number and result as it ends.
 
-    The next call is submitted when one ends and its future is dropped: a window on the client holds
+    At most `max_in_flight` calls run at once: the next one is submitted when one ends and its future is dropped: a window on the client holds
     no threads, doesn't leak and follows an elastic cluster, which semaphores and worker resources
     don't. A call whose worker died is made again on another one: pure work may run twice, and
     effects happen once by their key. Dask gives up on each call that ran or waited on four workers
@@ -56,7 +56,7 @@ def map_bounded(
 
     Parameters
     ----------
-    step, of
+    step, key_suffix
         What the task keys begin with: the step, which the dashboard groups by, then the load, in a
         name that is unique on the cluster.
     stop
@@ -98,7 +98,7 @@ def _run_bounded(
     max_in_flight: int,
     stop: Event,
 ) -> Generator[tuple[int, TaskCall, Future[Any]]]:
-    """Make calls, `window` at a time, and give each with its future when it has ended."""
+    """Make calls, `max_in_flight` at a time, and give each with its future when it has ended."""
     waiting = iter(calls)
     running: dict[Future[Any], tuple[int, TaskCall]] = {}
     # `distributed.wait` would leave a task for each pending future at each look: 130 MB with a
@@ -113,7 +113,7 @@ def _run_bounded(
             if not running:
                 return
             if stop.is_set():
-                raise RunStopped("The run was stopped; what was published stands.")
+                raise RunCancelled("The run was stopped; what was published stands.")
             try:
                 future = finished.get(timeout=POLL_SECONDS)
             except Empty:

@@ -75,7 +75,7 @@ def paths() -> Iterator[tuple[str, pa.DataType]]:
 
 
 def _nested(entries: list[tuple[str, pa.DataType]]) -> list[pa.Field]:
-    """Build the fields that hold `leaves`, in order of first mention."""
+    """Build the fields that hold `entries`, in order of first mention."""
     below: dict[str, list[tuple[str, pa.DataType]]] = {}
     for path, kind in entries:
         head, _, rest = path.partition(".")
@@ -135,7 +135,7 @@ def flat_schemas() -> dict[str, pa.Schema]:
     """
     order_row = pa.field(ORDER_ROW, pa.int64(), nullable=False)
     given_by_load = {fact_order.c.run_date.name, fact_order.c.load_id.name}
-    of_order = {order_version.c.version.name, FILE, POSITION}
+    of_order = {order_version.c.version_at.name, FILE, POSITION}
     schemas = {}
     for table in (*FACTS, *DIMENSION_ROWS):
         given = given_by_load | (of_order if table in DIMENSION_ROWS else set())
@@ -150,7 +150,7 @@ def key_schema() -> pa.Schema:
     return pa.schema(
         [
             arrow_schema(fact_order).field(fact_order.c.order_id.name),
-            arrow_schema(order_version).field(order_version.c.version.name),
+            arrow_schema(order_version).field(order_version.c.version_at.name),
             pa.field(FILE, pa.int64(), nullable=False),
             pa.field(POSITION, pa.int64(), nullable=False),
         ]

@@ -36,7 +36,7 @@ class Number(str):
 
 
 class DuplicateKeys(dict[str, Json]):
-    """An object that says a key twice: the last stands, `losers` holds the keys and values said before."""
+    """An object that says a key twice: the last stands, `overwritten` holds the keys and values said before."""
 
     overwritten: list[tuple[str, Json]]
 

@@ -32,14 +32,21 @@ from orders_dask.contract.order_tables import (
     FACTS,
 )
 
-installed = Table(
-    "installed",
+schema_info = Table(
+    "schema_info",
     METADATA,
-    Column("contract", Integer, primary_key=True, comment="Version of the contract"),
-    Column("leaf", TEXT, nullable=False, comment="What a leaf of the storage holds: month or day"),
-    Column("views", TEXT, nullable=False, comment="Hash of the definitions of the public views"),
+    Column("contract_version", Integer, primary_key=True, comment="Version of the contract"),
     Column(
-        "installation",
+        "partition_width",
+        TEXT,
+        nullable=False,
+        comment="What a leaf of the storage holds: month or day",
+    ),
+    Column(
+        "views_hash", TEXT, nullable=False, comment="Hash of the definitions of the public views"
+    ),
+    Column(
+        "database_id",
         TEXT,
         nullable=False,
         server_default=func.gen_random_uuid().cast(TEXT),
@@ -50,19 +57,19 @@ installed = Table(
 )
 
 
-storage_leaf = Table(
-    "storage_leaf",
+storage_partition = Table(
+    "storage_partition",
     METADATA,
     Column("first_date", DATE, primary_key=True, comment="First run date that it holds"),
     Column("end_date", DATE, nullable=False, comment="First run date after it"),
     Column(
-        "watch",
+        "wait_for",
         ARRAY(TEXT),
         comment="Transactions that began before it was attached: they may not see it, so a publish into it "
         "waits for them; null while nobody has looked",
     ),
     Column(
-        "leaving",
+        "draining",
         ARRAY(TEXT),
         comment="Transactions that may still see what was published in it: it is freed when they have ended; null "
         "while it is kept",
@@ -78,11 +85,11 @@ STATUSES: Final = (
     "verified",  # the books balance
     "published",  # readers see it
     "replaced",  # was published until a later load of its date was
-    "withdrawn",  # was published until its date was rolled back or dropped
+    "unpublished",  # was published until its date was rolled back or dropped
     "refused",  # its data was refused
     "failed",  # it ended with an error
     "abandoned",  # its run died; a later one sealed it off
-    "compared",  # it was loaded only to be compared with what is published
+    "comparison",  # it was loaded only to be compared with what is published
 )
 
 
@@ -96,10 +103,10 @@ load_run = Table(
     Column(
         "fingerprint", TEXT, nullable=False, comment="Hash of files, ETags, contract and settings"
     ),
-    Column("holder", TEXT, nullable=False, comment="Who runs it: process and host"),
+    Column("run_by", TEXT, nullable=False, comment="Who runs it: process and host"),
     Column("started_at", TIMESTAMP, nullable=False, server_default=func.now(), comment="Begin"),
     Column(
-        "read_at",
+        "source_read_at",
         TIMESTAMP,
         nullable=False,
         server_default=func.now(),
@@ -107,19 +114,23 @@ load_run = Table(
     ),
     Column("finished_at", TIMESTAMP, comment="End, whatever it was"),
     Column("published_at", TIMESTAMP, comment="When it was last published"),
-    Column("replaces", ID, comment="The load that readers saw before, where there was one"),
+    Column("replaced_load_id", ID, comment="The load that readers saw before, where there was one"),
     Column(
-        "reversible",
+        "can_roll_back",
         BOOLEAN,
         nullable=False,
         server_default=false(),
         comment="Whether its publish can be rolled back: what it replaced and overwrote is kept",
     ),
-    Column("left_at", TIMESTAMP, comment="When readers stopped seeing it: replaced or withdrawn"),
+    Column(
+        "unpublished_at",
+        TIMESTAMP,
+        comment="When readers stopped seeing it: replaced or unpublished",
+    ),
     Column("pruned_at", TIMESTAMP, comment="When its rows were removed from the storage"),
     Column("message", TEXT, comment="Why it was refused or failed"),
-    Column("seconds", JSONB, comment="Wall seconds of each step"),
-    Column("costs", JSONB, comment="Seconds, CPU seconds and bytes of all tasks, by step"),
+    Column("step_seconds", JSONB, comment="Wall seconds of each step"),
+    Column("step_metrics", JSONB, comment="Seconds, CPU seconds and bytes of all tasks, by step"),
     Column("schema_drift", JSONB, comment="Dotted paths of keys that the contract doesn't know"),
     CheckConstraint("status in ({})".format(", ".join(f"'{s}'" for s in STATUSES)), name="status"),
     Index("load_run_run_date", "run_date"),
@@ -214,18 +225,18 @@ rejected_record = Table(
     ),
     Column("raw", TEXT, comment="The text as it stood, cut at 64 KiB; personal data"),
     Column(
-        "of_order",
+        "order_raw",
         TEXT,
         comment="The text of the order that a rejected child belongs to, cut at 64 KiB; on the first of its rejected "
         "children; personal data",
     ),
     Column(
-        "mended",
+        "corrected_raw",
         TEXT,
         comment="The text as people mended it, for a child that of its whole order: a replay reads it instead of raw "
         "or of_order",
     ),
-    Column("replayed_in", ID, comment="The load that last read it again"),
+    Column("replay_load_id", ID, comment="The load that last read it again"),
     Column("replay_result", TEXT, comment="What became of it there"),
     Index("rejected_record_load_id", "load_id"),
     schema=OPS,
@@ -247,7 +258,7 @@ data_issue = Table(
     Column(
         "code", TEXT, primary_key=True, comment="The contract's code of what was repaired or nulled"
     ),
-    Column("values", COUNT, nullable=False, comment="How many values"),
+    Column("value_count", COUNT, nullable=False, comment="How many values"),
     Column("samples", JSONB, nullable=False, comment="A few of them: position and text"),
     schema=OPS,
     comment="What was repaired or nulled, counted",

@@ -26,7 +26,7 @@ class Rejected:
         The text as it stood, cleaned, cut at 64 KiB. A child's is written again from its values.
     counts
         Records refused with it, itself included, by the name of their fact table.
-    of_order
+    order_raw
         The text of the order that stands without this child, as `raw`; only on the first refused
         child of each order.
     """
@@ -37,7 +37,7 @@ class Rejected:
     message: str
     raw: str
     counts: Mapping[str, int]
-    of_order: str | None = None
+    order_raw: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class StoredReject:
     children
         Paths of the children that were refused of an order that stands; empty for a rejected
         record.
-    mended
+    corrected
         People mended the text.
     """
 

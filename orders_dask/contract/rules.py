@@ -114,9 +114,9 @@ def apply_rules(
         The record's text; without LF only where the last line of a file has none.
     position
         Its number in its file.
-    enveloped
+    in_page
         It stood inside a page or a wrapper: every object is an order.
-    opened
+    unwrapped
         It was taken out of an array, page or wrapper, or isn't newline-delimited: it can't be one
         of these any more.
     strict
@@ -165,7 +165,7 @@ def apply_rules(
 def _with_order_raw(children: list[Rejected], line: bytes) -> list[Rejected]:
     """Keep the text of the order with the first of its rejected children: only there, for they may be many."""
     first = (
-        replace(child, of_order=truncate_raw(line.removesuffix(b"\n"))) for child in children[:1]
+        replace(child, order_raw=truncate_raw(line.removesuffix(b"\n"))) for child in children[:1]
     )
     return [*first, *children[1:]]
 

@@ -35,7 +35,7 @@ order_version = Table(
     computed_column("run_date", DATE, "Date of the dump", nullable=False),
     computed_column("load_id", ID, "The load", nullable=False),
     computed_column(
-        "version",
+        "version_at",
         TIMESTAMP,
         "updated_at, else created_at, else null, which sorts before every other",
     ),
@@ -81,7 +81,7 @@ def _dimension_rows(dimension: Table) -> Table:
             for c in dimension.c
             if c.info["source"]
         ),
-        computed_column("version", TIMESTAMP, "Version of the order that said it"),
+        computed_column("version_at", TIMESTAMP, "Version of the order that said it"),
         computed_column("source_file_id", ID, "The file it stood in", nullable=False),
         computed_column("source_position", ID, "Number of the record in that file", nullable=False),
         Index(f"{dimension.name}_load_id", "load_id"),
@@ -138,18 +138,22 @@ def _undo_table(dimension: Table) -> Table:
     """Declare what publishes overwrote of a dimension: each row as it stood, for a rollback to put back."""
     key = dimension.info["key"]
     return Table(
-        f"{dimension.name}_before",
+        f"{dimension.name}_undo",
         METADATA,
         Column(
-            "turn", ID, Identity(), primary_key=True, comment="Order in which rows were written"
+            "change_id",
+            ID,
+            Identity(),
+            primary_key=True,
+            comment="Order in which rows were written",
         ),
         Column("load_id", ID, nullable=False, comment="The load whose publish overwrote the row"),
         *(
             Column(c.name, c.type, comment=c.comment, nullable=c.name not in key)
             for c in dimension.c
         ),
-        Index(f"{dimension.name}_before_load_id", "load_id"),
-        Index(f"{dimension.name}_before_key", *key),
+        Index(f"{dimension.name}_undo_load_id", "load_id"),
+        Index(f"{dimension.name}_undo_key", *key),
         schema=STORE,
         comment=f"What publishes overwrote of {PUBLIC}.{dimension.name}, kept for rollback; a row that was not there "
         "before has no first_seen",

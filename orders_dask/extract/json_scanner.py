@@ -109,13 +109,13 @@ class Cells(NamedTuple):
     ----------
     base
         For each node, where its column begins.
-    room, rows, before
+    capacity, rows, rows_before
         For each level, how many rows there can be, how many there are, and how many there were
         before the last line.
-    held
+    stack
         For each level of nesting that is followed the node, the kind and the row of the object or
         array that is open. The rules know deeper ones.
-    said
+    state
         For each cell :data:`ABSENT`, :data:`PRESENT` or :data:`NULL`.
     first, second
         Of each cell: an integer or truth value; how many elements an array has; of an amount the
@@ -452,7 +452,7 @@ def scan(
         Lines, also the last of which ends in LF, and where each begins.
     nodes, keys, names, decimals, noise
         A :class:`Plan`.
-    base, room, rows, before, held, said, first, second, lines
+    base, capacity, rows, rows_before, stack, state, first, second, lines
         :class:`Cells`.
 
     Returns
@@ -493,7 +493,7 @@ def scan(
                     good = at >= 0
                     continue
                 if kind != OBJECT and kind != ARRAY:
-                    # (`said` only stands where a text would be written, which none is.)
+                    # (`state` only stands where a text would be written, which none is.)
                     at, first[_U(cell)], second[_U(cell)] = _value(
                         text, at, kind, decimals, noise, state
                     )

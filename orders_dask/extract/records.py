@@ -124,7 +124,7 @@ class Records:
         One record a line, no blank lines. Each line ends in LF; a last line without one is the
         unterminated last line of newline-delimited text. A CR may stand in a line wherever JSON
         allows a blank.
-    enveloped
+    in_page
         The records stood inside a page or a wrapper: every object is an order. Elsewhere an object
         that has the key ``orders`` here is a page whose ``orders`` is no array.
     strict
@@ -132,7 +132,7 @@ class Records:
         unreadable.
     number
         How many there are.
-    repeated
+    overwritten
         How many orders a wrapper held that its last ``order`` replaced.
     long_line
         Number of the line, of those too long for memory, that the records are from: what is not
@@ -167,7 +167,8 @@ class Unreadable(Exception):
 def coalesce(records: Iterable[Records]) -> Iterator[Records]:
     """Join consecutive records of the same kind.
 
-    Up to about :data:`BLOCK_BYTES` bytes and :data:`BLOCK_RECORDS` records. What came before an :class:`Unreadable` is handed on before it is raised.
+    Up to about :data:`BLOCK_BYTES` bytes and :data:`BLOCK_RECORDS` records. What came before an
+    :class:`Unreadable` is handed on before it is raised.
     """
     held: list[Records] = []
     size = count = 0

@@ -29,7 +29,7 @@ def backfill(
     client: Client | None = None,
     force: bool = False,
     dry_run: bool = False,
-    dates_in_flight: int = 2,
+    max_parallel: int = 2,
     listener: Listener | None = None,
 ) -> list[RunResult]:
     """Bring a range of run dates from their dumps to their publications, several at a time.
@@ -41,7 +41,7 @@ def backfill(
     ----------
     start, end
         First and last run date.
-    dates_in_flight
+    max_parallel
         Run dates that are worked on at once.
     settings, client, force, dry_run, listener
         As in :func:`run`.
@@ -59,7 +59,7 @@ def backfill(
     run_dates = date_range(start, end)
     settings = settings or load_settings()
     client = None if dry_run else resolve_client(client, settings)
-    copies = max(1, settings.copy_connections // dates_in_flight)
+    copies = max(1, settings.copy_connections // max_parallel)
     stop = Event()
     run_one = partial(
         wait_for_lock(retry_run(run_once, stop), stop),
@@ -70,7 +70,7 @@ def backfill(
         listener=listener or no_progress,
         stop=stop,
     )
-    with ThreadPoolExecutor(dates_in_flight, thread_name_prefix="run-date") as pool:
+    with ThreadPoolExecutor(max_parallel, thread_name_prefix="run-date") as pool:
         try:
             return list(pool.map(partial(_as_result, run_one), run_dates))
         except BaseException:

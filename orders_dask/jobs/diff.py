@@ -8,7 +8,7 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.cluster.connect import resolve_client
-from orders_dask.errors import NotKept, SourceMissing
+from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import inspect_run_date
 from orders_dask.ledger import leases
@@ -17,7 +17,7 @@ from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import RunContext, open_load
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
-from orders_dask.publish.diff import Difference, compare, comparison_load, replaced_load
+from orders_dask.publish.diff import DiffResult, compare, comparison_load, replaced_load
 from orders_dask.retry import retry_run
 from orders_dask.settings import Settings, load_settings
 
@@ -28,7 +28,7 @@ def diff(
     settings: Settings | None = None,
     client: Client | None = None,
     listener: Listener | None = None,
-) -> Difference:
+) -> DiffResult:
     """Compare what is published of a run date with what it replaced or, where its dump has changed, with the dump.
 
     A changed dump is loaded beside what is published, where nobody sees it; a later
@@ -62,7 +62,7 @@ def diff(
     return retry_run(_diff)(run_date, settings, client, database, listener or no_progress)
 
 
-def diff_without_loading(run_date: date, *, settings: Settings | None = None) -> Difference | None:
+def diff_without_loading(run_date: date, *, settings: Settings | None = None) -> DiffResult | None:
     """Do the same as :func:`diff`, if that needs no loading and so no cluster.
 
     Returns
@@ -74,15 +74,15 @@ def diff_without_loading(run_date: date, *, settings: Settings | None = None) ->
     found = _diff_or_inspection(
         run_date, settings, ready_database(settings), StepTimer(run_date, no_progress)
     )
-    return found if isinstance(found, Difference) else None
+    return found if isinstance(found, DiffResult) else None
 
 
 def _diff(
     run_date: date, settings: Settings, client: Client | None, database: Engine, listener: Listener
-) -> Difference:
+) -> DiffResult:
     timer = StepTimer(run_date, listener)
     found = _diff_or_inspection(run_date, settings, database, timer)
-    if isinstance(found, Difference):
+    if isinstance(found, DiffResult):
         return found
     splits, fingerprint, standing = found
     work = RunContext(settings, resolve_client(client, settings), database, timer)
@@ -90,13 +90,13 @@ def _diff(
         parts, books = steps.decode(load, splits)
         steps.resolve_and_load(load, parts, manifest=False)
         steps.seal_and_verify(load, len(parts), books)
-        leases.finish(load.lease, load.load_id, "compared")
+        leases.finish(load.lease, load.load_id, "comparison")
     return compare(database, run_date, standing.load_id, load.load_id, published=False)
 
 
 def _diff_or_inspection(
     run_date: date, settings: Settings, database: Engine, timer: StepTimer
-) -> Difference | tuple[list[Split], str, LoadStatus]:
+) -> DiffResult | tuple[list[Split], str, LoadStatus]:
     """Compare what is in the storage, or say what has to be loaded: its splits, fingerprint, and what is published."""
     try:
         splits, fingerprint, seen = inspect_run_date(run_date, settings, database, timer)
@@ -114,17 +114,17 @@ def _diff_or_inspection(
 
 def _require_published(run_date: date, load: LoadStatus | None) -> LoadStatus:
     if load is None:
-        raise NotKept(
+        raise NothingToRestore(
             f"Nothing is published for {run_date}, so there is nothing to compare with: publish it with `orders-dask "
             f"run --run-date {run_date}`."
         )
     return load
 
 
-def _diff_with_replaced(database: Engine, published: LoadStatus) -> Difference:
+def _diff_with_replaced(database: Engine, published: LoadStatus) -> DiffResult:
     replaced = replaced_load(database, published.load_id)
     if replaced is None:
-        raise NotKept(
+        raise NothingToRestore(
             f"Load {published.load_id} of {published.run_date} replaced no other, and no other files "
             "are there: there is nothing to compare it with."
         )

@@ -54,7 +54,7 @@ def all_up_to_date(
     Returns
     -------
     list of RunResult or None
-        One a run date, ``up to date`` or ``missing``; None if for any of them there is work, or
+        One a run date, ``up_to_date`` or ``missing``; None if for any of them there is work, or
         something in the way.
     """
     settings = settings or load_settings()
@@ -80,7 +80,7 @@ def _up_to_date(run_date: date, settings: Settings, database: Engine) -> RunResu
     except OrdersDaskError:  # the run itself will say it
         return None
     if standing and standing.fingerprint == fingerprint:
-        return result_from_ledger("up to date", standing, clock)
+        return result_from_ledger("up_to_date", standing, clock)
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Engine
 
-from orders_dask.errors import RunDateHeld, SettingsError
+from orders_dask.errors import RunDateLocked, SettingsError
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
 from orders_dask.retention import loads as pruning
@@ -45,7 +45,7 @@ class Maintenance:
         try:
             with leases.acquire_lease(self.database, run_date, LOCK_TIMEOUT) as lease:
                 return work(lease)
-        except RunDateHeld:
+        except RunDateLocked:
             self.skipped.add(run_date)
             return None
 

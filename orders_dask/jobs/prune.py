@@ -16,7 +16,7 @@ from orders_dask.jobs.maintenance import Maintenance, cutoff, delete_marked_rows
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import database_id
 from orders_dask.load.schema import ready_database
-from orders_dask.pipeline.results import Pruned
+from orders_dask.pipeline.results import PruneResult
 from orders_dask.retention import loads as pruning
 from orders_dask.retention.partitions import drop_marked
 from orders_dask.retention.stage_garbage import (
@@ -38,7 +38,7 @@ def prune(
     *,
     settings: Settings | None = None,
     dry_run: bool = False,
-) -> Pruned:
+) -> PruneResult:
     """Remove loads that nobody sees any more, what of the stage nobody needs, and old texts of refused records.
 
     What is published stays, and so does what a publish younger than `older_than` can be rolled back
@@ -48,7 +48,7 @@ def prune(
     Parameters
     ----------
     older_than
-        Days that loads are kept from when they were replaced, withdrawn or ended, publishes can be
+        Days that loads are kept from when they were replaced, unpublished or ended, publishes can be
         rolled back, and parts of the stage are kept from when a run last used them.
     rejected_older_than
         Days that the texts of refused records, and samples of repaired values, are kept.
@@ -92,7 +92,7 @@ class RetentionCutoffs:
         return find_garbage(self.stage_url, run_date, gone, self.before, self.texts_before)
 
 
-def _prune(cutoffs: RetentionCutoffs) -> Pruned:
+def _prune(cutoffs: RetentionCutoffs) -> PruneResult:
     """Remove it: the ledger first, for it tells what of the stage is kept."""
     database, dates = cutoffs.database, Maintenance(cutoffs.database)
     settled = pruning.reversible_before(database, cutoffs.before)
@@ -116,9 +116,9 @@ def _prune(cutoffs: RetentionCutoffs) -> Pruned:
         found,
         loads=loads,
         rows=rows,
-        settled=len(settled),
-        texts=texts,
-        leaves=freed.partitions,
+        made_irreversible=len(settled),
+        redacted_rows=texts,
+        partitions=freed.partitions,
         skipped=tuple(sorted(dates.skipped)),
         waiting=freed.waiting,
     )
@@ -139,7 +139,7 @@ def _delete_stage_garbage(
     return dates.run_if_free(run_date, clean)
 
 
-def _dry_run(cutoffs: RetentionCutoffs) -> Pruned:
+def _dry_run(cutoffs: RetentionCutoffs) -> PruneResult:
     """Say what would be removed."""
     database = cutoffs.database
     loads: list[int] = []
@@ -156,15 +156,15 @@ def _dry_run(cutoffs: RetentionCutoffs) -> Pruned:
         found,
         loads=len(loads),
         rows=pruning.count_rows(database, loads),
-        settled=len(pruning.reversible_before(database, cutoffs.before)),
-        texts=pruning.count_texts(database, cutoffs.texts_before),
+        made_irreversible=len(pruning.reversible_before(database, cutoffs.before)),
+        redacted_rows=pruning.count_texts(database, cutoffs.texts_before),
     )
 
 
-def _result(found: Sequence[StageGarbage], **of_ledger: Any) -> Pruned:
-    return Pruned(
+def _result(found: Sequence[StageGarbage], **of_ledger: Any) -> PruneResult:
+    return PruneResult(
         parts=sum(each.parts for each in found),
         bytes=sum(each.bytes for each in found),
-        texts_of_parts=sum(len(each.redact) for each in found),
+        redacted_parts=sum(len(each.redact) for each in found),
         **of_ledger,
     )

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from orders_dask.cluster.connect import resolve_client
 from orders_dask.cluster.submit import TaskCall, map_bounded
 from orders_dask.contract.arrow import ORDER_ROW
-from orders_dask.errors import NotKept, SourceMissing
+from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
 from orders_dask.ledger import leases
 from orders_dask.ledger import replay as rejected
@@ -57,7 +57,7 @@ def replay(
 ) -> ReplayResult:
     """Read the rejected records of a published run date again, and publish those that are good now.
 
-    After a fix of the contract, or of the records' texts (``orders_ops.rejected_record.mended``).
+    After a fix of the contract, or of the records' texts (``orders_ops.rejected_record.corrected_raw``).
     They are read from the ledger and all else from the stage, so the dump may be gone. They take
     part as if they had always been good: another version of the same order may win against them. Of
     a rejected child the whole order is read again, and takes its former self's place; where neither
@@ -110,11 +110,11 @@ class ReplayTally:
     ----------
     taken
         Number of those that are orders now, or children of one.
-    lost
+    superseded
         Number of these that another version of their order replaces.
-    still
+    still_rejected
         Number of those that are rejected still, by code or reason.
-    read
+    orders_read
         File and position of each order that was read.
     """
 
@@ -158,7 +158,7 @@ def _replay(
     else:
         with leases.acquire_lease(database, run_date) as lease, lease.transaction() as connection:
             story = _record_outcomes(connection, published.load_id, part, code, None, frozenset())
-        stands = result_from_ledger("up to date", published, timer)
+        stands = result_from_ledger("up_to_date", published, timer)
     return ReplayResult(run_date, story.taken, story.superseded, dict(story.still_rejected), stands)
 
 
@@ -166,13 +166,13 @@ def _replayable(context: RunContext, run_date: date) -> LoadStatus:
     """Give the published load whose rejected records are to be read again."""
     standing = published_load(context.database, run_date)
     if standing is None:
-        raise NotKept(
+        raise NothingToRestore(
             f"Nothing is published for {run_date} that rejected records could be added to: mend the files, and give "
             f"`orders-dask run --run-date {run_date}`."
         )
     later = latest_refused_after(context.database, standing)
     if later and _has_other_files(context, standing):
-        raise NotKept(
+        raise NothingToRestore(
             f"Load {later} of {run_date} came after what is published, and was refused as a whole: mend the files, and "
             f"give `orders-dask run --run-date {run_date}`."
         )
@@ -238,8 +238,8 @@ def _staged_parts(context: RunContext, published: LoadStatus) -> Iterator[Part]:
         raise _not_staged(published, f"{missing} of its parts are")
 
 
-def _not_staged(published: LoadStatus, what: str) -> NotKept:
-    return NotKept(
+def _not_staged(published: LoadStatus, what: str) -> NothingToRestore:
+    return NothingToRestore(
         f"Load {published.load_id} of {published.run_date} can't be made again with more records, for "
         f"{what} not in the stage any more: mend the files, and give `orders-dask run --force "
         f"--run-date {published.run_date}`."

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import date
 
-from orders_dask.errors import NotKept, ServiceUnavailable, Undecided
+from orders_dask.errors import NothingToRestore, OutcomeUnknown, ServiceUnavailable
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
-from orders_dask.pipeline.results import RolledBack
+from orders_dask.pipeline.results import RollbackResult
 from orders_dask.publish.rollback import nothing_published, restore_previous
 from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings, load_settings
 
 
-def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
+def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackResult:
     """Let readers see the load of a run date that they saw before the one they see now.
 
     One transaction: the gate, which versions are current, and every dimension row that the load
@@ -45,14 +45,14 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
     with leases.acquire_lease(database, run_date) as lease:
         before = published_load(database, run_date)
         if before is None:
-            raise NotKept(nothing_published(run_date))
+            raise NothingToRestore(nothing_published(run_date))
         try:
             restore_previous(lease, before.load_id)
         except ServiceUnavailable as error:
             if not lease.connection.invalidated:
                 raise
             # Terminal: the same command again might go one load further back.
-            raise Undecided(
+            raise OutcomeUnknown(
                 f"PostgreSQL broke off while load {before.load_id} of {run_date} was rolled back: see in `orders-dask "
                 "status` whether it is still published before you try again."
             ) from error
@@ -60,12 +60,12 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RolledBack:
     return _result(before, now)
 
 
-def _result(before: LoadStatus, now: LoadStatus | None) -> RolledBack:
-    return RolledBack(
+def _result(before: LoadStatus, now: LoadStatus | None) -> RollbackResult:
+    return RollbackResult(
         run_date=before.run_date,
-        withdrawn=before.load_id,
-        withdrawn_orders=before.orders,
-        withdrawn_lines=before.lines,
+        unpublished=before.load_id,
+        unpublished_orders=before.orders,
+        unpublished_lines=before.lines,
         published=now.load_id if now else None,
         orders=now.orders if now else 0,
         lines=now.lines if now else 0,

@@ -58,7 +58,7 @@ def run(
     Returns
     -------
     RunResult
-        ``published``, ``up to date`` or, in a dry run, ``planned``.
+        ``published``, ``up_to_date`` or, in a dry run, ``planned``.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def run_once(
     timer = StepTimer(run_date, listener)
     splits, fingerprint, published = inspect_run_date(run_date, settings, database, timer)
     if published and published.fingerprint == fingerprint and not force:
-        return result_from_ledger("up to date", published, timer)
+        return result_from_ledger("up_to_date", published, timer)
     if client is None:
         return _plan(run_date, splits, settings, published, timer)
     work = RunContext(settings, client, database, timer, stop or Event())
@@ -132,7 +132,7 @@ def _plan(
         staged=len(staged),
         staged_orders=sum(orders for orders, _ in staged),
         staged_lines=sum(lines for _, lines in staged),
-        replaces=published.load_id if published else None,
+        replaced_load_id=published.load_id if published else None,
         replaced_orders=published.orders if published else 0,
         replaced_lines=published.lines if published else 0,
     )

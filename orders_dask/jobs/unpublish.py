@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.maintenance import Maintenance, cutoff, delete_marked_rows
 from orders_dask.load.schema import ready_database
-from orders_dask.pipeline.results import Dropped
+from orders_dask.pipeline.results import UnpublishResult
 from orders_dask.publish.unpublish import published_before, unpublish_run_date
 from orders_dask.retention.partitions import drop_marked, mark_for_drop
 from orders_dask.settings import Settings, load_settings
 
 
-def drop(older_than: int, *, settings: Settings | None = None, dry_run: bool = False) -> Dropped:
+def unpublish(
+    older_than: int, *, settings: Settings | None = None, dry_run: bool = False
+) -> UnpublishResult:
     """Unpublish the run dates that are older than some days, and free the leaves that hold only such.
 
     Each run date goes in one transaction; dimensions stay. A leaf is freed once no transaction is
@@ -46,12 +48,12 @@ def drop(older_than: int, *, settings: Settings | None = None, dry_run: bool = F
     before = datetime.now(settings.zone).date() - timedelta(days=older_than)
     old = published_before(database, before)
     if dry_run:
-        return Dropped(tuple(old))
+        return UnpublishResult(tuple(old))
     dates = Maintenance(database)
     dropped = [day for day in old if dates.run_if_free(day, unpublish_run_date) is not None]
     mark_for_drop(database, before)
     freed = drop_marked(database, held.READERS_TIMEOUT)
     delete_marked_rows(dates)
-    return Dropped(
+    return UnpublishResult(
         tuple(dropped), freed.partitions, freed.bytes, tuple(sorted(dates.skipped)), freed.waiting
     )

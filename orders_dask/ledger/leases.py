@@ -21,7 +21,7 @@ from sqlalchemy import (
 from orders_dask.contract.ledger_tables import (
     load_run,
 )
-from orders_dask.errors import LeaseLost, RunDateHeld
+from orders_dask.errors import LeaseLost, RunDateLocked
 from orders_dask.load.locks import Lock, lock_out_copies, try_lock
 
 ACTIVE: Final = ("loading", "sealed", "verified")
@@ -86,7 +86,7 @@ def acquire_lease(engine: Engine, run_date: date, timeout: float = LOCK_TIMEOUT)
 
     Parameters
     ----------
-    patience
+    timeout
         Seconds to wait for the run date, more than 0.
 
     Raises
@@ -98,7 +98,7 @@ def acquire_lease(engine: Engine, run_date: date, timeout: float = LOCK_TIMEOUT)
         lock = select(func.pg_advisory_lock(Lock.RUN_DATE, run_date.toordinal()))
         with connection.begin():
             if not try_lock(connection, timeout, lock):
-                raise RunDateHeld(_locked_by(connection, run_date))
+                raise RunDateLocked(_locked_by(connection, run_date))
         lease = Lease(connection, run_date)
         with lease.transaction():
             left = connection.scalars(select(load_run.c.load_id).where(_active(run_date))).all()
@@ -113,10 +113,10 @@ def _active(run_date: date) -> ColumnElement[bool]:
 
 def _locked_by(connection: Connection, run_date: date) -> str:
     holder = connection.execute(
-        select(load_run.c.holder, load_run.c.started_at).where(_active(run_date))
+        select(load_run.c.run_by, load_run.c.started_at).where(_active(run_date))
     ).one_or_none()
     who = (
-        f"{holder.holder}, since {holder.started_at:%Y-%m-%d %H:%M} UTC"
+        f"{holder.run_by}, since {holder.started_at:%Y-%m-%d %H:%M} UTC"
         if holder
         else "another run"
     )
@@ -126,7 +126,7 @@ def _locked_by(connection: Connection, run_date: date) -> str:
 def finish(
     lease: Lease,
     load_id: int,
-    status: Literal["refused", "failed", "abandoned", "compared"],
+    status: Literal["refused", "failed", "abandoned", "comparison"],
     message: str | None = None,
 ) -> None:
     """End a load that will not be published; one that has ended already stays as it is.

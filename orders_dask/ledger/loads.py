@@ -25,7 +25,7 @@ from orders_dask.contract.ledger_tables import (
 )
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rules import Issue
-from orders_dask.errors import LoadWithdrawn
+from orders_dask.errors import LoadNotActive
 from orders_dask.ledger.leases import (
     Lease,
 )
@@ -49,9 +49,9 @@ def create_load(
         The source URL as configured.
     fingerprint
         What tells whether the same would be loaded again.
-    holder
+    run_by
         Who runs it, for people: process and host.
-    texts_of
+    inherits_texts_from
         The load whose texts this one carries over, and with them their age.
 
     Returns
@@ -64,12 +64,12 @@ def create_load(
         status="loading",
         source=source,
         fingerprint=fingerprint,
-        holder=run_by,
+        run_by=run_by,
     )
     if inherits_texts_from is not None:
         had = load_run.alias()
-        as_old = select(had.c.read_at).where(had.c.load_id == inherits_texts_from)
-        row = row.values(read_at=as_old.scalar_subquery())
+        as_old = select(had.c.source_read_at).where(had.c.load_id == inherits_texts_from)
+        row = row.values(source_read_at=as_old.scalar_subquery())
     with lease.transaction() as connection:
         return int(connection.execute(row.returning(load_run.c.load_id)).scalar_one())
 
@@ -150,7 +150,7 @@ def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]
             "file_id": file_id,
             "field": issue.field,
             "code": issue.code,
-            "values": issue.count,
+            "value_count": issue.count,
             "samples": [list(sample) for sample in issue.samples],
         }
         for file_id, issue in issues
@@ -185,8 +185,8 @@ def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> N
 _REPLAY_COLUMNS: Final = [
     c.name
     for c in (
-        rejected_record.c.mended,
-        rejected_record.c.replayed_in,
+        rejected_record.c.corrected_raw,
+        rejected_record.c.replay_load_id,
         rejected_record.c.replay_result,
     )
 ]
@@ -203,7 +203,7 @@ def save_metrics(
 ) -> None:
     """Write down the wall seconds of each step, and what its tasks cost."""
     told = {step: asdict(cost) for step, cost in metrics.items()}
-    _update_load(lease, load_id, seconds=dict(seconds), costs=told)
+    _update_load(lease, load_id, step_seconds=dict(seconds), step_metrics=told)
 
 
 def _update_load(lease: Lease, load_id: int, **values: Any) -> None:
@@ -222,6 +222,6 @@ def transition(connection: Connection, load_id: int, before: str, after: str) ->
     """
     step = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status == before)
     if not connection.execute(step.values(status=after)).rowcount:
-        raise LoadWithdrawn(
+        raise LoadNotActive(
             f"Load {load_id} was taken over by another run: see `orders-dask status`."
         )

@@ -20,10 +20,10 @@ from sqlalchemy import (
 
 from orders_dask.contract.ledger_tables import (
     counter_column,
-    installed,
     load_file,
     load_part,
     load_run,
+    schema_info,
 )
 from orders_dask.contract.order_tables import fact_order, fact_order_line
 
@@ -34,7 +34,7 @@ class LoadStatus:
 
     Attributes
     ----------
-    run_date, load_id, state
+    run_date, load_id, status
         The load and its status.
     fingerprint
         What tells whether the same would be loaded again.
@@ -52,7 +52,7 @@ class LoadStatus:
 
     run_date: date
     load_id: int
-    state: str
+    status: str
     fingerprint: str
     orders: int
     lines: int
@@ -92,7 +92,7 @@ def first_of_each_date(*order: ColumnElement[Any]) -> CTE:
 
 
 def _later_load_message(load: LoadStatus) -> str:
-    return f"Load {load.load_id} came later and is {load.state}" + (
+    return f"Load {load.load_id} came later and is {load.status}" + (
         f": {load.message}" if load.message else "."
     )
 
@@ -113,7 +113,7 @@ def load_status(engine: Engine, load_id: int) -> LoadStatus:
 def database_id(engine: Engine) -> str:
     """Give what tells this database's loads from those of others that share its stage."""
     with engine.connect() as connection:
-        return str(connection.scalar(select(installed.c.installation)))
+        return str(connection.scalar(select(schema_info.c.database_id)))
 
 
 def loaded_parts(engine: Engine, load_id: int) -> set[str]:

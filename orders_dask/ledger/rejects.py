@@ -43,10 +43,10 @@ class RejectedRecord:
         Number of the record in the file, and of a child its place in the order.
     code, message
         What is wrong.
-    raw, of_order, mended
+    raw, order_raw, corrected_raw
         The text as it stood, on the first rejected child of an order also the order's, and as
         people mended it since; None where there is none.
-    replayed_in, replay_result
+    replay_load_id, replay_result
         The load that last read it again, if it came to one, and what became of it, if that load was
         published.
     """
@@ -60,9 +60,9 @@ class RejectedRecord:
     code: str
     message: str
     raw: str | None
-    of_order: str | None
-    mended: str | None
-    replayed_in: int | None
+    order_raw: str | None
+    corrected_raw: str | None
+    replay_load_id: int | None
     replay_result: str | None
 
 
@@ -92,16 +92,16 @@ def rejects(
     r = rejected_record.c
     replayed = load_run.alias()
     # A replay writes down what becomes of the records before it publishes, and may be taken back.
-    stands = r.replayed_in.is_(None) | replayed.c.status.in_(("published", "replaced"))
+    stands = r.replay_load_id.is_(None) | replayed.c.status.in_(("published", "replaced"))
     result = case((stands, r.replay_result))
     query: Select[Any] = (
         select(
             *(load_run.c.run_date, r.load_id, r.file_id, load_file.c.name, r.position, r.path),
-            *(r.code, r.message, r.raw, r.of_order, r.mended, r.replayed_in, result),
+            *(r.code, r.message, r.raw, r.order_raw, r.corrected_raw, r.replay_load_id, result),
         )
         .join_from(rejected_record, load_run, load_run.c.load_id == r.load_id)
         .join(load_file, load_file.c.file_id == r.file_id)
-        .join(replayed, replayed.c.load_id == r.replayed_in, isouter=True)
+        .join(replayed, replayed.c.load_id == r.replay_load_id, isouter=True)
         .where(r.load_id.in_(_loads_with_rejects()))
         .order_by(load_run.c.run_date, r.file_id, r.position, r.path)
     )
@@ -138,7 +138,7 @@ class MostCommonReject(NamedTuple):
     ----------
     code, message
         The commonest code, and the commonest message with it, which quotes nobody's data.
-    records, of
+    records, total
         Number of records that were refused with the code, and with any.
     """
 

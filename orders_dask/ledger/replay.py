@@ -28,7 +28,12 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from orders_dask.contract.json_parser import MAX_RAW_BYTES
-from orders_dask.contract.ledger_tables import counter_column, installed, load_file, rejected_record
+from orders_dask.contract.ledger_tables import (
+    counter_column,
+    load_file,
+    rejected_record,
+    schema_info,
+)
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import StoredReject
 from orders_dask.load.planner import prefer_hash_plans
@@ -38,10 +43,10 @@ _RECORD: Final = rejected_record.c
 
 # Of a record; the refused children of an order that stands count as one, for it is their order that
 # is read again.
-_CORRECTED: Final = func.max(_RECORD.mended)
+_CORRECTED: Final = func.max(_RECORD.corrected_raw)
 
 
-_STORED: Final = func.max(case((_RECORD.path == "", _RECORD.raw), else_=_RECORD.of_order))
+_STORED: Final = func.max(case((_RECORD.path == "", _RECORD.raw), else_=_RECORD.order_raw))
 
 
 _TEXT: Final = func.coalesce(_CORRECTED, _STORED)
@@ -67,7 +72,7 @@ _CORRECT_FILE: Final = "mend the file and run the date again"
 
 
 _CORRECT: Final = (
-    f"set mended to the whole text, of a child to that of its order, or {_CORRECT_FILE}"
+    f"set corrected_raw to the whole text, of a child to that of its order, or {_CORRECT_FILE}"
 )
 
 
@@ -78,9 +83,9 @@ _REASONS: Final = (
         f"it may hold any number of records; {_CORRECT_FILE}",
     ),
     _Reason(
-        func.min(_RECORD.mended) != _CORRECTED,
+        func.min(_RECORD.corrected_raw) != _CORRECTED,
         "one order mended in two ways",
-        "set mended to the same text for all of its children, or for one of them alone",
+        "set corrected_raw to the same text for all of its children, or for one of them alone",
     ),
     _Reason(_TEXT.is_(None), "text removed", _CORRECT),
     _Reason(
@@ -114,7 +119,7 @@ def replay_identity(connection: Connection, load_id: int, code: str | None) -> s
     each = _selected(load_id, code, *texts).having(_IS_REPLAYABLE).subquery().c
     record = func.concat_ws(":", *each)
     records = func.string_agg(record, aggregate_order_by(literal(" "), each.file_id, each.position))
-    database = select(installed.c.installation).scalar_subquery()
+    database = select(schema_info.c.database_id).scalar_subquery()
     return str(connection.scalar(select(func.concat_ws(" ", database, load_id, func.md5(records)))))
 
 
@@ -160,7 +165,7 @@ def mark_unreplayable(
 
     Parameters
     ----------
-    replayed_in
+    replay_load_id
         The load that the others were read for, if it came to one.
     """
     reason = case(*((each.applies, each.reason) for each in _REASONS))
@@ -179,7 +184,7 @@ def mark_unreplayable(
             _RECORD.file_id == those.file_id,
             _RECORD.position == those.position,
         )
-        .values({_RECORD.replayed_in: replay_load_id, _RECORD.replay_result: those.result})
+        .values({_RECORD.replay_load_id: replay_load_id, _RECORD.replay_result: those.result})
     )
     return found
 
@@ -198,7 +203,7 @@ def record_outcomes(
         The load that had refused them.
     records
         Their files' ids, positions and paths, and what became of them.
-    replayed_in
+    replay_load_id
         The load that they were read for, if it came to one.
     """
     results = Column("result", Text)
@@ -210,7 +215,7 @@ def record_outcomes(
         update(rejected_record)
         .where(_RECORD.load_id == load_id, _RECORD.file_id == told.c.file_id)
         .where(_RECORD.position == told.c.position, _RECORD.path == told.c.path)
-        .values({_RECORD.replayed_in: replay_load_id, _RECORD.replay_result: told.c.result})
+        .values({_RECORD.replay_load_id: replay_load_id, _RECORD.replay_result: told.c.result})
     )
 
 
@@ -226,7 +231,7 @@ def copy_remaining(
     read
         Files' ids there and positions of these orders. What is refused of them now is written down
         already.
-    replayed_in
+    replay_load_id
         The load that takes its place: it has the same files, under ids of its own.
     """
     prefer_hash_plans(connection)

@@ -67,7 +67,7 @@ class LoadTimings:
 
     Attributes
     ----------
-    run_date, load_id, state
+    run_date, load_id, status
         The load and its status.
     orders
         Orders loaded.
@@ -83,7 +83,7 @@ class LoadTimings:
 
     run_date: date
     load_id: int
-    state: str
+    status: str
     orders: int
     bytes: int
     seconds: float
@@ -93,7 +93,7 @@ class LoadTimings:
     def __str__(self) -> str:
         """Say how fast it was, and which step took most of the time."""
         if not self.seconds:
-            return f"Load {self.load_id} of {self.run_date} is {self.state}; nothing is known of its time."
+            return f"Load {self.load_id} of {self.run_date} is {self.status}; nothing is known of its time."
         most = max(self.steps, key=lambda step: step.seconds)
         cores = (most.cpu_seconds or 0) / most.seconds
         where = (
@@ -102,7 +102,7 @@ class LoadTimings:
             else f"with {cores:.1f} cores busy on the workers"
         )
         return (
-            f"Load {self.load_id} of {self.run_date}, {self.state}: {self.seconds:.1f} s, "
+            f"Load {self.load_id} of {self.run_date}, {self.status}: {self.seconds:.1f} s, "
             f"{self.orders / self.seconds:,.0f} orders/s, {self.bytes / _MB / self.seconds:,.1f} MB/s, "
             f"{self.cpu_seconds:.1f} CPU seconds of the workers. The bottleneck was {most.step}: "
             f"{most.share:.0%} of the time, {where}."
@@ -118,19 +118,21 @@ def load_timings(engine: Engine, run_date: date) -> LoadTimings | None:
     size = select(func.coalesce(func.sum(load_file.c.bytes), 0))
     size = size.where(load_file.c.load_id == standing.load_id)
     with engine.connect() as connection:
-        row = connection.execute(select(load_run.c.seconds, load_run.c.costs).where(of_load)).one()
+        row = connection.execute(
+            select(load_run.c.step_seconds, load_run.c.step_metrics).where(of_load)
+        ).one()
         read = int(connection.scalar(size) or 0)
-    costs = {step: StepMetrics(**cost) for step, cost in (row.costs or {}).items()}
-    wall = _share_wall_time(row.seconds or {}, costs)
+    costs = {step: StepMetrics(**cost) for step, cost in (row.step_metrics or {}).items()}
+    wall = _share_wall_time(row.step_seconds or {}, costs)
     total = sum(wall.values())
     return LoadTimings(
         run_date,
         standing.load_id,
-        standing.state,
+        standing.status,
         standing.orders,
         read,
         total,
-        sum(cost.cpu for cost in costs.values()),
+        sum(cost.cpu_seconds for cost in costs.values()),
         [
             _timing(step, wall[step], total, costs.get(step), standing.orders)
             for step in STEPS
@@ -157,7 +159,7 @@ def _timing(
         step,
         seconds,
         seconds / total if total else 0.0,
-        cost.cpu if cost else None,
+        cost.cpu_seconds if cost else None,
         orders / seconds if seconds else None,
         megabytes,
         megabytes / seconds if megabytes and seconds else None,

@@ -23,7 +23,7 @@ from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.ledger_tables import load_part as parts
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.storage_tables import COPIED_TABLES
-from orders_dask.errors import LoadWithdrawn
+from orders_dask.errors import LoadNotActive
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
@@ -85,7 +85,7 @@ def load_part(
         connection.execute(select(func.pg_advisory_xact_lock_shared(Lock.LOAD, load_id)))
         loading = load_run.c.load_id == load_id, load_run.c.status == "loading"
         if connection.scalar(select(load_run.c.load_id).where(*loading)) is None:
-            raise LoadWithdrawn(f"Load {load_id} takes no more parts: it was sealed or given up.")
+            raise LoadNotActive(f"Load {load_id} takes no more parts: it was sealed or given up.")
         if not connection.execute(claim.on_conflict_do_nothing()).rowcount:
             return 0
         # Safe until the seal: its own commit waits for the disk, and so for all that was committed
@@ -117,7 +117,7 @@ def copy_into(
     tables
         With at least the columns of `table` that are not given, of their Arrow types or types that
         cast to them.
-    given
+    constants
         Values, by name, of the columns that are the same in all rows.
 
     Returns

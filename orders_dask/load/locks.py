@@ -62,7 +62,7 @@ def try_lock(connection: Connection, seconds: float, statement: Executable) -> b
 def lock_out_copies(connection: Connection, load_id: int, timeout: float) -> None:
     """Take a load's lock exclusively until the open transaction ends: no part is being copied, and none will begin.
 
-    Parts that are still being copied get `patience` seconds; then their sessions are terminated,
+    Parts that are still being copied get `timeout` seconds; then their sessions are terminated,
     for no timeout of PostgreSQL ends a COPY that waits for its client. Parts that come now wait
     until the transaction ends, and then find that the load is not ``loading`` any more.
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
-from orders_dask.contract.ledger_tables import installed
+from orders_dask.contract.ledger_tables import schema_info
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import SettingsError
 
@@ -61,7 +61,7 @@ def find_objects(
         for row in connection.execute(_OBJECTS, given)
     }
     public = ((PUBLIC, view) for view in views)
-    wanted = {*_tables(), *_indexes(), *public, (STORE, "make_leaf")}
+    wanted = {*_tables(), *_indexes(), *public, (STORE, "make_partition")}
     return {name: thing for name, thing in found.items() if name in wanted or _is_partition(name)}
 
 
@@ -70,7 +70,7 @@ _OBJECTS: Final = text(
     r"""
     select nspname as schema, proname as name, 'F' as kind, '{}'::jsonb as columns
     from pg_proc join pg_namespace n on n.oid = pronamespace
-    where nspname = :store and proname = 'make_leaf' and proargtypes::text = 'date'::regtype::oid::text
+    where nspname = :store and proname = 'make_partition' and proargtypes::text = 'date'::regtype::oid::text
     union all
     select nspname, typname, 'T', '{}' from pg_type join pg_namespace n on n.oid = typnamespace
     where nspname = any(:schemas) and typrelid = 0
@@ -85,8 +85,12 @@ _OBJECTS: Final = text(
 
 def was_initialised(there: dict[QualifiedName, CatalogObject]) -> bool:
     """Say whether the ledger's first table looks like one of ours, of whatever version."""
-    thing = there.get((OPS, installed.name))
-    return thing is not None and thing.kind == "r" and {"contract", "leaf"} <= thing.columns.keys()
+    thing = there.get((OPS, schema_info.name))
+    return (
+        thing is not None
+        and thing.kind == "r"
+        and {"contract_version", "partition_width"} <= thing.columns.keys()
+    )
 
 
 def require_none(there: dict[QualifiedName, CatalogObject]) -> None:

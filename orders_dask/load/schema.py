@@ -15,7 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
 from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
-from orders_dask.contract.ledger_tables import installed
+from orders_dask.contract.ledger_tables import schema_info
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.storage_tables import published
 from orders_dask.contract.versions import CONTRACT_VERSION
@@ -65,7 +65,7 @@ def initialise(
 
     Parameters
     ----------
-    leaf
+    width
         Whether a leaf of the storage holds a month or a day; fixed from the first time on.
     today
         The date whose period is this one; the machine's by default.
@@ -104,7 +104,7 @@ def initialise(
             _ensure_schema_info(connection, width)
             _create_views(connection)
             with translating_errors():
-                driver_cursor(connection).execute(_file("leaf"))
+                driver_cursor(connection).execute(_file("partitions.sql"))
     _grant(engine, roles)
     with engine.connect() as connection:
         ensure_partitions(connection, today)
@@ -134,7 +134,7 @@ def _check_ours(connection: Connection, width: PartitionWidth) -> None:
     made = foreign.was_initialised(there)
     if made:
         _check_owner(connection)
-        made = bool(connection.scalar(select(func.count()).select_from(installed)))
+        made = bool(connection.scalar(select(func.count()).select_from(schema_info)))
     if not made:
         foreign.require_none(there)
         return
@@ -144,7 +144,7 @@ def _check_ours(connection: Connection, width: PartitionWidth) -> None:
 
 def _check_owner(connection: Connection) -> None:
     """Say whose tables they are, before PostgreSQL says it of whatever comes first."""
-    owner = owner_of(connection, installed)
+    owner = owner_of(connection, schema_info)
     if owner and not owner.ours:
         raise SettingsError(
             f"The tables belong to the user {owner.name}: run `orders-dask init` as that user, with _PGSQL_USER."
@@ -153,16 +153,21 @@ def _check_owner(connection: Connection) -> None:
 
 def _ensure_schema_info(connection: Connection, width: PartitionWidth) -> None:
     """Write down contract and leaf width the first time; later, check that they are the same."""
-    row = connection.execute(select(installed.c.contract, installed.c.leaf)).one_or_none()
+    row = connection.execute(
+        select(schema_info.c.contract_version, schema_info.c.partition_width)
+    ).one_or_none()
     if row is None:
         connection.execute(
-            insert(installed).values(contract=CONTRACT_VERSION, leaf=width, views="")
+            insert(schema_info).values(
+                contract_version=CONTRACT_VERSION, partition_width=width, views_hash=""
+            )
         )
-    elif row.contract != CONTRACT_VERSION:
-        raise DatabaseNotReady(_wrong_version(row.contract))
-    elif row.leaf != width:
+    elif row.contract_version != CONTRACT_VERSION:
+        raise DatabaseNotReady(_wrong_version(row.contract_version))
+    elif row.partition_width != width:
         raise SettingsError(
-            f"ORDERS_DASK_LEAF is {width}, but the tables were made with leaves of a {row.leaf}: set it to {row.leaf}."
+            f"ORDERS_DASK_PARTITION is {width}, but the tables were made with partitions of a "
+            f"{row.partition_width}: set it to {row.partition_width}."
         )
 
 
@@ -190,10 +195,10 @@ def ensure_ready(engine: Engine) -> None:
     """
     with engine.connect() as connection:
         try:
-            version = connection.scalar(select(installed.c.contract))
+            version = connection.scalar(select(schema_info.c.contract_version))
         except ProgrammingError as error:  # it has no such column
             raise DatabaseNotReady(
-                f"The table {installed} is not one that `orders-dask init` made: use another database."
+                f"The table {schema_info} is not one that `orders-dask init` made: use another database."
             ) from error
     if version is None:
         raise DatabaseNotReady("The tables are not there yet: run `orders-dask init`.")
@@ -215,7 +220,7 @@ def _grant(engine: Engine, roles: bool) -> None:
         if roles or connection.scalar(_GRANTED, {"role": LOADER, "schema": STORE}):
             connection.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True)))
             with translating_errors():
-                driver_cursor(connection).execute(_file("roles"))
+                driver_cursor(connection).execute(_file("roles.sql"))
 
 
 _GRANTED: Final = text(
@@ -233,11 +238,11 @@ def _create_views(connection: Connection) -> None:
     texts = [statement.as_string(cursor) for statement in statements]
     wanted = sha256("\n".join(texts).encode()).hexdigest()
     missing = VIEWS.difference(inspect(connection).get_view_names(PUBLIC))
-    if missing or connection.scalar(select(installed.c.views)) != wanted:
+    if missing or connection.scalar(select(schema_info.c.views_hash)) != wanted:
         with translating_errors():
             for statement in texts:
                 cursor.execute(statement)
-        connection.execute(installed.update().values(views=wanted))
+        connection.execute(schema_info.update().values(views_hash=wanted))
 
 
 def _fact_views(dialect: Dialect) -> Iterator[sql.Composable]:
@@ -260,7 +265,7 @@ def _fact_views(dialect: Dialect) -> Iterator[sql.Composable]:
 def _file_views() -> Iterator[sql.Composable]:
     """Give the statements that make the views of ``sql/``."""
     for name in VIEW_FILES:
-        yield sql.SQL(_file(name))
+        yield sql.SQL(_file(f"views/{name}.sql"))
     for name in ORDER_VIEW_FILES:
         yield from _column_comments(name, fact_order)
 
@@ -280,4 +285,4 @@ def _file(name: str) -> str:
     """Read a file of ``sql/``: in the wheel it lies in this package, in a checkout beside it."""
     packaged = Path(__file__).parents[1] / "sql"
     folder = packaged if packaged.is_dir() else packaged.parents[1] / "sql"
-    return (folder / f"{name}.sql").read_text(encoding="utf-8")
+    return (folder / name).read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.cluster.submit import MapTasks, map_bounded
-from orders_dask.errors import DataRefused, OrdersDaskError, RunDateHeld, TransientError
+from orders_dask.errors import DataRefused, OrdersDaskError, RunDateLocked, TransientError
 from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
 from orders_dask.ledger.leases import Lease
@@ -41,7 +41,7 @@ class RunContext:
         Of the Dask cluster.
     database
         Initialised.
-    clock
+    timer
         Times the steps, and tells how far they are.
     stop
         Set when the run is to stop at its next look.
@@ -64,9 +64,9 @@ class OpenLoad:
         The right to work on its run date.
     load_id
         The load in the ledger.
-    work
+    context
         What it is made with.
-    calls
+    map_tasks
         Calls functions on the workers, for this load.
     """
 
@@ -94,13 +94,13 @@ def open_load(
 
     Parameters
     ----------
-    standing
+    published
         What was published when the run looked.
     fingerprint
         What tells whether the same would be loaded again.
-    texts_of
+    inherits_texts_from
         The load whose rejected records this one carries over.
-    refusal
+    status_if_refused
         What a load becomes whose data is refused: only of one that ``run`` made people are shown
         what was.
 
@@ -112,7 +112,7 @@ def open_load(
     with leases.acquire_lease(context.database, run_date) as lease:
         now = published_load(context.database, run_date)
         if (now and now.load_id) != (published and published.load_id):
-            raise RunDateHeld(
+            raise RunDateLocked(
                 f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
             )
         load_id = ledger.create_load(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-Outcome = Literal["published", "up to date", "missing", "planned", "refused", "failed"]
+Outcome = Literal["published", "up_to_date", "missing", "planned", "refused", "failed"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Plan:
         Tasks that would decode them, and how many of these would find their work staged already.
     staged_orders, staged_lines
         Orders and lines that are staged already, versions that lose inside the run date counted.
-    replaces
+    replaced_load_id
         The published load that it would replace; None where nothing is published.
     replaced_orders, replaced_lines
         Orders and lines of that load.
@@ -34,7 +34,7 @@ class Plan:
     staged: int
     staged_orders: int
     staged_lines: int
-    replaces: int | None
+    replaced_load_id: int | None
     replaced_orders: int
     replaced_lines: int
 
@@ -47,10 +47,10 @@ class Plan:
                 f", of which {self.staged:,} are staged already ({self.staged_orders:,} orders, "
                 f"{self.staged_lines:,} lines) and {decode:,} are to be decoded"
             )
-        if self.replaces is None:
+        if self.replaced_load_id is None:
             return f"{told}. Nothing is published that it would replace."
         return (
-            f"{told}. Would replace load {self.replaces} with its {self.replaced_orders:,} orders and "
+            f"{told}. Would replace load {self.replaced_load_id} with its {self.replaced_orders:,} orders and "
             f"{self.replaced_lines:,} lines."
         )
 
@@ -64,7 +64,7 @@ class RunResult:
     run_date
         The date of the dump.
     outcome
-        ``published``, ``up to date`` (nothing changed, nothing done), ``missing`` (no file, in a
+        ``published``, ``up_to_date`` (nothing changed, nothing done), ``missing`` (no file, in a
         backfill), ``planned`` (a dry run), ``refused`` (the data, see `message`) or ``failed`` (see
         `message`). The last two only come from a backfill and, as JSON, from the command line: a
         run raises the error.
@@ -108,25 +108,25 @@ class ReplayResult:
         The date of the dump.
     taken_in
         Number of records that are orders now, and of children that their orders have now.
-    lost
+    superseded
         Number of those whose order another version of it replaces inside the run date.
-    still
+    still_rejected
         Number of records that are rejected still, by code, or by the reason why they can't be read
         again.
-    standing
-        How the run date stands: ``published`` with what was taken in, or ``up to date`` where
+    run
+        How the run date stands: ``published`` with what was taken in, or ``up_to_date`` where
         nothing was.
     """
 
     run_date: date
     taken_in: int
-    lost: int
-    still: Mapping[str, int]
-    standing: RunResult
+    superseded: int
+    still_rejected: Mapping[str, int]
+    run: RunResult
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """What a prune removed, or would remove.
 
     Attributes
@@ -134,16 +134,16 @@ class Pruned:
     loads, rows
         Loads whose rows went, and how many rows that were, of all storage tables; those of a load
         that an earlier prune or drop left half-way count as well.
-    settled
+    made_irreversible
         Publishes that can't be rolled back any more.
     parts, bytes
         Whole parts of the stage, and the size of all that was removed there.
-    texts
+    redacted_rows
         Rows of the ledger that lost the texts of the dump: of refused records, and samples of
         repaired values.
-    texts_of_parts
+    redacted_parts
         Parts of the stage that lost theirs.
-    leaves
+    partitions
         The first run date of each leaf that was freed.
     skipped
         Run dates that somebody works on: left to the next prune.
@@ -153,25 +153,25 @@ class Pruned:
 
     loads: int
     rows: int
-    settled: int
+    made_irreversible: int
     parts: int
     bytes: int
-    texts: int
-    texts_of_parts: int
-    leaves: tuple[date, ...] = ()
+    redacted_rows: int
+    redacted_parts: int
+    partitions: tuple[date, ...] = ()
     skipped: tuple[date, ...] = ()
     waiting: str | None = None
 
 
 @dataclass(frozen=True)
-class Dropped:
+class UnpublishResult:
     """What a drop did, or would do.
 
     Attributes
     ----------
     run_dates
         Those that are not published any more.
-    leaves, bytes
+    partitions, bytes
         The first run date of each leaf that was freed, and what these held.
     skipped
         Run dates that somebody works on: left to the next drop.
@@ -180,23 +180,23 @@ class Dropped:
     """
 
     run_dates: tuple[date, ...]
-    leaves: tuple[date, ...] = ()
+    partitions: tuple[date, ...] = ()
     bytes: int = 0
     skipped: tuple[date, ...] = ()
     waiting: str | None = None
 
 
 @dataclass(frozen=True)
-class RolledBack:
+class RollbackResult:
     """What a rollback did.
 
     Attributes
     ----------
     run_date
         The date of the dump.
-    withdrawn
+    unpublished
         The load that readers saw until then.
-    withdrawn_orders, withdrawn_lines
+    unpublished_orders, unpublished_lines
         Number that it holds.
     published
         The load that they see again; None where it was the first: nothing is published then.
@@ -205,9 +205,9 @@ class RolledBack:
     """
 
     run_date: date
-    withdrawn: int
-    withdrawn_orders: int
-    withdrawn_lines: int
+    unpublished: int
+    unpublished_orders: int
+    unpublished_lines: int
     published: int | None
     orders: int
     lines: int

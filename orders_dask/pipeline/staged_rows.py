@@ -93,7 +93,7 @@ def _rejected_table(file: int, rejects: Sequence[Rejected]) -> pa.Table:
         (
             *(file, r.position, r.path, r.code, r.message),
             *(r.counts.get(fact.name, 0) for fact in FACTS),
-            *(r.raw, r.of_order),
+            *(r.raw, r.order_raw),
         )
         for r in rejects
     ]

@@ -98,7 +98,7 @@ def seal_and_verify(load: OpenLoad, parts: int, totals: Mapping[str, ControlTota
     ----------
     parts
         How many it has.
-    books
+    totals
         Of all that was decoded, by fact.
 
     Returns

@@ -31,7 +31,7 @@ from orders_dask.contract.columns import TEXT
 from orders_dask.contract.control_totals import money_columns
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.errors import NotKept
+from orders_dask.errors import NothingToRestore
 from orders_dask.load.connect import snapshot
 from orders_dask.load.planner import prefer_hash_plans
 from orders_dask.publish.stored_totals import fact_totals_in_storage
@@ -46,14 +46,14 @@ FETCH_ROWS: Final = 1000
 
 
 @dataclass(frozen=True)
-class OrderDifference:
+class OrderDiff:
     """An order that is not the same in two loads.
 
     Attributes
     ----------
     order_id
         The order.
-    what
+    change
         ``came``, ``went`` or ``changed``.
     columns
         What differs of an order that changed: columns of ``fact_order``, and names of the other
@@ -61,12 +61,12 @@ class OrderDifference:
     """
 
     order_id: int
-    what: Change
+    change: Change
     columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class RowsDifference:
+class RowCountDiff:
     """How many rows of a fact there were and are."""
 
     table: str
@@ -75,7 +75,7 @@ class RowsDifference:
 
 
 @dataclass(frozen=True)
-class MoneyDifference:
+class MoneyDiff:
     """The sum of a money column of ``fact_order`` over the orders of a currency; unknown amounts count as 0."""
 
     currency: str | None
@@ -86,7 +86,7 @@ class MoneyDifference:
 
 
 @dataclass(frozen=True)
-class Difference:
+class DiffResult:
     """What differs between two loads of a run date.
 
     Attributes
@@ -98,7 +98,7 @@ class Difference:
         it is what a run would publish.
     before, after
         The two loads.
-    came, went, changed
+    added, removed, changed
         Number of orders that only the later one has, only the earlier one has, or that both have,
         but not the same.
     rows
@@ -111,14 +111,14 @@ class Difference:
     published: bool
     before: int
     after: int
-    came: int
-    went: int
+    added: int
+    removed: int
     changed: int
-    rows: tuple[RowsDifference, ...]
-    money: tuple[MoneyDifference, ...]
+    rows: tuple[RowCountDiff, ...]
+    money: tuple[MoneyDiff, ...]
     database: Engine = field(repr=False, compare=False)
 
-    def orders(self, limit: int | None = None) -> Iterator[OrderDifference]:
+    def orders(self, limit: int | None = None) -> Iterator[OrderDiff]:
         """Give the orders that are not the same, by their id, as PostgreSQL sends them: any number needs no memory.
 
         Parameters
@@ -137,12 +137,12 @@ class Difference:
             streamed = connection.execution_options(yield_per=FETCH_ROWS).execute(listed)
             for order_id, what, columns in streamed:
                 changed = columns.split(",") if what == "changed" else ()
-                yield OrderDifference(order_id, what, tuple(changed))
+                yield OrderDiff(order_id, what, tuple(changed))
 
 
 def compare(
     database: Engine, run_date: date, before: int, after: int, *, published: bool
-) -> Difference:
+) -> DiffResult:
     """Compare two loads of a run date that are in the storage.
 
     Parameters
@@ -167,21 +167,19 @@ def compare(
     change = orders[1] - orders[0]
     entries = orders[0].sums.keys() | orders[1].sums.keys()
     place = {name: number for number, name in enumerate(money_columns(fact_order.name))}
-    return Difference(
+    return DiffResult(
         run_date=run_date,
         published=published,
         before=before,
         after=after,
-        came=counts.get("came", 0),
-        went=counts.get("went", 0),
+        added=counts.get("came", 0),
+        removed=counts.get("went", 0),
         changed=counts.get("changed", 0),
         rows=tuple(
-            RowsDifference(fact.name, had[fact.name].rows, has[fact.name].rows) for fact in FACTS
+            RowCountDiff(fact.name, had[fact.name].rows, has[fact.name].rows) for fact in FACTS
         ),
         money=tuple(
-            MoneyDifference(
-                *entry, *(books.sums.get(entry, Decimal(0)) for books in (*orders, change))
-            )
+            MoneyDiff(*entry, *(books.sums.get(entry, Decimal(0)) for books in (*orders, change)))
             for entry in sorted(entries, key=lambda e: (e[0] is not None, e[0] or "", place[e[1]]))
         ),
         database=database,
@@ -192,7 +190,7 @@ def replaced_load(database: Engine, load_id: int) -> int | None:
     """Give the load that a published one replaced, if there was one."""
     with database.connect() as connection:
         replaced: int | None = connection.scalar(
-            select(load_run.c.replaces).where(load_run.c.load_id == load_id)
+            select(load_run.c.replaced_load_id).where(load_run.c.load_id == load_id)
         )
     return replaced
 
@@ -202,7 +200,7 @@ def comparison_load(database: Engine, run_date: date, fingerprint: str) -> int |
     same = (
         load_run.c.run_date == run_date,
         load_run.c.fingerprint == fingerprint,
-        load_run.c.status == "compared",
+        load_run.c.status == "comparison",
         load_run.c.pruned_at.is_(None),
     )
     with database.connect() as connection:
@@ -220,7 +218,7 @@ def _both_present(database: Engine, run_date: date, *load_ids: int) -> Iterator[
         )
         gone = set(load_ids).difference(connection.scalars(whole))
         if gone:
-            raise NotKept(
+            raise NothingToRestore(
                 f"Load {min(gone)} of {run_date} can't be compared, for its rows were pruned: run it again to compare "
                 "what its files give now."
             )

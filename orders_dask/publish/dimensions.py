@@ -61,7 +61,9 @@ def restore(connection: Connection, load_id: int) -> None:
     )
     loads = connection.execute(later.order_by(load_run.c.published_at)).all()
     for dimension, said, before in zip(DIMENSIONS, DIMENSION_ROWS, DIMENSION_UNDO, strict=True):
-        latest = connection.execute(select(func.coalesce(func.max(before.c.turn), 0))).scalar_one()
+        latest = connection.execute(
+            select(func.coalesce(func.max(before.c.change_id), 0))
+        ).scalar_one()
         connection.execute(_restore(dimension, before, load_id))
         for run_date, later_id in loads:
             restored = _restored_values(said, before, load_id, latest)
@@ -79,7 +81,9 @@ def discard_undo(connection: Connection, load_ids: Sequence[int]) -> None:
         later = before.alias("later")
         same = _same_key(before, later, before.info["key"])
         connection.execute(
-            delete(before).where(same, before.c.turn <= later.c.turn, later.c.load_id.in_(load_ids))
+            delete(before).where(
+                same, before.c.change_id <= later.c.change_id, later.c.load_id.in_(load_ids)
+            )
         )
 
 
@@ -96,11 +100,11 @@ def _upsert(
     Parameters
     ----------
     only
-        Which rows of `said` count; all of the load's by default.
+        Which rows of `staged` count; all of the load's by default.
     """
     key, names = dimension.info["key"], [c.name for c in attributes(dimension)]
     order = (
-        staged.c.version.desc().nulls_last(),
+        staged.c.version_at.desc().nulls_last(),
         staged.c.source_file_id.desc(),
         staged.c.source_position.desc(),
     )
@@ -172,19 +176,19 @@ def _restore(dimension: Table, undo: Table, load_id: int) -> Delete:
     mine = undo.alias("mine")
     # A window over the rows of the same keys: as a min() for each row it read all later rows by
     # their turn, and 100,000 rows took more than a minute.
-    next_turn = func.lead(undo.c.turn).over(
-        partition_by=[undo.c[k] for k in key], order_by=undo.c.turn
+    next_change = func.lead(undo.c.change_id).over(
+        partition_by=[undo.c[k] for k in key], order_by=undo.c.change_id
     )
     chain = (
-        select(undo, next_turn.label("next_turn"))
+        select(undo, next_change.label("next_change"))
         .join_from(undo, mine, _same_key(undo, mine, key))
         .where(mine.c.load_id == load_id)
         .subquery()
     )
     kept = select(chain).where(chain.c.load_id == load_id).cte("kept")
     stood = {name: kept.c[name] for name in (c.name for c in dimension.c) if name not in key}
-    untouched = and_(_same_key(dimension, kept, key), kept.c.next_turn.is_(None))
-    handed_on = update(undo).where(undo.c.turn == kept.c.next_turn).values(stood)
+    untouched = and_(_same_key(dimension, kept, key), kept.c.next_change.is_(None))
+    handed_on = update(undo).where(undo.c.change_id == kept.c.next_change).values(stood)
     put_back = update(dimension).where(untouched, kept.c.first_seen.is_not(None)).values(stood)
     taken_out = delete(dimension).where(untouched, kept.c.first_seen.is_(None))
     return taken_out.add_cte(handed_on.cte("handed_on"), put_back.cte("put_back"))
@@ -195,7 +199,9 @@ def _restored_values(rows: Table, before: Table, load_id: int, latest: int) -> C
     mine, later = before.alias("mine"), before.alias("later")
     key = before.info["key"]
     written = select(later).where(
-        _same_key(later, mine, key), later.c.turn > mine.c.turn, later.c.turn <= latest
+        _same_key(later, mine, key),
+        later.c.change_id > mine.c.change_id,
+        later.c.change_id <= latest,
     )
     mine_alone = mine.c.load_id == load_id, _same_key(mine, rows, key), ~written.exists()
     return select(mine).where(*mine_alone).exists()

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.storage_tables import published
-from orders_dask.errors import NotKept, ServiceUnavailable, TransientError
+from orders_dask.errors import NothingToRestore, ServiceUnavailable, TransientError
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
 from orders_dask.load.locks import Lock
@@ -82,7 +82,7 @@ def set_published(
     connection: Connection,
     run_date: date,
     load_id: int | None,
-    old_status: Literal["replaced", "withdrawn"],
+    old_status: Literal["replaced", "unpublished"],
     plan: PublishPlan | None = None,
 ) -> int | None:
     """Let readers see a load for its run date, or none, from the commit of the open transaction on.
@@ -94,9 +94,9 @@ def set_published(
     ----------
     load_id
         The load to be seen; None for a run date without any.
-    left
+    old_status
         The status of the load that was seen until now.
-    foreseen
+    plan
         What was found out before the turn; without it every order that comes or goes is looked at
         now.
 
@@ -115,16 +115,18 @@ def set_published(
     run = update(load_run)
     connection.execute(
         run.where(load_run.c.load_id == before).values(
-            status=old_status, left_at=func.clock_timestamp()
+            status=old_status, unpublished_at=func.clock_timestamp()
         )
     )
     if load_id is None:
         connection.execute(delete(published).where(seen))
     else:
         whole = load_run.c.load_id == load_id, load_run.c.pruned_at.is_(None)
-        shown = run.where(*whole).values(status="published", left_at=None)
+        shown = run.where(*whole).values(status="published", unpublished_at=None)
         if not connection.execute(shown).rowcount:
-            raise NotKept(f"Load {load_id} of {run_date} was pruned: nobody can see it any more.")
+            raise NothingToRestore(
+                f"Load {load_id} of {run_date} was pruned: nobody can see it any more."
+            )
         gate = insert(published).values(run_date=run_date, load_id=load_id)
         connection.execute(
             gate.on_conflict_do_update(
@@ -159,7 +161,7 @@ _SUPERSEDE: Final = text(
     ranked as materialized (
       select r.order_id, r.run_date from touched t cross join lateral (
         select v.order_id, v.run_date,
-               row_number() over (order by v.version desc nulls last, v.run_date desc) as place
+               row_number() over (order by v.version_at desc nulls last, v.run_date desc) as place
         from orders_store.order_version v
         where v.order_id = t.order_id
           and exists (select from orders_store.published p where p.load_id = v.load_id)
@@ -184,7 +186,7 @@ _SUPERSEDE: Final = text(
 
 @contextmanager
 def confirm_commit(
-    lease: Lease, load_id: int, status: Literal["published", "withdrawn"]
+    lease: Lease, load_id: int, status: Literal["published", "unpublished"]
 ) -> Iterator[None]:
     """Tell a commit whose answer was lost from one that failed.
 

@@ -3,7 +3,7 @@
 ::
 
     loading ──seal──▶ sealed ──verify──▶ verified ──publish──▶ published ──(a later publish)──▶ replaced
-                                                               published ──(rollback, drop)───▶ withdrawn
+                                                               published ──(rollback, drop)───▶ unpublished
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.columns import STORE
-from orders_dask.contract.ledger_tables import load_run, storage_leaf
+from orders_dask.contract.ledger_tables import load_run, storage_partition
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.errors import LoadWithdrawn, StillInUse
+from orders_dask.errors import LoadNotActive, PartitionInUse
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.loads import transition
 from orders_dask.load.connect import driver_cursor
@@ -80,7 +80,7 @@ def publish(lease: Lease, load_id: int, plan: PublishPlan | None = None) -> None
 
     Parameters
     ----------
-    foreseen
+    plan
         What :func:`precompute` found out; without it this looks while others wait for their turn.
 
     Raises
@@ -102,7 +102,9 @@ def publish(lease: Lease, load_id: int, plan: PublishPlan | None = None) -> None
         connection.execute(
             update(load_run)
             .where(load_run.c.load_id == load_id)
-            .values(published_at=now, finished_at=now, replaces=replaced, reversible=True)
+            .values(
+                published_at=now, finished_at=now, replaced_load_id=replaced, can_roll_back=True
+            )
         )
 
 
@@ -114,7 +116,7 @@ def _check_publishable(connection: Connection, run_date: date, load_id: int) -> 
         load_run.c.status == "verified",
     )
     if connection.scalar(select(load_run.c.load_id).where(*ready).with_for_update()) is None:
-        raise LoadWithdrawn(
+        raise LoadNotActive(
             f"Load {load_id} of {run_date} can't be published: it is not verified, or another run took over; "
             "see `orders-dask status`."
         )
@@ -126,15 +128,15 @@ def _await_readers(connection: Connection, run_date: date) -> None:
     deadline = time.monotonic() + READERS_TIMEOUT
     while True:
         with connection.begin():
-            watch = connection.scalar(select(storage_leaf.c.watch).where(holds))
-            if not watch:
+            wait_for = connection.scalar(select(storage_partition.c.wait_for).where(holds))
+            if not wait_for:
                 return
-            pids = connection.scalars(_STILL_RUNNING, {"watch": watch}).all()
+            pids = connection.scalars(_STILL_RUNNING, {"wait_for": wait_for}).all()
             if not pids:
-                connection.execute(update(storage_leaf).where(holds).values(watch=[]))
+                connection.execute(update(storage_partition).where(holds).values(wait_for=[]))
                 return
         if time.monotonic() > deadline:
-            raise StillInUse(
+            raise PartitionInUse(
                 f"Run date {run_date} waits for transactions that began before its partitions were made, of the "
                 f"PostgreSQL processes {', '.join(map(str, pids))}: end them, then run it again."
             )
@@ -142,7 +144,7 @@ def _await_readers(connection: Connection, run_date: date) -> None:
 
 
 _STILL_RUNNING: Final = text(
-    "select pid from pg_locks where locktype = 'virtualxid' and virtualxid = any(:watch) order by pid"
+    "select pid from pg_locks where locktype = 'virtualxid' and virtualxid = any(:wait_for) order by pid"
 )
 
 

@@ -40,9 +40,9 @@ class StoredTotals:
 
     Attributes
     ----------
-    books
+    totals
         Its rows and, of a fact, its sums of money.
-    files
+    rows_by_file
         Rows of a fact that stem from each file, by the ledger's id.
     """
 

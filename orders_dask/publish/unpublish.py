@@ -32,11 +32,11 @@ def unpublish_run_date(lease: Lease) -> int | None:
     int or None
         The load that was seen until now, if there was one.
     """
-    of_date = load_run.c.run_date == lease.run_date, load_run.c.reversible
+    of_date = load_run.c.run_date == lease.run_date, load_run.c.can_roll_back
     with lease.transaction() as connection:
         gate.lock_publishing(connection)
-        seen = gate.set_published(connection, lease.run_date, None, "withdrawn")
-        final = update(load_run).where(*of_date).values(reversible=False)
+        seen = gate.set_published(connection, lease.run_date, None, "unpublished")
+        final = update(load_run).where(*of_date).values(can_roll_back=False)
         loads = connection.scalars(final.returning(load_run.c.load_id)).all()
         dimensions.discard_undo(connection, loads)
     return seen

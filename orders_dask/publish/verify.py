@@ -13,7 +13,7 @@ from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.ledger_tables import FILE_COUNTERS, counter_column, load_file, load_part
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.storage_tables import COPIED_TABLES, order_version
-from orders_dask.errors import OutOfBalance
+from orders_dask.errors import ReconciliationError
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.loads import transition
 from orders_dask.publish.stored_totals import StoredTotals, totals_in_storage
@@ -60,7 +60,7 @@ def verify(lease: Lease, load_id: int, parts: int, decoded: Mapping[str, Control
             *_compare_files(connection, load_id),
         ):
             if expected != found:
-                raise OutOfBalance(
+                raise ReconciliationError(
                     f"Load {load_id} of {lease.run_date} is out of balance in {what}: "
                     f"{expected} expected, {found} found; nothing was published."
                 )

@@ -2,7 +2,7 @@
 
 ::
 
-    replaced, withdrawn, refused, ... ──mark──▶ pruned_at is set ──sweep──▶ no rows ──▶ no load_part, the last to go
+    replaced, unpublished, refused, ... ──mark──▶ pruned_at is set ──sweep──▶ no rows ──▶ no load_part, the last to go
 
 Rows are only deleted, in small transactions, so no reader waits. The ledger keeps every load, its
 files and its books.
@@ -36,10 +36,10 @@ from orders_dask.ledger.leases import ACTIVE, Lease
 from orders_dask.publish import dimensions
 from orders_dask.publish import pointer as gate
 
-ONCE_PUBLISHED: Final = ("replaced", "withdrawn")
-"""Statuses of a load that readers saw, until ``left_at``."""
+ONCE_PUBLISHED: Final = ("replaced", "unpublished")
+"""Statuses of a load that readers saw, until ``unpublished_at``."""
 
-NEVER_PUBLISHED: Final = ("refused", "failed", "abandoned", "compared")
+NEVER_PUBLISHED: Final = ("refused", "failed", "abandoned", "comparison")
 """Statuses of a load that readers never saw; it ended at ``finished_at``."""
 
 BATCH_ROWS: Final = 50_000
@@ -48,7 +48,7 @@ BATCH_ROWS: Final = 50_000
 
 def reversible_before(engine: Engine, before: datetime) -> Sequence[int]:
     """List the loads, oldest first, whose publish lies before an instant and could be rolled back until now."""
-    old = load_run.c.reversible, load_run.c.published_at < before
+    old = load_run.c.can_roll_back, load_run.c.published_at < before
     with engine.connect() as connection:
         query = select(load_run.c.load_id).where(*old).order_by(load_run.c.published_at)
         return connection.scalars(query).all()
@@ -61,14 +61,14 @@ def make_irreversible(engine: Engine, loads: Sequence[int]) -> None:
             with connection.begin():
                 gate.lock_publishing(connection)
                 of_load = load_run.c.load_id == load_id
-                connection.execute(update(load_run).where(of_load).values(reversible=False))
+                connection.execute(update(load_run).where(of_load).values(can_roll_back=False))
                 dimensions.discard_undo(connection, [load_id])
 
 
 def dates_to_prune(engine: Engine, before: datetime) -> Sequence[date]:
     """List the run dates that have loads to prune, or one that died so long ago."""
     old = (
-        load_run.c.status.in_(ONCE_PUBLISHED) & (load_run.c.left_at < before),
+        load_run.c.status.in_(ONCE_PUBLISHED) & (load_run.c.unpublished_at < before),
         load_run.c.status.in_(NEVER_PUBLISHED) & (load_run.c.finished_at < before),
         load_run.c.status.in_(ACTIVE) & (load_run.c.started_at < before),
     )
@@ -107,7 +107,7 @@ def prunable(connection: Connection, run_date: date, before: datetime) -> list[i
         if load.pruned_at is None
         and load.load_id not in needed
         and (
-            (load.status in ONCE_PUBLISHED and load.left_at < before)
+            (load.status in ONCE_PUBLISHED and load.unpublished_at < before)
             or (load.status in NEVER_PUBLISHED and load.finished_at < before)
         )
     ]
@@ -117,9 +117,9 @@ def _rollback_targets(loads: dict[int, Row[Any]], before: datetime) -> set[int]:
     """Follow what the published load of a run date replaced, as far as a rollback could go."""
     needed = set()
     load = next((load for load in loads.values() if load.status == "published"), None)
-    while load and load.reversible and load.published_at >= before:
-        needed.add(load.replaces)
-        load = loads.get(load.replaces)
+    while load and load.can_roll_back and load.published_at >= before:
+        needed.add(load.replaced_load_id)
+        load = loads.get(load.replaced_load_id)
     return needed
 
 
@@ -194,7 +194,7 @@ def count_rows(engine: Engine, loads: Sequence[int]) -> int:
 
 def dates_with_texts(engine: Engine, before: datetime) -> Sequence[date]:
     """List the run dates whose loads still have texts from before an instant of the dump in the ledger."""
-    old = load_run.c.read_at < before
+    old = load_run.c.source_read_at < before
     refused = select(load_run.c.run_date).join(
         rejected_record, rejected_record.c.load_id == load_run.c.load_id
     )
@@ -208,7 +208,7 @@ def dates_with_texts(engine: Engine, before: datetime) -> Sequence[date]:
         return connection.scalars(query).all()
 
 
-_TEXTS: Final = rejected_record.c.raw, rejected_record.c.of_order, rejected_record.c.mended
+_TEXTS: Final = rejected_record.c.raw, rejected_record.c.order_raw, rejected_record.c.corrected_raw
 _REDACTED: Final = {
     **dict.fromkeys(_TEXTS),
     rejected_record.c.message: rejected_record.c.code,
@@ -220,7 +220,7 @@ _HAS_SAMPLES: Final = func.jsonb_array_length(data_issue.c.samples) > 0
 
 def count_texts(engine: Engine, before: datetime) -> int:
     """Count the rows of the ledger that :func:`redact_texts` would change."""
-    old = select(load_run.c.load_id).where(load_run.c.read_at < before)
+    old = select(load_run.c.load_id).where(load_run.c.source_read_at < before)
     with engine.connect() as connection:
         return sum(
             connection.scalar(
@@ -242,7 +242,7 @@ def redact_texts(lease: Lease, before: datetime) -> int:
         Number of rows of the ledger that had some.
     """
     old = select(load_run.c.load_id).where(
-        load_run.c.run_date == lease.run_date, load_run.c.read_at < before
+        load_run.c.run_date == lease.run_date, load_run.c.source_read_at < before
     )
     refused = update(rejected_record).where(_HAS_TEXT, rejected_record.c.load_id.in_(old))
     repaired = update(data_issue).where(_HAS_SAMPLES, data_issue.c.load_id.in_(old))

@@ -2,9 +2,9 @@
 
 ::
 
-    kept ──(its last run date is dropped)──▶ leaving ──(who might still read it has ended)──▶ detached ──▶ gone
+    kept ──(its last run date is dropped)──▶ draining ──(who might still read it has ended)──▶ detached ──▶ gone
 
-A transaction that began before a run date was dropped may still read it: ``storage_leaf.leaving``
+A transaction that began before a run date was dropped may still read it: ``storage_partition.draining``
 has those that ran afterwards. Once they are gone, each table is detached with ``CONCURRENTLY``,
 which waits without a lock for all who hold its parent, and dropped. What takes a lock of its own on
 a leaf waits for it only where nobody holds the leaf, and briefly: meanwhile others would wait
@@ -35,10 +35,10 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.columns import STORE
-from orders_dask.contract.ledger_tables import installed, load_run, storage_leaf
+from orders_dask.contract.ledger_tables import load_run, schema_info, storage_partition
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import published
-from orders_dask.errors import ServiceUnavailable, StillInUse
+from orders_dask.errors import PartitionInUse, ServiceUnavailable
 from orders_dask.ledger.leases import ACTIVE
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
@@ -59,8 +59,8 @@ POLL_SECONDS: Final = 0.1
 
 def mark_for_drop(engine: Engine, before: date) -> None:
     """Mark the leaves whose run dates all lie before a date, and of which none is published, as to be freed."""
-    old = select(storage_leaf.c.first_date).where(
-        storage_leaf.c.end_date <= before, storage_leaf.c.leaving.is_(None)
+    old = select(storage_partition.c.first_date).where(
+        storage_partition.c.end_date <= before, storage_partition.c.draining.is_(None)
     )
     with engine.connect() as connection:
         with connection.begin():
@@ -70,21 +70,23 @@ def mark_for_drop(engine: Engine, before: date) -> None:
 
 
 def _mark(connection: Connection, first: date) -> None:
-    kept = storage_leaf.c.first_date == first, storage_leaf.c.leaving.is_(None)
+    kept = storage_partition.c.first_date == first, storage_partition.c.draining.is_(None)
     with connection.begin():
         # Whoever makes sure of the leaf at this moment is about to load into it.
         lock = func.pg_try_advisory_xact_lock(Lock.PARTITION, first.toordinal())
         if not connection.scalar(select(lock)):
             return
         if (
-            connection.scalar(select(storage_leaf.c.first_date).where(*kept, _without_published()))
+            connection.scalar(
+                select(storage_partition.c.first_date).where(*kept, _without_published())
+            )
             is None
         ):
             return
         # A statement of its own: whoever still sees a run date of it as published runs now.
         running = connection.execute(_RUNNING).all()
-        leaving = [transaction.virtualxid for transaction in running]
-        connection.execute(update(storage_leaf).where(*kept).values(leaving=leaving))
+        draining = [transaction.virtualxid for transaction in running]
+        connection.execute(update(storage_partition).where(*kept).values(draining=draining))
 
 
 def _without_published() -> ColumnElement[bool]:
@@ -107,7 +109,7 @@ class DroppedPartitions:
 
     Attributes
     ----------
-    leaves
+    partitions
         The first date of each leaf that is gone.
     bytes
         What they held.
@@ -125,7 +127,7 @@ def drop_marked(engine: Engine, timeout: float) -> DroppedPartitions:
 
     Parameters
     ----------
-    patience
+    timeout
         Seconds to wait for those who are in the way, in all.
     """
     deadline = time.monotonic() + timeout
@@ -134,8 +136,8 @@ def drop_marked(engine: Engine, timeout: float) -> DroppedPartitions:
     # Not in transactions: DETACH CONCURRENTLY makes its own. The locks are the session's, and end
     # with it.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
-        marked = select(storage_leaf).where(storage_leaf.c.leaving.is_not(None))
-        rows = session.execute(marked.order_by(storage_leaf.c.first_date)).all()
+        marked = select(storage_partition).where(storage_partition.c.draining.is_not(None))
+        rows = session.execute(marked.order_by(storage_partition.c.first_date)).all()
         if not rows:
             return DroppedPartitions()
         owner = owner_of(session, FACTS[0])
@@ -145,12 +147,12 @@ def drop_marked(engine: Engine, timeout: float) -> DroppedPartitions:
             )
         if not session.scalar(select(func.pg_try_advisory_lock(Lock.FREE, 0))):
             return DroppedPartitions(waiting="Another command is freeing partitions.")
-        leaf: PartitionWidth = session.execute(select(installed.c.leaf)).scalar_one()
+        leaf: PartitionWidth = session.execute(select(schema_info.c.partition_width)).scalar_one()
         # A table has one leaf at the most that is half detached, and that one has to go first.
         for row in sorted(rows, key=lambda row: is_attached(session, leaf, row.first_date)):
             try:
                 freed = _drop(session, leaf, row, deadline)
-            except StillInUse as error:
+            except PartitionInUse as error:
                 return DroppedPartitions(tuple(leaves), size, str(error))
             if freed is not None:
                 leaves.append(row.first_date)
@@ -160,7 +162,7 @@ def drop_marked(engine: Engine, timeout: float) -> DroppedPartitions:
 
 def _drop(session: Connection, width: PartitionWidth, row: Row[Any], deadline: float) -> int | None:
     """Free one leaf, in all fact tables: bytes that it held, or None where it is kept after all."""
-    _await_readers(session, row.first_date, row.leaving, deadline)
+    _await_readers(session, row.first_date, row.draining, deadline)
     lock = Lock.PARTITION, row.first_date.toordinal()
     if not session.scalar(select(func.pg_try_advisory_lock(*lock))):
         return None  # a run is making sure of it
@@ -174,20 +176,20 @@ def _drop_locked(
 ) -> int | None:
     first = row.first_date
     # With the very list that was waited for: it may have been kept, and marked again, meanwhile.
-    marked = storage_leaf.c.first_date == first, storage_leaf.c.leaving == row.leaving
+    marked = storage_partition.c.first_date == first, storage_partition.c.draining == row.draining
     if (
-        session.scalar(select(storage_leaf.c.first_date).where(*marked, _without_published()))
+        session.scalar(select(storage_partition.c.first_date).where(*marked, _without_published()))
         is None
     ):
         return None
     gone = (
         update(load_run)
-        .where(select(storage_leaf).where(*marked, covers(load_run.c.run_date)).exists())
+        .where(select(storage_partition).where(*marked, covers(load_run.c.run_date)).exists())
         .where(load_run.c.pruned_at.is_(None), load_run.c.status.not_in(ACTIVE))
     )
     session.execute(gone.values(pruned_at=func.clock_timestamp()))
     size = sum(_remove(session, fact, width, first, deadline) for fact in FACTS)
-    session.execute(delete(storage_leaf).where(*marked))
+    session.execute(delete(storage_partition).where(*marked))
     return size
 
 
@@ -205,7 +207,7 @@ def _await_readers(
 
 def _wait_before(first: date, pids: Sequence[int], deadline: float) -> None:
     if time.monotonic() > deadline:
-        raise StillInUse(
+        raise PartitionInUse(
             f"The partitions that begin on {first} wait for the end of transactions of the PostgreSQL processes "
             f"{', '.join(map(str, pids))}: the next `orders-dask prune` frees them."
         )

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from orders_dask.contract.ledger_tables import rejected_record
-from orders_dask.errors import SourceChanged
+from orders_dask.errors import StoredObjectChanged
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.layout import PART_RECORD, REJECTED, REPLAYED, read_json, run_date_folder
 from orders_dask.stage.manifest import MANIFEST_NAME
@@ -38,7 +38,7 @@ PARALLEL_DELETES: Final = 16
 _TEXTS: Final = (REJECTED, REPLAYED)
 """Tables of a part with texts of the dump: as they stood, and in sentences that may quote them."""
 _RAW: Final = rejected_record.c.raw.name
-_ORDER_RAW: Final = rejected_record.c.of_order.name
+_ORDER_RAW: Final = rejected_record.c.order_raw.name
 _MESSAGE: Final = rejected_record.c.message.name
 _CODE: Final = rejected_record.c.code.name
 
@@ -49,8 +49,8 @@ class PrunedLoads:
 
     Attributes
     ----------
-    installation
-        This database's (``installed.installation``).
+    database_id
+        This database's (``schema_info.installation``).
     loads
         Its loads that are pruned.
     """
@@ -67,13 +67,13 @@ class StageGarbage:
     ----------
     parts
         How many whole parts.
-    first
+    delete_first
         Objects: manifests, and the records of parts.
-    rest
+    delete_then
         Objects: the others.
     bytes
         Size of these objects.
-    texts
+    redact
         Parts that stay, and have texts of the dump that are to go.
     """
 
@@ -119,7 +119,7 @@ def find_garbage(
 
     Parameters
     ----------
-    gone
+    pruned
         Whose manifests go. All others stay, and with them the parts that they name.
     before
         Only parts, and folders of attempts, that nobody used since then.
@@ -202,7 +202,7 @@ def _list_objects(
 def _is_over(manifest: _Object, pruned: PrunedLoads) -> bool:
     match = MANIFEST_NAME.fullmatch(manifest.path.rpartition("/")[2])
     assert match, manifest.path
-    return match["installation"] == pruned.database_id and int(match["load"]) in pruned.loads
+    return match["database_id"] == pruned.database_id and int(match["load"]) in pruned.loads
 
 
 def _parts_in_manifests(stage_url: str, manifests: list[_Object]) -> set[str]:
@@ -232,7 +232,7 @@ def _has_samples(part: Part) -> bool:
 
 
 def _has_texts(part: Part) -> bool:
-    with suppress(SourceChanged):  # another prune was here since it was listed
+    with suppress(StoredObjectChanged):  # another prune was here since it was listed
         return any(
             group != _redacted_rows(group) for name in _TEXTS for group in row_groups(part, name)
         )
@@ -242,8 +242,9 @@ def _has_texts(part: Part) -> bool:
 def _redacted_rows(group: pa.Table) -> pa.Table:
     """Give rejects without their texts, as :func:`orders_dask.retention.loads.redact_texts` does."""
     empty = pa.nulls(group.num_rows, pa.string())
-    gone = {_MESSAGE: group[_CODE], _RAW: empty, _ORDER_RAW: empty}
-    columns = [gone.get(name, group[name]) for name in group.column_names]
+    redacted = {_MESSAGE: group[_CODE], _RAW: empty, _ORDER_RAW: empty}
+    redacted["of_order"] = empty  # the name of the latter before format 7
+    columns = [redacted.get(name, group[name]) for name in group.column_names]
     return pa.table(columns, schema=group.schema)
 
 

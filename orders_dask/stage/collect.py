@@ -67,6 +67,6 @@ def _interned(part: Part, interner: _Interner) -> Part:
             for file in part.files
         ],
         rows=interner.counts(part.rows),
-        books={},
+        totals={},
         bytes={intern(str(name)): size for name, size in part.bytes.items()},
     )

@@ -38,7 +38,7 @@ REJECTED_SCHEMA: Final = pa.schema(
         ("message", pa.string()),
         *((counter_column(fact, "rejected"), pa.int64()) for fact in FACTS),
         ("raw", pa.string()),
-        ("of_order", pa.string()),
+        ("order_raw", pa.string()),
     ]
 )
 

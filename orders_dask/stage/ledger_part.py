@@ -58,5 +58,5 @@ def assign_ids(parts: Sequence[Part], ids: Mapping[str, int]) -> list[LedgerPart
         file_ids = tuple(ids[file.name] for file in part.files)
         offsets = tuple(read[file.name] for file in part.files)
         read.update({file.name: file.positions for file in part.files})
-        placed.append(LedgerPart(replace(part, files=[], books={}), file_ids, offsets))
+        placed.append(LedgerPart(replace(part, files=[], totals={}), file_ids, offsets))
     return placed

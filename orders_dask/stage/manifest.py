@@ -13,7 +13,7 @@ from orders_dask.errors import SourceMissing
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.layout import read_json, run_date_folder
 
-MANIFEST_NAME: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<installation>.+)\.json")
+MANIFEST_NAME: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<database_id>.+)\.json")
 """Names of manifests: when they were written, the load, and whose ledger it is in."""
 
 
@@ -23,26 +23,26 @@ class Manifest:
 
     Attributes
     ----------
-    installation
-        Whose ledger it is in (``installed.installation``).
+    database_id
+        Whose ledger it is in (``schema_info.database_id``).
     load_id
         The load in that ledger.
     parts
         Names of its parts, in the order of the listing.
-    losers
+    superseded
         For each part that has some: the order rows that another version of their order replaces.
     """
 
-    installation: str
+    database_id: str
     load_id: int
     parts: list[str]
-    losers: dict[str, list[int]]
+    superseded: dict[str, list[int]]
 
 
 def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
     """Write the manifest of a load beside its parts; their names sort by time."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    name = f"manifest-{now}-{manifest.load_id}-{manifest.installation}.json"
+    name = f"manifest-{now}-{manifest.load_id}-{manifest.database_id}.json"
     url = f"{run_date_folder(stage_url, run_date)}/{name}"
     with translate_storage_errors(url):
         fs, path = filesystem(url)
@@ -50,19 +50,19 @@ def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
 
 
 def load_manifest(
-    stage_url: str, run_date: date, installation: str, load_id: int, parts: Collection[str]
+    stage_url: str, run_date: date, database_id: str, load_id: int, parts: Collection[str]
 ) -> Manifest | None:
     """Read the manifest of a load, or give None where it is gone.
 
     Parameters
     ----------
     parts
-        Names of the load's parts in the ledger: a copy of the database has the same installation
+        Names of the load's parts in the ledger: a copy of the database has the same database_id
         and goes on with the same ids, and so has one that was restored.
     """
 
     def wanted(name: re.Match[str]) -> bool:
-        return name["installation"] == installation and int(name["load"]) == load_id
+        return name["database_id"] == database_id and int(name["load"]) == load_id
 
     found = _manifests(stage_url, run_date, wanted)
     return next((each for each in found if {*each.parts} == {*parts}), None)

@@ -79,6 +79,8 @@ def find_part(url: str) -> Part | None:
             f"{url} was staged by a later version of orders_dask: use that one, or another ORDERS_DASK_STAGE_URL."
         )
     files = [_file_from_json(file) for file in record.pop("files")]
+    if "books" in record:  # before 7
+        record["totals"] = record.pop("books")
     if isinstance(record["bytes"], int):  # before 5: of all tables together, so none is larger
         record["bytes"] = dict.fromkeys(record["rows"], record["bytes"])
     return Part(url, files=files, **record)

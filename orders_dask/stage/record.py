@@ -83,7 +83,7 @@ class Part:
         Its files, in the order of the listing; their index is the part's ``source_file_id``.
     rows
         Rows by staged table.
-    books
+    totals
         Rows and sums of money by fact table, as decoded.
     bytes
         Size of the Parquet file of each staged table that has rows.
@@ -95,7 +95,7 @@ class Part:
     attempt: str
     files: list[StagedFile]
     rows: dict[str, int]
-    books: dict[str, Any]
+    totals: dict[str, Any]
     bytes: dict[str, int]
     format: int = STAGE_FORMAT_VERSION
 
@@ -117,7 +117,7 @@ class Part:
 
     def totals_of(self, fact: str) -> ControlTotals:
         """Give the books of a fact."""
-        return ControlTotals.from_json(self.books[fact])
+        return ControlTotals.from_json(self.totals[fact])
 
 
 def merge_files(parts: Sequence[Part]) -> dict[str, StagedFile]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from s3fs.utils import FileExpired
 
-from orders_dask.errors import OrdersDaskError, SourceChanged
+from orders_dask.errors import OrdersDaskError, StoredObjectChanged
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.layout import empty_table
 from orders_dask.stage.parts import BUFFER_BYTES, READ_THREADS, invalidate_part
@@ -53,7 +53,7 @@ def row_groups(
         or :data:`REPLAYED`.
     columns
         Those wanted; all by default.
-    fetched
+    prefetched
         Files of the part that are here (:func:`prefetch_small`).
     """
     if not part.rows.get(table):
@@ -111,7 +111,7 @@ def _translate_damage(part: Part, table: str) -> Iterator[None]:
     except (FileNotFoundError, FileExpired, pa.ArrowInvalid) as error:
         with suppress(OrdersDaskError):  # who may only read leaves that to the next run
             invalidate_part(part)
-        raise SourceChanged(
+        raise StoredObjectChanged(
             f"{url} of the stage was removed, written anew or damaged: try again, and it is made anew."
         ) from error
 

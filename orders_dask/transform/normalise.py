@@ -90,11 +90,11 @@ class _Level(NamedTuple):
     ----------
     records
         Structs, one a record; never null.
-    above
+    parent
         For each, the row of the record that it is a child of.
     order
         For each, the row of its order.
-    places
+    numbers
         For each, its place in its source array, from 1.
     """
 
@@ -282,5 +282,5 @@ def _fit(
 def _keys(order: Columns) -> pa.Table:
     version = pc.coalesce(order["updated_at"], order["created_at"])
     schema = key_schema()
-    columns = {**order, "version": version}
+    columns = {**order, "version_at": version}
     return pa.table([columns[field.name] for field in schema], schema=schema)

@@ -22,7 +22,7 @@ PART: Final = "part"
 """Column of the keys given to :func:`superseded`: index of the part that an order stands in."""
 
 ORDER_ID: Final = fact_order.c.order_id.name
-VERSION: Final = order_version.c.version.name
+VERSION: Final = order_version.c.version_at.name
 
 
 def superseded(keys: pa.Table, replayed: pa.Table | None = None) -> pa.Table:
@@ -34,7 +34,7 @@ def superseded(keys: pa.Table, replayed: pa.Table | None = None) -> pa.Table:
         A row an order, of any number of parts: :func:`~orders_dask.contract.arrow.key_schema` with
         :data:`PART` and :data:`~orders_dask.contract.arrow.ORDER_ROW` (int64). Files count as the
         listing is sorted, positions in the whole file.
-    again
+    replayed
         The keys of all orders that replays read, if there are any, of whatever id: an order takes
         the place of what stands at the same place in a later part, before versions count.
 
@@ -77,7 +77,7 @@ def drop_superseded(table: pa.Table, superseded: pa.Array) -> pa.Table:
     ----------
     table
         A staged table of one part.
-    losers
+    superseded
         :data:`~orders_dask.contract.arrow.ORDER_ROW` of the part's orders that lose (int64).
     """
     return (

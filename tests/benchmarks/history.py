@@ -168,7 +168,7 @@ def _copy(table: Table) -> str:
         "run_date": "d.day",
         "load_id": ":template + (:last - d.day)",
         "order_id": f"t.order_id + d.back * {APART}",
-        "version": "t.version - make_interval(days => (:last - d.day))",
+        "version_at": "t.version_at - make_interval(days => (:last - d.day))",
     }
     names = [column.name for column in table.c]
     values = ", ".join(own.get(name, f't."{name}"') for name in names)

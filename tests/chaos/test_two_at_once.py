@@ -138,7 +138,7 @@ def test_two_backfills_of_overlapping_ranges_end_well(
 
     def backfill(first: int, last: int, stage: str, in_flight: int) -> Command:
         days = ("--from", str(dumps.MANY[first]), "--to", str(dumps.MANY[last]))
-        options = (*days, "--dates-in-flight", str(in_flight))
+        options = (*days, "--max-parallel", str(in_flight))
         return arena.run(*options, name="backfill", dump="many", stage=stage)
 
     stage = arena.renew()

@@ -103,4 +103,4 @@ def proxy(settings: Settings) -> Iterator[PostgresProxy]:
 @pytest.fixture
 def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """`prune` takes all that there is for older than any age: objects in S3 can't be made older."""
-    monkeypatch.setattr(prune, "ago", lambda days: datetime.now(UTC) + timedelta(days=1))
+    monkeypatch.setattr(prune, "cutoff", lambda days: datetime.now(UTC) + timedelta(days=1))

@@ -120,7 +120,7 @@ def test_a_run_loads_any_key_and_stages_beside_a_folder_of_any_name(
         " join orders_ops.load_file on file_id = source_file_id"
     )
     assert dict(loaded) == names
-    assert run(DAY, settings=dated, client=client).outcome == "up to date"
+    assert run(DAY, settings=dated, client=client).outcome == "up_to_date"
 
 
 def test_members_of_a_zip_of_any_name_are_read(environment: dict[str, str], source: str) -> None:

@@ -48,7 +48,7 @@ def test_a_run_is_planned_then_published_and_told_in_json(
     assert re.search(r"^2026-03-01 decode 1/1, \d+ orders, ", err, re.MULTILINE)
 
     out, err = orders_dask(*arguments, "--json")
-    assert json.loads(out)["outcome"] == "up to date"
+    assert json.loads(out)["outcome"] == "up_to_date"
     assert not err, "that there is nothing to do needs no cluster"
 
 
@@ -139,7 +139,7 @@ def test_a_stopped_backfill_leaves_what_was_published(
     made = generate(source, start=DAY, days=12, orders=300)
     orders_dask("init", "--roles", environment=owner_login)
     arguments = ("--from", "2026-03-01", "--to", "2026-03-12", "--source", made.source)
-    with start("backfill", *arguments, "--workers", "1", "--dates-in-flight", "1") as process:
+    with start("backfill", *arguments, "--workers", "1", "--max-parallel", "1") as process:
         assert process.stderr
         seen: list[str] = []
         while "2026-03-01 publish" not in (line := process.stderr.readline()):

@@ -27,7 +27,7 @@ from orders_dask.cluster.connect import (
     send_settings,
     worker_settings,
 )
-from orders_dask.errors import ClusterLost, ClusterMismatch, SettingsError
+from orders_dask.errors import ClusterLost, SettingsError, VersionMismatch
 from orders_dask.settings import Settings
 from tests.support import REPOSITORY
 from tests.support.waiting import until
@@ -229,7 +229,7 @@ def test_a_worker_with_another_version_is_named_with_both_versions(tmp_path: Pat
     with (
         scheduler(tmp_path) as address,
         worker(tmp_path, address, PYTHONPATH=str(tmp_path)),
-        pytest.raises(ClusterMismatch) as caught,
+        pytest.raises(VersionMismatch) as caught,
         connect(MINE, address),
     ):
         pass

@@ -28,7 +28,7 @@ def of_zip(settings: Settings, put: Put) -> Settings:
 def test_each_run_date_is_published_exactly_and_then_left_alone(
     client: Client, of_zip: Settings, query: Query
 ) -> None:
-    for expected in ("published", "up to date"):
+    for expected in ("published", "up_to_date"):
         results = backfill(min(DAYS), max(DAYS), settings=of_zip, client=client)
         assert [result.outcome for result in results] == [expected] * len(DAYS)
     assert {day: facts(query, day) for day in DAYS} == {

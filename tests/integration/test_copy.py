@@ -19,7 +19,7 @@ from sqlalchemy import Engine, func, select, text
 from orders_dask.contract.arrow import arrow_schema
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.storage_tables import COPIED_TABLES
-from orders_dask.errors import LoadWithdrawn, OrdersDaskError, ServiceUnavailable
+from orders_dask.errors import LoadNotActive, OrdersDaskError, ServiceUnavailable
 from orders_dask.ledger import leases
 from orders_dask.load import copy
 from orders_dask.load.connect import driver_cursor
@@ -126,7 +126,7 @@ def test_dictionaries_and_large_strings_are_copied_as_text(november: Engine) -> 
 def test_a_table_of_many_chunks_and_empty_ones_is_copied_whole(
     november: Engine, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copy, "ROWS", 2)
+    monkeypatch.setattr(copy, "BATCH_ROWS", 2)
     rows = [{"order_id": n, "source_file_id": 1, "source_position": n} for n in range(5)]
     tables = [arrow(fact_order, some) for some in ([], rows[:2], [], rows[2:], [])]
     with november.begin() as connection:
@@ -191,7 +191,7 @@ def test_a_sealed_load_takes_no_part(warehouse: Engine, query: Query) -> None:
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         seal(lease, load_id)
-        with pytest.raises(LoadWithdrawn, match=f"Load {load_id} takes no more parts"):
+        with pytest.raises(LoadNotActive, match=f"Load {load_id} takes no more parts"):
             load_part(warehouse, load_id, DAY, "part=a", part(1, **ORDERS).items(), {})
     assert query("select count(*) from orders_store.fact_order") == [(0,)]
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 import orders_dask
-from orders_dask.errors import DataRefused, NotKept
+from orders_dask.errors import DataRefused, NothingToRestore
 from orders_dask.jobs import diff as diffing
-from orders_dask.publish.diff import Difference, compare
+from orders_dask.publish.diff import DiffResult, compare
 from tests.support.builders import lines, order
 from tests.support.loads import DAY, published
 from tests.support.types import Put, Query
@@ -23,7 +23,7 @@ from tests.support.types import Put, Query
 Row = dict[str, Any]
 
 
-def compared(database: Engine, before: Any, after: Any) -> Difference:
+def compared(database: Engine, before: Any, after: Any) -> DiffResult:
     loads = [published(database, DAY, parts) for parts in (before, after)]
     return compare(database, DAY, *loads, published=True)
 
@@ -40,8 +40,8 @@ def test_orders_that_came_went_and_changed_are_told_with_their_columns(warehouse
             ]
         },
     )
-    assert (found.came, found.went, found.changed) == (1, 1, 1)
-    assert [(o.order_id, o.what, o.columns) for o in found.orders()] == [
+    assert (found.added, found.removed, found.changed) == (1, 1, 1)
+    assert [(o.order_id, o.change, o.columns) for o in found.orders()] == [
         (1, "went", ()),
         (2, "changed", ("note", "email")),
         (4, "came", ()),
@@ -69,7 +69,7 @@ def test_an_order_changed_also_when_only_its_children_did(warehouse: Engine) -> 
 def test_an_order_that_only_moved_in_its_files_is_the_same(warehouse: Engine) -> None:
     one, other = {"order_id": 1, "name": "#1"}, {"order_id": 2, "name": "#2"}
     found = compared(warehouse, {"fact_order": [one, other]}, {"fact_order": [other, one]})
-    assert (found.came, found.went, found.changed) == (0, 0, 0)
+    assert (found.added, found.removed, found.changed) == (0, 0, 0)
     assert list(found.orders()) == []
 
 
@@ -128,8 +128,8 @@ def test_any_two_loads_differ_as_their_contents_do(
     expected |= {n: "went" for n in before.keys() - after.keys()}
     expected |= {n: "changed" for n in before.keys() & after.keys() if before[n] != after[n]}
     found = compared(warehouse, rows(before), rows(after))
-    assert {o.order_id: o.what for o in found.orders()} == expected
-    assert found.came + found.went + found.changed == len(expected)
+    assert {o.order_id: o.change for o in found.orders()} == expected
+    assert found.added + found.removed + found.changed == len(expected)
 
 
 def test_rows_that_were_pruned_are_not_compared(warehouse: Engine) -> None:
@@ -139,9 +139,9 @@ def test_rows_that_were_pruned_are_not_compared(warehouse: Engine) -> None:
     pruned = text("update orders_ops.load_run set pruned_at = now() where load_id = :first")
     with warehouse.begin() as connection:
         connection.execute(pruned, {"first": first})
-    with pytest.raises(NotKept, match=f"Load {first} of {DAY} can't be compared.*pruned"):
+    with pytest.raises(NothingToRestore, match=f"Load {first} of {DAY} can't be compared.*pruned"):
         compare(warehouse, DAY, first, last, published=True)
-    with pytest.raises(NotKept):
+    with pytest.raises(NothingToRestore):
         next(found.orders())
 
 
@@ -149,7 +149,7 @@ def test_without_a_published_load_there_is_nothing_to_compare_with(
     warehouse: Engine, put: Put
 ) -> None:
     put("dump/a.json", lines(order(1)))
-    with pytest.raises(NotKept, match=f"Nothing is published for {DAY}"):
+    with pytest.raises(NothingToRestore, match=f"Nothing is published for {DAY}"):
         orders_dask.diff(DAY)
 
 
@@ -158,18 +158,18 @@ def test_a_changed_dump_is_compared_before_and_after_its_run(
 ) -> None:
     put("dump/a.json", lines(order(1), order(2, "20.00")))
     orders_dask.run(DAY, client=client)
-    with pytest.raises(NotKept, match="replaced no other"):
+    with pytest.raises(NothingToRestore, match="replaced no other"):
         orders_dask.diff(DAY)
     put("dump/a.json", lines(order(2, "21.50"), order(3)))
 
     assert diffing.diff_without_loading(DAY) is None
     ahead = orders_dask.diff(DAY, client=client)
     differing = [(1, "went"), (2, "changed"), (3, "came")]
-    assert [(o.order_id, o.what) for o in ahead.orders()] == differing
+    assert [(o.order_id, o.change) for o in ahead.orders()] == differing
     assert not ahead.published
     assert diffing.diff_without_loading(DAY) == ahead, "it is loaded once"
     states = "select status from orders_ops.load_run order by load_id"
-    assert query(states) == [("published",), ("compared",)]
+    assert query(states) == [("published",), ("comparison",)]
     assert len(orders_dask.read_staged(DAY).compute()) == 2
     assert set(orders_dask.read_staged(DAY).compute().order_id) == {1, 2}, "what is published"
 

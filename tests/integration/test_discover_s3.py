@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import s3fs
 
-from orders_dask.errors import ServiceUnavailable, SettingsError, SourceChanged, SourceMissing
+from orders_dask.errors import ServiceUnavailable, SettingsError, SourceMissing, StoredObjectChanged
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.framing.files import read_files
@@ -101,10 +101,10 @@ def test_an_object_that_changed_since_it_was_listed_is_transient(
     store.pipe_file(f"{source}a.json", LINES)
     [split] = discover(source, DAY, MIB)
     store.pipe_file(f"{source}a.json", LINES[::-1])
-    with pytest.raises(SourceChanged, match=r"a\.json changed"):
+    with pytest.raises(StoredObjectChanged, match=r"a\.json changed"):
         text_of([split])
     store.rm_file(f"{source}a.json")
-    with pytest.raises(SourceChanged):
+    with pytest.raises(StoredObjectChanged):
         text_of([split])
 
 
@@ -118,7 +118,7 @@ def test_an_object_that_changes_while_it_is_read_is_transient(
     _, records = next(files)
     next(records)
     store.pipe_file(f"{source}a.json", LINES)
-    with pytest.raises(SourceChanged):
+    with pytest.raises(StoredObjectChanged):
         list(records)
 
 

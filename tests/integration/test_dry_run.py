@@ -33,7 +33,7 @@ def test_a_first_run_is_planned_without_a_client_and_nothing_is_written(
         staged=0,
         staged_orders=0,
         staged_lines=0,
-        replaces=None,
+        replaced_load_id=None,
         replaced_orders=0,
         replaced_lines=0,
     )
@@ -50,14 +50,18 @@ def test_what_is_staged_already_and_what_would_be_replaced_is_told(
     small = settings.model_copy(update={"block_size": 200})
     put("dump/a.ndjson", lines(order(1), order(2)))
     first = run(DAY, settings=small, client=client)
-    assert run(DAY, settings=small, dry_run=True).outcome == "up to date"
+    assert run(DAY, settings=small, dry_run=True).outcome == "up_to_date"
     put("dump/b.ndjson", lines(order(3)))
     planned = run(DAY, settings=small, dry_run=True)
     plan = planned.plan
     assert plan
     assert (plan.files, plan.staged_orders, plan.staged_lines) == (2, 2, 2)
     assert 0 < plan.staged < plan.tasks
-    assert (plan.replaces, plan.replaced_orders, plan.replaced_lines) == (first.load_id, 2, 2)
+    assert (plan.replaced_load_id, plan.replaced_orders, plan.replaced_lines) == (
+        first.load_id,
+        2,
+        2,
+    )
     assert f"Would replace load {first.load_id} with its 2 orders and 2 lines." in str(plan)
     assert "are staged already (2 orders, 2 lines) and " in str(plan)
     forced = run(DAY, settings=small, force=True, dry_run=True)

@@ -13,7 +13,7 @@ from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rules import Issue
-from orders_dask.errors import LoadWithdrawn, RunDateHeld
+from orders_dask.errors import LoadNotActive, RunDateLocked
 from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
 from orders_dask.ledger.queries import published_load, status
@@ -30,12 +30,12 @@ READ = dict.fromkeys((fact.name for fact in FACTS), 0)
 def test_a_held_run_date_names_its_holder(
     warehouse: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "HELD_PATIENCE", 0.1)
+    monkeypatch.setattr(ledger, "LOCK_TIMEOUT", 0.1)
     with leases.acquire_lease(warehouse, DAY) as lease:
         ledger.create_load(lease, "s3://orders/", "f", "ann on host1, process 7")
         with (
             pytest.raises(
-                RunDateHeld, match=f"{DAY} is being worked on by ann on host1, process 7"
+                RunDateLocked, match=f"{DAY} is being worked on by ann on host1, process 7"
             ),
             leases.acquire_lease(warehouse, DAY),
         ):
@@ -53,9 +53,9 @@ def test_a_load_left_by_a_dead_run_is_abandoned_and_can_do_nothing_more(
         dead = verified(lease, {"fact_order": [{"order_id": 1}]})
     with leases.acquire_lease(warehouse, DAY) as lease:
         assert query("select load_id, status from orders_ops.load_run") == [(dead, "abandoned")]
-        with pytest.raises(LoadWithdrawn):
+        with pytest.raises(LoadNotActive):
             load_part(warehouse, dead, DAY, "part=b", part(1, fact_order=[]).items(), {})
-        with pytest.raises(LoadWithdrawn):
+        with pytest.raises(LoadNotActive):
             publish(lease, dead)
         assert begin(lease) > dead
 
@@ -100,7 +100,7 @@ def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
             "message": ["why"] * len(rows),
             **{counter_column(fact, "rejected"): [1] * len(rows) for fact in FACTS},
             "raw": ["{"] * len(rows),
-            "of_order": pa.nulls(len(rows), pa.string()),
+            "order_raw": pa.nulls(len(rows), pa.string()),
         }
     )
 
@@ -127,7 +127,7 @@ def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: 
     assert [r.position for r in rejects(warehouse, code="bad_child_id")] == [9]
     assert list(rejects(warehouse, run_date=NEXT)) == []
     [line] = status(warehouse)
-    assert line.state == "published", "what was published before stands"
+    assert line.status == "published", "what was published before stands"
 
 
 def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Query) -> None:
@@ -140,7 +140,7 @@ def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Que
     assert query("select file_id, field, code, values, samples from orders_ops.data_issue") == [
         (5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])
     ]
-    assert query("select seconds, costs, schema_drift from orders_ops.load_run") == [
+    assert query("select step_seconds, step_metrics, schema_drift from orders_ops.load_run") == [
         (
             {"load": 1.5},
             {"load": {"seconds": 2.5, "cpu": 1.0, "bytes": 7}},
@@ -158,11 +158,11 @@ def test_status_is_a_line_a_run_date(warehouse: Engine) -> None:
         leases.finish(lease, failed, "refused", "A load ends once.")
     first, second = status(warehouse)
     assert first == published_load(warehouse, DAY)
-    assert (first.load_id, first.state, first.orders, first.files) == (load_id, "published", 2, 1)
+    assert (first.load_id, first.status, first.orders, first.files) == (load_id, "published", 2, 1)
     assert first.fingerprint == "fingerprint"
     assert first.seconds is not None
     assert first.seconds >= 0
-    assert (second.run_date, second.state, second.message) == (
+    assert (second.run_date, second.status, second.message) == (
         NEXT,
         "failed",
         "PostgreSQL went away.",

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.errors import StillInUse
+from orders_dask.errors import PartitionInUse
 from orders_dask.load import partitions as leaves
 from orders_dask.load.locks import Lock
 from orders_dask.load.partitions import ensure_partitions, partition_bounds, partition_name
@@ -41,7 +41,7 @@ def test_the_last_day_of_the_calendar_has_a_leaf(warehouse: Engine, query: Query
 def test_a_leaf_that_was_made_by_hand_is_as_good(warehouse: Engine, query: Query) -> None:
     with warehouse.begin() as connection:
         for _ in range(2):
-            connection.execute(text("select orders_store.make_leaf('2017-11-01')"))
+            connection.execute(text("select orders_store.make_partition('2017-11-01')"))
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
     assert query("select order_id from orders.fact_order") == [(1,)]
 
@@ -52,7 +52,7 @@ def test_a_leaf_that_is_to_be_freed_is_kept_by_a_load_into_it(
     make(warehouse, DAY)
     freeing.mark_for_drop(owner, AFTER)
     assert query(
-        "select leaving is null from orders_ops.storage_leaf where first_date = :f", f=FIRST
+        "select draining is null from orders_ops.storage_partition where first_date = :f", f=FIRST
     ) == [(False,)]
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
     assert freeing.drop_marked(owner, 0) == freeing.DroppedPartitions()
@@ -83,7 +83,7 @@ def test_a_leaf_that_somebody_died_over_is_refused_until_it_is_free(
         if died == "dropped":
             session.exec_driver_sql(f"drop table orders_store.{leaf}")
     with pytest.raises(
-        StillInUse, match=r"2017-11-03 are half freed: let the owner .* `orders-dask prune`"
+        PartitionInUse, match=r"2017-11-03 are half freed: let the owner .* `orders-dask prune`"
     ):
         make(warehouse, DAY)
     freed = freeing.drop_marked(owner, 5)
@@ -96,13 +96,13 @@ def test_a_leaf_that_somebody_died_over_is_refused_until_it_is_free(
 def test_a_leaf_that_is_being_freed_is_waited_for_in_bounds(
     warehouse: Engine, owner: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leaves, "FREEING_PATIENCE", 0.1)
+    monkeypatch.setattr(leaves, "DROP_TIMEOUT", 0.1)
     with owner.connect() as session:
         session.execute(
             text("select pg_advisory_lock(:class, :leaf)"),
             {"class": int(Lock.PARTITION), "leaf": FIRST.toordinal()},
         )
-        with pytest.raises(StillInUse, match="2017-11-03 are being freed by another command"):
+        with pytest.raises(PartitionInUse, match="2017-11-03 are being freed by another command"):
             make(warehouse, DAY)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from orders_dask.contract.ledger_tables import load_part
 from orders_dask.contract.storage_tables import COPIED_TABLES, DIMENSION_UNDO
-from orders_dask.errors import LeaseLost, NotKept, ServiceUnavailable
+from orders_dask.errors import LeaseLost, NothingToRestore, ServiceUnavailable
 from orders_dask.filesystem import filesystem
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
@@ -49,9 +49,9 @@ def aged(owner: Engine) -> Aged:
     def aged(days: int, *loads: int) -> None:
         older = text(
             """
-            update orders_ops.load_run set started_at = started_at - :by, read_at = read_at - :by,
+            update orders_ops.load_run set started_at = started_at - :by, source_read_at = source_read_at - :by,
               finished_at = finished_at - :by,
-              published_at = published_at - :by, left_at = left_at - :by where load_id = any(:loads)
+              published_at = published_at - :by, unpublished_at = unpublished_at - :by where load_id = any(:loads)
             """
         )
         with owner.begin() as connection:
@@ -92,13 +92,14 @@ def test_an_old_replaced_load_goes_and_what_is_published_stays(
     assert rows_of(query, first)
     pruned = prune(settings=settings)
     assert replace(pruned, skipped=()) == planned
-    assert (pruned.loads, pruned.rows, pruned.settled) == (1, 7, 2)
+    assert (pruned.loads, pruned.rows, pruned.made_irreversible) == (1, 7, 2)
     assert rows_of(query, first) == 0
     assert query("select order_id from orders.order_current order by 1") == [(2,), (3,)]
     assert statuses(query) == [("replaced", True), ("published", False)]
     assert len(query("select from orders_ops.load_file where load_id = :l", l=first)) == 1
     with pytest.raises(
-        NotKept, match=f"Load {second} of 2017-11-03 can't be rolled back, for what it replaced was"
+        NothingToRestore,
+        match=f"Load {second} of 2017-11-03 can't be rolled back, for what it replaced was",
     ):
         rollback(DAY, settings=settings)
     assert prune(settings=settings).loads == 0
@@ -115,7 +116,7 @@ def test_what_a_young_publish_replaced_is_kept_for_its_rollback(
     assert rows_of(query, first) == 0
     assert rollback(DAY, settings=settings).published == second
     assert query("select order_id from orders.order_current") == [(2,)]
-    with pytest.raises(NotKept):
+    with pytest.raises(NothingToRestore):
         rollback(DAY, settings=settings)
     aged(40, third)
     prune(settings=settings)
@@ -126,7 +127,7 @@ def test_loads_that_ended_unpublished_go_by_the_age_of_their_end(
     settings: Settings, warehouse: Engine, query: Query, aged: Aged
 ) -> None:
     loads = []
-    for status in ("refused", "failed", "compared"):
+    for status in ("refused", "failed", "comparison"):
         with leases.acquire_lease(warehouse, DAY) as lease:
             loads.append(verified(lease, load(1)))
             leases.finish(lease, loads[-1], status)
@@ -157,7 +158,7 @@ def test_a_prune_goes_on_where_another_was_killed(
 ) -> None:
     first = published(warehouse, DAY, load(*range(10)))
     aged(40, first, published(warehouse, DAY, load(3)))
-    monkeypatch.setattr(pruning, "ROWS", 7)
+    monkeypatch.setattr(pruning, "BATCH_ROWS", 7)
     sweep = pruning.delete_rows
 
     def killed(lease: leases.Lease) -> int:
@@ -167,7 +168,7 @@ def test_a_prune_goes_on_where_another_was_killed(
         return removed
 
     with monkeypatch.context() as patch:
-        patch.setattr(pruning, "sweep", killed)
+        patch.setattr(pruning, "delete_rows", killed)
         with pytest.raises(ServiceUnavailable):
             prune(settings=settings)
     left = rows_of(query, first)
@@ -212,10 +213,10 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
     with owner.begin() as connection:
         connection.execute(fill, {"loads": [old, young]})
     aged(100, old)
-    assert prune(settings=settings, dry_run=True).texts == 2
-    assert prune(settings=settings).texts == 2
+    assert prune(settings=settings, dry_run=True).redacted_rows == 2
+    assert prune(settings=settings).redacted_rows == 2
     assert query(
-        "select load_id, code, raw, of_order, mended from orders_ops.rejected_record order by 1"
+        "select load_id, code, raw, order_raw, corrected_raw from orders_ops.rejected_record order by 1"
     ) == [
         (old, "bad_order_id", None, None, None),
         (young, "bad_order_id", "raw", "order", "mended"),
@@ -282,9 +283,9 @@ def test_texts_go_from_the_stage_and_its_parts_stay_usable(
     url = f"{run_date_folder(settings.stage_url, DAY)}/{name}"
     before = find_part(url)
     assert before
-    assert prune(settings=settings, dry_run=True).texts_of_parts == 1
+    assert prune(settings=settings, dry_run=True).redacted_parts == 1
     pruned = prune(settings=settings)
-    assert (pruned.parts, pruned.texts_of_parts) == (0, 1)
+    assert (pruned.parts, pruned.redacted_parts) == (0, 1)
     part = find_part(url)
     assert part
     rejected = read_table(part, REJECTED)
@@ -294,7 +295,7 @@ def test_texts_go_from_the_stage_and_its_parts_stay_usable(
     assert [replace(issue, samples=()) for file in before.files for issue in file.issues] == [
         issue for file in part.files for issue in file.issues
     ]
-    assert prune(settings=settings).texts_of_parts == 0
+    assert prune(settings=settings).redacted_parts == 0
     again = run(DAY, settings=settings, client=client, force=True)
     assert (again.orders, again.rejected) == (2, 2)
     assert query("select distinct raw from orders_ops.rejected_record") == [(None,)]

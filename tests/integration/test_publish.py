@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from orders_dask.contract.control_totals import ControlTotals, totals_of
-from orders_dask.errors import LoadWithdrawn, OutOfBalance, StillInUse
+from orders_dask.errors import LoadNotActive, PartitionInUse, ReconciliationError
 from orders_dask.ledger import leases
 from orders_dask.ledger import loads as ledger
 from orders_dask.load.connect import engine
@@ -96,7 +96,7 @@ def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> N
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         seal(lease, load_id)
-        with pytest.raises(LoadWithdrawn, match=f"Load {load_id} of {DAY} can't be published"):
+        with pytest.raises(LoadNotActive, match=f"Load {load_id} of {DAY} can't be published"):
             publish(lease, load_id)
     assert query("select * from orders_store.published") == []
 
@@ -104,12 +104,12 @@ def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> N
 def test_a_published_load_is_not_published_again(warehouse: Engine) -> None:
     load_id = published(warehouse, DAY, {"fact_order": [order(1)]})
     published(warehouse, DAY, {"fact_order": [order(2)]})
-    with leases.acquire_lease(warehouse, DAY) as lease, pytest.raises(LoadWithdrawn):
+    with leases.acquire_lease(warehouse, DAY) as lease, pytest.raises(LoadNotActive):
         publish(lease, load_id)
 
 
 def customer(customer_id: int, position: int, **said: Any) -> dict[str, Any]:
-    return {"customer_id": customer_id, "version": None, "source_position": position, **said}
+    return {"customer_id": customer_id, "version_at": None, "source_position": position, **said}
 
 
 def test_a_publish_keeps_what_it_replaces_and_overwrites(warehouse: Engine, query: Query) -> None:
@@ -120,16 +120,16 @@ def test_a_publish_keeps_what_it_replaces_and_overwrites(warehouse: Engine, quer
     said = [customer(1, 1, email="new@x"), customer(3, 2, email="came@x")]
     last = published(warehouse, DAYS[1], {"dim_customer": said})
     assert query(
-        "select customer_id, email, first_seen from orders_store.dim_customer_before where load_id = :last order by 1",
+        "select customer_id, email, first_seen from orders_store.dim_customer_undo where load_id = :last order by 1",
         last=last,
     ) == [(1, "old@x", DAYS[1]), (3, None, None)]
-    [(replaces, reversible, left)] = query(
-        """ select last.replaces, last.reversible, first.left_at >= last.started_at from
-        orders_ops.load_run last join orders_ops.load_run first on first.load_id = last.replaces
+    [(replaced, can_roll_back, left)] = query(
+        """ select last.replaced_load_id, last.can_roll_back, first.unpublished_at >= last.started_at from
+        orders_ops.load_run last join orders_ops.load_run first on first.load_id = last.replaced_load_id
         where last.load_id = :last """,
         last=last,
     )
-    assert (replaces, reversible, left) == (first, True, True)
+    assert (replaced, can_roll_back, left) == (first, True, True)
 
 
 def test_a_publish_leaves_alone_and_does_not_keep_what_a_later_run_date_gave(
@@ -139,7 +139,7 @@ def test_a_publish_leaves_alone_and_does_not_keep_what_a_later_run_date_gave(
     published(warehouse, DAYS[1], {"dim_customer": [customer(1, 1, email="later@x")]})
     again = published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="again@x")]})
     assert query("select email from orders.dim_customer") == [("later@x",)]
-    kept = "select from orders_store.dim_customer_before where load_id = :again"
+    kept = "select from orders_store.dim_customer_undo where load_id = :again"
     assert query(kept, again=again) == []
 
 
@@ -170,13 +170,13 @@ def test_a_reader_keeps_its_snapshot_and_nobody_waits(warehouse: Engine, analyst
 def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
     warehouse: Engine, analyst: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "READERS_PATIENCE", 0.3)
+    monkeypatch.setattr(publishing, "READERS_TIMEOUT", 0.3)
     count = text("select count(*) from orders.fact_order")
     with analyst.connect() as reader, leases.acquire_lease(warehouse, DAY) as lease:
         pid = reader.scalar(text("select pg_backend_pid()"))
         assert reader.scalar(count) == 0
         load_id = verified(lease, {"fact_order": [order(1)]})
-        with pytest.raises(StillInUse, match=rf"processes {pid}: end them"):
+        with pytest.raises(PartitionInUse, match=rf"processes {pid}: end them"):
             publish(lease, load_id)
         reader.rollback()
         publish(lease, load_id)
@@ -189,15 +189,17 @@ def test_a_leaf_is_watched_also_when_its_maker_died_before_it_looked(
     with leases.acquire_lease(warehouse, DAY) as lease:
         ensure_partitions(lease.connection, DAY)
         with lease.connection.begin():
-            lease.connection.execute(text("update orders_ops.storage_leaf set watch = null"))
+            lease.connection.execute(
+                text("update orders_ops.storage_partition set wait_for = null")
+            )
         with analyst.connect() as reader:
             reader.execute(text("select from orders.fact_order"))
             ensure_partitions(lease.connection, DAY)
-            watch = text(
-                "select cardinality(watch) from orders_ops.storage_leaf where first_date = '2017-11-01'"
+            wait_for = text(
+                "select cardinality(wait_for) from orders_ops.storage_partition where first_date = '2017-11-01'"
             )
             with warehouse.connect() as other:
-                assert other.scalar(watch) == 1
+                assert other.scalar(wait_for) == 1
 
 
 def sealed(lease: leases.Lease, file: File, rows: dict[str, Any], lost: dict[str, Any]) -> int:
@@ -269,7 +271,7 @@ def test_books_out_of_balance_are_refused_with_both_figures(
         file = File(NONE_READ | {"fact_order": read})
         load_id = sealed(lease, file, {"fact_order": KEPT}, {})
         books_expected = decoded(fact_order=book("fact_order", fact_order=expected))
-        with pytest.raises(OutOfBalance, match=message):
+        with pytest.raises(ReconciliationError, match=message):
             verify(lease, load_id, parts, books_expected)
     assert query("select status from orders_ops.load_run") == [("sealed",)]
 
@@ -284,7 +286,7 @@ def test_rows_that_vanished_from_the_storage_are_noticed(warehouse: Engine) -> N
             )
         kept = decoded(fact_order=book("fact_order", fact_order=KEPT))
         with pytest.raises(
-            OutOfBalance, match="rows of order_version, as copied: 2 expected, 1 found"
+            ReconciliationError, match="rows of order_version, as copied: 2 expected, 1 found"
         ):
             verify(lease, load_id, 1, kept)
 
@@ -297,6 +299,6 @@ def test_a_file_that_vanished_from_the_ledger_is_noticed(warehouse: Engine, owne
             connection.execute(text("delete from orders_ops.load_file"))
         kept = decoded(fact_order=book("fact_order", fact_order=KEPT))
         with pytest.raises(
-            OutOfBalance, match="files that its rows stem from: 1 expected, 0 found"
+            ReconciliationError, match="files that its rows stem from: 1 expected, 0 found"
         ):
             verify(lease, load_id, 1, kept)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
-from orders_dask.jobs.unpublish import drop
+from orders_dask.jobs.unpublish import unpublish
 from orders_dask.ledger import leases
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.publish.publish import publish
@@ -52,7 +52,7 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    monkeypatch.setattr(held, "READERS_PATIENCE", 1.0)
+    monkeypatch.setattr(held, "READERS_TIMEOUT", 1.0)
     of_owner = as_user(settings, services.environment)
     longest: dict[str, float] = {}
 
@@ -87,9 +87,9 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
         pruned = timed("prune", prune, 1, settings=of_owner)
         # Later on, freeing partitions waits for others, and for moments somebody may wait for it.
         waits, waited_for = found.longest_wait, set(found.waited_for)
-        dropped = timed("drop", drop, 1, settings=of_owner)
+        dropped = timed("drop", unpublish, 1, settings=of_owner)
         holder.rollback()
-        monkeypatch.setattr(held, "READERS_PATIENCE", 60.0)
+        monkeypatch.setattr(held, "READERS_TIMEOUT", 60.0)
         freed = timed("freeing", prune, 1, settings=of_owner)
     record_property(
         "measured",
@@ -111,5 +111,5 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
 
 _AGED = """
     update orders_ops.load_run set published_at = published_at - interval '2 days',
-      left_at = left_at - interval '2 days', finished_at = finished_at - interval '2 days'
+      unpublished_at = unpublished_at - interval '2 days', finished_at = finished_at - interval '2 days'
 """

@@ -24,7 +24,7 @@ def test_the_real_dump_is_published_exactly_and_then_left_alone(
     of_zip = settings.model_copy(
         update={"source": f"zip://{{run_date}}.json::{settings.source}orders_2017.zip"}
     )
-    for expected in ("published", "up to date"):
+    for expected in ("published", "up_to_date"):
         results = backfill(*RANGE, settings=of_zip, client=client)
         outcomes = [result.outcome for result in results]
         assert (outcomes.count(expected), outcomes.count("missing")) == (60, 2), results

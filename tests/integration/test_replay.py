@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from orders_dask import diff, prune, replay, rollback, run
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.errors import DataRefused, NotKept
+from orders_dask.errors import DataRefused, NothingToRestore
 from orders_dask.ledger.queries import database_id
 from orders_dask.ledger.rejects import rejects
 from orders_dask.load.connect import engine
@@ -38,7 +38,7 @@ def mend(warehouse: Engine) -> Mend:
     """Mend the published text of the record at a position, as a loader may."""
 
     def mend(position: int, mended: str) -> None:
-        assert changed(warehouse, position, "mended = :mended", "", mended=mended) == 1
+        assert changed(warehouse, position, "corrected_raw = :mended", "", mended=mended) == 1
 
     return mend
 
@@ -71,8 +71,8 @@ def test_mended_records_are_published_and_the_others_stay_rejected(
     mend(3, "still no json")
 
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.taken_in, ended.lost, ended.still) == (1, 0, {"invalid_json": 2})
-    standing = ended.standing
+    assert (ended.taken_in, ended.superseded, ended.still_rejected) == (1, 0, {"invalid_json": 2})
+    standing = ended.run
     assert (standing.outcome, standing.orders, standing.lines, standing.rejected) == (
         *("published", 4, 4),
         2,
@@ -87,7 +87,7 @@ def test_mended_records_are_published_and_the_others_stay_rejected(
     assert told[new, 3, ""] == told[old, 3, ""]
     assert (told[new, 3, ""] or "").startswith("still invalid_json: The text is not JSON: ")
     assert {key[1] for key in told if key[0] == new} == {1, 3}
-    replayed = "select count(*) from orders_ops.rejected_record where replayed_in = :new"
+    replayed = "select count(*) from orders_ops.rejected_record where replay_load_id = :new"
     assert query(replayed, new=new) == [(5,)]
     files = (
         "select order_read, order_loaded, order_rejected, order_line_read from orders_ops.load_file"
@@ -97,7 +97,7 @@ def test_mended_records_are_published_and_the_others_stay_rejected(
         (2, 1, 1, 1),
     ]
     assert query(
-        "select mended from orders_ops.rejected_record where load_id = :new and position = 3",
+        "select corrected_raw from orders_ops.rejected_record where load_id = :new and position = 3",
         new=new,
     ) == [("still no json",)]
     staged = read_staged(DAY, columns=["order_id"]).compute(scheduler="sync")
@@ -111,15 +111,15 @@ def test_a_run_of_the_same_files_leaves_a_replay_alone_and_a_rollback_undoes_it(
     first = run(DAY, settings=settings, client=client)
     before = orders()
     mend(2, json.dumps(order(7)))
-    replayed = replay(DAY, settings=settings, client=client).standing
+    replayed = replay(DAY, settings=settings, client=client).run
     again = run(DAY, settings=settings, client=client)
-    assert (again.outcome, again.load_id) == ("up to date", replayed.load_id)
+    assert (again.outcome, again.load_id) == ("up_to_date", replayed.load_id)
 
     rollback(DAY, settings=settings)
     assert orders() == before
     once_more = replay(DAY, settings=settings, client=client)
     assert once_more.taken_in == 1
-    assert (once_more.standing.load_id or 0) > (replayed.load_id or 0) > (first.load_id or 0)
+    assert (once_more.run.load_id or 0) > (replayed.load_id or 0) > (first.load_id or 0)
 
 
 def test_a_second_replay_adds_to_the_first(
@@ -132,7 +132,7 @@ def test_a_second_replay_adds_to_the_first(
     assert replay(DAY, settings=split, client=client).taken_in == 1
     mend(4, json.dumps(order(8)))
     ended = replay(DAY, settings=split, client=client)
-    assert (ended.taken_in, ended.still) == (1, {"invalid_json": 1})
+    assert (ended.taken_in, ended.still_rejected) == (1, {"invalid_json": 1})
     assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2), (8, 4)]
 
 
@@ -143,14 +143,18 @@ def test_a_replay_makes_no_text_younger(
     run(DAY, settings=settings, client=client)
     with owner.begin() as connection:
         connection.execute(
-            text("update orders_ops.load_run set read_at = read_at - interval '99 days'")
+            text(
+                "update orders_ops.load_run set source_read_at = source_read_at - interval '99 days'"
+            )
         )
     mend(2, json.dumps(order(7)))
     assert replay(DAY, settings=settings, client=client).taken_in == 1
     prune(rejected_older_than=100, settings=settings)
     assert query("select count(raw) from orders_ops.rejected_record") == [(3,)]
     prune(rejected_older_than=99, settings=settings)
-    assert query("select count(raw), count(mended) from orders_ops.rejected_record") == [(0, 0)]
+    assert query("select count(raw), count(corrected_raw) from orders_ops.rejected_record") == [
+        (0, 0)
+    ]
 
 
 def test_a_mended_record_takes_part_as_any_version_of_its_order(
@@ -166,7 +170,7 @@ def test_a_mended_record_takes_part_as_any_version_of_its_order(
     mend(2, json.dumps(order(1, "3")))  # the same version, further back in the file: it wins
     mend(3, json.dumps(order(2, "4", updated_at="2026-09-01T00:00:00Z")))
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.taken_in, ended.lost, ended.standing.superseded) == (2, 1, 2)
+    assert (ended.taken_in, ended.superseded, ended.run.superseded) == (2, 1, 2)
     assert orders() == [(1, 2, Decimal(3)), (2, 4, Decimal(2))]
     told = stories(query)
     assert told[first.load_id, 2, ""] == "taken in as order 1"
@@ -181,11 +185,11 @@ def test_only_records_with_the_code_asked_for_are_read_again(
     mend(2, json.dumps(order(7)))
     mend(3, json.dumps({"order": order(8)}))
     ended = replay(DAY, "invalid_json", settings=settings, client=client)
-    assert (ended.taken_in, ended.still, ended.standing.rejected) == (1, {}, 1)
+    assert (ended.taken_in, ended.still_rejected, ended.run.rejected) == (1, {}, 1)
     told = stories(query)
     assert told[first.load_id, 3, ""] == "taken in as order 8"
     assert told[first.load_id, 2, ""] is None
-    assert told[ended.standing.load_id, 2, ""] is None
+    assert told[ended.run.load_id, 2, ""] is None
     assert replay(DAY, settings=settings, client=client).taken_in == 1
 
 
@@ -202,11 +206,11 @@ def test_what_can_not_be_read_again_is_told_and_nothing_is_loaded(
             text("update orders_ops.rejected_record set raw = null where position = 3")
         )
     ended = replay(DAY, settings=allowed, client=client)
-    assert (ended.taken_in, ended.standing.outcome, ended.standing.load_id) == (
-        *(0, "up to date"),
+    assert (ended.taken_in, ended.run.outcome, ended.run.load_id) == (
+        *(0, "up_to_date"),
         first.load_id,
     )
-    assert ended.still == {
+    assert ended.still_rejected == {
         "bad_child_id": 1,
         "invalid_json": 1,
         "rest of a file that can't be read": 1,
@@ -231,13 +235,13 @@ def test_children_refused_of_a_replayed_order_are_counted_and_told(
     run(DAY, settings=settings, client=client)
     mend(2, json.dumps(order(7, line_items=[{"id": 71, "price": "x"}, {"id": "bad"}, {"id": 72}])))
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.standing.lines, ended.standing.rejected) == (3, 0)
+    assert (ended.run.lines, ended.run.rejected) == (3, 0)
 
     def of_load(table: str, *names: str) -> list[tuple[Any, ...]]:
         listed = ", ".join(names)
         return query(
             f"select {listed} from orders_ops.{table} where load_id = :new",  # noqa: S608
-            new=ended.standing.load_id,
+            new=ended.run.load_id,
         )
 
     assert of_load("rejected_record", "position", "path", "code") == [
@@ -302,7 +306,7 @@ def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
     assert shown == [1, 1], "what the dead replay wrote down hides nothing"
 
     again = replay(DAY, settings=settings, client=client)
-    assert (again.taken_in, again.still) == (1, {"invalid_json": 1})
+    assert (again.taken_in, again.still_rejected) == (1, {"invalid_json": 1})
     assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2)]
     assert query("select status from orders_ops.load_run order by load_id") == [
         ("replaced",),
@@ -319,7 +323,7 @@ def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
 def test_without_anything_published_or_staged_it_says_what_to_do(
     client: Client, settings: Settings, warehouse: Engine, put: Put, mend: Mend
 ) -> None:
-    with pytest.raises(NotKept, match="Nothing is published for 2026-10-01"):
+    with pytest.raises(NothingToRestore, match="Nothing is published for 2026-10-01"):
         replay(DAY, settings=settings, client=client)
     put("dump/a.ndjson", lines(order(1), NO_ID))
     run(DAY, settings=settings, client=client)
@@ -327,7 +331,7 @@ def test_without_anything_published_or_staged_it_says_what_to_do(
     fs = s3fs.S3FileSystem()
     [part] = fs.glob(f"{settings.stage_url}/run_date={DAY}/part=*/part.json")
     fs.rm(part)
-    with pytest.raises(NotKept, match=r"1 of its parts are not in the stage.*run --force"):
+    with pytest.raises(NothingToRestore, match=r"1 of its parts are not in the stage.*run --force"):
         replay(DAY, settings=settings, client=client)
 
 
@@ -339,10 +343,12 @@ def test_a_later_load_that_was_refused_has_to_be_run_again(
     put("dump/a.ndjson", lines(order(1), *["oops"] * 11))
     with pytest.raises(DataRefused, match="were rejected"):
         run(DAY, settings=settings, client=client)
-    with pytest.raises(NotKept, match=r"was refused as a whole.*orders-dask run"):
+    with pytest.raises(NothingToRestore, match=r"was refused as a whole.*orders-dask run"):
         replay(DAY, settings=settings, client=client)
     put("dump/a.ndjson", lines(order(1), "oops"))
-    assert replay(DAY, settings=settings, client=client).still == {"invalid_json": 1}, "put back"
+    assert replay(DAY, settings=settings, client=client).still_rejected == {"invalid_json": 1}, (
+        "put back"
+    )
 
 
 def test_a_replay_or_diff_that_is_refused_hides_nothing_and_bars_nothing(
@@ -420,11 +426,11 @@ def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands
     out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), "--json", *scheduler)
     told = json.loads(out)
     assert (told["taken_in"], told["still"]) == (0, {"invalid_json": 1})
-    assert (told["standing"]["outcome"], told["standing"]["orders"]) == ("up to date", 2)
+    assert (told["standing"]["outcome"], told["standing"]["orders"]) == ("up_to_date", 2)
 
     out, err = orders_dask("rejects", "--json")
     [row] = json.loads(out)
-    assert (row["position"], row["mended"], row["load_id"]) == (
+    assert (row["position"], row["corrected_raw"], row["load_id"]) == (
         3,
         None,
         told["standing"]["load_id"],

@@ -46,7 +46,7 @@ def mend(change: Change) -> Callable[..., None]:
     """Mend the text of the order at a position, beside its child at a path, as a loader may."""
 
     def mend(position: int, path: str, mended: dict[str, Any]) -> None:
-        assert change(position, "mended = :mended", path, mended=json.dumps(mended)) == 1
+        assert change(position, "corrected_raw = :mended", path, mended=json.dumps(mended)) == 1
 
     return mend
 
@@ -86,9 +86,9 @@ def test_of_two_refused_lines_one_is_mended_and_their_order_takes_its_own_place(
     mend(2, "line_items[1]", with_lines(2, 21, 22, None, 24))
 
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.taken_in, ended.lost, ended.still) == (1, 0, {"bad_child_id": 1})
-    new = ended.standing.load_id
-    assert ended.standing.outcome == "published"
+    assert (ended.taken_in, ended.superseded, ended.still_rejected) == (1, 0, {"bad_child_id": 1})
+    new = ended.run.load_id
+    assert ended.run.outcome == "published"
     assert seen() == {1: [10], 2: [21, 22, 24]}
     assert query(
         "select line_count, gross_line_amount, source_position from orders.order_current where order_id = 2"
@@ -107,19 +107,19 @@ def test_of_two_refused_lines_one_is_mended_and_their_order_takes_its_own_place(
     }
     assert (told[first.load_id, 2, "line_items[2]"] or "").startswith("still bad_child_id: The id")
     assert query(
-        "select distinct replayed_in from orders_ops.rejected_record where load_id = :load_id",
+        "select distinct replay_load_id from orders_ops.rejected_record where load_id = :load_id",
         load_id=first.load_id,
     ) == [(new,)]
     staged = read_staged(DAY, "fact_order_line", columns=["line_id"]).compute(scheduler="sync")
     assert sorted(staged["line_id"]) == [10, 21, 22, 24]
 
     # What is kept of the order is the text as it was mended.
-    assert replay(DAY, settings=settings, client=client).standing.outcome == "up to date"
+    assert replay(DAY, settings=settings, client=client).run.outcome == "up_to_date"
     mend(2, "line_items[2]", with_lines(2, 21, 22, 23, 24))
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.taken_in, ended.still) == (1, {})
+    assert (ended.taken_in, ended.still_rejected) == (1, {})
     assert seen() == {1: [10], 2: [21, 22, 23, 24]}
-    assert books(query, ended.standing.load_id) == {
+    assert books(query, ended.run.load_id) == {
         "order": (4, 2, 2, 0),
         "order_line": (10, 5, 5, 0),
     }
@@ -129,7 +129,7 @@ def test_of_two_refused_lines_one_is_mended_and_their_order_takes_its_own_place(
         rollback(DAY, settings=settings)
         assert seen() == {1: [10], 2: stands}
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.taken_in, ended.still) == (1, {"bad_child_id": 1})
+    assert (ended.taken_in, ended.still_rejected) == (1, {"bad_child_id": 1})
     assert seen() == {1: [10], 2: [21, 22, 24]}
 
 
@@ -142,7 +142,7 @@ def test_a_version_that_reads_more_takes_in_what_it_can_and_leaves_other_orders_
         lines(with_lines(1, "11!", 12), with_lines(2, 20, 20), with_lines(3, 31, refunds=refunds)),
     )
     first = run(DAY, settings=settings, client=client)
-    kept = query("select position, code, of_order from orders_ops.rejected_record order by 1")
+    kept = query("select position, code, order_raw from orders_ops.rejected_record order by 1")
     assert [(position, code) for position, code, _ in kept] == [
         *((1, "bad_child_id"), (2, "duplicate_child")),
         (3, "bad_child_id"),
@@ -150,19 +150,19 @@ def test_a_version_that_reads_more_takes_in_what_it_can_and_leaves_other_orders_
     assert json.loads(kept[2][2]) == with_lines(3, 31, refunds=refunds)
     ended = replay(DAY, settings=settings, client=client)
     still = {"bad_child_id": 2, "duplicate_child": 1}
-    assert (ended.taken_in, ended.still, ended.standing.outcome) == (0, still, "up to date")
+    assert (ended.taken_in, ended.still_rejected, ended.run.outcome) == (0, still, "up_to_date")
     assert all((story or "").startswith("still ") for story in stories(query).values())
 
     # A contract that reads "11!" and "r5" would find in the kept texts what this one finds in
     # these.
     for position, bad, good in ((1, '"11!"', "11"), (3, '"r5"', "5")):
         said = {"bad": bad, "good": good}
-        assert change(position, "of_order = replace(of_order, :bad, :good)", **said) == 1
+        assert change(position, "order_raw = replace(order_raw, :bad, :good)", **said) == 1
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.taken_in, ended.still) == (2, {"duplicate_child": 1})
-    assert books(query, ended.standing.load_id)["order"] == (5, 3, 2, 0)
+    assert (ended.taken_in, ended.still_rejected) == (2, {"duplicate_child": 1})
+    assert books(query, ended.run.load_id)["order"] == (5, 3, 2, 0)
     left = "select position from orders_ops.rejected_record where load_id = :new"
-    assert query(left, new=ended.standing.load_id) == [(2,)]
+    assert query(left, new=ended.run.load_id) == [(2,)]
     assert query("select order_id, line_count, refund_count from orders.fact_order order by 1") == [
         *((1, 2, 0), (2, 1, 0)),
         (3, 1, 1),
@@ -192,7 +192,7 @@ def test_a_mended_order_loses_to_another_version_as_its_former_self_did_and_wins
     # The former self would win with its greater version, if it took part.
     mend(3, "line_items[0]", with_lines(2, 21, updated_at="2026-10-01T06:00:00Z"))
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.taken_in, ended.lost, ended.standing.superseded) == (2, 2, 4)
+    assert (ended.taken_in, ended.superseded, ended.run.superseded) == (2, 2, 4)
     assert seen() == {1: [12], 2: [22]}
     assert stories(query) == {
         (first.load_id, 1, "line_items[0]"): "lost to another version of order 1",
@@ -227,12 +227,12 @@ def test_what_is_bad_as_a_whole_or_was_not_kept_leaves_the_order_as_it_stands(
     first = run(DAY, settings=settings, client=client)
     before = seen()
     mend(1, "line_items[1]", with_lines(1, 10, 11) | {"id": None})
-    assert change(2, "of_order = null") == 1
+    assert change(2, "order_raw = null") == 1
     mend(3, "line_items[1]", with_lines(3, 30, 31, "y"))
     mend(3, "line_items[2]", with_lines(3, 30, "x", 32))
     ended = replay(DAY, settings=settings, client=client)
-    assert (ended.standing.outcome, ended.standing.load_id) == ("up to date", first.load_id)
-    assert ended.still == {
+    assert (ended.run.outcome, ended.run.load_id) == ("up_to_date", first.load_id)
+    assert ended.still_rejected == {
         "bad_order_id": 1,
         "text removed": 1,
         "one order mended in two ways": 2,
@@ -256,7 +256,7 @@ def test_with_a_code_only_orders_that_have_such_a_child_are_read(
     mend(1, "line_items[0]", with_lines(1, 11, 12))
     mend(2, "line_items[0]", with_lines(2, 21, 22, "x"))
     ended = replay(DAY, "duplicate_child", settings=settings, client=client)
-    assert (ended.taken_in, ended.still) == (1, {"bad_child_id": 1})
+    assert (ended.taken_in, ended.still_rejected) == (1, {"bad_child_id": 1})
     assert seen() == {1: [12], 2: [21, 22]}
     told = stories(query)
     assert told[first.load_id, 1, "line_items[0]"] is None
@@ -275,14 +275,14 @@ def test_a_record_that_was_taken_in_without_a_child_is_read_again_like_any_order
     assert seen() == {1: [10], 7: [71]}
     mend(2, "line_items[1]", with_lines(7, 71, 72))
     ended = replay(DAY, settings=split, client=client)
-    assert (ended.taken_in, ended.still) == (1, {})
+    assert (ended.taken_in, ended.still_rejected) == (1, {})
     assert seen() == {1: [10], 7: [71, 72]}
-    assert books(query, ended.standing.load_id) == {
+    assert books(query, ended.run.load_id) == {
         "order": (3, 2, 1, 0),
         "order_line": (4, 3, 1, 0),
     }
     left = "select path from orders_ops.rejected_record where load_id = :new"
-    assert query(left, new=ended.standing.load_id) == []
+    assert query(left, new=ended.run.load_id) == []
 
 
 def test_texts_of_orders_go_with_the_others(
@@ -296,10 +296,10 @@ def test_texts_of_orders_go_with_the_others(
     put("dump/a.ndjson", lines(with_lines(1, "x", 12)))
     run(DAY, settings=settings, client=client)
     prune(settings=settings)
-    assert query("select raw, of_order from orders_ops.rejected_record") == [(None, None)]
-    assert replay(DAY, settings=settings, client=client).still == {"text removed": 1}
+    assert query("select raw, order_raw from orders_ops.rejected_record") == [(None, None)]
+    assert replay(DAY, settings=settings, client=client).still_rejected == {"text removed": 1}
     run(DAY, settings=settings, client=client, force=True)
-    assert query("select distinct raw, of_order from orders_ops.rejected_record") == [(None, None)]
+    assert query("select distinct raw, order_raw from orders_ops.rejected_record") == [(None, None)]
 
 
 @pytest.mark.slow
@@ -312,7 +312,7 @@ def test_a_replay_of_children_that_was_killed_before_its_publish_is_repeated_wit
     replay_killed_before_its_publish()
     assert seen() == {1: [10], 2: [21]}
     again = replay(DAY, settings=settings, client=client)
-    assert (again.taken_in, again.still) == (1, {"bad_child_id": 1})
+    assert (again.taken_in, again.still_rejected) == (1, {"bad_child_id": 1})
     assert seen() == {1: [10], 2: [21, 22]}
     assert query("select load_id, path from orders_ops.rejected_record order by 1, 2") == [
         *((1, "line_items[1]"), (1, "line_items[2]")),

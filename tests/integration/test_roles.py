@@ -17,12 +17,12 @@ from orders_dask import run
 from orders_dask.contract.columns import METADATA, PUBLIC
 from orders_dask.contract.ledger_tables import (
     data_issue,
-    installed,
     load_file,
     load_part,
     load_run,
     rejected_record,
-    storage_leaf,
+    schema_info,
+    storage_partition,
 )
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import (
@@ -52,10 +52,10 @@ OF_LOADER: dict[Table, set[str]] = {
     **{fact: KEPT | {"MAINTAIN"} for fact in FACTS},
     **dict.fromkeys((order_version, order_superseded, *DIMENSION_ROWS), KEPT),
     **dict.fromkeys((published, *DIMENSIONS, *DIMENSION_UNDO), CHANGED),
-    **dict.fromkeys((load_run, rejected_record, data_issue, storage_leaf), ADDED),
+    **dict.fromkeys((load_run, rejected_record, data_issue, storage_partition), ADDED),
     load_file: ADDED | {"UPDATE"},
     load_part: KEPT,
-    installed: {"SELECT"},
+    schema_info: {"SELECT"},
 }
 
 
@@ -85,10 +85,10 @@ def test_what_a_load_was_and_what_was_refused_stays_as_written(
         """
     )
     stays: dict[Table, set[str]] = {
-        load_run: {"load_id", "run_date", "source", "fingerprint", "holder", "started_at"},
+        load_run: {"load_id", "run_date", "source", "fingerprint", "run_by", "started_at"},
         rejected_record: {"load_id", "file_id", "position", "path", "code"},
         data_issue: {"load_id", "file_id", "field", "code", "values"},
-        storage_leaf: {"first_date", "end_date"},
+        storage_partition: {"first_date", "end_date"},
         load_part: {"load_id", "part", "loaded_at", "superseded"},
     }
     may = {name: {*columns} for name, columns in granted}
@@ -159,12 +159,12 @@ LOADER_MAY_NOT = (
     "update orders_store.dim_app set source_name = ''",
     "update orders_ops.load_run set source = ''",
     "update orders_ops.rejected_record set code = ''",
-    "update orders_ops.installed set contract = 0",
-    "update orders_ops.storage_leaf set end_date = 'infinity'",
+    "update orders_ops.schema_info set contract_version = 0",
+    "update orders_ops.storage_partition set end_date = 'infinity'",
     "delete from orders_ops.load_run",
     "delete from orders_ops.load_file",
     "delete from orders_ops.rejected_record",
-    "delete from orders_ops.storage_leaf",
+    "delete from orders_ops.storage_partition",
     "table orders_store.fact_order_2017_11",
     "table orders.order_current",
     "table elsewhere.secrets",
@@ -211,7 +211,9 @@ def test_the_loader_mends_and_forgets_texts_that_were_refused(
 ) -> None:
     with warehouse.begin() as connection:
         connection.execute(rejected_record.update().values(mended='{"id": 1}', raw=None))
-    assert query("select mended, raw from orders_ops.rejected_record") == [('{"id": 1}', None)]
+    assert query("select corrected_raw, raw from orders_ops.rejected_record") == [
+        ('{"id": 1}', None)
+    ]
 
 
 def test_the_reader_sees_all_of_the_public_schema(
@@ -230,11 +232,11 @@ READER_MAY_NOT = (
     "table orders_store.fact_order",
     "table orders_store.fact_order_2017_11",
     "table orders_store.published",
-    "table orders_store.dim_customer_before",
+    "table orders_store.dim_customer_undo",
     "select raw from orders_ops.rejected_record",
     "select samples from orders_ops.data_issue",
     "table orders_ops.load_run",
-    "select orders_store.make_leaf('2017-12-01')",
+    "select orders_store.make_partition('2017-12-01')",
     "insert into orders.dim_app values (1)",
     "update orders.dim_app set source_name = ''",
     "create view orders.mine as select 1",
@@ -250,7 +252,7 @@ def test_the_reader_may_do_nothing_else(rejected: None, analyst: Engine) -> None
 
 
 def test_a_leaf_begins_where_the_calendar_says(warehouse: Engine) -> None:
-    make = text("select orders_store.make_leaf(cast(:first as date))")
+    make = text("select orders_store.make_partition(cast(:first as date))")
     for first in ("2017-11-02", "infinity", None):
         with (
             pytest.raises(DataError, match="no month of run dates begins on"),
@@ -264,14 +266,14 @@ def test_a_leaf_is_made_by_its_own_function_whatever_the_callers_search_path(
 ) -> None:
     """A temporary table or function of the caller's is not taken for the owner's."""
     shadow = """
-        create temporary table installed as select 'day' as leaf;
+        create temporary table schema_info as select 'day' as partition_width;
         create temporary table pg_class (relname name, relnamespace oid, relkind "char");
         create function pg_temp.to_char(date, text) returns text language sql return 'mine';
         set local search_path = pg_temp, pg_catalog;
     """
     with warehouse.begin() as connection:
         connection.execute(text(shadow))
-        connection.execute(text("select orders_store.make_leaf('2031-05-01')"))
+        connection.execute(text("select orders_store.make_partition('2031-05-01')"))
     made = query(
         """
         select inhparent::regclass::text, pg_get_userbyid(relowner) = current_user

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, Integer, Text, column, func, select, table, text
 
 import orders_dask
-from orders_dask.errors import NotKept, RunDateHeld, ServiceUnavailable, Undecided
+from orders_dask.errors import NothingToRestore, OutcomeUnknown, RunDateLocked, ServiceUnavailable
 from orders_dask.ledger import leases
 from orders_dask.load.locks import Lock
 from orders_dask.publish import dimensions
@@ -41,13 +41,13 @@ def test_the_load_before_is_published_again_and_the_dimensions_are_as_they_were(
     last = published(warehouse, DAY, said(1, "new@x"), said(2, "came@x"))
 
     done = orders_dask.rollback(DAY)
-    assert (done.withdrawn, done.withdrawn_orders, done.published) == (last, 2, first)
+    assert (done.unpublished, done.unpublished_orders, done.published) == (last, 2, first)
     assert (done.orders, done.lines) == (1, 1)
     assert query("select run_date, load_id from orders_store.published") == [(DAY, first)]
     assert query(CUSTOMERS) == before
-    states = "select status, left_at is null from orders_ops.load_run order by load_id"
-    assert query(states) == [("published", True), ("withdrawn", False)]
-    kept = "select from orders_store.dim_customer_before where load_id = :last"
+    states = "select status, unpublished_at is null from orders_ops.load_run order by load_id"
+    assert query(states) == [("published", True), ("unpublished", False)]
+    kept = "select from orders_store.dim_customer_undo where load_id = :last"
     assert query(kept, last=last) == []
 
 
@@ -57,7 +57,9 @@ def test_repeated_it_goes_back_to_nothing_and_then_says_so(warehouse: Engine, qu
     assert [each.published for each in done] == [loads[1], loads[0], None]
     assert query("select from orders.fact_order") == []
     assert query(CUSTOMERS) == []
-    with pytest.raises(NotKept, match=f"Nothing is published for {DAY}: see `orders-dask status`"):
+    with pytest.raises(
+        NothingToRestore, match=f"Nothing is published for {DAY}: see `orders-dask status`"
+    ):
         orders_dask.rollback(DAY)
 
 
@@ -116,15 +118,17 @@ def test_versions_are_current_again_as_they_were(warehouse: Engine, query: Query
 def test_what_was_pruned_is_not_rolled_back(warehouse: Engine, query: Query) -> None:
     load_id = published(warehouse, DAY, said(1, "a@x"))
     with warehouse.begin() as connection:
-        connection.execute(text("update orders_ops.load_run set reversible = false"))
-    with pytest.raises(NotKept, match=f"Load {load_id} of {DAY} can't be rolled back.*pruned"):
+        connection.execute(text("update orders_ops.load_run set can_roll_back = false"))
+    with pytest.raises(
+        NothingToRestore, match=f"Load {load_id} of {DAY} can't be rolled back.*pruned"
+    ):
         orders_dask.rollback(DAY)
     assert query("select load_id from orders_store.published") == [(load_id,)]
 
 
 def test_a_run_date_that_somebody_works_on_is_not_touched(warehouse: Engine, query: Query) -> None:
     published(warehouse, DAY, said(1, "a@x"))
-    with leases.acquire_lease(warehouse, DAY), pytest.raises(RunDateHeld):
+    with leases.acquire_lease(warehouse, DAY), pytest.raises(RunDateLocked):
         orders_dask.rollback(DAY)
     assert len(query("select from orders.fact_order")) == 1
 
@@ -138,7 +142,7 @@ def test_a_rollback_that_is_killed_did_nothing(warehouse: Engine, query: Query) 
         other.execute(text("lock table orders_store.order_superseded in share mode"))
         rolling_back = pool.submit(orders_dask.rollback, DAY)
         to_who_waits(warehouse, "pg_terminate_backend")
-        with pytest.raises(Undecided, match="whether it is still published before you"):
+        with pytest.raises(OutcomeUnknown, match="whether it is still published before you"):
             rolling_back.result(30)
     assert [query(CUSTOMERS), query("select * from orders_store.published")] == stands
 

@@ -146,7 +146,7 @@ def test_an_unchanged_run_date_is_left_alone_unless_forced(
     first = run(DAY, settings=settings, client=client)
     again = run(DAY, settings=settings, client=client)
     forced = run(DAY, settings=settings, client=client, force=True)
-    assert [r.outcome for r in (first, again, forced)] == ["published", "up to date", "published"]
+    assert [r.outcome for r in (first, again, forced)] == ["published", "up_to_date", "published"]
     assert query("select status from orders_ops.load_run order by load_id") == [
         ("replaced",),
         ("published",),
@@ -191,7 +191,7 @@ def test_what_a_run_that_fails_had_under_way_is_cancelled_while_the_client_is_th
     def broken(*_: object) -> None:
         raise LookupError("on the client, between two results")
 
-    monkeypatch.setattr(record, "_lean", broken)
+    monkeypatch.setattr(record, "_interned", broken)
     put("dump/a.ndjson", lines(*(order(n) for n in range(1, 41))))
     split = settings.model_copy(update={"block_size": 500})
     with pytest.raises(LookupError) as caught:
@@ -243,7 +243,7 @@ def test_an_order_edited_later_is_current_once_and_in_the_history_twice(
     put("dump/2026-10-01/a.ndjson", lines(order(1), order(2)))
     later = order(1, "12", updated_at="2026-10-02T08:00:00Z")
     put("dump/2026-10-02/a.ndjson", lines(later))
-    backfill(DAY, date(2026, 10, 2), settings=dated, client=client, dates_in_flight=2)
+    backfill(DAY, date(2026, 10, 2), settings=dated, client=client, max_parallel=2)
     assert query("select order_id, run_date, total_price from orders.order_current order by 1") == [
         (1, date(2026, 10, 2), Decimal(12)),
         (2, DAY, Decimal(10)),
@@ -293,7 +293,7 @@ def test_a_settled_range_is_known_without_a_cluster_and_any_work_is_seen(
     assert all_up_to_date(days, settings=dated) is None
     backfill(DAY, date(2026, 10, 2), settings=dated, client=client)
     found = all_up_to_date(days, settings=dated) or []
-    assert [result.outcome for result in found] == ["up to date", "missing"]
+    assert [result.outcome for result in found] == ["up_to_date", "missing"]
     put("dump/2026-10-02/a.ndjson", lines(order(1)))
     assert all_up_to_date(days, settings=dated) is None
     with pytest.raises(SettingsError, match="is empty"):

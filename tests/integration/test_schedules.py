@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, delete, select, table, text
 
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.columns import METADATA, PUBLIC
-from orders_dask.contract.ledger_tables import installed, load_run, storage_leaf
+from orders_dask.contract.ledger_tables import load_run, schema_info, storage_partition
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import order_superseded
 from orders_dask.contract.storage_tables import published as seen
@@ -135,7 +135,7 @@ def done_at_once(database: Engine, actions: Sequence[Action]) -> list[tuple[int,
 
     def turn(done: tuple[int, Action]) -> datetime:
         load_id, (what, _, _) = done
-        at = load_run.c.published_at if what == "publish" else load_run.c.left_at
+        at = load_run.c.published_at if what == "publish" else load_run.c.unpublished_at
         with database.connect() as connection:
             when: datetime = connection.execute(
                 select(at).where(load_run.c.load_id == load_id)
@@ -148,7 +148,7 @@ def done_at_once(database: Engine, actions: Sequence[Action]) -> list[tuple[int,
 
 def truncate(database: Engine) -> None:
     """Empty all tables, but for the leaves and what `init` wrote down."""
-    kept = installed, storage_leaf
+    kept = schema_info, storage_partition
     with database.begin() as connection:
         for table in METADATA.tables.values():
             if table not in kept:

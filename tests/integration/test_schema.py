@@ -84,9 +84,9 @@ THEIRS = {
     "type orders.dim_app": "create type orders.dim_app as enum ('a')",
     "type orders.dim_user": "create type orders.dim_user as (id int)",
     "type orders_ops.load_part": "create domain orders_ops.load_part as int",
-    "function orders_store.make_leaf": "create function orders_store.make_leaf(first date) returns void "
+    "function orders_store.make_partition": "create function orders_store.make_partition(first date) returns void "
     "language sql as 'select'",
-    "table orders_ops.installed": "create table orders_ops.installed (version text)",
+    "table orders_ops.schema_info": "create table orders_ops.schema_info (version text)",
     "foreign table orders_ops.load_file": "create foreign data wrapper w; create server s foreign data wrapper w; "
     "create foreign table orders_ops.load_file (id int) server s",
 }
@@ -147,15 +147,15 @@ def test_what_others_made_under_a_name_of_ours_is_named_and_left_alone(
             "drop index orders_store.order_version_load_id; create table orders_store.order_version_load_id ()",
             r"table orders_store\.order_version_load_id",
         ),
-        ("delete from orders_ops.installed", r"view orders\.daily_sales .* more names of ours"),
+        ("delete from orders_ops.schema_info", r"view orders\.daily_sales .* more names of ours"),
         (
-            "drop function orders_store.make_leaf(date); create function orders_store.make_leaf(first date) "
+            "drop function orders_store.make_partition(date); create function orders_store.make_partition(first date) "
             "returns int language sql as 'select 1'",
             "PostgreSQL says cannot change return type of existing function",
         ),
         (
             "drop view orders.daily_sales; create view orders.daily_sales as select 1 as x; "
-            "update orders_ops.installed set views = ''",
+            "update orders_ops.schema_info set views_hash = ''",
             'PostgreSQL says cannot change name of view column "x"',
         ),
     ],
@@ -191,13 +191,13 @@ def test_init_twice_at_once(empty: Engine) -> None:
 def test_init_is_repeated_without_waiting_for_readers(
     initialised: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "_PATIENCE", "200ms")
+    monkeypatch.setattr(schema, "_LOCK_TIMEOUT", "200ms")
     with initialised.connect() as reader:
         for view in VIEW_FILES:
             reader.exec_driver_sql(f"table orders.{view}")
         initialise(initialised)
         with initialised.begin() as connection:
-            connection.execute(text("update orders_ops.installed set views = 'older'"))
+            connection.execute(text("update orders_ops.schema_info set views_hash = 'older'"))
         with pytest.raises(ServiceUnavailable, match="lock timeout"):
             initialise(initialised)
     initialise(initialised)
@@ -266,7 +266,7 @@ def test_leaves_are_made_once_in_all_facts(
 
 
 def test_the_width_of_leaves_is_fixed(initialised: Engine) -> None:
-    with pytest.raises(SettingsError, match=r"ORDERS_DASK_LEAF is day, .* leaves of a month"):
+    with pytest.raises(SettingsError, match=r"ORDERS_DASK_PARTITION is day, .* leaves of a month"):
         initialise(initialised, "day")
 
 
@@ -278,7 +278,9 @@ def test_a_database_without_init_is_not_ready(empty: Engine) -> None:
 def test_a_database_of_another_contract_is_not_ready(initialised: Engine) -> None:
     ensure_ready(initialised)
     with initialised.begin() as connection:
-        connection.execute(text("update orders_ops.installed set contract = contract + 1"))
+        connection.execute(
+            text("update orders_ops.schema_info set contract_version = contract_version + 1")
+        )
     said = f"version {CONTRACT_VERSION + 1} of the contract and this is version {CONTRACT_VERSION}"
     with pytest.raises(DatabaseNotReady, match=said):
         ensure_ready(initialised)
@@ -287,7 +289,7 @@ def test_a_database_of_another_contract_is_not_ready(initialised: Engine) -> Non
 
 
 def test_few_locks_are_warned_of(initialised: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "LOCKS", 10**9)
+    monkeypatch.setattr(schema, "MIN_LOCKS", 10**9)
     [warning] = initialise(initialised)
     assert warning.startswith("max_locks_per_transaction of the server is ")
 

@@ -56,7 +56,7 @@ def test_what_is_small_of_a_large_part_takes_one_request(
     # As if the part were of many orders: some of its tables are larger than what is fetched at
     # once.
     middle = sorted(part.bytes.values())[len(part.bytes) // 2]
-    monkeypatch.setattr(tables, "PIECE", middle)
+    monkeypatch.setattr(tables, "BUFFER_BYTES", middle)
     assert sum(part.bytes.values()) > middle
     for name in staged_schemas():
         asked.clear()
@@ -83,7 +83,7 @@ def test_the_smallest_tables_are_fetched_beforehand_and_not_asked_for_again(
     assert not asked
 
     half = sum(part.bytes.values()) // 2
-    monkeypatch.setattr(tables, "PIECE", half)
+    monkeypatch.setattr(tables, "BUFFER_BYTES", half)
     some = prefetch_small(part, names)
     assert 0 < sum(map(len, some.values())) <= half, "bounded, whatever the part"
     assert "fact_order" not in some, "the largest comes as it is read"

@@ -25,7 +25,7 @@ def test_each_step_of_a_run_has_its_seconds_and_those_with_bytes_their_bytes(
     result = run(DAY, settings=settings, client=client)
     times = load_timings(warehouse, DAY)
     assert times
-    assert (times.load_id, times.state, times.orders) == (result.load_id, "published", 39)
+    assert (times.load_id, times.status, times.orders) == (result.load_id, "published", 39)
     steps = {each.step: each for each in times.steps}
     assert tuple(steps) == STEPS
     assert sum(each.share for each in times.steps) == pytest.approx(1)

@@ -34,12 +34,12 @@ def test_a_rollback_says_what_it_did_and_ends_with_3_where_there_is_nothing(
     first, last = loads
     out, _ = orders_dask("rollback", *OF_DAY)
     assert out == (
-        f"2026-10-01  rolled back: load {last} (2 orders, 0 lines) is withdrawn, "
+        f"2026-10-01  rolled back: load {last} (2 orders, 0 lines) is unpublished, "
         f"and load {first} (3 orders, 0 lines) is published again\n"
     )
     out, _ = orders_dask("rollback", *OF_DAY, "--json")
     told = json.loads(out)
-    assert (told["run_date"], told["withdrawn"], told["published"]) == ("2026-10-01", first, None)
+    assert (told["run_date"], told["unpublished"], told["published"]) == ("2026-10-01", first, None)
     _, err = orders_dask("rollback", *OF_DAY, code=3)
     assert err == "Error: Nothing is published for 2026-10-01: see `orders-dask status`.\n"
 

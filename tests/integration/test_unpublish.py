@@ -17,13 +17,13 @@ from sqlalchemy import Connection, Engine, text
 from orders_dask.contract.ledger_tables import load_part
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import COPIED_TABLES
-from orders_dask.errors import NotKept, ServiceUnavailable, SettingsError
+from orders_dask.errors import NothingToRestore, ServiceUnavailable, SettingsError
 from orders_dask.jobs import maintenance as held
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
-from orders_dask.jobs.unpublish import drop
+from orders_dask.jobs.unpublish import unpublish
 from orders_dask.ledger import leases
-from orders_dask.pipeline.results import Dropped
+from orders_dask.pipeline.results import UnpublishResult
 from orders_dask.publish.unpublish import unpublish_run_date
 from orders_dask.retention import partitions as freeing
 from orders_dask.sandbox import Sandbox
@@ -71,20 +71,20 @@ def test_dropping_a_run_date_lets_the_next_best_version_be_current(
         (2, DAY),
     ]
     assert query(
-        "select status, reversible, left_at is not null from orders_ops.load_run where load_id = :l",
+        "select status, can_roll_back, unpublished_at is not null from orders_ops.load_run where load_id = :l",
         l=old[2],
-    ) == [("withdrawn", False, True)]
+    ) == [("unpublished", False, True)]
 
 
 def test_old_run_dates_are_dropped_and_their_leaves_freed(
     as_owner: Settings, old: list[int], query: Query
 ) -> None:
-    planned = drop(1000, settings=as_owner, dry_run=True)
-    assert planned == Dropped((DAY, NEXT, LATER))
+    planned = unpublish(1000, settings=as_owner, dry_run=True)
+    assert planned == UnpublishResult((DAY, NEXT, LATER))
     assert len(query("select from orders.fact_order")) == 4
 
-    dropped = drop(1000, settings=as_owner)
-    assert (dropped.run_dates, dropped.leaves) == (planned.run_dates, LEAVES)
+    dropped = unpublish(1000, settings=as_owner)
+    assert (dropped.run_dates, dropped.partitions) == (planned.run_dates, LEAVES)
     assert dropped.bytes > 0
     assert dropped.waiting is None
     assert leaves_left(query) == []
@@ -97,17 +97,17 @@ def test_old_run_dates_are_dropped_and_their_leaves_freed(
         == []
     )
     assert query("select distinct status, pruned_at is not null from orders_ops.load_run") == [
-        ("withdrawn", True)
+        ("unpublished", True)
     ]
-    with pytest.raises(NotKept, match="Nothing is published for 2017-11-03"):
+    with pytest.raises(NothingToRestore, match="Nothing is published for 2017-11-03"):
         rollback(DAY, settings=as_owner)
-    assert drop(1000, settings=as_owner) == Dropped(())
+    assert unpublish(1000, settings=as_owner) == UnpublishResult(())
 
 
 def test_a_month_is_loaded_again_after_it_was_freed(
     as_owner: Settings, warehouse: Engine, old: list[int], query: Query
 ) -> None:
-    drop(1000, settings=as_owner)
+    unpublish(1000, settings=as_owner)
     published(warehouse, DAY, {"fact_order": [{"order_id": 7}]})
     assert query("select order_id, run_date from orders.order_current") == [(7, DAY)]
 
@@ -118,20 +118,20 @@ def test_a_leaf_with_a_younger_run_date_stays(
     today = date.today()
     published(warehouse, today, {"fact_order": [{"order_id": 1}]})
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
-    dropped = drop(1, settings=as_owner)
-    assert (dropped.run_dates, dropped.leaves) == ((DAY,), LEAVES[:1])
+    dropped = unpublish(1, settings=as_owner)
+    assert (dropped.run_dates, dropped.partitions) == ((DAY,), LEAVES[:1])
     assert query("select run_date from orders.fact_order") == [(today,)]
 
 
 def test_the_loader_drops_run_dates_and_the_owner_frees_their_leaves(
     settings: Settings, as_owner: Settings, old: list[int], query: Query
 ) -> None:
-    dropped = drop(1000, settings=settings)
-    assert (len(dropped.run_dates), dropped.leaves) == (3, ())
+    dropped = unpublish(1000, settings=settings)
+    assert (len(dropped.run_dates), dropped.partitions) == (3, ())
     assert dropped.waiting
     assert "run `orders-dask prune` as " in dropped.waiting
     assert len(leaves_left(query)) == 10
-    assert prune(settings=as_owner).leaves == LEAVES
+    assert prune(settings=as_owner).partitions == LEAVES
     assert leaves_left(query) == []
 
 
@@ -139,9 +139,9 @@ def test_a_run_date_that_somebody_works_on_is_left_alone(
     as_owner: Settings, warehouse: Engine, old: list[int], query: Query
 ) -> None:
     with leases.acquire_lease(warehouse, NEXT):
-        dropped = drop(1000, settings=as_owner)
+        dropped = unpublish(1000, settings=as_owner)
     assert (dropped.run_dates, dropped.skipped) == ((DAY, LATER), (NEXT,))
-    assert dropped.leaves == LEAVES[1:]
+    assert dropped.partitions == LEAVES[1:]
     assert query("select run_date from orders.fact_order") == [(NEXT,)]
 
 
@@ -150,21 +150,21 @@ def test_the_command_says_what_it_did(old: list[int]) -> None:
         return "".join(orders_dask(*arguments))
 
     assert "Would drop 3 run dates, 2017-11-03 to 2017-12-05." in call(
-        "drop", "--older-than", "1000", "--dry-run"
+        "unpublish", "--older-than", "1000", "--dry-run"
     )
-    told = call("drop", "--older-than", "1000")
+    told = call("unpublish", "--older-than", "1000")
     assert "Dropped 3 run dates, 2017-11-03 to 2017-12-05." in told
     assert "Only the owner of the tables frees partitions" in told
-    assert json.loads(call("drop", "--older-than", "1000", "--json"))["run_dates"] == []
+    assert json.loads(call("unpublish", "--older-than", "1000", "--json"))["run_dates"] == []
     assert "Removed 0 loads with 0 rows, 0 staged parts" in call("prune")
     assert json.loads(call("prune", "--dry-run", "--json"))["loads"] == 0
-    for command in ("drop", "prune"):
+    for command in ("unpublish", "prune"):
         orders_dask(command, "--older-than", "0", code=2)
 
 
 @pytest.mark.parametrize("age", [0, 10**9])
 def test_an_age_that_makes_no_sense_is_refused(age: int, settings: Settings) -> None:
-    for tidy in (drop, prune):
+    for tidy in (unpublish, prune):
         with pytest.raises(SettingsError, match=rf"An age of {age} days can't be: give 1 to 36500"):
             tidy(age, settings=settings)
 
@@ -183,7 +183,7 @@ def test_readers_keep_what_they_see_and_nobody_waits(
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(held, "READERS_PATIENCE", 1.0)
+    monkeypatch.setattr(held, "READERS_TIMEOUT", 1.0)
     ids = "select run_date, order_id from orders.fact_order order by 1, 2"
     with (
         analyst.connect() as holding,
@@ -197,8 +197,8 @@ def test_readers_keep_what_they_see_and_nobody_waits(
         before = timed(planned, "execute ids")[1]
         repeatable.exec_driver_sql("select 1")  # a snapshot, and no lock on any leaf
 
-        dropped = drop(1000, settings=as_owner)
-        assert (len(dropped.run_dates), dropped.leaves) == (3, ())
+        dropped = unpublish(1000, settings=as_owner)
+        assert (len(dropped.run_dates), dropped.partitions) == (3, ())
         [pid] = holding.exec_driver_sql("select pg_backend_pid()").scalars()
         assert dropped.waiting
         assert str(pid) in dropped.waiting
@@ -215,10 +215,10 @@ def test_readers_keep_what_they_see_and_nobody_waits(
         repeatable.commit()
         planned.commit()
         # Its locks alone: nobody sees the rows any more, but the leaf can't be dropped under it.
-        assert prune(settings=as_owner).leaves == ()
+        assert prune(settings=as_owner).partitions == ()
         assert timed(holding, ids)[1] == []
         holding.commit()
-        assert prune(settings=as_owner).leaves == LEAVES
+        assert prune(settings=as_owner).partitions == LEAVES
         for reader, statement in ((repeatable, ids), (planned, "execute ids"), (holding, ids)):
             seconds, found = timed(reader, statement)
             slowest = max(slowest, seconds)
@@ -255,11 +255,11 @@ def test_the_longest_wait_of_busy_readers_is_short(
             for isolation in ("READ COMMITTED", "REPEATABLE READ")
         ]
         try:
-            dropped = drop(300, settings=as_owner)
+            dropped = unpublish(300, settings=as_owner)
         finally:
             stop.set()
         slowest = max(reader.result() for reader in readers)
-    assert len(dropped.leaves) == len(days)
+    assert len(dropped.partitions) == len(days)
     assert slowest < LONGEST_WAIT
 
 
@@ -279,7 +279,7 @@ def dying(owner: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Non
             left[0] -= 1
             return done(session, statement, limit)
 
-        monkeypatch.setattr(freeing, "_done", step)
+        monkeypatch.setattr(freeing, "_try_ddl", step)
 
     return die_after
 
@@ -306,9 +306,9 @@ def test_freeing_goes_on_where_it_was_killed(
 
 def test_two_drops_at_once_drop_once(as_owner: Settings, old: list[int], query: Query) -> None:
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(drop, 1000, settings=as_owner) for _ in range(2)]
+        both = [pool.submit(unpublish, 1000, settings=as_owner) for _ in range(2)]
         dropped = [each.result() for each in both]
     assert sorted(day for each in dropped for day in each.run_dates) == [DAY, NEXT, LATER]
-    drop(1000, settings=as_owner)
+    unpublish(1000, settings=as_owner)
     assert leaves_left(query) == []
     assert query("select from orders.fact_order") == []

@@ -19,7 +19,7 @@ from orders_dask.extract.records import Split
 def only_the_rules() -> AbstractContextManager[Any]:
     """Have every record sent to the rules first: they and the fast way must agree."""
 
-    def none_taken(lines: Lines, *, enveloped: bool) -> tuple[pa.Table, np.ndarray]:
+    def none_taken(lines: Lines, *, in_page: bool) -> tuple[pa.Table, np.ndarray]:
         return raw_schema().empty_table(), np.zeros(0, np.int64)
 
     return patch.object(block, "read_lines", none_taken)

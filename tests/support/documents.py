@@ -43,7 +43,7 @@ def sequence(text: str, decoder: json.JSONDecoder = DECODER) -> Iterator[Any]:
 
 
 def expected(value: Any, *, within_array: bool = False) -> Iterator[tuple[Any, bool]]:
-    """Give the records of a document, and whether each is enveloped, by the words of the contract."""
+    """Give the records of a document, and whether each stands in a page, by the words of the contract."""
     keys = [key for key, _ in value] if isinstance(value, Pairs) else []
     if "orders" in keys:
         for key, orders in value:

@@ -152,7 +152,7 @@ def _sound(block: Decoded) -> None:
     said = [
         part
         for r in block.rejected
-        for part in (r.path, r.code, r.message, r.raw, r.of_order or "")
+        for part in (r.path, r.code, r.message, r.raw, r.order_raw or "")
     ]
     said += [text for issue in block.issues for _, text in issue.samples]
     assert all(map(is_sanitised, [*said, *block.drift]))
@@ -189,10 +189,10 @@ def _small_pieces(size: int) -> Iterator[None]:
     """Have all that travels in pieces travel in small ones, so that whatever can be cut is."""
     with ExitStack() as stack:
         for module in (archives, lines, text):
-            stack.enter_context(patch.object(module, "CHUNK", size))
-        stack.enter_context(patch.object(records, "BLOCK", size))
-        stack.enter_context(patch.object(records, "LINES", size // 50))
-        stack.enter_context(patch.object(window, "_PIECE", size // 15))
+            stack.enter_context(patch.object(module, "CHUNK_BYTES", size))
+        stack.enter_context(patch.object(records, "BLOCK_BYTES", size))
+        stack.enter_context(patch.object(records, "BLOCK_RECORDS", size // 50))
+        stack.enter_context(patch.object(window, "_CHUNK_BYTES", size // 15))
         stack.enter_context(patch.object(window, "_RUN", 2))
         yield
 
@@ -282,18 +282,18 @@ def _shallow(value: Any, level: int) -> None:
 
 def _ids(documents: list[Any]) -> list[int | None]:
     return [
-        _order_id(record, enveloped)
+        _order_id(record, in_page)
         for document in documents
-        for record, enveloped in expected(document)
+        for record, in_page in expected(document)
     ]
 
 
-def _order_id(record: Any, enveloped: bool) -> int | None:
+def _order_id(record: Any, in_page: bool) -> int | None:
     """Give the id of an order that stands."""
     if not isinstance(record, Pairs):
         return None
     order = dict(record)
-    if not enveloped and (order.keys().isdisjoint(ORDER_KEYS) or "orders" in order):
+    if not in_page and (order.keys().isdisjoint(ORDER_KEYS) or "orders" in order):
         return None
     number = _positive(order.get("id"))
     said = order.get(GRAPHQL_ID)

@@ -30,7 +30,7 @@ IDS = st.sampled_from([1, 2, 2**63 - 1])
 
 def standing(record: Json) -> tuple[bool, datetime, int, int]:
     """What decides, as the contract words it: (version, file, position), a null version before every other."""
-    version = record["version"]
+    version = record["version_at"]
     return (version is not None, version or NOON, record[FILE], record[POSITION])
 
 
@@ -40,7 +40,7 @@ def keys(draw: st.DrawFn) -> list[Json]:
     return [
         {
             "order_id": draw(IDS),
-            "version": draw(VERSIONS),
+            "version_at": draw(VERSIONS),
             FILE: file,
             POSITION: position,
             PART: number % 3,

@@ -72,7 +72,7 @@ def part(file_id: int, **rows: Rows) -> dict[str, pa.Table]:
         for name, of_table in rows.items()
     }
     versions = [
-        {"order_id": o["order_id"], "version": o.get("updated_at") or o.get("created_at")}
+        {"order_id": o["order_id"], "version_at": o.get("updated_at") or o.get("created_at")}
         for o in placed.get(fact_order.name, ())
     ]
     placed[order_version.name] = versions

@@ -110,7 +110,7 @@ def test_any_mixture_of_records_in_any_split_gives_the_same_tables_and_loses_non
             lines = ['{"id": 99, "total_price": "1"}', *texts]  # newline-delimited beyond doubt
             (folder / "dump" / f"{number}.ndjson").write_text("".join(f"{t}\n" for t in lines))
         whole, read, accounted = loaded(folder, 1 << 20)
-        with patch.object(staging, "FLUSH", flush):
+        with patch.object(staging, "ROW_GROUP_BYTES", flush):
             cut, cut_read, cut_accounted = loaded(folder, block_size)
     assert cut == whole
     for fact in FACTS:

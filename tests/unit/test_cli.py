@@ -25,14 +25,14 @@ OPTIONS = {
     "init": {"--roles"},
     "run": {"--run-date", "--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"},
     "backfill": {
-        *("--from", "--to", "--dates-in-flight"),
+        *("--from", "--to", "--max-parallel"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
     },
     "status": {"--run-date", "--json"},
     "diff": {"--run-date", "--source", "--scheduler", "--workers", "--limit", "--json"},
     "rollback": {"--run-date", "--json"},
     "prune": {"--older-than", "--rejected-older-than", "--dry-run", "--json"},
-    "drop": {"--older-than", "--dry-run", "--json"},
+    "unpublish": {"--older-than", "--dry-run", "--json"},
     "rejects": {"--run-date", "--code", "--json"},
     "rejects replay": {"--run-date", "--code", "--scheduler", "--workers", "--json"},
     "sandbox": {"--upload", "--data"},
@@ -225,7 +225,7 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr(screen, "NOTES", terminal)
+    monkeypatch.setattr(screen, "STDERR", terminal)
     bars = screen._bars()
     listener = screen._drawing(bars)
 

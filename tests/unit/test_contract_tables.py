@@ -188,7 +188,7 @@ def test_facts_are_partitioned_by_run_date(fact: Table) -> None:
 def test_what_a_load_says_of_a_dimension_is_its_key_and_attributes(dimension: Table) -> None:
     said = next(table for table in DIMENSION_ROWS if table.name == dimension.name)
     listed = list(columns(dimension.name))
-    of_order = ["version", "source_file_id", "source_position"]
+    of_order = ["version_at", "source_file_id", "source_position"]
     assert sorted(said.c.keys()) == sorted(["load_id", *listed, *of_order])
     key = CONTRACT[dimension.name]["key"].split()
     assert {c.name for c in attributes(dimension)} == set(listed) - set(key)

@@ -25,14 +25,14 @@ from tests.support.decoding import only_the_rules
 ZONE = ZoneInfo("America/New_York")
 
 
-def decoded(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Block:
+def decoded(*lines: bytes, in_page: bool = False, strict: bool = False) -> Block:
     text = b"".join(line + b"\n" for line in lines)
-    return decode_records(Records(text, enveloped, strict), ZONE)
+    return decode_records(Records(text, in_page, strict), ZONE)
 
 
-def judged(*lines: bytes, enveloped: bool = False, strict: bool = False) -> Block:
+def by_rules(*lines: bytes, in_page: bool = False, strict: bool = False) -> Block:
     with only_the_rules():
-        return decoded(*lines, enveloped=enveloped, strict=strict)
+        return decoded(*lines, in_page=in_page, strict=strict)
 
 
 def assert_same(one: Block, other: Block) -> None:
@@ -215,9 +215,9 @@ LINES = st.lists(st.one_of(*[PLAIN] * 20, PAGES).map(as_line).filter(bytes.strip
 
 @settings(max_examples=60, deadline=None)
 @given(LINES, st.booleans(), st.booleans())
-def test_the_reader_and_the_rules_agree(lines: list[bytes], enveloped: bool, strict: bool) -> None:
-    fast = decoded(*lines, enveloped=enveloped, strict=strict)
-    assert_same(fast, judged(*lines, enveloped=enveloped, strict=strict))
+def test_the_reader_and_the_rules_agree(lines: list[bytes], in_page: bool, strict: bool) -> None:
+    fast = decoded(*lines, in_page=in_page, strict=strict)
+    assert_same(fast, by_rules(*lines, in_page=in_page, strict=strict))
 
 
 LEAVES = {
@@ -236,7 +236,7 @@ def test_the_reader_and_the_rules_agree_on_single_values(
 ) -> None:
     texts = data.draw(st.lists(values(kind), min_size=1, max_size=40))
     lines = [as_line(f'{{"id":1,"line_items":[],"{LEAVES[kind]}":{text}}}') for text in texts]
-    assert_same(decoded(*lines), judged(*lines))
+    assert_same(decoded(*lines), by_rules(*lines))
 
 
 @settings(max_examples=30, deadline=None)

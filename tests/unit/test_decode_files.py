@@ -136,7 +136,7 @@ def test_drift_is_looked_for_where_a_file_begins(tmp_path: Path) -> None:
 
 
 def test_blocks_of_a_file_go_on_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "BLOCK", 1)
+    monkeypatch.setattr(records, "BLOCK_BYTES", 1)
     (tmp_path / "a.gz").write_bytes(gzip.compress("\n".join([*ORDERS, "x", *ORDERS]).encode()))
     blocks = decoded(tmp_path)
     assert len(blocks) == 2, "the last line has no newline, so it comes by itself"
@@ -160,7 +160,7 @@ def test_the_last_order_of_a_wrapper_stands_and_the_others_are_counted(
 def test_a_record_that_is_not_json_ends_a_line_too_long_for_memory_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD", 100)
+    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 100)
     page = '{"orders":[' + ",".join([ORDERS[0], '{"id":01}', *ORDERS[1:]]) + "]}"
     text = "\n".join([page, ORDERS[4], page, ORDERS[3], ""]).encode()
     chunks = [text[at : at + 64] for at in range(0, len(text), 64)]

@@ -16,7 +16,7 @@ from orders_dask.contract.storage_tables import DIMENSION_ROWS
 from orders_dask.transform.dimensions import latest_per_key, sort_by_version
 from tests.support.keys import IDS, KEYS, Json, keys, standing
 
-ORDERS = pa.schema([KEYS.field(name) for name in (ORDER_ROW, "version", FILE, POSITION)])
+ORDERS = pa.schema([KEYS.field(name) for name in (ORDER_ROW, "version_at", FILE, POSITION)])
 
 
 def said_of(dimension: Table) -> Table:
@@ -67,7 +67,7 @@ def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
 
 def test_what_is_said_has_the_columns_of_its_storage_table() -> None:
     row = {ORDER_ROW: 0, "device_id": 7, "last_location_id": None}
-    order = {ORDER_ROW: 0, "version": None, FILE: 3, POSITION: 1}
+    order = {ORDER_ROW: 0, "version_at": None, FILE: 3, POSITION: 1}
     dimension = said_of(dim_device)
     rows = pa.Table.from_pylist([row], schema=flat_schemas()[dimension.name])
     for taken in (rows, rows.slice(1)):
@@ -78,7 +78,7 @@ def test_what_is_said_has_the_columns_of_its_storage_table() -> None:
             [
                 pa.field("device_id", pa.int64(), nullable=False),
                 pa.field("last_location_id", pa.int64()),
-                pa.field("version", TIMESTAMP_TYPE),
+                pa.field("version_at", TIMESTAMP_TYPE),
                 pa.field(FILE, pa.int64(), nullable=False),
                 pa.field(POSITION, pa.int64(), nullable=False),
             ]

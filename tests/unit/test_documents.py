@@ -211,7 +211,7 @@ def test_a_line_end_inside_a_string_leaves_a_line_that_is_not_json() -> None:
 def test_a_document_larger_than_a_record_may_be_is_streamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(window, "MAX_RECORD", 1000)
+    monkeypatch.setattr(window, "MAX_RECORD_BYTES", 1000)
     monkeypatch.setattr(window, "_CHECKED", 500)
     order = json.dumps({"id": 1, "note": "x" * 100}).encode()
     page = b'{"orders": [%b], "other": [%b], "more": null}' % ((b", ".join([order] * 5000),) * 2)
@@ -231,7 +231,7 @@ def test_a_value_that_nobody_wants_may_be_larger_than_a_record() -> None:
 def test_a_record_that_is_too_large_is_refused_after_those_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(window, "MAX_RECORD", 1000)
+    monkeypatch.setattr(window, "MAX_RECORD_BYTES", 1000)
     text = b'[{"id": 1}, {"note": "%b"}]' % (b"x" * 5000)
     lines, error = read(cut(text, 100))
     assert lines == [b'{"id": 1}']

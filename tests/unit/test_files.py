@@ -18,7 +18,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_dask.errors import ServiceUnavailable, SourceChanged
+from orders_dask.errors import ServiceUnavailable, StoredObjectChanged
 from orders_dask.extract.framing import ndjson as line_module
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.framing.ndjson import is_ndjson, lines_in_range, split_lines
@@ -212,7 +212,7 @@ def test_a_bomb_is_read_in_bounded_memory(
     compress: Callable[[bytes], bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD", 4 * MIB)
+    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 4 * MIB)
     bomb = dump(compress(b'{"id": 1}\n' + b" " * (96 * MIB) + b"\n"))
     tracemalloc.start()
     try:
@@ -228,10 +228,10 @@ def test_a_file_that_changed_is_transient(dump: Callable[[bytes], Path]) -> None
     path = dump(LINES)
     split = Split((listed(path),))
     path.write_bytes(LINES * 2)
-    with pytest.raises(SourceChanged, match="dump changed"):
+    with pytest.raises(StoredObjectChanged, match="dump changed"):
         next(read_files(split))
     path.unlink()
-    with pytest.raises(SourceChanged):
+    with pytest.raises(StoredObjectChanged):
         next(read_files(split))
 
 
@@ -273,7 +273,7 @@ def test_newline_delimited_is_told_by_the_first_two_lines(text: bytes, delimited
 
 
 def test_lines_too_long_for_memory_are_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD", 100)
+    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 100)
     line = b'{"note": "%b"}' % (b"x" * 100)
     assert is_ndjson(line + b"\n{}\n", complete=True) is True
     assert is_ndjson(line + b"\n1\n", complete=True) is False
@@ -337,7 +337,7 @@ def test_ranges_of_a_file_hold_its_lines_once(dump: Callable[[bytes], Path]) -> 
 
 
 def test_a_line_too_long_for_memory_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD", 1000)
+    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 1000)
     orders = [{"id": number} for number in range(1000)]
     text = b'{"id": -1}\n%b\n{"id": -2}\n' % json.dumps({"orders": orders}).encode()
     found = split_lines([text[at : at + 100] for at in range(0, len(text), 100)])
@@ -349,7 +349,7 @@ def test_a_line_too_long_for_memory_is_streamed(monkeypatch: pytest.MonkeyPatch)
 def test_a_line_too_long_for_memory_that_is_not_json_leaves_the_others(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD", 1000)
+    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 1000)
     text = b'{"id": 1}\n[{"id": 2}, %b\n{"id": 3}\n' % (b"x" * 4000)
     found = b"".join(
         some.text

@@ -294,7 +294,7 @@ def test_which_line_is_too_long_does_not_depend_on_how_the_text_is_cut(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (lines, window):
-        monkeypatch.setattr(module, "MAX_RECORD", 1000)
+        monkeypatch.setattr(module, "MAX_RECORD_BYTES", 1000)
     within, beyond = (b'{"line_items":[],"id":2,"note":"%b"}' % (b"a" * n) for n in (900, 1100))
     text = b"\n".join([GOOD, beyond, b" ", within, beyond, GOOD, b"", within]) + b"\n"
     found = b"".join(

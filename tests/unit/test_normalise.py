@@ -235,7 +235,7 @@ def test_keys_are_a_row_an_order_with_its_version(records: list[Json]) -> None:
     assert keys.to_pylist() == [
         {
             "order_id": record["id"],
-            "version": record.get("updated_at") or record.get("created_at"),
+            "version_at": record.get("updated_at") or record.get("created_at"),
             FILE: 7,
             POSITION: record[POSITION],
         }

@@ -112,7 +112,7 @@ def replay(
         counts = {
             fact.name: sum(r[counter_column(fact, "rejected")] for r in rows) for fact in FACTS
         }
-        [text] = filter(None, (row["of_order"] for row in rows))
+        [text] = filter(None, (row["order_raw"] for row in rows))
         text = better.get(where, text)
         paths = tuple(row["path"] for row in rows)
         of_file = where[0], names[where[0]], 1, ""

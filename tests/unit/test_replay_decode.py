@@ -161,7 +161,7 @@ def test_an_order_is_read_again_as_a_whole_when_one_of_its_children_is_good_now(
     assert [verdict.row for verdict in found.outcomes] == [0, 0]
     assert found.decoded.orders[POSITION].to_pylist() == [5]
     assert [(r.position, r.path) for r in found.decoded.rejected] == [(5, "line_items[1]")]
-    assert found.decoded.rejected[0].of_order == json.dumps(
+    assert found.decoded.rejected[0].order_raw == json.dumps(
         ORDER | {"line_items": [GOOD_LINE, BAD, {"id": 2}]}
     )
     assert (
@@ -228,7 +228,7 @@ def test_orders_that_stand_are_told_apart_from_others_in_the_same_batch() -> Non
 def test_orders_with_more_bad_children_than_a_block_may_have_are_read_in_pieces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(block, "MANY", 5)
+    monkeypatch.setattr(block, "MAX_REJECTED", 5)
     orders = [standing(["line_items[0]"], [GOOD_LINE] + [0] * 3, position=n) for n in range(1, 6)]
     [found] = again(*orders, kept(json.dumps([0] * 6), "not_an_order", 6))
     assert len(found.decoded.rejected) == 15

@@ -51,7 +51,7 @@ def test_an_order_that_was_read_again_takes_the_place_of_its_former_self_whateve
     again = [
         {
             "order_id": order_id,
-            "version": version,
+            "version_at": version,
             FILE: place[0],
             POSITION: place[1],
             PART: part,

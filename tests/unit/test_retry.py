@@ -13,12 +13,12 @@ from orders_dask import retry as patience
 from orders_dask.errors import (
     DataRefused,
     LeaseLost,
-    LoadWithdrawn,
+    LoadNotActive,
     OrdersDaskError,
-    RunDateHeld,
+    RunDateLocked,
     ServiceUnavailable,
     SettingsError,
-    SourceChanged,
+    StoredObjectChanged,
 )
 from orders_dask.retry import ATTEMPTS, RUN_ATTEMPTS, retry_run, retry_transient, wait_for_lock
 
@@ -53,7 +53,7 @@ def test_a_service_that_stays_away_ends_with_its_own_error(
     )
 
 
-@pytest.mark.parametrize("error", [SettingsError, DataRefused, LoadWithdrawn, RunDateHeld])
+@pytest.mark.parametrize("error", [SettingsError, DataRefused, LoadNotActive, RunDateLocked])
 def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskError]) -> None:
     calls = []
 
@@ -67,11 +67,11 @@ def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskErro
     assert len(calls) == 2, "once each"
 
 
-@pytest.mark.parametrize("error", [ServiceUnavailable, LeaseLost, SourceChanged])
+@pytest.mark.parametrize("error", [ServiceUnavailable, LeaseLost, StoredObjectChanged])
 def test_a_run_date_is_tried_again_when_what_it_worked_with_broke_off(
     error: type[OrdersDaskError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "_WAITS", wait_none())
+    monkeypatch.setattr(patience, "_BACKOFF", wait_none())
     calls = []
 
     def work() -> NoReturn:
@@ -90,8 +90,8 @@ def test_a_run_that_was_stopped_waits_no_longer() -> None:
     def work() -> NoReturn:
         calls.append(1)
         stop.set()
-        raise RunDateHeld("held")
+        raise RunDateLocked("held")
 
-    with pytest.raises(RunDateHeld):
+    with pytest.raises(RunDateLocked):
         wait_for_lock(work, stop)()
     assert calls == [1]

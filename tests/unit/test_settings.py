@@ -45,7 +45,7 @@ def test_all_but_the_services_has_a_default() -> None:
     assert settings.zone.key == "UTC"
     assert (settings.max_rejected, settings.copy_connections) == (0.01, 4)
     assert settings.block_size == 128 * 1024**2
-    assert (settings.leaf, settings.allow_unreadable) == ("month", False)
+    assert (settings.partition_width, settings.allow_unreadable) == ("month", False)
     assert settings.scheduler_address is None
 
 
@@ -57,7 +57,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ORDERS_DASK_MAX_REJECTED": "0.5",
         "ORDERS_DASK_COPY_CONNECTIONS": "8",
         "ORDERS_DASK_BLOCK_SIZE": "64MiB",
-        "ORDERS_DASK_LEAF": "day",
+        "ORDERS_DASK_PARTITION": "day",
         "ORDERS_DASK_ALLOW_UNREADABLE": "true",
         "DASK_SCHEDULER_ADDRESS": "tls://scheduler:8786",
         "PGSSLMODE": "require",
@@ -76,7 +76,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "max_rejected": 0.5,
         "copy_connections": 8,
         "block_size": 64 * 1024**2,
-        "leaf": "day",
+        "partition_width": "day",
         "allow_unreadable": True,
         "scheduler_address": "tls://scheduler:8786",
         "ssl_mode": "require",
@@ -127,7 +127,7 @@ def test_all_that_is_missing_or_malformed_is_named_in_one_sentence(
         ("ORDERS_DASK_COPY_CONNECTIONS", "0", "greater than or equal to 1"),
         ("ORDERS_DASK_BLOCK_SIZE", "32 apples", "number of bytes such as 32MiB"),
         ("ORDERS_DASK_BLOCK_SIZE", "4GiB", "less than or equal to 1073741824"),
-        ("ORDERS_DASK_LEAF", "year", "'month' or 'day'"),
+        ("ORDERS_DASK_PARTITION", "year", "'month' or 'day'"),
         ("ORDERS_DASK_ALLOW_UNREADABLE", "perhaps", "valid boolean"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from orders_dask.contract.arrow import key_schema, staged_schemas
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.versions import STAGE_FORMAT_VERSION
-from orders_dask.errors import SettingsError, SourceChanged, SourceMissing
+from orders_dask.errors import SettingsError, SourceMissing, StoredObjectChanged
 from orders_dask.retention.stage_garbage import (
     PrunedLoads,
     StageGarbage,
@@ -140,7 +140,7 @@ def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
     part = write(url, "going")
     age(folder, 40)
     delete_garbage(url, look(url))
-    with pytest.raises(SourceChanged, match="was removed, written anew or damaged"):
+    with pytest.raises(StoredObjectChanged, match="was removed, written anew or damaged"):
         read_table(part, REJECTED)
 
 
@@ -183,7 +183,7 @@ def test_manifests_are_found_where_the_stage_has_brackets_in_its_name(tmp_path: 
     assert latest_manifest(url, DAY).load_id == 17
 
 
-@pytest.mark.parametrize("text", ["raw", "of_order"])
+@pytest.mark.parametrize("text", ["raw", "order_raw"])
 def test_texts_go_from_parts_that_stay(url: str, folder: Path, text: str) -> None:
     part = write(url, "old", text)
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=old"], {}))
@@ -225,11 +225,13 @@ def test_a_part_whose_file_is_damaged_is_made_anew(url: str, folder: Path, left:
     part = write(url, "damaged")
     path = folder / "part=damaged" / part.attempt / f"{REJECTED}.parquet"
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(SourceChanged, match=f"{REJECTED}.parquet of the stage was .* damaged"):
+    with pytest.raises(
+        StoredObjectChanged, match=f"{REJECTED}.parquet of the stage was .* damaged"
+    ):
         read_table(part, REJECTED)
     assert find_part(part.url) is None, "the next run stages it again"
 
     anew = write(url, "damaged")
-    with pytest.raises(SourceChanged):
+    with pytest.raises(StoredObjectChanged):
         read_table(part, REJECTED)
     assert find_part(part.url) == anew, "one who read the former files takes nothing of the new"

@@ -23,7 +23,7 @@ def test_of_steps_inside_of_each_other_only_the_innermost_is_charged() -> None:
     inner, outer = meter.metrics["inner"], meter.metrics["outer"]
     assert inner.seconds >= 3 * WAIT
     assert WAIT <= outer.seconds < 2 * WAIT + 0.5
-    assert inner.cpu + outer.cpu < WAIT, "sleeping takes no CPU"
+    assert inner.cpu_seconds + outer.cpu_seconds < WAIT, "sleeping takes no CPU"
 
 
 def test_what_is_done_with_items_is_not_charged_to_the_step_that_makes_them() -> None:

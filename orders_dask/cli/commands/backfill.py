@@ -26,7 +26,7 @@ def backfill(
     end: Annotated[
         date, typer.Option("--to", parser=parse_date, metavar="DATE", help="Last run date.")
     ],
-    dates_in_flight: Annotated[int, typer.Option(min=1, help="Run dates to work on at once.")] = 2,
+    max_parallel: Annotated[int, typer.Option(min=1, help="Run dates to work on at once.")] = 2,
     source: Source = None,
     scheduler: SchedulerAddress = None,
     workers: Workers = None,
@@ -56,7 +56,7 @@ def backfill(
                 client=client,
                 force=force,
                 dry_run=dry_run,
-                dates_in_flight=dates_in_flight,
+                max_parallel=max_parallel,
                 listener=listener,
             )
     if json:

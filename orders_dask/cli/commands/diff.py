@@ -12,7 +12,7 @@ from orders_dask.cli.cluster import command_client, command_settings
 from orders_dask.cli.options import JsonOutput, SchedulerAddress, Source, Workers
 
 if TYPE_CHECKING:
-    from orders_dask.publish.diff import Difference, OrderDifference
+    from orders_dask.publish.diff import DiffResult, OrderDiff
 from orders_dask.cli.options import RunDate
 
 
@@ -46,13 +46,13 @@ def diff(
         _show(found, limit)
 
 
-def _show(found: Difference, limit: int) -> None:
+def _show(found: DiffResult, limit: int) -> None:
     before, after = f"load {found.before}", f"load {found.after}"
     if found.published:
         sides = f"{after}, which is published, against {before}, which it replaced"
     else:
         sides = f"{after}, which a run would publish, against {before}, which is published"
-    counts = f"{found.came:,} came, {found.went:,} went, {found.changed:,} changed"
+    counts = f"{found.added:,} came, {found.removed:,} went, {found.changed:,} changed"
     screen.result(f"{found.run_date}  {sides}\nOrders: {counts}")
     rows = [(each.table, each.before, each.after, each.after - each.before) for each in found.rows]
     screen.result_table(
@@ -76,11 +76,11 @@ def _show(found: Difference, limit: int) -> None:
         screen.result("\nNo sum of money differs.")
     for order in found.orders(limit):
         screen.result(_order(order))
-    more = found.came + found.went + found.changed - limit
+    more = found.added + found.removed + found.changed - limit
     if more > 0:
         screen.result(f"and {screen.plural(more, 'more order')}: --json gives all")
 
 
-def _order(order: OrderDifference) -> str:
+def _order(order: OrderDiff) -> str:
     columns = f": {', '.join(order.columns)}" if order.columns else ""
-    return f"order {order.order_id} {order.what}{columns}"
+    return f"order {order.order_id} {order.change}{columns}"

@@ -29,6 +29,6 @@ def init(
     from orders_dask.settings import load_settings
 
     settings = load_settings()
-    for warning in initialise(engine(settings), settings.leaf, roles=roles):
+    for warning in initialise(engine(settings), settings.partition_width, roles=roles):
         screen.message(f"Warning: {warning}")
     screen.result(f"Database {settings.pgsql_database} on {settings.pgsql_hostname} is ready.")

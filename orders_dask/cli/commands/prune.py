@@ -11,7 +11,7 @@ from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
-    from orders_dask.pipeline.results import Pruned
+    from orders_dask.pipeline.results import PruneResult
 from orders_dask.cli.output import dropped_partitions, message_left_over
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
@@ -45,10 +45,11 @@ def prune(
     message_left_over(ended.skipped, ended.waiting)
 
 
-def _summary(ended: Pruned, did: str) -> str:
+def _summary(ended: PruneResult, did: str) -> str:
     told = (
-        f"{did} {ended.loads:,} loads with {ended.rows:,} rows, {ended.parts:,} staged parts, {ended.bytes:,} bytes of "
-        f"the stage, and raw texts in {ended.texts:,} rows of the ledger and {ended.texts_of_parts:,} staged parts; "
-        f"{ended.settled:,} publishes can't be rolled back any more."
+        f"{did} {ended.loads:,} loads with {ended.rows:,} rows, {ended.parts:,} staged parts, "
+        f"{ended.bytes:,} bytes of the stage, and raw texts in {ended.redacted_rows:,} rows of the ledger "
+        f"and {ended.redacted_parts:,} staged parts; "
+        f"{ended.made_irreversible:,} publishes can't be rolled back any more."
     )
-    return told + dropped_partitions(ended.leaves)
+    return told + dropped_partitions(ended.partitions)

@@ -89,10 +89,10 @@ def replay(
         from orders_dask.load.connect import engine
 
         ended = replay(run_date, code, settings=settings, client=client, listener=listener)
-    if not ended.taken_in and not ended.still:
+    if not ended.taken_in and not ended.still_rejected:
         _message_if_none(engine(settings), run_date, code)
     if json:
         screen.result_json(ended)
         return
     screen.result(screen.show_replay(ended))
-    screen.result(screen.show_outcome(ended.standing))
+    screen.result(screen.show_outcome(ended.run))

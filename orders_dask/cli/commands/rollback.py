@@ -9,7 +9,7 @@ from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
-    from orders_dask.pipeline.results import RolledBack
+    from orders_dask.pipeline.results import RollbackResult
 from orders_dask.cli.options import RunDate
 
 
@@ -25,14 +25,14 @@ def rollback(run_date: RunDate, json: JsonOutput = False) -> None:
         screen.result(_summary(done))
 
 
-def _summary(done: RolledBack) -> str:
-    was = f"load {done.withdrawn} ({_orders(done.withdrawn_orders, done.withdrawn_lines)})"
+def _summary(done: RollbackResult) -> str:
+    was = f"load {done.unpublished} ({_orders(done.unpublished_orders, done.unpublished_lines)})"
     if done.published is None:
         return (
-            f"{done.run_date}  rolled back: {was} is withdrawn, and nothing is published any more"
+            f"{done.run_date}  rolled back: {was} is unpublished, and nothing is published any more"
         )
     now = f"load {done.published} ({_orders(done.orders, done.lines)})"
-    return f"{done.run_date}  rolled back: {was} is withdrawn, and {now} is published again"
+    return f"{done.run_date}  rolled back: {was} is unpublished, and {now} is published again"
 
 
 def _orders(orders: int, lines: int) -> str:

@@ -44,7 +44,7 @@ def run(
     run_date = run_date or yesterday(settings)
     try:
         found = None if force or dry_run else all_up_to_date([run_date], settings=settings)
-        if found and found[0].outcome == "up to date":
+        if found and found[0].outcome == "up_to_date":
             [ended] = found
         else:
             with (

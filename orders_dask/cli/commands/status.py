@@ -45,7 +45,7 @@ def status(
         return
     columns = (
         "run_date",
-        "state",
+        "status",
         "orders",
         "lines",
         "superseded",

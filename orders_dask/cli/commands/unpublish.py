@@ -11,13 +11,13 @@ from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
-    from orders_dask.pipeline.results import Dropped
+    from orders_dask.pipeline.results import UnpublishResult
 from orders_dask.cli.commands.prune import DryRun
 from orders_dask.cli.output import dropped_partitions, message_left_over
 
 
 @command()
-def drop(
+def unpublish(
     older_than: Annotated[
         int, typer.Option(min=1, metavar="DAYS", help="Drop run dates that lie further back.")
     ],
@@ -27,7 +27,7 @@ def drop(
     """Unpublish old run dates, and free the partitions that hold nothing else."""
     from orders_dask.jobs import unpublish as job
 
-    ended = job.drop(older_than, dry_run=dry_run)
+    ended = job.unpublish(older_than, dry_run=dry_run)
     if json:
         screen.result_json(ended)
         return
@@ -35,9 +35,11 @@ def drop(
     message_left_over(ended.skipped, ended.waiting)
 
 
-def _summary(ended: Dropped, did: str) -> str:
+def _summary(ended: UnpublishResult, did: str) -> str:
     days = f", {ended.run_dates[0]} to {ended.run_dates[-1]}" if ended.run_dates else ""
-    size = f" They held {ended.bytes:,} bytes." if ended.leaves else ""
+    size = f" They held {ended.bytes:,} bytes." if ended.partitions else ""
     return (
-        f"{did} {len(ended.run_dates):,} run dates{days}." + dropped_partitions(ended.leaves) + size
+        f"{did} {len(ended.run_dates):,} run dates{days}."
+        + dropped_partitions(ended.partitions)
+        + size
     )

@@ -167,7 +167,7 @@ def _grow(cells: Cells, plan: Plan, capacity: Ints) -> Cells:
     larger.lines[:] = cells.lines
     for level, old, new in zip(plan.nodes[:, scan.LEVEL], cells.base, larger.base, strict=True):
         rows = cells.rows[level]
-        for column in ("said", "first", "second"):
+        for column in ("state", "first", "second"):
             getattr(larger, column)[new : new + rows] = getattr(cells, column)[old : old + rows]
     return larger
 

@@ -59,11 +59,11 @@ class ReplayedBatch:
     decoded
         The orders that are to be loaded, a position each, and the children that were refused of
         these.
-    before
+    rejected_before
         What was refused of these orders.
-    lines_before
+    lines_rejected_before
         Lines refused by themselves among that.
-    verdicts
+    outcomes
         What became of each record.
     """
 

@@ -34,9 +34,9 @@ def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
     ----------
     raw
         Columns of :func:`~orders_dask.contract.arrow.raw_schema`.
-    enveloped
+    in_page
         Every object is an order.
-    judged
+    repaired
         The rows come from the rules: null in an array of children stands for one that they
         rejected.
     """

@@ -46,11 +46,11 @@ class Timestamps(NamedTuple):
         ``timestamp[us, UTC]``; null where the text is null or bad.
     bad
         Where the text is no instant of the contract.
-    zoneless
+    no_offset
         Where it had no offset, so that the shop's zone was taken.
-    ahead
-        Seconds that the local time as written is ahead of UTC; 0 where `unsaid`.
-    unsaid
+    utc_offset
+        Seconds that the local time as written is ahead of UTC; 0 where `local_unknown`.
+    local_unknown
         Where the text names no local time: ``Z``, ``-00:00``, no offset, bad and null.
     """
 

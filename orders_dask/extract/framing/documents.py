@@ -48,61 +48,61 @@ def unwrap(text: bytes) -> list[Records]:
     return list(documents([text]))
 
 
-def _read_documents(window: JsonCursor) -> Iterator[Records]:
-    while first := window.peek():
+def _read_documents(cursor: JsonCursor) -> Iterator[Records]:
+    while first := cursor.peek():
         if first == b"[":
-            yield from _read_array(window, enveloped=False)
+            yield from _read_array(cursor, in_page=False)
         else:
-            yield from _read_element(window, enveloped=False)
+            yield from _read_element(cursor, in_page=False)
 
 
-def _read_array(window: JsonCursor, enveloped: bool) -> Iterator[Records]:
-    window.enter()
-    if window.peek() != b"]":
-        yield from _read_element(window, enveloped)
-        while window.comma():
-            yield from _read_element(window, enveloped)
-    window.leave(b"]")
+def _read_array(cursor: JsonCursor, in_page: bool) -> Iterator[Records]:
+    cursor.enter()
+    if cursor.peek() != b"]":
+        yield from _read_element(cursor, in_page)
+        while cursor.comma():
+            yield from _read_element(cursor, in_page)
+    cursor.leave(b"]")
 
 
-def _read_element(window: JsonCursor, enveloped: bool) -> Iterator[Records]:
-    """Give what is here: a run of plain records, one record, or an envelope's."""
-    if window.peek() == b"{":
-        if run := window.run(bare=not enveloped):
-            yield Records(run, enveloped, strict=True, number=run.count(b"\n"))
+def _read_element(cursor: JsonCursor, in_page: bool) -> Iterator[Records]:
+    """Give what is here: a run of plain records, one record, or a container's."""
+    if cursor.peek() == b"{":
+        if run := cursor.run(bare=not in_page):
+            yield Records(run, in_page, strict=True, number=run.count(b"\n"))
             return
-        envelope = "" if enveloped else window.envelope()
-        if envelope:
-            yield from _read_container(window, envelope)
+        container = "" if in_page else cursor.container()
+        if container:
+            yield from _read_container(cursor, container)
             return
-    yield Records(window.value() + b"\n", enveloped, strict=True)
+    yield Records(cursor.value() + b"\n", in_page, strict=True)
 
 
-def _read_container(window: JsonCursor, wanted: str) -> Iterator[Records]:
+def _read_container(cursor: JsonCursor, wanted: str) -> Iterator[Records]:
     """Give the records of a page (`wanted` is ``orders``: each of them) or a wrapper (``order``: the last of them)."""
     order, repeated = b"", -1
-    window.enter()
+    cursor.enter()
     while True:
-        key = window.key()
+        key = cursor.key()
         if key != wanted:
-            window.skip()
+            cursor.skip()
         elif wanted == "order":
             if order and not is_json(order):  # the decoder sees the last one only
                 raise Unreadable("a value is not JSON", order[:KEPT_RAW_BYTES])
-            order, repeated = window.value() + b"\n", repeated + 1
+            order, repeated = cursor.value() + b"\n", repeated + 1
         else:
-            yield from _read_orders(window)
-        if not window.comma():
+            yield from _read_orders(cursor)
+        if not cursor.comma():
             break
-    window.leave(b"}")
+    cursor.leave(b"}")
     if order == b"null\n":
         order = b""
     if order or repeated > 0:
         yield Records(order, in_page=True, strict=True, overwritten=max(repeated, 0))
 
 
-def _read_orders(window: JsonCursor) -> Iterator[Records]:
-    if window.peek() == b"[":
-        yield from _read_array(window, enveloped=True)
-    elif (value := window.value()) != b"null":
+def _read_orders(cursor: JsonCursor) -> Iterator[Records]:
+    if cursor.peek() == b"[":
+        yield from _read_array(cursor, in_page=True)
+    elif (value := cursor.value()) != b"null":
         yield Records(b'{"orders": %b}\n' % value, in_page=False, strict=True)

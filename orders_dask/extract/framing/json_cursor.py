@@ -161,15 +161,15 @@ class JsonCursor:
                 self._refuse("the text ends in the middle of a value")
         self._at = int(closing[0]) + 1
 
-    def envelope(self) -> str:
-        """Tell which key makes the object here an envelope: ``orders``, else ``order``, else none.
+    def container(self) -> str:
+        """Tell which key makes the object here a container: ``orders``, else ``order``, else none.
 
         The whole object is in the window afterwards, unless it has ``orders``.
         """
         while True:
             end = self._close()
             keys = self._ahead(self._keys[self._level])
-            found = list(self._envelopes(keys if end is None else keys[: keys.searchsorted(end)]))
+            found = list(self._containers(keys if end is None else keys[: keys.searchsorted(end)]))
             if any(plural for _, plural in found):
                 return "orders"
             if end is not None:
@@ -183,7 +183,7 @@ class JsonCursor:
         Parameters
         ----------
         bare
-            Stop before an object that is an envelope.
+            Stop before an object that is a container.
 
         Returns
         -------
@@ -199,7 +199,7 @@ class JsonCursor:
         count = _leading((self._bytes[starts] == _OBJECT) & (ends - starts <= MAX_RECORD_BYTES))
         if bare and count:
             keys = self._ahead(self._keys[self._level])
-            for key, _ in self._envelopes(keys[: keys.searchsorted(ends[count - 1])]):
+            for key, _ in self._containers(keys[: keys.searchsorted(ends[count - 1])]):
                 count = int(starts.searchsorted(key)) - 1
                 break
         if not count:
@@ -233,8 +233,8 @@ class JsonCursor:
         good = _leading((odd == 1) & (np.bincount(gap[commas], minlength=len(width)) == 1))
         return good, place[commas][:good]
 
-    def _envelopes(self, keys: Positions) -> Iterator[tuple[int, bool]]:
-        """Find the keys that make an envelope: where, and whether it is ``orders``."""
+    def _containers(self, keys: Positions) -> Iterator[tuple[int, bool]]:
+        """Find the keys that make a container: where, and whether it is ``orders``."""
         for at in keys:
             if match := _ENVELOPE.match(self._text, at):
                 yield int(at), match[1] is not None

@@ -76,7 +76,7 @@ def is_ndjson(head: bytes, complete: bool) -> bool | None:
     ----------
     head
         The beginning of the text, without a byte-order mark.
-    whole
+    complete
         It is the whole text.
 
     Returns
@@ -193,7 +193,7 @@ def lines_in_range(
     ----------
     text
         The text, to be read through up to `end`.
-    places
+    random_access
         The same, to look where the first line begins and the last one ends.
     start, end
         The range.

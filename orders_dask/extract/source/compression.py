@@ -34,7 +34,7 @@ class _Codec:
         For people.
     magic
         What a stream of it begins with.
-    new
+    new_decompressor
         Makes a decompressor of one stream, with ``decompress``, ``eof`` and ``unused_data``.
     step
         Bytes that are decompressed at once.

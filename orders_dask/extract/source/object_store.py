@@ -12,7 +12,7 @@ from fsspec.caching import BackgroundBlockCache
 from fsspec.spec import AbstractBufferedFile
 from s3fs.utils import FileExpired
 
-from orders_dask.errors import SourceChanged
+from orders_dask.errors import StoredObjectChanged
 from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile
 from orders_dask.filesystem import listed_object, translate_storage_errors
 
@@ -108,7 +108,7 @@ def _translate_changes(file: SourceFile) -> Iterator[None]:
         with translate_storage_errors(file.url):
             yield
     except (FileNotFoundError, FileExpired) as error:
-        raise SourceChanged(
+        raise StoredObjectChanged(
             f"{file.url} changed between its listing and its reading: run the date again."
         ) from error
 

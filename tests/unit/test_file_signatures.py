@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.framing.file_signatures import HEAD_BYTES, describe
-from tests.unit.test_discover import DAY
+from tests.support.builders import DAY
 
 ORDERS = b'{"id": 1, "line_items": []}\n{"id": 2, "line_items": []}\n'
 TABLE = pa.table({"id": [1, 2]})

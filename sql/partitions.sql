@@ -1,10 +1,10 @@
 -- Makes and attaches the leaves of one month or day, one below each fact of the storage. It runs with the rights of who
 -- ran `init`: ATTACH asks for the owner of the tables, and whoever only loads is not that. So it takes nothing on trust:
 -- the width of a leaf stands in the ledger, every name is qualified or quoted, and nobody else may call it.
-create or replace function orders_store.make_leaf(first date) returns void
+create or replace function orders_store.make_partition(first date) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    width constant text := (select i.leaf from orders_ops.installed i);
+    width constant text := (select i.partition_width from orders_ops.schema_info i);
     past date := first + ('1 ' || width)::interval;
     suffix constant text := to_char(first, case width when 'day' then 'YYYY_MM_DD' else 'YYYY_MM' end);
     fact name;
@@ -32,7 +32,7 @@ begin
 end
 $$;
 
-revoke all on function orders_store.make_leaf(date) from public;
+revoke all on function orders_store.make_partition(date) from public;
 
-comment on function orders_store.make_leaf(date) is
+comment on function orders_store.make_partition(date) is
     'Makes and attaches the leaves that begin on a run date, in every fact of the storage';

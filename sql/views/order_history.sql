@@ -14,7 +14,7 @@ cross join lateral (
     from orders_store.order_version v
     join orders_store.published p on p.load_id = v.load_id
     where v.order_id = f.order_id
-      and (coalesce(v.version, '-infinity'), v.run_date)
+      and (coalesce(v.version_at, '-infinity'), v.run_date)
           <= (coalesce(f.updated_at, f.created_at, '-infinity'), f.run_date)
 ) n;
 
