@@ -36,7 +36,9 @@ html_theme_options = {"page_width": "1100px", "fixed_sidebar": True}
 html_show_sourcelink = False
 myst_heading_anchors = 6
 napoleon_google_docstring = False
-napoleon_use_ivar = True  # autodoc lists the attributes themselves
+# Several names may share a description. Attributes are described as parameters are: autodoc lists them besides.
+napoleon_use_param = False
+napoleon_custom_sections = [("Attributes", "params_style")]
 autodoc_default_options = {
     "members": True,
     "undoc-members": True,
