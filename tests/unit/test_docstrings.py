@@ -1,4 +1,4 @@
-"""Every reference in a docstring names something of ours that is there.
+"""Docstrings name what is there: references, parameters and attributes.
 
 The sources are read, not imported: some modules of the tests change the product when they are
 imported.
@@ -79,3 +79,33 @@ def test_every_reference_in_a_docstring_names_what_is_there(top: str) -> None:
                 broken.append(f"{path}:{line}: {name}")
     assert found, "no reference was looked at"
     assert not broken, "\n".join(["these docstrings refer to what isn't there:", *broken])
+
+
+def described(docstring: str, section: str) -> set[str]:
+    """Return the names that a section of a docstring describes, without the stars of ``*args``."""
+    docscrape = pytest.importorskip("numpydoc.docscrape", reason="numpydoc is in the extra docs")
+    entries = docscrape.NumpyDocString(docstring)[section]
+    return {name.lstrip("*") for each in entries for name in (each.name or each.type).split(", ")}
+
+
+def test_docstrings_describe_parameters_and_attributes_by_their_names() -> None:
+    wrong = []
+    for module, (path, tree) in modules().items():
+        for node in ast.walk(tree):
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                continue
+            docstring = ast.get_docstring(node) or ""
+            if isinstance(node, ast.ClassDef):
+                section, there = "Attributes", set(names(node.body, ""))
+                there = {name.removeprefix(".") for name in there}
+            else:
+                section, there = (
+                    "Parameters",
+                    {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)},
+                )
+            if f"{section}\n---" in docstring and module.startswith("orders_dask"):
+                wrong += [
+                    f"{path}:{node.lineno}: {name}"
+                    for name in sorted(described(docstring, section) - there)
+                ]
+    assert not wrong, "\n".join(["these docstrings describe what isn't there:", *wrong])
