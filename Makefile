@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz bench bench-guard bench-history bench-memory check format clean
+.PHONY: help setup demo test chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -17,7 +17,7 @@ setup: $(INSTALLED) ## Make the virtual environment with everything in it
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[sandbox,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[sandbox,dev,docs]'
 	@touch $@
 
 demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this machine and show them
@@ -50,6 +50,14 @@ check: $(INSTALLED) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: docs-check
+
+docs: $(INSTALLED) ## Build all pages and the API reference as HTML in build/docs; any warning is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky --doctree-dir build/doctrees --conf-dir docs . build/docs
+
+docs-check: $(INSTALLED) ## Fail where a page that docs/generate.py writes no longer follows from the code
+	$(BIN)/python docs/generate.py --check
 
 format: $(INSTALLED) ## Format and mend what the linter can
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,48 @@
+"""Every issue code, declared once: what is wrong with a record or a value.
+
+The codes are types, so mypy checks each place that gives one. What each means, with an example and
+what is stored, stands in ``docs/contract.md`` under *Issue codes*; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias, get_args
+
+RejectedCode: TypeAlias = Literal[
+    "invalid_json",
+    "unreadable_file",
+    "not_an_order",
+    "bad_order_id",
+    "id_mismatch",
+    "bad_child_id",
+    "duplicate_child",
+]
+"""The record, or the child of an order, is in no fact table."""
+
+RepairedCode: TypeAlias = Literal[
+    "integer_from_text",
+    "money_rounded",
+    "instant_without_offset",
+    "flag_from_text",
+    "text_from_scalar",
+    "bad_unicode",
+    "duplicate_key",
+]
+"""The value is stored converted."""
+
+NulledCode: TypeAlias = Literal[
+    "bad_integer",
+    "bad_money",
+    "bad_instant",
+    "bad_flag",
+    "bad_text",
+    "bad_children",
+]
+"""The value is stored as NULL."""
+
+ValueCode: TypeAlias = RepairedCode | NulledCode
+"""A code of ``data_issue``."""
+
+REJECTED: Final[tuple[RejectedCode, ...]] = get_args(RejectedCode)
+REPAIRED: Final[tuple[RepairedCode, ...]] = get_args(RepairedCode)
+NULLED: Final[tuple[NulledCode, ...]] = get_args(NulledCode)

@@ -1,0 +1,131 @@
+"""What the pages show works: their commands, Python examples and queries, in the order of each page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+from unittest.mock import patch
+
+import dask
+import pytest
+from distributed import LocalCluster
+from markdown_it import MarkdownIt
+from sqlalchemy import Engine, text
+from typer.testing import CliRunner
+
+from orders_dask.cli import app
+from orders_dask.sandbox import Sandbox
+from orders_dask.synthetic import generate
+
+ROOT: Final = Path(__file__).parents[2]
+ELSEWHERE: Final = {"docs/cli.md", "docs/roles.md"}
+"""Pages of usage lines, and of what only an administrator may do: test_roles has that."""
+
+OTHERS: Final = ("make ", "orders-dask sandbox ", "orders-dask demo")
+"""Commands that start services of their own; other tests have them."""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return the code blocks of a page, each with its language."""
+    fences = (token for token in MarkdownIt().parse(page.read_text()) if token.type == "fence")
+    return [(fence.info.strip(), fence.content) for fence in fences]
+
+
+PAGES: Final = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if {language for language, _ in blocks(page)} & {"console", "python"}
+    and str(page.relative_to(ROOT)) not in ELSEWHERE
+]
+
+
+def commands(block: str) -> Iterator[str]:
+    """Yield the commands of a block, comments and those with services of their own left out."""
+    for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        if not command.startswith(OTHERS):
+            yield command
+
+
+def call(command: str) -> None:
+    """Run a command of ours in this process; it must end with 0."""
+    program, *arguments = shlex.split(command, comments=True)
+    assert program == "orders-dask", f"this test can't run {command!r}"
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 0, f"{command}\n{ended.output}"
+
+
+def execute(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a script of ours in this process, as the main module."""
+    main = ModuleType("__main__")
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "__main__", main)
+        exec(compile(script, "example", "exec"), main.__dict__)
+
+
+@pytest.fixture(scope="module")
+def dump(services: Sandbox) -> str:
+    """The source URL of three days from 2026-10-01 on, with some of every defect."""
+    bucket = services.environment["_AWS_S3_URL_SOURCE"]
+    with patch.dict(os.environ, services.environment):
+        made = generate(
+            f"{bucket}docs/", start=date(2026, 10, 1), days=3, orders=500, defects=0.001
+        )
+    return made.source
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a cluster in this process: five of processes take a minute to start and end."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def shop(
+    environment: dict[str, str],
+    owner_login: dict[str, str],
+    dump: str,
+    scheduler: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[None]:
+    """An empty database, the dump, and a cluster that commands and scripts find by its address."""
+    settings = {**owner_login, "_AWS_S3_URL_SOURCE": dump, "DASK_SCHEDULER_ADDRESS": scheduler}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    with dask.config.set(scheduler_address=scheduler):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_shows_works(
+    page: Path, shop: None, owner: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = blocks(page)
+    shown = "".join(content for _, content in parts)
+    if "orders-dask init" not in shown:
+        call("orders-dask init")
+    if "backfill" not in shown:
+        call("orders-dask backfill --from 2026-10-01 --to 2026-10-03")
+    for language, content in parts:
+        if language == "console":
+            for command in commands(content):
+                call(command)
+        elif language == "python":
+            execute(content, monkeypatch)
+    # Last, for the README shows what a query gives before it tells how to load.
+    with owner.connect() as connection:
+        for language, content in parts:
+            if language == "sql":
+                connection.execute(text(content.replace(":", r"\:")))
