@@ -95,7 +95,7 @@ def _write_files(
     return "the files that its rows stem from", len(ids), written.rowcount
 
 
-_NO_TOTALS: Final[Mapping[str, Any]] = {"books": ControlTotals().to_json(), "files": {}}
+_NO_TOTALS: Final[Mapping[str, Any]] = {"totals": ControlTotals().to_json(), "files": {}}
 
 
 def _compare_tables(
@@ -112,7 +112,7 @@ def _compare_tables(
             orders = sum(rows.get(fact_order.name, 0) for rows, _ in loaded)
             yield f"the rows of {table.name}, one an order", orders, books.rows
         if table in FACTS:
-            lost = (part.get(table.name, _NO_TOTALS)["books"] for _, part in loaded)
+            lost = (part.get(table.name, _NO_TOTALS)["totals"] for _, part in loaded)
             found = sum((ControlTotals.from_json(each) for each in lost), books)
             expected = decoded[table.name]
             what = f"{table.name}, as decoded: the"

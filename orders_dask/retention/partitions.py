@@ -145,7 +145,7 @@ def drop_marked(engine: Engine, timeout: float) -> DroppedPartitions:
             return DroppedPartitions(
                 waiting=f"Only the owner of the tables frees partitions: run `orders-dask prune` as {owner.name}."
             )
-        if not session.scalar(select(func.pg_try_advisory_lock(Lock.FREE, 0))):
+        if not session.scalar(select(func.pg_try_advisory_lock(Lock.DROP_PARTITIONS, 0))):
             return DroppedPartitions(waiting="Another command is freeing partitions.")
         leaf: PartitionWidth = session.execute(select(schema_info.c.partition_width)).scalar_one()
         # A table has one leaf at the most that is half detached, and that one has to go first.
