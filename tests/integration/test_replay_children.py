@@ -235,7 +235,7 @@ def test_what_is_bad_as_a_whole_or_was_not_kept_leaves_the_order_as_it_stands(
     assert ended.still_rejected == {
         "bad_order_id": 1,
         "text removed": 1,
-        "one order mended in two ways": 2,
+        "one order corrected in two ways": 2,
         "text not kept whole": 1,
     }
     assert seen() == before
