@@ -1,24 +1,37 @@
 # `make demo` and `make test` do all the set-up: Python >= 3.11 and make are enough.
 VENV ?= .venv
-PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
-	$(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+# The first command that runs a Python of 3.11 or later: one that pyenv knows may be there and not run.
+first_python = $(firstword $(foreach p,$(1),$(shell \
+	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+PYTHON ?= $(call first_python,python3 python3.14 python3.13 python3.12 python3.11)
+LOCK ?= requirements.lock
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra dev --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock'
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz bench bench-guard bench-history bench-memory check format clean
+.PHONY: help setup lock upgrade demo test chaos fuzz bench bench-guard bench-history bench-memory check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(LOCK)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[sandbox,dev]'
+	$(PIP_INSTALL) --require-hashes --requirement $(LOCK)
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+lock: $(INSTALLED) ## Write requirements.lock after pyproject.toml was changed, with as few other changes as can be
+	$(RESOLVE) --universal --python-version 3.11 --output-file requirements.lock
+
+upgrade: $(INSTALLED) ## Write requirements.lock with the newest versions that pyproject.toml allows
+	$(RESOLVE) --universal --python-version 3.11 --output-file requirements.lock --upgrade
 
 demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this machine and show them
 	$(BIN)/orders-dask demo
@@ -34,7 +47,7 @@ fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of so
 	ORDERS_DASK_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -s -o faulthandler_timeout=0 tests/unit/test_fuzz.py tests/unit/test_hostile.py
 
 bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 bench-guard: $(INSTALLED) ## Fail where a run has become clearly slower beside the floors of decode and COPY
