@@ -13,7 +13,7 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra 
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade demo test chaos fuzz bench bench-guard bench-history bench-memory check format clean
+.PHONY: help setup lock upgrade hooks demo test chaos fuzz bench bench-guard bench-history bench-memory check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +32,9 @@ lock: $(INSTALLED) ## Write requirements.lock after pyproject.toml was changed, 
 
 upgrade: $(INSTALLED) ## Write requirements.lock with the newest versions that pyproject.toml allows
 	$(RESOLVE) --universal --python-version 3.11 --output-file requirements.lock --upgrade
+
+hooks: $(INSTALLED) ## Let git run the checks before each commit
+	$(BIN)/pre-commit install
 
 demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this machine and show them
 	$(BIN)/orders-dask demo
@@ -59,10 +62,11 @@ bench-history: $(INSTALLED) ## Publish into ten years of run dates and into none
 bench-memory: $(INSTALLED) ## Run large and odd inputs and fail where a process takes too much memory (an hour)
 	$(BIN)/python -m tests.benchmarks.memory
 
-check: $(INSTALLED) ## Lint, format and types
+check: $(INSTALLED) ## Lint, format, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(INSTALLED) ## Format and mend what the linter can
 	$(BIN)/ruff check --fix .
