@@ -4,7 +4,10 @@ VENV ?= .venv
 first_python = $(firstword $(foreach p,$(1),$(shell \
 	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
 PYTHON ?= $(call first_python,python3 python3.14 python3.13 python3.12 python3.11)
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+LOWEST_PYTHON ?= $(call first_python,$(PYTHONS))
 LOCK ?= requirements.lock
+TESTS ?= tests
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -13,7 +16,7 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra 
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test chaos fuzz bench bench-guard bench-history bench-memory check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest chaos fuzz bench bench-guard bench-history bench-memory check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,7 +43,23 @@ demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this m
 	$(BIN)/orders-dask demo
 
 test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores
-	$(BIN)/pytest -n auto --dist worksteal -m "not chaos"
+	$(BIN)/pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
+
+test-pythons: ## Run the tests with each of PYTHONS that is here, in a virtual environment of its own
+	@passed= failed= absent=; for python in $(PYTHONS); do \
+		if ! version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+		then absent="$$absent $$python"; \
+		elif $(MAKE) test PYTHON=$$python VENV=.venv-$$version; then passed="$$passed $$version"; \
+		else failed="$$failed $$version"; fi; \
+	done; \
+	echo "Passed:$${passed:- none}. Failed:$${failed:- none}. Not installed, so left out:$${absent:- none}."; \
+	test -n "$$passed" && test -z "$$failed"
+
+test-lowest: TESTS = tests/unit tests/integration
+test-lowest: $(INSTALLED) ## Run the unit and integration tests with the lowest versions that pyproject.toml allows
+	$(RESOLVE) --resolution lowest-direct --upgrade --python $(LOWEST_PYTHON) --output-file build/lowest.lock
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba \
+	$(MAKE) test PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest LOCK=build/lowest.lock TESTS="$(TESTS)"
 
 chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, and many schedules of publishing
 	$(BIN)/pytest tests/chaos -n 3 --dist worksteal
@@ -73,4 +92,4 @@ format: $(INSTALLED) ## Format and mend what the linter can
 	$(BIN)/ruff format .
 
 clean: ## Remove what was made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
