@@ -122,6 +122,7 @@ def read(splits: list[Split]) -> bytes:
         b"[\n" + b",\n".join([b'{"id": 1}'] * 500) + b"]",
         b"rubbish" * 500,
     ],
+    ids=["gzip", "array", "rubbish"],
 )
 def test_other_large_files_are_splits_of_their_own(put: Callable[..., str], content: bytes) -> None:
     assert len(content) > 200
