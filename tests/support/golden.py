@@ -29,8 +29,12 @@ from tests.support.dumps import COMMITTED
 GOLDEN: Final = Path(__file__).parents[1] / "data" / "golden.json"
 
 VALUES: Final = [
-    (path, value)
-    for path, value, *_ in (*bad_values.GOOD_VALUES, *bad_values.REPAIRED, *bad_values.NULLED)
+    (str(path), str(value))
+    for _, path, value, *_ in (
+        *(("", *row) for row in bad_values.GOOD_VALUES),
+        *bad_values.REPAIRED,
+        *bad_values.NULLED,
+    )
 ]
 """Values of every field's type, with the paths they stand at."""
 
