@@ -45,11 +45,11 @@ class Lease:
 
         - COPY of a part: the load's lock and status (:func:`orders_dask.load.copy.load_part`).
         - Rows of ``storage_partition``: the partition's lock
-          (:func:`orders_dask.load.partitions.ensure_partitions`); of the run date's own partition,
-          `wait_for` before a publish.
+          (:func:`orders_dask.load.partitions.ensure_partitions`). A publish also clears `wait_for`
+          once the transactions in it have ended, which needs no guard.
         - Loads that prune makes irreversible: the publish lock
           (:func:`orders_dask.retention.loads.make_irreversible`).
-        - Loads of a dropped partition, which prune marks: the partition's lock
+        - Loads that are marked as pruned because their partition is dropped: the partition's lock
           (:func:`orders_dask.retention.partitions.drop_marked`).
 
         Raises

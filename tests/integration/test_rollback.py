@@ -19,6 +19,7 @@ from orders_dask.settings import Settings
 from tests.support.loads import DAY, NEXT, instant, lose_answer, order, published, rolled_back
 from tests.support.proxy import PostgresProxy
 from tests.support.types import Query
+from tests.support.waiting import until
 
 CUSTOMERS = "select customer_id, email, first_seen, last_seen from orders.dim_customer order by 1"
 
@@ -142,7 +143,7 @@ def test_a_rollback_that_is_killed_did_nothing(warehouse: Engine, query: Query) 
         other.execute(text("lock table orders_store.order_superseded in share mode"))
         rolling_back = pool.submit(orders_dask.rollback, DAY)
         to_who_waits(warehouse, "pg_terminate_backend")
-        with pytest.raises(OutcomeUnknown, match="whether it is still published before you"):
+        with pytest.raises(ServiceUnavailable, match=r"broke off .*: try again"):
             rolling_back.result(30)
     assert [query(CUSTOMERS), query("select * from orders_store.published")] == stands
 
@@ -183,6 +184,26 @@ def test_a_rollback_whose_commit_was_done_but_not_answered_is_done_once(
         rolling_back = pool.submit(orders_dask.rollback, DAY, settings=through_proxy)
         lose_answer(proxy)
         assert rolling_back.result(30).published == loads[1]
+    assert query("select load_id from orders_store.published") == [(loads[1],)]
+
+
+def test_a_rollback_without_an_answer_is_unknown_while_another_run_holds_the_run_date(
+    settings: Settings, warehouse: Engine, proxy: PostgresProxy, query: Query
+) -> None:
+    loads = [published(warehouse, DAY, said(1, email)) for email in ("a@x", "b@x", "c@x")]
+    through_proxy = settings.model_copy(update={"pgsql_port": proxy.port})
+    waiting = "select from pg_locks where locktype = 'advisory' and classid = :lock and not granted"
+    with warehouse.connect() as other, ThreadPoolExecutor(2) as pool:
+        proxy.hold_commit(of="order_superseded")
+        rolling_back = pool.submit(orders_dask.rollback, DAY, settings=through_proxy)
+        until(lambda: proxy.held is not None, 30, "nothing was committed")
+        lock = select(func.pg_advisory_lock(Lock.RUN_DATE, DAY.toordinal()))
+        locked = pool.submit(other.execute, lock)
+        until(lambda: query(waiting, lock=int(Lock.RUN_DATE)), 30, "nobody waits for the run date")
+        lose_answer(proxy)
+        locked.result(30)
+        with pytest.raises(OutcomeUnknown, match="whether it is still published before you"):
+            rolling_back.result(30)
     assert query("select load_id from orders_store.published") == [(loads[1],)]
 
 
