@@ -36,7 +36,7 @@ from orders_dask.load.connect import snapshot
 from orders_dask.load.planner import prefer_hash_plans
 from orders_dask.publish.stored_totals import fact_totals_in_storage
 
-Change = Literal["came", "went", "changed"]
+Change = Literal["added", "removed", "changed"]
 
 PROVENANCE_COLUMNS: Final = ("run_date", "load_id", FILE, POSITION)
 """Columns that tell where a row came from: an order that only moved to another file is the same order."""
@@ -54,7 +54,7 @@ class OrderDiff:
     order_id
         The order.
     change
-        ``came``, ``went`` or ``changed``.
+        ``added``, ``removed`` or ``changed``.
     columns
         What differs of an order that changed: columns of ``fact_order``, and names of the other
         facts.
@@ -172,8 +172,8 @@ def compare(
         published=published,
         before=before,
         after=after,
-        added=counts.get("came", 0),
-        removed=counts.get("went", 0),
+        added=counts.get("added", 0),
+        removed=counts.get("removed", 0),
         changed=counts.get("changed", 0),
         rows=tuple(
             RowCountDiff(fact.name, had[fact.name].rows, has[fact.name].rows) for fact in FACTS
@@ -252,11 +252,13 @@ def _differing_rows(
     )
     key = fact.info["key"]
     names = [c.name for c in fact.c if c.name not in (*key, *PROVENANCE_COLUMNS)]
-    came, went = had.c.order_id.is_(None), has.c.order_id.is_(None)
+    added, removed = had.c.order_id.is_(None), has.c.order_id.is_(None)
     same = tuple_(*(had.c[n] for n in names)), tuple_(*(has.c[n] for n in names))
     of_orders = fact is fact_order
     what = (
-        case((came, "came"), (went, "went"), else_="changed") if of_orders else literal("changed")
+        case((added, "added"), (removed, "removed"), else_="changed")
+        if of_orders
+        else literal("changed")
     )
     columns = _named(names, had, has) if of_orders else literal(fact.name)
     rows = select(
@@ -266,7 +268,7 @@ def _differing_rows(
         literal(FACTS.index(fact)).label("place"),
     )
     joined = had.join(has, and_(*(had.c[name] == has.c[name] for name in key)), full=True)
-    differing = rows.select_from(joined).where(came | went | same[0].is_distinct_from(same[1]))
+    differing = rows.select_from(joined).where(added | removed | same[0].is_distinct_from(same[1]))
     return differing if of_orders else differing.distinct()
 
 

@@ -28,7 +28,7 @@ def compared(database: Engine, before: Any, after: Any) -> DiffResult:
     return compare(database, DAY, *loads, published=True)
 
 
-def test_orders_that_came_went_and_changed_are_told_with_their_columns(warehouse: Engine) -> None:
+def test_added_removed_and_changed_orders_are_named_with_their_columns(warehouse: Engine) -> None:
     found = compared(
         warehouse,
         {"fact_order": [{"order_id": n, "note": "old"} for n in (1, 2, 3)]},
@@ -42,9 +42,9 @@ def test_orders_that_came_went_and_changed_are_told_with_their_columns(warehouse
     )
     assert (found.added, found.removed, found.changed) == (1, 1, 1)
     assert [(o.order_id, o.change, o.columns) for o in found.orders()] == [
-        (1, "went", ()),
+        (1, "removed", ()),
         (2, "changed", ("note", "email")),
-        (4, "came", ()),
+        (4, "added", ()),
     ]
     assert [o.order_id for o in found.orders(limit=2)] == [1, 2]
 
@@ -124,8 +124,8 @@ def test_any_two_loads_differ_as_their_contents_do(
             ],
         }
 
-    expected = {n: "came" for n in after.keys() - before.keys()}
-    expected |= {n: "went" for n in before.keys() - after.keys()}
+    expected = {n: "added" for n in after.keys() - before.keys()}
+    expected |= {n: "removed" for n in before.keys() - after.keys()}
     expected |= {n: "changed" for n in before.keys() & after.keys() if before[n] != after[n]}
     found = compared(warehouse, rows(before), rows(after))
     assert {o.order_id: o.change for o in found.orders()} == expected
@@ -164,7 +164,7 @@ def test_a_changed_dump_is_compared_before_and_after_its_run(
 
     assert diffing.diff_without_loading(DAY) is None
     ahead = orders_dask.diff(DAY, client=client)
-    differing = [(1, "went"), (2, "changed"), (3, "came")]
+    differing = [(1, "removed"), (2, "changed"), (3, "added")]
     assert [(o.order_id, o.change) for o in ahead.orders()] == differing
     assert not ahead.published
     assert diffing.diff_without_loading(DAY) == ahead, "it is loaded once"

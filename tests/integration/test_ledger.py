@@ -30,7 +30,7 @@ READ = dict.fromkeys((fact.name for fact in FACTS), 0)
 def test_a_held_run_date_names_its_holder(
     warehouse: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(leases, "LOCK_TIMEOUT", 0.1)
     with leases.acquire_lease(warehouse, DAY) as lease:
         ledger.create_load(lease, "s3://orders/", "f", "ann on host1, process 7")
         with (
@@ -64,11 +64,12 @@ def test_a_killed_run_gives_its_run_date_free(warehouse: Engine, environment: ob
     script = f"""
 import os, signal
 from datetime import date
-from orders_dask.load import ledger
+from orders_dask.ledger import leases, loads as ledger
 from orders_dask.load.connect import engine
 from orders_dask.settings import load_settings
-with ledger.hold(engine(load_settings()), date({DAY.year}, {DAY.month}, {DAY.day})) as lease:
-    ledger.begin(lease, "s3://orders/", "f", "someone")
+database = engine(load_settings())
+with leases.acquire_lease(database, date({DAY.year}, {DAY.month}, {DAY.day})) as lease:
+    ledger.create_load(lease, "s3://orders/", "f", "someone")
     os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = subprocess.run([sys.executable, "-c", script], check=False)
@@ -137,13 +138,13 @@ def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Que
         ledger.record_issues(lease, load_id, [(5, issue)])
         ledger.record_drift(lease, load_id, ["line_items[].colour"])
         ledger.save_metrics(lease, load_id, {"load": 1.5}, {"load": StepMetrics(2.5, 1.0, 7)})
-    assert query("select file_id, field, code, values, samples from orders_ops.data_issue") == [
-        (5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])
-    ]
+    assert query(
+        "select file_id, field, code, value_count, samples from orders_ops.data_issue"
+    ) == [(5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])]
     assert query("select step_seconds, step_metrics, schema_drift from orders_ops.load_run") == [
         (
             {"load": 1.5},
-            {"load": {"seconds": 2.5, "cpu": 1.0, "bytes": 7}},
+            {"load": {"seconds": 2.5, "cpu_seconds": 1.0, "bytes": 7}},
             ["line_items[].colour"],
         )
     ]

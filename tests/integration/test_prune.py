@@ -221,7 +221,7 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
         (old, "bad_order_id", None, None, None),
         (young, "bad_order_id", "raw", "order", "mended"),
     ]
-    assert query("select values, samples from orders_ops.data_issue order by load_id") == [
+    assert query("select value_count, samples from orders_ops.data_issue order by load_id") == [
         (1, []),
         (1, [[1, "x"]]),
     ]

@@ -105,8 +105,8 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
     assert waited_for == set(), "somebody waited for a reader"
     assert pruned.loads > ROUNDS, "loads that were replaced are gone"
     assert list(dropped.run_dates) == DAYS
-    assert dropped.leaves == (), "somebody still could see them"
-    assert len(freed.leaves) == 2
+    assert dropped.partitions == (), "somebody still could see them"
+    assert len(freed.partitions) == 2
 
 
 _AGED = """

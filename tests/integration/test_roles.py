@@ -87,7 +87,7 @@ def test_what_a_load_was_and_what_was_refused_stays_as_written(
     stays: dict[Table, set[str]] = {
         load_run: {"load_id", "run_date", "source", "fingerprint", "run_by", "started_at"},
         rejected_record: {"load_id", "file_id", "position", "path", "code"},
-        data_issue: {"load_id", "file_id", "field", "code", "values"},
+        data_issue: {"load_id", "file_id", "field", "code", "value_count"},
         storage_partition: {"first_date", "end_date"},
         load_part: {"load_id", "part", "loaded_at", "superseded"},
     }
@@ -155,7 +155,7 @@ LOADER_MAY_NOT = (
     "truncate orders_store.fact_order",
     "truncate orders_ops.load_run",
     "update orders_store.fact_order set note = ''",
-    "update orders_store.order_version set version = null",
+    "update orders_store.order_version set version_at = null",
     "update orders_store.dim_app set source_name = ''",
     "update orders_ops.load_run set source = ''",
     "update orders_ops.rejected_record set code = ''",
@@ -210,7 +210,7 @@ def test_the_loader_mends_and_forgets_texts_that_were_refused(
     rejected: None, warehouse: Engine, query: Query
 ) -> None:
     with warehouse.begin() as connection:
-        connection.execute(rejected_record.update().values(mended='{"id": 1}', raw=None))
+        connection.execute(rejected_record.update().values(corrected_raw='{"id": 1}', raw=None))
     assert query("select corrected_raw, raw from orders_ops.rejected_record") == [
         ('{"id": 1}', None)
     ]

@@ -55,7 +55,7 @@ def loads(draw: st.DrawFn) -> Parts:
         if draw(st.booleans()):
             add("fact_order_line", order_id=order_id, line_id=1, quantity=draw(st.integers(0, 1)))
             add("fact_refund", order_id=order_id, refund_id=1, refunded_amount=price)
-        said = {"version": updated, **place}
+        said = {"version_at": updated, **place}
         add(
             "dim_customer",
             customer_id=draw(st.integers(1, 3)),

@@ -122,7 +122,7 @@ def test_what_others_made_under_a_name_of_ours_is_named_and_left_alone(
     ):
         initialise(empty)
     assert everything(empty) == before
-    with pytest.raises(DatabaseNotReady, match=r"orders_ops\.installed"):
+    with pytest.raises(DatabaseNotReady, match=r"orders_ops\.schema_info"):
         ensure_ready(empty)
 
 
@@ -266,7 +266,9 @@ def test_leaves_are_made_once_in_all_facts(
 
 
 def test_the_width_of_leaves_is_fixed(initialised: Engine) -> None:
-    with pytest.raises(SettingsError, match=r"ORDERS_DASK_PARTITION is day, .* leaves of a month"):
+    with pytest.raises(
+        SettingsError, match=r"ORDERS_DASK_PARTITION is day, .* partitions of a month"
+    ):
         initialise(initialised, "day")
 
 
