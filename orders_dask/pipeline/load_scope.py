@@ -46,7 +46,7 @@ class RunContext:
     timer
         Times the steps and reports their progress.
     stop
-        Event that cancels the run. It is checked between tasks.
+        Event that cancels the run. It is checked while tasks run.
     """
 
     settings: Settings

@@ -187,7 +187,7 @@ def rows_to_load(
 
 
 def ledger_keys(part: LedgerPart, staged: pa.Table) -> pa.Table:
-    """Return the staged keys of a part with ledger ids, positions in whole files, and order rows."""
+    """Return the staged keys of a part with ledger ids, positions in whole files and order rows."""
     keys = part.with_ledger_ids(staged)
     return keys.append_column(ORDER_ROW, pa.array(np.arange(keys.num_rows)))
 
