@@ -56,10 +56,10 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackRes
         except ServiceUnavailable as error:
             if not lease.connection.invalidated:
                 raise
-            # Terminal: a retry might go one load further back.
+            # Terminal: the same command again might go one load further back.
             raise OutcomeUnknown(
-                f"PostgreSQL broke off while load {before.load_id} of {run_date} was rolled back: "
-                "see in `orders-dask status` whether it is still published before you try again."
+                f"PostgreSQL broke off while load {before.load_id} of {run_date} was rolled back: see in `orders-dask "
+                "status` whether it is still published before you try again."
             ) from error
         now = retry_transient(published_load)(database, run_date)
     return _result(before, now)

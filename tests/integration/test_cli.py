@@ -87,8 +87,8 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
 
     out, _ = orders_dask("status", "--json")
     states = {row["run_date"]: row for row in json.loads(out)}
-    assert states["2026-03-01"]["state"] == "published"
-    assert states["2026-03-02"]["state"] == "refused"
+    assert states["2026-03-01"]["status"] == "published"
+    assert states["2026-03-02"]["status"] == "refused"
     assert states["2026-03-01"]["rejected"] == good.days[0].rejected
     out, _ = orders_dask("status")
     assert f"{good.days[0].rows['fact_order_line']:,}" in out
@@ -155,7 +155,7 @@ def test_a_stopped_backfill_leaves_what_was_published(
     assert "Traceback" not in err
     assert out == ""
     out, _ = orders_dask("status", "--json")
-    states = {row["run_date"]: row["state"] for row in json.loads(out)}
+    states = {row["run_date"]: row["status"] for row in json.loads(out)}
     assert states["2026-03-01"] == "published"
     assert len(states) < 12
 

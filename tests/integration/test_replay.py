@@ -174,7 +174,7 @@ def test_a_mended_record_takes_part_as_any_version_of_its_order(
     assert orders() == [(1, 2, Decimal(3)), (2, 4, Decimal(2))]
     told = stories(query)
     assert told[first.load_id, 2, ""] == "taken in as order 1"
-    assert told[first.load_id, 3, ""] == "lost to another version of order 2"
+    assert told[first.load_id, 3, ""] == "superseded by another version of order 2"
 
 
 def test_only_records_with_the_code_asked_for_are_read_again(
@@ -425,15 +425,15 @@ def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands
 
     out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), "--json", *scheduler)
     told = json.loads(out)
-    assert (told["taken_in"], told["still"]) == (0, {"invalid_json": 1})
-    assert (told["standing"]["outcome"], told["standing"]["orders"]) == ("up_to_date", 2)
+    assert (told["taken_in"], told["still_rejected"]) == (0, {"invalid_json": 1})
+    assert (told["run"]["outcome"], told["run"]["orders"]) == ("up_to_date", 2)
 
     out, err = orders_dask("rejects", "--json")
     [row] = json.loads(out)
     assert (row["position"], row["corrected_raw"], row["load_id"]) == (
         3,
         None,
-        told["standing"]["load_id"],
+        told["run"]["load_id"],
     )
     assert row["replay_result"].startswith("still invalid_json: ")
     assert err == ""

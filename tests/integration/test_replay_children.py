@@ -195,8 +195,8 @@ def test_a_mended_order_loses_to_another_version_as_its_former_self_did_and_wins
     assert (ended.taken_in, ended.superseded, ended.run.superseded) == (2, 2, 4)
     assert seen() == {1: [12], 2: [22]}
     assert stories(query) == {
-        (first.load_id, 1, "line_items[0]"): "lost to another version of order 1",
-        (first.load_id, 3, "line_items[0]"): "lost to another version of order 2",
+        (first.load_id, 1, "line_items[0]"): "superseded by another version of order 1",
+        (first.load_id, 3, "line_items[0]"): "superseded by another version of order 2",
     }
 
 

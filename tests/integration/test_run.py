@@ -16,7 +16,7 @@ from orders_dask.jobs.inspect import all_up_to_date, date_range
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
-from orders_dask.stage import record
+from orders_dask.stage import collect
 from tests.support.builders import DAY, lines, order
 from tests.support.types import Put, Query
 
@@ -191,7 +191,7 @@ def test_what_a_run_that_fails_had_under_way_is_cancelled_while_the_client_is_th
     def broken(*_: object) -> None:
         raise LookupError("on the client, between two results")
 
-    monkeypatch.setattr(record, "_interned", broken)
+    monkeypatch.setattr(collect, "_interned", broken)
     put("dump/a.ndjson", lines(*(order(n) for n in range(1, 41))))
     split = settings.model_copy(update={"block_size": 500})
     with pytest.raises(LookupError) as caught:

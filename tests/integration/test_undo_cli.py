@@ -49,7 +49,7 @@ def test_a_diff_needs_no_cluster_for_loads_that_are_there(loads: tuple[int, int]
     out, err = orders_dask("diff", *OF_DAY, "--limit", "1")
     assert err == ""
     assert f"load {last}, which is published, against load {first}, which it replaced" in out
-    assert "Orders: 0 came, 1 went, 1 changed" in out
+    assert "Orders: 0 added, 1 removed, 1 changed" in out
     assert [row.split() for row in out.splitlines() if row.lstrip().startswith(("EUR", "fact_order "))] == [
         ["fact_order", "3", "2", "-1"],
         ["EUR", "total_price", "35.5000", "26.0000", "-9.5000"],
@@ -62,8 +62,8 @@ def test_a_diff_in_json_has_all_orders_and_exact_amounts(loads: tuple[int, int])
     told = json.loads(out)
     assert (told["before"], told["after"], told["published"]) == (*loads, True)
     assert told["orders"] == [
-        {"order_id": 1, "what": "went", "columns": []},
-        {"order_id": 2, "what": "changed", "columns": ["total_price"]},
+        {"order_id": 1, "change": "went", "columns": []},
+        {"order_id": 2, "change": "changed", "columns": ["total_price"]},
     ]
     assert [(m["currency"], m["difference"]) for m in told["money"]] == [("EUR", "-9.5000")]
     assert "database" not in told

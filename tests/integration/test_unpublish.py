@@ -149,11 +149,11 @@ def test_the_command_says_what_it_did(old: list[int]) -> None:
     def call(*arguments: str) -> str:
         return "".join(orders_dask(*arguments))
 
-    assert "Would drop 3 run dates, 2017-11-03 to 2017-12-05." in call(
+    assert "Would unpublish 3 run dates, 2017-11-03 to 2017-12-05." in call(
         "unpublish", "--older-than", "1000", "--dry-run"
     )
     told = call("unpublish", "--older-than", "1000")
-    assert "Dropped 3 run dates, 2017-11-03 to 2017-12-05." in told
+    assert "Unpublished 3 run dates, 2017-11-03 to 2017-12-05." in told
     assert "Only the owner of the tables frees partitions" in told
     assert json.loads(call("unpublish", "--older-than", "1000", "--json"))["run_dates"] == []
     assert "Removed 0 loads with 0 rows, 0 staged parts" in call("prune")
