@@ -37,7 +37,8 @@ def run(
 ) -> RunResult:
     """Load and publish one run date.
 
-    It is idempotent: a run date that is up to date is left alone. Transient errors are retried.
+    It is idempotent: a run date that is up to date is left alone. Transient errors are retried with
+    backoff.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ def replay_rejects(
 def resolve(
     meter: Meter, parts: Sequence[LedgerPart], ranges: int, number: int
 ) -> dict[int, list[int]]:
-    """Return the orders that are superseded within the run date, from the parts' keys alone.
+    """Deduplicate the orders of a run date: return the superseded ones, from keys alone.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ KEYS: Final = "keys"
 """Staged table of the keys and versions of orders, from which superseded ones are found."""
 
 REJECTED: Final = "rejected"
-"""Staged table of rejected records."""
+"""Staged table of rejected records, as decode quarantines them."""
 
 REPLAYED: Final = "replayed"
 """Staged table of the outcomes of replayed records."""
