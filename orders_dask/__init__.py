@@ -33,7 +33,14 @@ from orders_dask.errors import (
     WorkersDied,
 )
 from orders_dask.pipeline.progress import Progress
-from orders_dask.pipeline.results import Plan, ReplayResult, RunResult
+from orders_dask.pipeline.results import (
+    Plan,
+    PruneResult,
+    ReplayResult,
+    RollbackResult,
+    RunResult,
+    UnpublishResult,
+)
 from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -44,22 +51,33 @@ if TYPE_CHECKING:
     from orders_dask.jobs.rollback import rollback
     from orders_dask.jobs.run import run
     from orders_dask.jobs.unpublish import unpublish
+    from orders_dask.ledger.queries import LoadStatus
+    from orders_dask.ledger.rejects import RejectedRecord
+    from orders_dask.publish.diff import DiffResult, MoneyDiff, OrderDiff, RowCountDiff
     from orders_dask.read import read_orders, read_staged
 
 __all__ = [
     "ClusterLost",
     "DataRefused",
     "DatabaseNotReady",
+    "DiffResult",
     "LeaseLost",
     "LoadNotActive",
+    "LoadStatus",
+    "MoneyDiff",
     "NothingToRestore",
+    "OrderDiff",
     "OrdersDaskError",
     "OutcomeUnknown",
     "PartitionInUse",
     "Plan",
     "Progress",
+    "PruneResult",
     "ReconciliationError",
+    "RejectedRecord",
     "ReplayResult",
+    "RollbackResult",
+    "RowCountDiff",
     "RunCancelled",
     "RunDateLocked",
     "RunResult",
@@ -70,6 +88,7 @@ __all__ = [
     "StoredObjectChanged",
     "TerminalError",
     "TransientError",
+    "UnpublishResult",
     "VersionMismatch",
     "WorkersDied",
     "backfill",
@@ -85,17 +104,23 @@ __all__ = [
 ]
 
 _HEAVY = {
+    "DiffResult": "orders_dask.publish.diff",
+    "LoadStatus": "orders_dask.ledger.queries",
+    "MoneyDiff": "orders_dask.publish.diff",
+    "OrderDiff": "orders_dask.publish.diff",
+    "RejectedRecord": "orders_dask.ledger.rejects",
+    "RowCountDiff": "orders_dask.publish.diff",
     "backfill": "orders_dask.jobs.backfill",
     "diff": "orders_dask.jobs.diff",
-    "unpublish": "orders_dask.jobs.unpublish",
     "prune": "orders_dask.jobs.prune",
+    "read_orders": "orders_dask.read",
+    "read_staged": "orders_dask.read",
     "replay": "orders_dask.jobs.replay",
     "rollback": "orders_dask.jobs.rollback",
     "run": "orders_dask.jobs.run",
-    "read_orders": "orders_dask.read",
-    "read_staged": "orders_dask.read",
+    "unpublish": "orders_dask.jobs.unpublish",
 }
-"""What needs Dask and pandas, 3 s of imports: `orders-dask --help` does without."""
+"""Modules of names that need Dask, pandas or SQLAlchemy: up to 3 s of imports, and only on use."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,7 @@
-"""The command line: it parses, calls and prints.
+"""The command line: it parses arguments, calls a job and prints its result.
 
-Exit codes: 0 done, 1 a fault of ours, 2 usage or settings, 3 the data was refused, 4 a service
-can't be reached, 130 stopped by Ctrl-C, 143 asked to terminate.
-
-What a command needs is imported when it runs, so that ``--help`` and completion are quick.
+Exit codes are those of the errors (:mod:`orders_dask.errors`); docs/exit-codes.md lists them. A
+command imports its job when it runs, so that ``--help`` and completion are quick.
 """
 
 from __future__ import annotations
@@ -28,12 +26,10 @@ from orders_dask.cli.commands import (  # isort: skip: the order of --help
     generate,
     demo,
 )
-from orders_dask.cluster import block_pandas as without_pandas
+from orders_dask.cluster import block_pandas
 
-# What imports make stays, and Python looks it through for garbage after each 700 new objects: an
-# `orders-dask run` that found its date up to date took 2.15 s so, 1.77 s with this (medians of six
-# turns each).
-_GARBAGE: Final = 10_000
+_GC_THRESHOLD: Final = 10_000
+"""New objects per garbage collection: with 700, an up-to-date `run` took 1.2 times as long."""
 
 __all__ = [
     "app",
@@ -54,12 +50,12 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command line of this process; a request to terminate stops it as Ctrl-C does."""
-    without_pandas.block()
-    gc.set_threshold(_GARBAGE)
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run the command line in this process; SIGTERM stops it as Ctrl-C does."""
+    block_pandas.block()
+    gc.set_threshold(_GC_THRESHOLD)
+    signal.signal(signal.SIGTERM, _terminate)
     app(prog_name="orders-dask")
 
 
-def _terminated(number: int, frame: object) -> None:
+def _terminate(number: int, frame: object) -> None:
     raise KeyboardInterrupt(number)

@@ -1,4 +1,4 @@
-"""What all commands have in common: how they are registered and how they end, and options that several of them take."""
+"""The Typer application: how commands are registered, and how their errors end them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.errors import OrdersDaskError
 
 app = typer.Typer(
-    help="Bring raw order dumps from S3 to published run dates in PostgreSQL, in parallel with Dask.",
+    help="Bring raw order dumps from S3 to published run dates in PostgreSQL, in parallel with "
+    "Dask.",
     epilog="Settings come from the environment: see .envrc.example. 'orders-dask demo' needs none.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they show local variables, and so passwords
@@ -25,9 +26,9 @@ app = typer.Typer(
 
 
 def _version(wanted: bool) -> None:
-    """Show the installed version and end, where it is asked for."""
+    """Print the installed version and exit, for ``--version``."""
     if wanted:
-        screen.result(f"orders-dask {metadata.version('orders_dask')}")
+        output.result(f"orders-dask {metadata.version('orders_dask')}")
         raise typer.Exit
 
 
@@ -38,17 +39,16 @@ def _common(
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Take what stands before the command's name."""
+    """Parse the options before the name of a command."""
 
 
 Command = Callable[..., None]
-
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def command(**parsing: Any) -> Callable[[Command], Command]:
-    """Register a command, with ``--debug`` besides its own options.
+    """Return a decorator that registers a command, with error handling and ``--debug``.
 
     Parameters
     ----------
@@ -63,28 +63,30 @@ def command(**parsing: Any) -> Callable[[Command], Command]:
 
 
 def with_error_handling(function: Command) -> Command:
-    """Give a command ``--debug`` besides its own options; on an error it ends with a sentence and an exit code."""
+    """Return a command with the option ``--debug`` that ends with one sentence on an error."""
 
     @functools.wraps(function)
     def wrapped(*, debug: bool, **arguments: Any) -> None:
         with _handle_errors(debug):
             function(**arguments)
 
-    own = inspect.signature(function, eval_str=True)
-    more = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False)
-    more = more.replace(annotation=Debug)
+    signature = inspect.signature(function, eval_str=True)
+    debug_option = inspect.Parameter(
+        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug
+    )
+    parameters = [*signature.parameters.values(), debug_option]
     registered: Any = wrapped
-    registered.__signature__ = own.replace(parameters=[*own.parameters.values(), more])
+    registered.__signature__ = signature.replace(parameters=parameters)
     return wrapped
 
 
 @contextmanager
 def _handle_errors(debug: bool) -> Iterator[None]:
-    """End with one sentence on an error, and with its exit code."""
+    """Print one sentence for an error, and exit with its exit code (docs/exit-codes.md)."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        screen.message("Stopped. What was published stands; the same command goes on from here.")
+        output.message("Stopped. What was published stands; the same command goes on from here.")
         raise typer.Exit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from stop
     except (typer.Exit, BrokenPipeError):
         raise
@@ -92,8 +94,8 @@ def _handle_errors(debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exc()
         if isinstance(error, OrdersDaskError):
-            screen.message(f"Error: {error}")
+            output.message(f"Error: {error}")
             raise typer.Exit(error.exit_code) from error
         advice = "" if debug else ": run it again with --debug, and report what it shows"
-        screen.message(f"Error: a fault of ours, {type(error).__name__}: {error}{advice}")
+        output.message(f"Error: a fault of ours, {type(error).__name__}: {error}{advice}")
         raise typer.Exit(1) from error

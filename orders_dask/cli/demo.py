@@ -1,4 +1,4 @@
-"""The demo: three generated days with some of every defect, loaded for real, and what became of them."""
+"""The demo: generate three days with every kind of defect, load them, and show the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Select, column, func, select, table
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.columns import PUBLIC
 from orders_dask.contract.ledger_tables import data_issue
@@ -27,10 +27,10 @@ from orders_dask.synthetic import generate
 DAYS: Final = (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3))
 
 DEFECTS: Final = 0.0005
-"""Share of orders with each kind of defect: 4 of the 19 kinds refuse an order, far below the 1% that refuse a day."""
+"""Share of orders with each defect: 4 of 19 reject the order, far below the limit of 1%."""
 
 ROWS: Final = 5
-"""Rows to show of a view."""
+"""Rows of a view to show."""
 
 SUMMARY: Final = (
     "order_id",
@@ -63,81 +63,84 @@ def show(orders: int, workers: int | None, data: Path | None) -> None:
     Parameters
     ----------
     orders
-        Orders of each day.
+        Number of orders of each day.
     workers
-        Worker processes of the local cluster; one a core by default.
+        Number of worker processes of the local cluster; one per core by default.
     data
         Folder that keeps database and bucket; a temporary one by default.
     """
     began = time.monotonic()
-    screen.message("Starting PostgreSQL and S3 on this machine")
+    output.message("Starting PostgreSQL and S3 on this machine")
     with sandbox(data) as services:
-        os.environ.update(services.environment)  # where the workers and the libraries look
-        with screen.counting_progress("Generating", len(DAYS) * orders) as more:
-            made = generate(
+        os.environ.update(services.environment)  # read by the workers and the libraries
+        with output.counting_progress("Generating", len(DAYS) * orders) as advance:
+            dump = generate(
                 services.environment["_AWS_S3_URL_SOURCE"],
                 start=DAYS[0],
                 days=len(DAYS),
                 orders=orders,
                 defects=DEFECTS,
-                progress=more,
+                progress=advance,
             )
-        settings = load_settings(source=made.source)
+        settings = load_settings(source=dump.source)
         database = engine(settings)
         initialise(database, settings.partition_width, DAYS[0])
-        with connect(settings, workers=workers) as client, screen.progress() as listener:
-            screen.message(f"Dashboard: {client.dashboard_link}")
+        with connect(settings, workers=workers) as client, output.progress() as listener:
+            output.message(f"Dashboard: {client.dashboard_link}")
             ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
         for each in ended:
-            screen.result(screen.show_outcome(each))
-        _show_refused(database)
+            output.result(output.show_outcome(each))
+        _show_defects(database)
         _show_view(database, "order_summary", SUMMARY)
         _show_view(database, "daily_sales", SALES)
-    screen.result(f"\nDone in {time.monotonic() - began:.0f} s.")
+    output.result(f"\nDone in {time.monotonic() - began:.0f} s.")
     _show_next(data)
 
 
-def _show_refused(database: Engine) -> None:
-    """Show what was refused, and what was repaired or nulled, by code."""
-    refused = list(rejects.rejects(database))
-    counts = Counter(each.code for each in refused)
-    example = {each.code: each.message for each in reversed(refused)}
+def _show_defects(database: Engine) -> None:
+    """Show the rejected records, and the repaired and nulled values, by code."""
+    records = list(rejects.rejects(database))
+    counts = Counter(record.code for record in records)
+    examples = {record.code: record.message for record in reversed(records)}
     rows = [
-        {"code": code, "records": count, "for example": example[code]}
+        {"code": code, "records": count, "for example": examples[code]}
         for code, count in sorted(counts.items())
     ]
-    screen.result_table(rows, "Refused, and kept in orders_ops.rejected_record")
+    output.result_table(rows, "Rejected, and stored in orders_ops.rejected_record")
     issue = data_issue.c
-    repaired = (
-        select(issue.code, issue.field, func.sum(issue["value_count"]).label("values"))
+    issues = (
+        select(issue.code, issue.field, func.sum(issue.value_count).label("values"))
         .group_by(issue.code, issue.field)
         .order_by(issue.code, issue.field)
     )
-    _show_query(database, repaired, "Repaired or nulled, and counted in orders_ops.data_issue")
+    _show_query(database, issues, "Repaired or nulled, and counted in orders_ops.data_issue")
 
 
 def _show_view(database: Engine, name: str, columns: tuple[str, ...]) -> None:
     """Show the first rows of a public view."""
-    view = table(name, *(column(each) for each in columns), schema=PUBLIC)
+    view = table(name, *map(column, columns), schema=PUBLIC)
     rows = select(*view.c).order_by(*list(view.c)[:2]).limit(ROWS)
     _show_query(database, rows, f"The first rows of {PUBLIC}.{name}")
 
 
 def _show_query(database: Engine, query: Select[Any], title: str) -> None:
     with database.connect() as connection:
-        screen.result_table([dict(row) for row in connection.execute(query).mappings()], title)
+        output.result_table([dict(row) for row in connection.execute(query).mappings()], title)
 
 
 def _show_next(data: Path | None) -> None:
-    """Say how to look further."""
+    """Print commands to look further."""
     if data is None:
-        screen.result("It was all temporary. To keep it: orders-dask demo --data ./demo")
+        output.result("It was all temporary. To keep it: orders-dask demo --data ./demo")
         data = Path("demo")
-    kept = f"orders-dask sandbox --data {shlex.quote(str(data))}"
+    sandbox_command = f"orders-dask sandbox --data {shlex.quote(str(data))}"
     for command, what in (
-        (f"{kept} -- orders-dask status", "a line a run date"),
-        (f"{kept} -- orders-dask rejects --json", "what was refused, with the text as it stood"),
-        (f"{kept}", "the settings, for psql, pandas or a BI tool, until Ctrl-C"),
+        (f"{sandbox_command} -- orders-dask status", "a line a run date"),
+        (
+            f"{sandbox_command} -- orders-dask rejects --json",
+            "what was rejected, with its raw text",
+        ),
+        (sandbox_command, "the settings, for psql, pandas or a BI tool, until Ctrl-C"),
         ("orders-dask sandbox --upload PATH -- bash", "your own dump, in a sandbox of its own"),
     ):
-        screen.result(f"  {command:<64}  {what}")
+        output.result(f"  {command:<64}  {what}")

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 def parse_date(text: str) -> date:
-    """Read a date of the command line."""
+    """Parse a date of the command line."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -32,14 +21,12 @@ JsonOutput = Annotated[
     bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")
 ]
 
-
 Workers = Annotated[
     int | None,
     typer.Option(
         min=1, help="Worker processes of a cluster on this machine.", show_default="one a core"
     ),
 ]
-
 
 DataFolder = Annotated[
     Path | None,
@@ -50,12 +37,10 @@ DataFolder = Annotated[
     ),
 ]
 
-
 Source = Annotated[
     str | None,
     typer.Option(help="URL of the dump, instead of _AWS_S3_URL_SOURCE.", show_default=False),
 ]
-
 
 SchedulerAddress = Annotated[
     str | None,
@@ -65,12 +50,9 @@ SchedulerAddress = Annotated[
     ),
 ]
 
-
 Force = Annotated[bool, typer.Option("--force", help="Load and publish also what is up to date.")]
 
-
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-
 
 RunDate = Annotated[
     date, typer.Option("--run-date", parser=parse_date, metavar="DATE", help="The run date.")

@@ -1,1 +1,1 @@
-"""The Dask cluster: connecting, submitting tasks, and what its processes do without."""
+"""The Dask cluster: connecting to it, submitting tasks, and keeping pandas out of its processes."""

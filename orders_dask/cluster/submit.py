@@ -1,4 +1,8 @@
-"""Calls of a function on the workers, a window of them at a time."""
+"""Submit calls of a function to the workers, with a bounded number in flight.
+
+A bound on the client holds no threads, doesn't leak, and follows an elastic cluster. Semaphores and
+worker resources of Dask don't.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +23,33 @@ from orders_dask.errors import ClusterLost, RunCancelled, WorkersDied
 Result = TypeVar("Result")
 
 MapTasks = Callable[..., Generator[tuple[int, Any]]]
-"""`in_window` with its client, name and stop."""
+""":func:`map_bounded` with its client, key suffix and stop event."""
 
 POLL_SECONDS: Final = 0.5
-"""Seconds between looks at whether to stop, while no task ends."""
+"""Seconds between checks of the stop event, while no task ends."""
 
 
 class TaskCall(NamedTuple):
-    """One call of a function on a worker."""
+    """One call of a function on a worker.
+
+    Attributes
+    ----------
+    label
+        Input of the call, for error messages.
+    arguments
+        Positional arguments: small records, without secrets.
+    """
 
     label: str
-    """What it works on, for people."""
     arguments: tuple[Any, ...]
-    """Small records, without secrets."""
+
+
+class _EndedCall(NamedTuple):
+    """A call that has ended, with its number and future."""
+
+    number: int
+    call: TaskCall
+    future: Future[Any]
 
 
 def map_bounded(
@@ -44,50 +62,62 @@ def map_bounded(
     max_in_flight: int,
     stop: Event,
 ) -> Generator[tuple[int, Result]]:
-    """Call a function on the workers, yielding each call's number and result as it ends.
+    """Call a function on the workers, and yield the number and result of each call as it ends.
 
-    At most `max_in_flight` calls run at once. The next one is submitted when one ends and its
-    future is dropped: a bound on the client holds no threads, doesn't leak and follows an elastic
-    cluster, which semaphores and worker resources don't. A call whose worker died is made again on
-    another one: pure work may run twice, and effects happen once by their key. Dask gives up on
-    each call that ran or waited on four workers that died; those are made again at the end, in
-    their order and one at a time, and only a call that has workers die even then ends it. So does
-    any other error: what may pass, the task has tried again by itself (:mod:`orders_dask.retry`).
+    When a call ends, its future is released and the next one is submitted. Dask repeats a call
+    whose worker died on another worker, so the function must be idempotent. Dask gives up on a call
+    after four workers died that ran it or had it queued. Such calls are repeated at the end, in
+    order and one at a time, to tell the call that kills workers from its neighbours. Any other
+    error ends the iteration: tasks retry transient errors themselves (:mod:`orders_dask.retry`).
 
     Parameters
     ----------
+    client
+        Client of the cluster.
+    function
+        The task.
+    calls
+        Calls of it. They are consumed as they are submitted.
     step, key_suffix
-        What the task keys begin with: the step, which the dashboard groups by, then the load, in a
-        name that is unique on the cluster.
+        Prefix of the task keys: the step, which the dashboard groups by, and a name of the load
+        that is unique on the cluster.
+    max_in_flight
+        Maximum number of calls that are submitted and have not ended.
     stop
-        When it is set, nothing more is submitted and what waits is cancelled.
+        When this event is set, nothing more is submitted and pending calls are cancelled.
+
+    Yields
+    ------
+    tuple of int and object
+        Number of the call, from 0, and its result.
 
     Raises
     ------
     ClusterLost
         The scheduler was lost.
-    RunStopped
+    RunCancelled
         `stop` was set.
     WorkersDied
-        Workers died again and again over the same call.
+        Workers died repeatedly over the same call.
     """
     suspects: list[tuple[int, TaskCall]] = []
     submit = partial(_submit, client, function, f"{step}-{key_suffix}")
-    with closing(_run_bounded(client, submit, enumerate(calls), max_in_flight, stop)) as made:
-        for number, call, future in made:
+    with closing(_run_bounded(client, submit, enumerate(calls), max_in_flight, stop)) as ended:
+        for number, call, future in ended:
             try:
                 yield number, _result(future)
             except KilledWorker:
                 suspects.append((number, call))
     submit = partial(_submit, client, function, f"{step}-{key_suffix}-alone")
-    with closing(_run_bounded(client, submit, sorted(suspects), 1, stop)) as made:
-        for number, call, future in made:
+    with closing(_run_bounded(client, submit, sorted(suspects), 1, stop)) as ended:
+        for number, call, future in ended:
             try:
                 yield number, _result(future)
             except KilledWorker as error:
                 raise WorkersDied(
-                    f"Workers died again and again over {call.label}: look at their logs, and give them more memory, "
-                    "lower ORDERS_DASK_BLOCK_SIZE, or take the file away; what was published stands."
+                    f"Workers died again and again over {call.label}: look at their logs, and give "
+                    "them more memory, lower ORDERS_DASK_BLOCK_SIZE, or take the file away; what "
+                    "was published stands."
                 ) from error
 
 
@@ -97,16 +127,15 @@ def _run_bounded(
     calls: Iterable[tuple[int, TaskCall]],
     max_in_flight: int,
     stop: Event,
-) -> Generator[tuple[int, TaskCall, Future[Any]]]:
-    """Make calls, `max_in_flight` at a time, and give each with its future when it has ended."""
-    waiting = iter(calls)
+) -> Generator[_EndedCall]:
+    """Submit calls, at most `max_in_flight` at a time, and yield each one when it has ended."""
+    pending = iter(calls)
     running: dict[Future[Any], tuple[int, TaskCall]] = {}
-    # `distributed.wait` would leave a task for each pending future at each look: 130 MB with a
-    # window of 256.
+    # Not `distributed.wait`: it leaves a task per pending future, 130 MB with 256 in flight.
     finished: SimpleQueue[Future[Any]] = SimpleQueue()
     try:
         while True:
-            for number, call in islice(waiting, max_in_flight - len(running)):
+            for number, call in islice(pending, max_in_flight - len(running)):
                 future = submit(number, call)
                 running[future] = number, call
                 future.add_done_callback(finished.put)
@@ -118,9 +147,9 @@ def _run_bounded(
                 future = finished.get(timeout=POLL_SECONDS)
             except Empty:
                 continue
-            yield *running.pop(future), future
+            yield _EndedCall(*running.pop(future), future)
     finally:
-        with suppress(*_SCHEDULER_GONE):
+        with suppress(*_DISCONNECT_ERRORS):
             client.cancel(list(running))
 
 
@@ -136,15 +165,15 @@ def _result(future: Future[Any]) -> Any:
         return future.result()
 
 
-_SCHEDULER_GONE: Final = (CancelledError, ClosedClientError, CommClosedError)
-"""What a client says, now and then, when its scheduler is gone."""
+_DISCONNECT_ERRORS: Final = (CancelledError, ClosedClientError, CommClosedError)
+"""Errors that a client raises when its scheduler is lost."""
 
 
 @contextmanager
 def _translate_cluster_errors() -> Iterator[None]:
     try:
         yield
-    except _SCHEDULER_GONE as error:
+    except _DISCONNECT_ERRORS as error:
         raise ClusterLost(
             "The Dask scheduler was lost: see that it runs, then give the same command again."
         ) from error

@@ -1,1 +1,1 @@
-"""What people ask for, a module each: from its settings to its result, through the steps it needs."""
+"""The public jobs, a module each: from settings to a result."""

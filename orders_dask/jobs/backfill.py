@@ -1,4 +1,4 @@
-"""A range of run dates, several at a time."""
+"""Load and publish a range of run dates, several at a time."""
 
 from __future__ import annotations
 
@@ -32,29 +32,31 @@ def backfill(
     max_parallel: int = 2,
     listener: Listener | None = None,
 ) -> list[RunResult]:
-    """Bring a range of run dates from their dumps to their publications, several at a time.
+    """Load and publish a range of run dates, several at a time.
 
-    A date that fails does not stop the others: its result says why. One that another run holds is
-    waited for.
+    A date that fails does not stop the others: its result has the message. A date that another run
+    has locked is waited for.
 
     Parameters
     ----------
     start, end
         First and last run date.
-    max_parallel
-        Run dates that are worked on at once.
     settings, client, force, dry_run, listener
-        As in :func:`run`.
+        As in :func:`orders_dask.jobs.run.run`. The listener is called from several threads.
+    max_parallel
+        Number of run dates to work on at once.
 
     Returns
     -------
     list of RunResult
-        One a run date, in order; ``missing`` for a date without a file.
+        One per run date, in order; ``missing`` for a date without a file.
 
     Raises
     ------
     SettingsError
         A setting is missing or malformed, there is no client, or the range is empty.
+    DatabaseNotReady
+        ``orders-dask init`` has not been run.
     """
     run_dates = date_range(start, end)
     settings = settings or load_settings()
@@ -74,14 +76,14 @@ def backfill(
         try:
             return list(pool.map(partial(_as_result, run_one), run_dates))
         except BaseException:
-            # Ctrl-C: the dates in flight stop at their next look, those that wait never begin.
+            # Ctrl-C: dates in flight stop at their next check, queued ones never start.
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _as_result(run_one: Callable[[date], RunResult], run_date: date) -> RunResult:
-    """Turn the error of one run date into its result."""
+    """Return the result of one run date, also if it ends with an error."""
     try:
         return run_one(run_date)
     except SourceMissing as error:

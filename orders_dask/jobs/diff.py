@@ -1,7 +1,9 @@
-"""What a re-run of a run date changed, or would change."""
+"""Compare the published load of a run date with the one it replaced, or with a changed dump."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from distributed import Client
@@ -29,31 +31,37 @@ def diff(
     client: Client | None = None,
     listener: Listener | None = None,
 ) -> DiffResult:
-    """Compare what is published of a run date with what it replaced or, where its dump has changed, with the dump.
+    """Compare the published load of a run date with the one it replaced, or with a changed dump.
 
-    A changed dump is loaded beside what is published, where nobody sees it; a later
-    :func:`~orders_dask.run` uses again what that staged.
+    A changed dump is loaded as a comparison, which is never published. A later
+    :func:`orders_dask.run` reuses its staged parts.
 
     Parameters
     ----------
     run_date
-        The date of the dump.
+        Date of the dump.
     settings
-        From the environment by default.
+        Settings; from the environment by default.
     client
-        The Dask client to load with; the current one by default. None is needed where both loads
-        are there.
+        Dask client to load a changed dump with; the current one by default. Otherwise none is
+        needed.
     listener
-        Called with each step's progress.
+        Called with the progress of each step.
+
+    Returns
+    -------
+    DiffResult
+        Numbers of orders and rows, and sums of money, that differ.
 
     Raises
     ------
-    NotKept
-        Nothing is published, or nothing is there to compare it with.
+    NothingToRestore
+        Nothing is published, or there is no load to compare it with.
     DataRefused
         A run would refuse the changed dump.
     TransientError
-        A service can't be reached, somebody works on the run date, or a file changed meanwhile.
+        A service can't be reached, another run has locked the run date, or a file changed
+        meanwhile.
     SettingsError
         A setting is missing or malformed, or a client is needed and there is none.
     """
@@ -63,69 +71,101 @@ def diff(
 
 
 def diff_without_loading(run_date: date, *, settings: Settings | None = None) -> DiffResult | None:
-    """Do the same as :func:`diff`, if that needs no loading and so no cluster.
+    """Return the same as :func:`diff`, or None if that needs to load a changed dump on a cluster.
 
-    Returns
-    -------
-    Difference or None
-        None where the dump has changed and has to be loaded.
+    Parameters
+    ----------
+    run_date, settings
+        As in :func:`diff`.
     """
     settings = settings or load_settings()
-    found = _diff_or_inspection(
-        run_date, settings, ready_database(settings), StepTimer(run_date, no_progress)
-    )
-    return found if isinstance(found, DiffResult) else None
+    database = ready_database(settings)
+    sides = _inspect_sides(run_date, settings, database, StepTimer(run_date, no_progress))
+    return _compare_stored(database, sides)
 
 
 def _diff(
     run_date: date, settings: Settings, client: Client | None, database: Engine, listener: Listener
 ) -> DiffResult:
     timer = StepTimer(run_date, listener)
-    found = _diff_or_inspection(run_date, settings, database, timer)
-    if isinstance(found, DiffResult):
-        return found
-    splits, fingerprint, standing = found
-    work = RunContext(settings, resolve_client(client, settings), database, timer)
-    with open_load(work, run_date, standing, fingerprint, status_if_refused="failed") as load:
-        parts, books = steps.decode(load, splits)
+    sides = _inspect_sides(run_date, settings, database, timer)
+    stored = _compare_stored(database, sides)
+    if stored is not None:
+        return stored
+    published = sides.published
+    context = RunContext(settings, resolve_client(client, settings), database, timer)
+    with open_load(
+        context, run_date, published, sides.fingerprint, status_if_refused="failed"
+    ) as load:
+        parts, totals = steps.decode(load, sides.splits)
         steps.resolve_and_load(load, parts, manifest=False)
-        steps.seal_and_verify(load, len(parts), books)
+        steps.seal_and_verify(load, len(parts), totals)
         leases.finish(load.lease, load.load_id, "comparison")
-    return compare(database, run_date, standing.load_id, load.load_id, published=False)
+    return compare(database, run_date, published.load_id, load.load_id, published=False)
 
 
-def _diff_or_inspection(
+@dataclass(frozen=True)
+class _Sides:
+    """The published load of a run date, and its dump.
+
+    Attributes
+    ----------
+    published
+        The published load.
+    splits, fingerprint
+        Splits of the dump, and the fingerprint that a load of them would have. A dump that is gone
+        has no splits and counts as unchanged.
+    """
+
+    published: LoadStatus
+    splits: Sequence[Split]
+    fingerprint: str
+
+
+def _inspect_sides(
     run_date: date, settings: Settings, database: Engine, timer: StepTimer
-) -> DiffResult | tuple[list[Split], str, LoadStatus]:
-    """Compare what is in the storage, or say what has to be loaded: its splits, fingerprint, and what is published."""
+) -> _Sides:
+    """Return the published load of a run date and its dump.
+
+    Raises
+    ------
+    NothingToRestore
+        Nothing is published.
+    """
     try:
-        splits, fingerprint, seen = inspect_run_date(run_date, settings, database, timer)
-    except SourceMissing:  # what was loaded of it can be compared all the same
-        standing = _require_published(run_date, published_load(database, run_date))
-        return _diff_with_replaced(database, standing)
-    standing = _require_published(run_date, seen)
-    if fingerprint == standing.fingerprint:
-        return _diff_with_replaced(database, standing)
-    compared = comparison_load(database, run_date, fingerprint)
-    if compared is None:
-        return splits, fingerprint, standing
-    return compare(database, run_date, standing.load_id, compared, published=False)
+        inspection = inspect_run_date(run_date, settings, database, timer)
+    except SourceMissing:  # its loads can still be compared
+        published = _require_published(run_date, published_load(database, run_date))
+        return _Sides(published, (), published.fingerprint)
+    published = _require_published(run_date, inspection.published)
+    return _Sides(published, inspection.splits, inspection.fingerprint)
 
 
 def _require_published(run_date: date, load: LoadStatus | None) -> LoadStatus:
     if load is None:
         raise NothingToRestore(
-            f"Nothing is published for {run_date}, so there is nothing to compare with: publish it with `orders-dask "
-            f"run --run-date {run_date}`."
+            f"Nothing is published for {run_date}, so there is nothing to compare with: publish it "
+            f"with `orders-dask run --run-date {run_date}`."
         )
     return load
 
 
-def _diff_with_replaced(database: Engine, published: LoadStatus) -> DiffResult:
+def _compare_stored(database: Engine, sides: _Sides) -> DiffResult | None:
+    """Compare loads that are stored, or return None if the dump has changed and has no load yet."""
+    published = sides.published
+    if sides.fingerprint == published.fingerprint:
+        return _compare_with_replaced(database, published)
+    comparison = comparison_load(database, published.run_date, sides.fingerprint)
+    if comparison is None:
+        return None
+    return compare(database, published.run_date, published.load_id, comparison, published=False)
+
+
+def _compare_with_replaced(database: Engine, published: LoadStatus) -> DiffResult:
     replaced = replaced_load(database, published.load_id)
     if replaced is None:
         raise NothingToRestore(
-            f"Load {published.load_id} of {published.run_date} replaced no other, and no other files "
-            "are there: there is nothing to compare it with."
+            f"Load {published.load_id} of {published.run_date} replaced no other, and no other "
+            "files are there: there is nothing to compare it with."
         )
     return compare(database, published.run_date, replaced, published.load_id, published=True)

@@ -1,10 +1,15 @@
-"""How a run date stands: what its dump holds now, and what of it is published. No cluster is needed to tell."""
+"""Inspect a run date, without a cluster: its dump, the fingerprint, and what is published.
+
+A run date is up to date if its published load has the fingerprint of the dump as it is now. See
+docs/contract.md#contract-version.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -23,21 +28,40 @@ from orders_dask.pipeline.results import Outcome, RunResult
 from orders_dask.settings import Settings, load_settings
 
 INSPECT_THREADS: Final = 4
-"""Run dates that are looked at at once: each costs some 0.07 s, half of it latency."""
+"""Run dates that are inspected at once: each takes about 0.07 s, half of it latency."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The state of a run date: its dump, and what is published.
+
+    Attributes
+    ----------
+    splits
+        Splits of the dump, in the order of the listing.
+    fingerprint
+        Hash of all that decides what a load of the dump would contain.
+    published
+        The published load; None if there is none.
+    """
+
+    splits: list[Split]
+    fingerprint: str
+    published: LoadStatus | None
 
 
 def yesterday(settings: Settings) -> date:
-    """Give the run date that is loaded where none is named: yesterday in the shop's zone."""
+    """Return the default run date: yesterday in the shop's time zone."""
     return datetime.now(settings.zone).date() - timedelta(days=1)
 
 
 def date_range(start: date, end: date) -> list[date]:
-    """Give the run dates from `start` to `end`, both included.
+    """Return the run dates from `start` to `end`, both included.
 
     Raises
     ------
     SettingsError
-        There is none.
+        The range is empty.
     """
     if end < start:
         raise SettingsError(
@@ -49,72 +73,79 @@ def date_range(start: date, end: date) -> list[date]:
 def all_up_to_date(
     run_dates: Sequence[date], *, settings: Settings | None = None
 ) -> list[RunResult] | None:
-    """Say how run dates stand, if there is nothing to do for any.
+    """Return the results of run dates if there is nothing to do for any of them.
 
     Returns
     -------
     list of RunResult or None
-        One a run date, ``up_to_date`` or ``missing``; None if for any of them there is work, or
-        something in the way.
+        One per run date, ``up_to_date`` or ``missing``; None if any of them has to be loaded or
+        could not be inspected.
     """
     settings = settings or load_settings()
-    look = partial(_up_to_date, settings=settings, database=ready_database(settings))
-    found = []
+    inspect = partial(_up_to_date, settings=settings, database=ready_database(settings))
+    results = []
     with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
-        for result in pool.map(look, run_dates):
+        for result in pool.map(inspect, run_dates):
             if result is None:
                 pool.shutdown(wait=False, cancel_futures=True)
                 return None
-            found.append(result)
-    return found
+            results.append(result)
+    return results
 
 
 def _up_to_date(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
-    clock = StepTimer(run_date, no_progress)
+    timer = StepTimer(run_date, no_progress)
     try:
-        _, fingerprint, standing = inspect_run_date(run_date, settings, database, clock)
+        inspection = inspect_run_date(run_date, settings, database, timer)
     except SourceMissing as error:
         return missing_result(run_date, error)
-    except SettingsError:  # needs no cluster to be told
+    except SettingsError:  # a cluster would not change it
         raise
-    except OrdersDaskError:  # the run itself will say it
+    except OrdersDaskError:  # the run raises it, after its retries
         return None
-    if standing and standing.fingerprint == fingerprint:
-        return result_from_ledger("up_to_date", standing, clock)
+    published = inspection.published
+    if published and published.fingerprint == inspection.fingerprint:
+        return result_from_ledger("up_to_date", published, timer)
     return None
 
 
 def inspect_run_date(
     run_date: date, settings: Settings, database: Engine, timer: StepTimer
-) -> tuple[list[Split], str, LoadStatus | None]:
-    """Discover a run date: its splits, what tells whether they are published already, and what is."""
+) -> Inspection:
+    """Return the splits and the fingerprint of a run date's dump, and its published load.
+
+    Raises
+    ------
+    SourceMissing
+        The dump has no file for the run date.
+    """
     with timer.step("discover"):
         splits = discover(settings.source, run_date, settings.block_size)
-    return splits, _fingerprint(splits, settings), published_load(database, run_date)
+    return Inspection(splits, _fingerprint(splits, settings), published_load(database, run_date))
 
 
 def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
-    """Hash all that decides what a run date's tables hold."""
+    """Return a hash of all that decides what a load of these splits contains."""
     files = {file.name: file.etag for split in splits for file in split.files}
-    decides = json.dumps(
+    content = json.dumps(
         [CONTRACT_VERSION, DECODER_VERSION, settings.shop_timezone, *files.items()]
     )
-    return sha256(decides.encode()).hexdigest()
+    return sha256(content.encode()).hexdigest()
 
 
 def missing_result(run_date: date, error: SourceMissing) -> RunResult:
-    """Say that a run date of a range has no file."""
+    """Return the result of a run date without a file."""
     return RunResult(run_date, "missing", message=str(error))
 
 
 def result_of_error(run_date: date, error: OrdersDaskError) -> RunResult:
-    """Say how a run date ended that an error ended."""
+    """Return the result of a run date that ended with an error."""
     outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
     return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
 
 
 def result_from_ledger(outcome: Outcome, load: LoadStatus, timer: StepTimer) -> RunResult:
-    """Say how a run date stands, from the ledger."""
+    """Return the result of a run date with the counts of a load in the ledger."""
     return RunResult(
         load.run_date,
         outcome,

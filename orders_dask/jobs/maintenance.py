@@ -1,4 +1,4 @@
-"""What prune and drop have in common: ages, and run dates that are held for a moment each."""
+"""What prune and unpublish share: cutoffs, and work on run dates that nobody else has locked."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from sqlalchemy import Engine
 from orders_dask.errors import RunDateLocked, SettingsError
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
-from orders_dask.retention import loads as pruning
+from orders_dask.retention import loads
 
 T = TypeVar("T")
 
 LOCK_TIMEOUT: Final = 0.001
-"""Seconds to wait for a run date: whoever works on it is not kept waiting, and housekeeping comes again."""
+"""Seconds to wait for the lease of a run date: the next maintenance handles a locked one."""
 
 MAX_AGE_DAYS: Final = 36_500
-"""Days that an age may have: a hundred years."""
+"""Maximum age in days: a hundred years."""
 
 READERS_TIMEOUT: Final = 60.0
-"""Seconds to wait for transactions that may still read what is to be freed."""
+"""Seconds to wait for transactions that may still read a partition to drop."""
 
 
 def cutoff(days: int) -> datetime:
-    """Give the instant some days ago."""
+    """Return the time some days ago.
+
+    Raises
+    ------
+    SettingsError
+        The age is below one day or beyond a hundred years.
+    """
     if not 1 <= days <= MAX_AGE_DAYS:
         raise SettingsError(f"An age of {days} days can't be: give 1 to {MAX_AGE_DAYS}.")
     return datetime.now(UTC) - timedelta(days=days)
@@ -35,13 +41,21 @@ def cutoff(days: int) -> datetime:
 
 @dataclass(frozen=True)
 class Maintenance:
-    """Run dates that are held one at a time, and those that were skipped, for somebody works on them."""
+    """Works on one run date after another, and skips those that are locked.
+
+    Attributes
+    ----------
+    database
+        Engine of the database.
+    skipped
+        Run dates that were locked by somebody else.
+    """
 
     database: Engine
     skipped: set[date] = field(default_factory=set)
 
     def run_if_free(self, run_date: date, work: Callable[[Lease], T]) -> T | None:
-        """Do some work while the run date is held; None where somebody else holds it."""
+        """Do some work under the lease of a run date; return None if somebody else has it."""
         try:
             with leases.acquire_lease(self.database, run_date, LOCK_TIMEOUT) as lease:
                 return work(lease)
@@ -51,9 +65,12 @@ class Maintenance:
 
 
 def delete_marked_rows(maintenance: Maintenance) -> int:
-    """Delete the rows of marked loads; a run date is let go between two transactions, so that a run gets it."""
+    """Delete the rows of loads that are marked as pruned, and return their number.
+
+    The lease is released after each transaction, so a run waits for no more than one of them.
+    """
     rows = 0
-    for day in pruning.marked_with_rows(maintenance.database):
-        while removed := maintenance.run_if_free(day, pruning.delete_rows):
-            rows += removed
+    for day in loads.marked_with_rows(maintenance.database):
+        while deleted := maintenance.run_if_free(day, loads.delete_rows):
+            rows += deleted
     return rows

@@ -1,4 +1,7 @@
-"""Rejected records of a published run date are read again, and what is good now is published with the rest."""
+"""Replay the rejected records of a published run date, and publish those that are good now.
+
+See docs/contract.md#replay.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
 from orders_dask.ledger import leases
-from orders_dask.ledger import replay as rejected
 from orders_dask.ledger.queries import (
     LoadStatus,
     database_id,
@@ -27,6 +29,12 @@ from orders_dask.ledger.queries import (
     load_status,
     loaded_parts,
     published_load,
+)
+from orders_dask.ledger.replay import (
+    copy_remaining,
+    has_replayable,
+    mark_unreplayable,
+    record_outcomes,
 )
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps, tasks
@@ -44,7 +52,7 @@ from orders_dask.stage.record import Part
 from orders_dask.stage.tables import row_groups
 
 OUTCOMES_PER_STATEMENT: Final = 10_000
-"""Records whose results are written down by one statement."""
+"""Outcomes that one statement writes to the ledger."""
 
 
 def replay(
@@ -55,41 +63,39 @@ def replay(
     client: Client | None = None,
     listener: Listener | None = None,
 ) -> ReplayResult:
-    """Read the rejected records of a published run date again, and publish those that are good now.
+    """Replay the rejected records of a published run date, and publish those that are good now.
 
-    After a fix of the contract, or of the records' texts (``orders_ops.rejected_record.corrected_raw``).
-    They are read from the ledger and all else from the stage, so the dump may be gone. They take
-    part as if they had always been good: another version of the same order may win against them. Of
-    a rejected child the whole order is read again, and takes its former self's place; where neither
-    its text was mended nor any of its rejected children is good now, it is left alone. The ledger
-    says of each record what became of it. The new load counts as the same files, so that a run of
-    unchanged ones leaves it alone; one that is forced, or finds other files, reads the files again
-    and so without what was mended.
+    This takes in records after the decoder was fixed, or their texts were corrected
+    (``orders_ops.rejected_record.corrected_raw``). They are read from the ledger, and all else from
+    the stage, so the dump may be gone. For a rejected child the whole order is replayed. The ledger
+    records the outcome of each record. The new load has the fingerprint of the old one, so a run of
+    unchanged files leaves it alone. A run that is forced, or finds other files, reads the dump and
+    loses the corrections. See docs/contract.md#replay.
 
     Parameters
     ----------
     run_date
-        The date of the dump.
+        Date of the dump.
     code
         Only records with this code, and orders with such a child; all by default.
     settings, client, listener
-        As in :func:`orders_dask.run`.
+        As in :func:`orders_dask.jobs.run.run`.
 
     Returns
     -------
     ReplayResult
-        How many records were taken in, and how many are still rejected, and why.
+        Numbers of records that were taken in and that are still rejected.
 
     Raises
     ------
-    NotKept
+    NothingToRestore
         Nothing is published for the run date, a later load of it was refused, or its parts are not
         in the stage any more.
     DataRefused
-        A setting refuses what is published and what was taken in together, or the books don't
-        balance. What was published before stands.
+        The published and the replayed records together exceed a limit, or are not reconciled.
+        What was published before stands.
     TransientError
-        A service can't be reached, or another run holds the run date.
+        A service can't be reached, or another run has locked the run date.
     """
     settings = settings or load_settings()
     return retry_run(_replay)(
@@ -104,18 +110,19 @@ def replay(
 
 @dataclass
 class ReplayTally:
-    """What became of the records that were read again.
+    """Counts of the outcomes of replayed records.
 
     Attributes
     ----------
     taken
-        Number of those that are orders now, or children of one.
+        Number of records that are orders now, or children of one.
     superseded
-        Number of these that another version of their order replaces.
+        Number of these whose order is superseded.
     still_rejected
-        Number of those that are rejected still, by code or reason.
+        Number of records that are still rejected, by code, or by the reason why they can't be
+        replayed.
     orders_read
-        File and position of each order that was read.
+        File id and position of each order that was replayed.
     """
 
     taken: int
@@ -134,10 +141,10 @@ def _replay(
 ) -> ReplayResult:
     timer = StepTimer(run_date, listener)
     context = RunContext(settings, client, database, timer)
-    published = _replayable(context, run_date)
+    published = _load_to_replay(context, run_date)
     part = _make_replay_part(context, published, code)
     if part and part.orders:
-        parts, books = collect_parts(enumerate(chain([part], _staged_parts(context, published))))
+        parts, totals = collect_parts(enumerate(chain([part], _staged_parts(context, published))))
         with open_load(
             context,
             run_date,
@@ -146,90 +153,92 @@ def _replay(
             inherits_texts_from=published.load_id,
             status_if_refused="failed",
         ) as load:
-            losers = steps.resolve_and_load(load, parts)
-            story = _record_replay(
-                load, published, part, code, frozenset(losers.get(part.name, ()))
-            )
-            foreseen = steps.seal_and_verify(load, len(parts), books)
+            superseded = steps.resolve_and_load(load, parts)
+            superseded_rows = frozenset(superseded.get(part.name, ()))
+            tally = _record_replay(load, published, part, code, superseded_rows)
+            plan = steps.seal_and_verify(load, len(parts), totals)
             with timer.step("publish"):
-                publish(load.lease, load.load_id, foreseen)
-            ended = retry_transient(load_status)(database, load.load_id)
-        stands = result_from_ledger("published", ended, timer)
+                publish(load.lease, load.load_id, plan)
+            loaded = retry_transient(load_status)(database, load.load_id)
+        run = result_from_ledger("published", loaded, timer)
     else:
         with leases.acquire_lease(database, run_date) as lease, lease.transaction() as connection:
-            story = _record_outcomes(connection, published.load_id, part, code, None, frozenset())
-        stands = result_from_ledger("up_to_date", published, timer)
-    return ReplayResult(run_date, story.taken, story.superseded, dict(story.still_rejected), stands)
+            tally = _tally_outcomes(connection, published.load_id, part, code, None, frozenset())
+        run = result_from_ledger("up_to_date", published, timer)
+    return ReplayResult(run_date, tally.taken, tally.superseded, dict(tally.still_rejected), run)
 
 
-def _replayable(context: RunContext, run_date: date) -> LoadStatus:
-    """Give the published load whose rejected records are to be read again."""
-    standing = published_load(context.database, run_date)
-    if standing is None:
+def _load_to_replay(context: RunContext, run_date: date) -> LoadStatus:
+    """Return the published load, unless a later load of a changed dump was refused."""
+    published = published_load(context.database, run_date)
+    if published is None:
         raise NothingToRestore(
-            f"Nothing is published for {run_date} that rejected records could be added to: mend the files, and give "
-            f"`orders-dask run --run-date {run_date}`."
+            f"Nothing is published for {run_date} that rejected records could be added to: correct "
+            f"the files, and give `orders-dask run --run-date {run_date}`."
         )
-    later = latest_refused_after(context.database, standing)
-    if later and _has_other_files(context, standing):
+    later = latest_refused_after(context.database, published)
+    if later and _dump_has_changed(context, published):
         raise NothingToRestore(
-            f"Load {later} of {run_date} came after what is published, and was refused as a whole: mend the files, and "
-            f"give `orders-dask run --run-date {run_date}`."
+            f"Load {later} of {run_date} came after what is published, and was refused as a whole: "
+            f"correct the files, and give `orders-dask run --run-date {run_date}`."
         )
-    return standing
+    return published
 
 
-def _has_other_files(context: RunContext, published: LoadStatus) -> bool:
-    """Say whether the dump is another one now than what is published; one that is gone is not."""
+def _dump_has_changed(context: RunContext, published: LoadStatus) -> bool:
+    """Return whether the dump has changed since the published load; not if it was deleted."""
     try:
-        _, fingerprint, _ = inspect_run_date(
+        inspection = inspect_run_date(
             published.run_date, context.settings, context.database, context.timer
         )
     except SourceMissing:
         return False
-    return fingerprint != published.fingerprint
+    return inspection.fingerprint != published.fingerprint
 
 
 def _make_replay_part(context: RunContext, published: LoadStatus, code: str | None) -> Part | None:
-    """Make the part of the records that can be read, on a worker; nothing is written down of it yet."""
+    """Make the part of the replayable records on a worker; return None if there are none."""
     run_date, settings = published.run_date, context.settings
     with context.database.connect() as connection:
-        if not rejected.has_replayable(connection, published.load_id, code):
+        if not has_replayable(connection, published.load_id, code):
             return None
     arguments = settings.stage_url, run_date, published.load_id, code, settings.shop_timezone
     calls = [TaskCall(f"the rejected records of {run_date}", arguments)]
-    with context.timer.step("decode") as ended:
-        ((_, (part, costs)),) = map_bounded(
+    with context.timer.step("decode") as advance:
+        [(_, (part, metrics))] = map_bounded(
             context.client,
             tasks.replay_rejects,
             calls,
-            step="read-again",
+            step="replay",
             key_suffix=f"{published.load_id}-{uuid4().hex[:8]}",
             max_in_flight=1,
             stop=context.stop,
         )
-        context.timer.meter.add(costs)
-        ended(part.orders)
+        context.timer.meter.add(metrics)
+        advance(part.orders)
     assert isinstance(part, Part)
     return part
 
 
 def _staged_parts(context: RunContext, published: LoadStatus) -> Iterator[Part]:
-    """Find the parts of a published load, in the order of its listing.
+    """Yield the staged parts of a published load, in the order of its listing.
 
-    Without what they refused: that stands in the ledger, where it may have been mended or removed
-    since, and is carried over from there.
+    They come without their rejected records. Those are copied from the ledger, where they may have
+    been corrected or redacted since.
     """
     stage_url, run_date = context.settings.stage_url, published.run_date
-    of_database = database_id(context.database)
-    loaded = loaded_parts(context.database, published.load_id)
-    manifest = load_manifest(stage_url, run_date, of_database, published.load_id, loaded)
+    manifest = load_manifest(
+        stage_url,
+        run_date,
+        database_id(context.database),
+        published.load_id,
+        loaded_parts(context.database, published.load_id),
+    )
     if manifest is None:
         raise _not_staged(published, "its manifest is")
     folder = run_date_folder(stage_url, run_date)
-    found = find_parts(f"{folder}/{name}" for name in manifest.parts)
     missing = 0
-    for part in found:
+    for part in find_parts(f"{folder}/{name}" for name in manifest.parts):
         if part is None:
             missing += 1
         else:
@@ -240,25 +249,23 @@ def _staged_parts(context: RunContext, published: LoadStatus) -> Iterator[Part]:
 
 def _not_staged(published: LoadStatus, what: str) -> NothingToRestore:
     return NothingToRestore(
-        f"Load {published.load_id} of {published.run_date} can't be made again with more records, for "
-        f"{what} not in the stage any more: mend the files, and give `orders-dask run --force "
-        f"--run-date {published.run_date}`."
+        f"Load {published.load_id} of {published.run_date} can't be made again with more records, "
+        f"for {what} not in the stage any more: correct the files, and give `orders-dask run "
+        f"--force --run-date {published.run_date}`."
     )
 
 
 def _record_replay(
     load: OpenLoad, published: LoadStatus, part: Part, code: str | None, superseded: frozenset[int]
 ) -> ReplayTally:
-    """Write down what became of each record, and for the new load those that are still rejected."""
+    """Record the outcomes, and copy the records that are still rejected to the new load."""
     with load.lease.transaction() as connection:
-        story = _record_outcomes(
-            connection, published.load_id, part, code, load.load_id, superseded
-        )
-        rejected.copy_remaining(connection, published.load_id, story.orders_read, load.load_id)
-    return story
+        tally = _tally_outcomes(connection, published.load_id, part, code, load.load_id, superseded)
+        copy_remaining(connection, published.load_id, tally.orders_read, load.load_id)
+    return tally
 
 
-def _record_outcomes(
+def _tally_outcomes(
     connection: Connection,
     load_id: int,
     part: Part | None,
@@ -266,30 +273,46 @@ def _record_outcomes(
     replay_load_id: int | None,
     superseded: frozenset[int],
 ) -> ReplayTally:
-    """Write down what became of each record of a load that was asked for."""
-    still = Counter(rejected.mark_unreplayable(connection, load_id, code, replay_load_id))
-    story = ReplayTally(0, 0, still, set())
+    """Record the outcomes of a load's rejected records, and count them.
+
+    Parameters
+    ----------
+    connection
+        Connection with an open transaction.
+    load_id
+        Id of the load that rejected the records.
+    part
+        Part of the replayed records; None if there are none.
+    code
+        Only records with this code; None for all.
+    replay_load_id
+        Id of the new load; None if nothing became good.
+    superseded
+        Order rows of the part that are superseded.
+    """
+    unreplayable = mark_unreplayable(connection, load_id, code, replay_load_id)
+    tally = ReplayTally(0, 0, Counter(unreplayable), set())
     for table in row_groups(part, REPLAYED) if part else ():
         for batch in table.to_batches(max_chunksize=OUTCOMES_PER_STATEMENT):
             rows = batch.to_pylist()
             results = [
                 (r["file_id"], r["position"], r["path"], _outcome_text(r, superseded)) for r in rows
             ]
-            rejected.record_outcomes(connection, load_id, results, replay_load_id)
+            record_outcomes(connection, load_id, results, replay_load_id)
             good = [r for r in rows if r["code"] is None]
-            story.taken += len(good)
-            story.superseded += sum(r[ORDER_ROW] in superseded for r in good)
-            story.still_rejected.update(r["code"] for r in rows if r["code"] is not None)
-            story.orders_read.update(
+            tally.taken += len(good)
+            tally.superseded += sum(r[ORDER_ROW] in superseded for r in good)
+            tally.still_rejected.update(r["code"] for r in rows if r["code"] is not None)
+            tally.orders_read.update(
                 (r["file_id"], r["position"]) for r in rows if r[ORDER_ROW] is not None
             )
-    return story
+    return tally
 
 
 def _outcome_text(outcome: dict[str, Any], superseded: frozenset[int]) -> str:
-    """Say what became of a record."""
+    """Return the outcome of a record in words, for the ledger."""
     if outcome["code"] is not None:
         return f"still {outcome['code']}: {outcome['message']}"
     if outcome[ORDER_ROW] in superseded:
-        return f"lost to another version of order {outcome['order_id']}"
+        return f"superseded by another version of order {outcome['order_id']}"
     return f"taken in {'with' if outcome['path'] else 'as'} order {outcome['order_id']}"

@@ -1,4 +1,4 @@
-"""Taking back what was published of a run date."""
+"""Publish the load of a run date that the published one replaced."""
 
 from __future__ import annotations
 
@@ -15,27 +15,32 @@ from orders_dask.settings import Settings, load_settings
 
 
 def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackResult:
-    """Let readers see the load of a run date that they saw before the one they see now.
+    """Publish the load of a run date that the published one replaced.
 
-    One transaction: the gate, which versions are current, and every dimension row that the load
-    overwrote and that no later publish has written since. Another rollback goes one load further
-    back.
+    One transaction restores the pointer, the current versions, and each dimension row that the
+    published load overwrote and no later publish has changed. Another rollback goes one load
+    further back, so this job is not idempotent.
 
     Parameters
     ----------
     run_date
-        The date of the dump.
+        Date of the dump.
     settings
-        From the environment by default.
+        Settings; from the environment by default.
+
+    Returns
+    -------
+    RollbackResult
+        The load that was unpublished, and the one that is published now.
 
     Raises
     ------
-    NotKept
-        Nothing is published for the run date, or what its publish replaced was pruned.
-    RunDateHeld
-        Somebody works on the run date.
-    Undecided
-        PostgreSQL broke off, and it could not be found out whether the rollback was done.
+    NothingToRestore
+        Nothing is published for the run date, or the load that it replaced was pruned.
+    RunDateLocked
+        Another run has locked the run date.
+    OutcomeUnknown
+        PostgreSQL broke off, so it is unknown whether the rollback was committed.
     ServiceUnavailable
         PostgreSQL can't be reached.
     DatabaseNotReady

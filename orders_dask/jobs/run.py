@@ -1,4 +1,4 @@
-"""A run date from its dump to its publication: the steps in their order."""
+"""Load and publish one run date: the steps in their order."""
 
 from __future__ import annotations
 
@@ -35,25 +35,27 @@ def run(
     dry_run: bool = False,
     listener: Listener | None = None,
 ) -> RunResult:
-    """Bring one run date from its dump to its publication.
+    """Load and publish one run date.
+
+    It is idempotent: a run date that is up to date is left alone. Transient errors are retried with
+    backoff.
 
     Parameters
     ----------
     run_date
-        The date of the dump; yesterday in the shop's zone by default.
+        Date of the dump; yesterday in the shop's time zone by default.
     settings
-        From the environment by default. The workers of a cluster on this machine, or over TLS, get
-        the same; others read their own environment.
+        Settings; from the environment by default. Workers of a local cluster, or over TLS, are sent
+        the same settings. Others read their own environment.
     client
-        The Dask client to work with; the current one by default, as in other Dask libraries.
+        Dask client; the current one by default, as in other Dask libraries.
     force
-        Load and publish it also where its files, contract and settings are those that are
-        published.
+        Load and publish also a run date that is up to date.
     dry_run
-        Only say what would be done (:class:`~orders_dask.pipeline.results.Plan`); no client is
-        needed.
+        Only return what a run would do (:class:`~orders_dask.pipeline.results.Plan`). This needs no
+        client.
     listener
-        Called with each step's progress.
+        Called with the progress of each step.
 
     Returns
     -------
@@ -67,10 +69,11 @@ def run(
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     DataRefused
-        Too much was rejected, a file could not be read or is missing, or the books don't balance.
-        What was published before stands.
+        Too much was rejected, a file is missing or could not be read, or the control totals are not
+        reconciled. What was published before stands. See docs/contract.md#refusal.
     TransientError
-        A service can't be reached, another run holds the run date, or a file changed meanwhile.
+        A service can't be reached, another run has locked the run date, or a file changed
+        meanwhile.
     """
     settings = settings or load_settings()
     run_date = run_date or yesterday(settings)
@@ -94,20 +97,21 @@ def run_once(
     listener: Listener,
     stop: Event | None = None,
 ) -> RunResult:
-    """Take one run date through the steps; without a client only say what would be done."""
+    """Take one run date through the steps, without retries; without a client only plan them."""
     timer = StepTimer(run_date, listener)
-    splits, fingerprint, published = inspect_run_date(run_date, settings, database, timer)
+    inspection = inspect_run_date(run_date, settings, database, timer)
+    published, fingerprint = inspection.published, inspection.fingerprint
     if published and published.fingerprint == fingerprint and not force:
         return result_from_ledger("up_to_date", published, timer)
     if client is None:
-        return _plan(run_date, splits, settings, published, timer)
-    work = RunContext(settings, client, database, timer, stop or Event())
-    with open_load(work, run_date, published, fingerprint) as load:
-        parts, books = steps.decode(load, splits)
+        return _plan(run_date, inspection.splits, settings, published, timer)
+    context = RunContext(settings, client, database, timer, stop or Event())
+    with open_load(context, run_date, published, fingerprint) as load:
+        parts, totals = steps.decode(load, inspection.splits)
         steps.resolve_and_load(load, parts)
-        foreseen = steps.seal_and_verify(load, len(parts), books)
+        plan = steps.seal_and_verify(load, len(parts), totals)
         with timer.step("publish"):
-            publish(load.lease, load.load_id, foreseen)
+            publish(load.lease, load.load_id, plan)
         loaded = retry_transient(load_status)(database, load.load_id)
     return result_from_ledger("published", loaded, timer)
 
@@ -119,7 +123,7 @@ def _plan(
     published: LoadStatus | None,
     timer: StepTimer,
 ) -> RunResult:
-    """Say what a run would read and replace, and what of it is staged already."""
+    """Return what a run would read and replace, and how much is staged already."""
     zone = settings.shop_timezone
     urls = [part_url(settings.stage_url, run_date, split, zone) for split in splits]
     line = fact_order_line.name

@@ -1,10 +1,10 @@
-"""Unpublishing old run dates, and freeing their partitions."""
+"""Unpublish old run dates, and drop the partitions that contain nothing else."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from orders_dask.jobs import maintenance as held
+from orders_dask.jobs import maintenance
 from orders_dask.jobs.maintenance import Maintenance, cutoff, delete_marked_rows
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.results import UnpublishResult
@@ -16,22 +16,25 @@ from orders_dask.settings import Settings, load_settings
 def unpublish(
     older_than: int, *, settings: Settings | None = None, dry_run: bool = False
 ) -> UnpublishResult:
-    """Unpublish the run dates that are older than some days, and free the leaves that hold only such.
+    """Unpublish run dates older than some days, and drop partitions without published rows.
 
-    Each run date goes in one transaction; dimensions stay. A leaf is freed once no transaction is
-    left that could see what was published in it, without any reader waiting; where that takes too
-    long, the next drop or prune does it. The rows of run dates whose leaf isn't freed go with
-    prune.
+    Each run date is unpublished in one transaction; dimensions stay. A partition is dropped once no
+    transaction is left that could see published rows in it, so no reader waits. If that takes too
+    long, the next unpublish or prune does it. A later prune deletes the rows in other partitions.
 
     Parameters
     ----------
     older_than
-        Days that lie between a run date and today in the shop's zone at least, so that it is
-        dropped.
+        Age in days from which a run date is unpublished, counted to today in the shop's time zone.
     settings
-        From the environment by default.
+        Settings; from the environment by default.
     dry_run
-        Only say which run dates would be dropped.
+        Only return which run dates would be unpublished.
+
+    Returns
+    -------
+    UnpublishResult
+        The run dates that were unpublished, and the partitions that were dropped.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def unpublish(
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     ServiceUnavailable
-        PostgreSQL can't be reached; what was dropped until then is.
+        PostgreSQL can't be reached. Run dates that were unpublished before stay so.
     """
     cutoff(older_than)
     settings = settings or load_settings()
@@ -50,10 +53,14 @@ def unpublish(
     if dry_run:
         return UnpublishResult(tuple(old))
     dates = Maintenance(database)
-    dropped = [day for day in old if dates.run_if_free(day, unpublish_run_date) is not None]
+    unpublished = [day for day in old if dates.run_if_free(day, unpublish_run_date) is not None]
     mark_for_drop(database, before)
-    freed = drop_marked(database, held.READERS_TIMEOUT)
+    dropped = drop_marked(database, maintenance.READERS_TIMEOUT)
     delete_marked_rows(dates)
     return UnpublishResult(
-        tuple(dropped), freed.partitions, freed.bytes, tuple(sorted(dates.skipped)), freed.waiting
+        run_dates=tuple(unpublished),
+        partitions=dropped.partitions,
+        bytes=dropped.bytes,
+        skipped=tuple(sorted(dates.skipped)),
+        waiting=dropped.waiting,
     )

@@ -1,1 +1,1 @@
-"""The steps in their order, the tasks they submit, and the load that they make."""
+"""The steps of a load in their order, the tasks that they submit, and the results of a run."""

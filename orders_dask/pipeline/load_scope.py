@@ -1,4 +1,7 @@
-"""One load of a run date, from its beginning to its end: who holds the date, and how the load ended."""
+"""The scope of one load: it takes the lease, creates the load, and records its outcome.
+
+The outcome of a load that is not published is written to the ledger here, whatever the error was.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,7 @@ from sqlalchemy import Engine
 
 from orders_dask.cluster.submit import MapTasks, map_bounded
 from orders_dask.errors import DataRefused, OrdersDaskError, RunDateLocked, TransientError
-from orders_dask.ledger import leases
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases, loads
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.partitions import ensure_partitions
@@ -31,20 +33,20 @@ RefusedStatus = Literal["refused", "failed"]
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run date is worked on with.
+    """What the steps of a run date need.
 
     Attributes
     ----------
     settings
-        The run's.
+        Settings of the run.
     client
-        Of the Dask cluster.
+        Client of the Dask cluster.
     database
-        Initialised.
+        Engine of the initialised database.
     timer
-        Times the steps, and tells how far they are.
+        Times the steps and reports their progress.
     stop
-        Set when the run is to stop at its next look.
+        Event that cancels the run. It is checked while tasks run.
     """
 
     settings: Settings
@@ -56,18 +58,19 @@ class RunContext:
 
 @dataclass(frozen=True)
 class OpenLoad:
-    """A load that is being made.
+    """A load in status ``loading``, with the lease that protects it.
 
     Attributes
     ----------
     lease
-        The right to work on its run date.
+        Lease of the run date.
     load_id
-        The load in the ledger.
+        Id of the load in the ledger.
     context
-        What it is made with.
+        Settings, client and database of the run.
     map_tasks
-        Calls functions on the workers, for this load.
+        Calls tasks on the workers and adds up their step metrics. Calls that are still running
+        when the load ends are cancelled.
     """
 
     lease: Lease
@@ -90,32 +93,42 @@ def open_load(
     inherits_texts_from: int | None = None,
     status_if_refused: RefusedStatus = "refused",
 ) -> Iterator[OpenLoad]:
-    """Hold a run date and begin a load of it; at the end write down how it ended, where it was not published.
+    """Acquire the lease of a run date and create a load, then record how the load ended.
 
     Parameters
     ----------
+    context
+        What the steps of the run date need.
+    run_date
+        Date of the dump.
     published
-        What was published when the run looked.
+        The published load when the run date was inspected; None if there was none.
     fingerprint
-        What tells whether the same would be loaded again.
+        Hash of all that decides what the load contains.
     inherits_texts_from
-        The load whose rejected records this one carries over.
+        Id of the load whose rejected records this one copies, in a replay.
     status_if_refused
-        What a load becomes whose data is refused: only of one that ``run`` made people are shown
-        what was.
+        Status of the load if its data is refused. A replay or a diff uses ``failed``, so that
+        ``orders-dask rejects`` goes on listing the rejected records of the published load.
+
+    Yields
+    ------
+    OpenLoad
+        The load.
 
     Raises
     ------
-    RunDateHeld
-        Another run holds the run date, or published it since the run looked.
+    RunDateLocked
+        Another run has the lease, or has published the run date since it was inspected.
     """
     with leases.acquire_lease(context.database, run_date) as lease:
         now = published_load(context.database, run_date)
         if (now and now.load_id) != (published and published.load_id):
             raise RunDateLocked(
-                f"Another run published {run_date} meanwhile: give the same command again if it is still needed."
+                f"Another run published {run_date} meanwhile: give the same command again if it is "
+                "still needed."
             )
-        load_id = ledger.create_load(
+        load_id = loads.create_load(
             lease, context.settings.source, fingerprint, _run_by(), inherits_texts_from
         )
         with (
@@ -123,32 +136,31 @@ def open_load(
             ExitStack() as stack,
         ):
             ensure_partitions(lease.connection, run_date)
-            # Load ids are a database's own, and a cluster may serve several.
-            name = f"{load_id}-{uuid4().hex[:8]}"
-            calls = partial(map_bounded, context.client, key_suffix=name, stop=context.stop)
-            yield OpenLoad(
-                lease, load_id, context, partial(_map_in_load, stack, calls, context.timer)
-            )
+            # A load id is unique in its database only, and a cluster may serve several databases.
+            key_suffix = f"{load_id}-{uuid4().hex[:8]}"
+            submit = partial(map_bounded, context.client, key_suffix=key_suffix, stop=context.stop)
+            map_tasks = partial(_map_in_load, stack, submit, context.timer)
+            yield OpenLoad(lease, load_id, context, map_tasks)
 
 
 def _map_in_load(
-    stack: ExitStack, map_tasks: MapTasks, clock: StepTimer, *args: Any, **kwargs: Any
+    stack: ExitStack, map_tasks: MapTasks, timer: StepTimer, *args: Any, **kwargs: Any
 ) -> Generator[tuple[int, Any]]:
-    """Make calls of metered tasks; those still under way when the load ends are cancelled then.
+    """Call tasks with metrics, and cancel those still running when the load ends.
 
-    A generator that an error leaves behind lives as long as the error's traceback, and so longer
-    than the client: it could cancel nothing any more, and said so on standard error.
+    After an error the traceback keeps the generator alive longer than the client. It could then
+    no longer cancel its calls, and would complain on standard error.
     """
-    made = stack.enter_context(closing(map_tasks(*args, **kwargs)))
-    return _with_recorded_metrics(made, clock)
+    results = stack.enter_context(closing(map_tasks(*args, **kwargs)))
+    return _add_metrics(results, timer)
 
 
-def _with_recorded_metrics(
+def _add_metrics(
     results: Iterator[tuple[int, Any]], timer: StepTimer
 ) -> Generator[tuple[int, Any]]:
-    """Charge the clock's meter with what calls of metered tasks cost."""
-    for number, (result, costs) in results:
-        timer.meter.add(costs)
+    """Yield the bare results of calls, and add their step metrics to the timer's meter."""
+    for number, (result, metrics) in results:
+        timer.meter.add(metrics)
         yield number, result
 
 
@@ -156,31 +168,30 @@ def _with_recorded_metrics(
 def _record_outcome(
     lease: Lease, load_id: int, timer: StepTimer, status_if_refused: RefusedStatus
 ) -> Iterator[None]:
-    """Write down how a load ended that was not published."""
+    """Record the outcome of a load that is not published, and the step metrics of every load."""
     try:
         yield
     except BaseException as error:
         status: RefusedStatus = status_if_refused if isinstance(error, DataRefused) else "failed"
-        with suppress(OrdersDaskError):  # without the database the next run finds it abandoned
-            ledger.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
+        with suppress(OrdersDaskError):  # the next run marks it as abandoned
+            loads.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
             leases.finish(lease, load_id, status, _failure_message(error))
         raise
-    # The load has ended well, also where its session broke with the last commit: then its seconds
-    # are not known.
+    # The load is published even if its session broke at the last commit: only its metrics are lost.
     with suppress(TransientError):
-        ledger.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
+        loads.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
 
 
 def _failure_message(error: BaseException) -> str:
-    """Say for the ledger why a load ended."""
+    """Return the reason why a load ended, for the ledger."""
     if isinstance(error, OrdersDaskError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "It was stopped."
-    # Only the kind: what a library says may quote people's data, and `status` shows this to all.
+    # The type alone: a library's message may quote personal data, and `status` shows this one.
     return f"A fault of ours, {type(error).__name__}."
 
 
 def _run_by() -> str:
-    """Say who runs this, for another run that finds the run date held."""
+    """Return the process and host of this run, for another run that finds the run date locked."""
     return f"process {os.getpid()} on {socket.gethostname()}"

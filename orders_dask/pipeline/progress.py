@@ -1,4 +1,4 @@
-"""How far the steps of a run date are, and how long they take."""
+"""The progress of the steps of a run date, and the time that they take."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from orders_dask.step_metrics import Meter
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step of a run date is.
+    """The progress of one step of a run date.
 
     Attributes
     ----------
     run_date
-        The date of the dump.
+        Date of the dump.
     step
-        ``discover``, ``decode``, ``resolve``, ``load``, ``verify`` or ``publish``; decode stands
-        for decode, normalise and stage, which one task does for each split.
+        ``discover``, ``decode``, ``resolve``, ``load``, ``verify`` or ``publish``. Here ``decode``
+        includes normalise and stage: one task per split does all three.
     done, total
-        Tasks of the step that ended, and all of them.
+        Number of tasks that have ended, and of all tasks of the step.
     orders
-        Orders that the ended tasks decoded or loaded.
+        Number of orders that the ended tasks decoded or loaded.
     """
 
     run_date: date
@@ -36,16 +36,28 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
-"""Called on the client with each :class:`Progress`; from several threads where several dates are in flight."""
+"""Called on the client with each :class:`Progress`. A backfill calls it from several threads."""
 
 
 def no_progress(progress: Progress) -> None:
-    """Listen to a run without a word."""
+    """Ignore progress: the default listener."""
 
 
 @dataclass
 class StepTimer:
-    """Times the steps of one run date, tells a listener how far they are, and adds up what its tasks cost."""
+    """Times the steps of one run date, reports progress, and adds up the metrics of its tasks.
+
+    Attributes
+    ----------
+    run_date
+        Date of the dump.
+    listener
+        Called with the progress of each step.
+    seconds
+        Wall seconds of each step that has ended, by name.
+    meter
+        Step metrics of all tasks.
+    """
 
     run_date: date
     listener: Listener
@@ -54,13 +66,19 @@ class StepTimer:
 
     @contextmanager
     def step(self, name: str, total: int = 1) -> Iterator[Callable[[int], None]]:
-        """Time a step of `total` tasks; what it gives is called with the orders of each task that ends."""
+        """Time a step of `total` tasks.
+
+        Yields
+        ------
+        callable
+            To be called with the number of orders of each task that ends.
+        """
         began = time.monotonic()
         done = orders = 0
 
-        def advance(of_task: int) -> None:
+        def advance(task_orders: int) -> None:
             nonlocal done, orders
-            done, orders = done + 1, orders + of_task
+            done, orders = done + 1, orders + task_orders
             self.listener(Progress(self.run_date, name, done, total, orders))
 
         self.listener(Progress(self.run_date, name, 0, total))
@@ -73,5 +91,5 @@ class StepTimer:
 
     @property
     def total(self) -> float:
-        """Seconds of all steps."""
+        """Wall seconds of all steps together."""
         return round(sum(self.seconds.values()), 3)

@@ -1,4 +1,7 @@
-"""Whether what was decoded may be loaded."""
+"""The limits on rejected records and unreadable files.
+
+A run that exceeds one is refused as a whole. See docs/contract.md#refusal.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,25 @@ from orders_dask.pipeline.load_scope import OpenLoad
 from orders_dask.stage.record import Part
 
 MAX_REJECTED_COUNT: Final = 10
-"""So many rejected orders, or lines, never refuse a run, whatever their share (the contract)."""
+"""Up to this many rejected orders or lines are allowed whatever their share."""
 
 
 def check_reject_limits(load: OpenLoad, parts: Sequence[Part]) -> None:
-    """Refuse the run when a file was unreadable or too much was rejected (the contract's last rule on bad values).
+    """Refuse the run if a file was unreadable or too many records were rejected.
 
-    What was rejected is written down: why most of it was stands in the refusal.
+    The rejected records must be in the ledger: the message names their most common code.
+
+    Parameters
+    ----------
+    load
+        The load.
+    parts
+        Its parts.
+
+    Raises
+    ------
+    DataRefused
+        A limit is exceeded.
     """
     settings = load.context.settings
     files = [file for part in parts for file in part.files]
@@ -28,8 +43,9 @@ def check_reject_limits(load: OpenLoad, parts: Sequence[Part]) -> None:
     if unreadable and not settings.allow_unreadable:
         others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
         raise DataRefused(
-            f"{unreadable[0]}{others} could not be read to the end{_unreadable_reason(load, unreadable[0])}: see "
-            "`orders-dask rejects`, and mend or remove the file, or set ORDERS_DASK_ALLOW_UNREADABLE=true."
+            f"{unreadable[0]}{others} could not be read to the end"
+            f"{_unreadable_reason(load, unreadable[0])}: see `orders-dask rejects`, and correct or "
+            "remove the file, or set ORDERS_DASK_ALLOW_UNREADABLE=true."
         )
     for what, fact, rejected in (
         ("orders", fact_order, sum(f.rejected[fact_order.name] for f in files)),
@@ -38,8 +54,9 @@ def check_reject_limits(load: OpenLoad, parts: Sequence[Part]) -> None:
         total = sum(file.read[fact.name] for file in files)
         if rejected > max(MAX_REJECTED_COUNT, settings.max_rejected * total):
             raise DataRefused(
-                f"{rejected:,} of {total:,} {what} were rejected, more than ORDERS_DASK_MAX_REJECTED="
-                f"{settings.max_rejected:g} allows{_most_common(load, fact, rejected)}: see `orders-dask rejects`."
+                f"{rejected:,} of {total:,} {what} were rejected, more than "
+                f"ORDERS_DASK_MAX_REJECTED={settings.max_rejected:g} allows"
+                f"{_most_common(load, fact, rejected)}: see `orders-dask rejects`."
             )
 
 
@@ -50,9 +67,12 @@ def _unreadable_reason(load: OpenLoad, file: str) -> str:
 
 
 def _most_common(load: OpenLoad, fact: Table, rejected: int) -> str:
-    """Say why most were rejected; nothing where others of them are written down elsewhere, as in a replay."""
+    """Return the most common reason, or nothing if the ledger has only some of the rejections.
+
+    In a replay the others are rows of the load that is replayed.
+    """
     with load.lease.transaction() as connection:
-        found = most_common_reject(connection, load.load_id, fact)
-    if found is None or found.total != rejected:
+        reason = most_common_reject(connection, load.load_id, fact)
+    if reason is None or reason.total != rejected:
         return ""
-    return f"; most often {found.code} ({found.records:,}): {found.message.removesuffix('.')}"
+    return f"; most often {reason.code} ({reason.records:,}): {reason.message.removesuffix('.')}"

@@ -1,4 +1,4 @@
-"""What a run tells while it goes and when it ends."""
+"""The results of the public jobs, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from datetime import date
 from typing import Literal
 
 Outcome = Literal["published", "up_to_date", "missing", "planned", "refused", "failed"]
+"""How a run date ended, see :class:`RunResult`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """What a run would do, from a dry run.
 
     Attributes
     ----------
     files, bytes
-        Number of the files that it would read, and their size as stored.
+        Number of files to read, and their size as stored.
     tasks, staged
-        Tasks that would decode them, and how many of these would find their work staged already.
+        Number of decode tasks, and how many of these have a staged part already.
     staged_orders, staged_lines
-        Orders and lines that are staged already, versions that lose inside the run date counted.
+        Number of orders and lines that are staged already, superseded ones included.
     replaced_load_id
-        The published load that it would replace; None where nothing is published.
+        Id of the published load that would be replaced; None if nothing is published.
     replaced_orders, replaced_lines
-        Orders and lines of that load.
+        Number of orders and lines of that load.
     """
 
     files: int
@@ -39,19 +40,19 @@ class Plan:
     replaced_lines: int
 
     def __str__(self) -> str:
-        """Say it in sentences."""
+        """Return the plan in sentences."""
         decode = self.tasks - self.staged
-        told = f"Would read {self.files:,} files of {self.bytes:,} bytes in {self.tasks:,} tasks"
+        text = f"Would read {self.files:,} files of {self.bytes:,} bytes in {self.tasks:,} tasks"
         if self.staged:
-            told += (
+            text += (
                 f", of which {self.staged:,} are staged already ({self.staged_orders:,} orders, "
                 f"{self.staged_lines:,} lines) and {decode:,} are to be decoded"
             )
         if self.replaced_load_id is None:
-            return f"{told}. Nothing is published that it would replace."
+            return f"{text}. Nothing is published that it would replace."
         return (
-            f"{told}. Would replace load {self.replaced_load_id} with its {self.replaced_orders:,} orders and "
-            f"{self.replaced_lines:,} lines."
+            f"{text}. Would replace load {self.replaced_load_id} with its "
+            f"{self.replaced_orders:,} orders and {self.replaced_lines:,} lines."
         )
 
 
@@ -62,26 +63,26 @@ class RunResult:
     Attributes
     ----------
     run_date
-        The date of the dump.
+        Date of the dump.
     outcome
-        ``published``, ``up_to_date`` (nothing changed, nothing done), ``missing`` (no file, in a
-        backfill), ``planned`` (a dry run), ``refused`` (the data, see `message`) or ``failed`` (see
-        `message`). The last two only come from a backfill and, as JSON, from the command line: a
-        run raises the error.
+        ``published``, ``up_to_date`` (nothing changed, so nothing was done), ``missing`` (no file,
+        in a backfill), ``planned`` (a dry run), ``refused`` (because of the data, see `message`)
+        or ``failed`` (see `message`). The last two come only from a backfill and from the command
+        line with ``--json``: :func:`orders_dask.run` raises the error.
     load_id
-        The load in the ledger, if one was begun or stands.
+        Id of the load that was published now or before; None if there is none.
     files, orders, lines
         Number of files read, orders loaded and lines loaded.
     superseded, rejected
-        Number of orders that lost to another version inside the run date, and that were rejected.
+        Number of orders that are superseded within the run date, and that were rejected.
     seconds
         Wall time.
     message
-        One sentence for people, where there is something to say.
+        One sentence for people, or None.
     exit_code
-        That of the error which ended it, for the command line; 0 where none did.
+        Exit code of the error that ended the run date; 0 if there was none.
     plan
-        What would be done, in a dry run.
+        What a run would do, in a dry run.
     """
 
     run_date: date
@@ -100,22 +101,22 @@ class RunResult:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What became of the rejected records of a run date that were read again.
+    """The outcomes of the rejected records of a run date that were replayed.
 
     Attributes
     ----------
     run_date
-        The date of the dump.
+        Date of the dump.
     taken_in
-        Number of records that are orders now, and of children that their orders have now.
+        Number of records that are orders now, and of children that are in their orders now.
     superseded
-        Number of those whose order another version of it replaces inside the run date.
+        Number of these whose order is superseded within the run date.
     still_rejected
-        Number of records that are rejected still, by code, or by the reason why they can't be read
-        again.
+        Number of records that are still rejected, by code, or by the reason why they can't be
+        replayed.
     run
-        How the run date stands: ``published`` with what was taken in, or ``up_to_date`` where
-        nothing was.
+        The run date after the replay: ``published`` with the new records, or ``up_to_date`` if
+        there were none.
     """
 
     run_date: date
@@ -127,28 +128,28 @@ class ReplayResult:
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What a prune removed, or would remove.
+    """What a prune removed or, in a dry run, would remove.
 
     Attributes
     ----------
     loads, rows
-        Loads whose rows went, and how many rows that were, of all storage tables; those of a load
-        that an earlier prune or drop left half-way count as well.
+        Number of loads that were pruned, and of their rows in all storage tables. The rows include
+        those of loads that an interrupted prune or unpublish left behind.
     made_irreversible
-        Publishes that can't be rolled back any more.
+        Number of publishes that can't be rolled back any more.
     parts, bytes
-        Whole parts of the stage, and the size of all that was removed there.
+        Number of staged parts that were deleted, and bytes of all that was deleted in the stage.
     redacted_rows
-        Rows of the ledger that lost the texts of the dump: of refused records, and samples of
-        repaired values.
+        Number of ledger rows without the dump's texts now: raw texts of rejected records, and
+        samples of repaired values.
     redacted_parts
-        Parts of the stage that lost theirs.
+        Number of staged parts without such texts now.
     partitions
-        The first run date of each leaf that was freed.
+        First run date of each partition that was dropped.
     skipped
-        Run dates that somebody works on: left to the next prune.
+        Run dates that another run has locked; the next prune handles them.
     waiting
-        What is in the way of freeing the other leaves that were dropped.
+        Why other partitions that are marked could not be dropped yet; None if there are none.
     """
 
     loads: int
@@ -165,18 +166,18 @@ class PruneResult:
 
 @dataclass(frozen=True)
 class UnpublishResult:
-    """What a drop did, or would do.
+    """What an unpublish did or, in a dry run, would do.
 
     Attributes
     ----------
     run_dates
-        Those that are not published any more.
+        Run dates that are not published any more.
     partitions, bytes
-        The first run date of each leaf that was freed, and what these held.
+        First run date of each partition that was dropped, and the size of all of these.
     skipped
-        Run dates that somebody works on: left to the next drop.
+        Run dates that another run has locked; the next unpublish handles them.
     waiting
-        What is in the way of freeing the other leaves.
+        Why other partitions that are marked could not be dropped yet; None if there are none.
     """
 
     run_dates: tuple[date, ...]
@@ -193,15 +194,15 @@ class RollbackResult:
     Attributes
     ----------
     run_date
-        The date of the dump.
+        Date of the dump.
     unpublished
-        The load that readers saw until then.
+        Id of the load that was published before the rollback.
     unpublished_orders, unpublished_lines
-        Number that it holds.
+        Number of its orders and lines.
     published
-        The load that they see again; None where it was the first: nothing is published then.
+        Id of the load that is published now; None if `unpublished` had replaced no load.
     orders, lines
-        Number that they see now.
+        Number of orders and lines that are published now.
     """
 
     run_date: date

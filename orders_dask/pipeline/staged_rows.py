@@ -1,4 +1,4 @@
-"""What tasks stage of decoded blocks, and what they load of staged parts."""
+"""Arrow tables between steps: decoded blocks to staged tables, and parts to rows to load."""
 
 from __future__ import annotations
 
@@ -35,55 +35,62 @@ from orders_dask.transform.dimensions import dimension_rows, latest_per_key, sor
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import drop_superseded
 
-# What decodes is imported by the task that does: without Numba the client, which imports this too,
-# has 58 MB less.
+# Not at run time: the client imports this module too, and Numba would cost it 58 MB.
 if TYPE_CHECKING:
     from orders_dask.extract.decode.decode import Decoded
     from orders_dask.extract.decode.replay import ReplayedBatch, ReplayOutcome
 
 
 ReadTable = Callable[..., Iterator[pa.Table]]
-"""Reads a staged table of a part by its name, and of its columns those named, a row group at a time."""
+"""Reads a staged table of a part, by name and optionally columns, one row group at a time."""
 
 
 def normalise_blocks(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
-    """Normalise decoded blocks, file by file: what each holds of its file, and its staged tables."""
+    """Yield the file counters and the staged tables of each decoded block.
+
+    Parameters
+    ----------
+    blocks
+        Decoded blocks, file by file.
+    """
     names: list[str] = []
     orders = 0
     for block in blocks:
         if block.file.name not in names[-1:]:
             names.append(block.file.name)
         number = len(names) - 1
-        made = normalise(block.orders, number, orders)
+        normalised = normalise(block.orders, number, orders)
         orders += block.orders.num_rows
         rejected = _rejected_table(number, block.rejected)
-        tables = {**made.tables, KEYS: made.keys, REJECTED: rejected}
-        yield _file_counters(block, made), tables
+        tables = {**normalised.tables, KEYS: normalised.keys, REJECTED: rejected}
+        yield _file_counters(block, normalised), tables
 
 
-def _file_counters(block: Decoded, made: Normalised) -> StagedFile:
-    """Record what a block holds of its file."""
-    refused = Counter[str]()
+def _file_counters(block: Decoded, normalised: Normalised) -> StagedFile:
+    """Return the counters of a block, as a piece of its file."""
+    rejected = Counter[str]()
     for reject in block.rejected:
-        refused.update(reject.counts)
+        rejected.update(reject.counts)
     lines = (
         reject.counts.get(fact_order_line.name, 0)
         for reject in block.rejected
         if fact_order.name not in reject.counts
     )
-    read = {fact.name: made.tables[fact.name].num_rows + refused[fact.name] for fact in FACTS}
+    read = {
+        fact.name: normalised.tables[fact.name].num_rows + rejected[fact.name] for fact in FACTS
+    }
     return StagedFile(
         name=block.file.name,
         etag=block.file.etag,
         size=block.file.size,
         positions=block.read,
-        # The positions that decode used up, not what came of them: the books would not miss a lost
-        # order.
+        # Positions, not rows: else reconciliation would not notice that decode lost an order.
+        # See docs/contract.md#reconciliation.
         read=read | {fact_order.name: block.read},
-        rejected={fact.name: refused[fact.name] for fact in FACTS},
+        rejected={fact.name: rejected[fact.name] for fact in FACTS},
         lines_rejected=sum(lines),
         unreadable=block.unreadable,
-        issues=list(merge_issues([*block.issues, *made.issues])),
+        issues=list(merge_issues([*block.issues, *normalised.issues])),
         drift=list(block.drift),
     )
 
@@ -107,15 +114,15 @@ def _rejected_table(file: int, rejects: Sequence[Rejected]) -> pa.Table:
 def normalise_replayed(
     blocks: Iterable[ReplayedBatch],
 ) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
-    """Normalise records that were read again: what each block changes in the books of its file, and its staged tables.
+    """Yield the changes of file counters, and the staged tables, of each batch of replayed records.
 
-    The records have their positions in the whole file and were counted there before: the block
-    itself has none. An order that stood without some children counts as read once more: what stood
-    of it loses to it.
+    The records have their positions in the whole file and were counted there already, so a batch
+    adds no positions. An order that was stored without some of its children counts as read once
+    more, because its former self is superseded. See docs/contract.md#replay.
     """
-    blocks, same = tee(blocks)
+    blocks, copies = tee(blocks)
     orders = 0
-    staged = normalise_blocks(block.decoded for block in same)
+    staged = normalise_blocks(block.decoded for block in copies)
     for block, (file, tables) in zip(blocks, staged, strict=True):
         yield (
             replace(
@@ -135,10 +142,10 @@ def normalise_replayed(
         orders += block.decoded.orders.num_rows
 
 
-def _replayed_table(verdicts: Sequence[ReplayOutcome], first_row: int) -> pa.Table:
+def _replayed_table(outcomes: Sequence[ReplayOutcome], first_row: int) -> pa.Table:
     rows = [
-        verdict._replace(row=None if verdict.row is None else first_row + verdict.row)
-        for verdict in verdicts
+        outcome._replace(row=None if outcome.row is None else first_row + outcome.row)
+        for outcome in outcomes
     ]
     schema = REPLAYED_SCHEMA
     columns = zip(*rows, strict=True)
@@ -146,42 +153,59 @@ def _replayed_table(verdicts: Sequence[ReplayOutcome], first_row: int) -> pa.Tab
 
 
 def rows_to_load(
-    placed: LedgerPart, read: ReadTable, orders: pa.Table, superseded: pa.Array
+    part: LedgerPart, read: ReadTable, orders: pa.Table, superseded: pa.Array
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Give what is loaded of a part, with the name of the table it goes to, a row group of the stage at a time."""
+    """Yield the rows of a part to load, a staged row group at a time, with their table's name.
+
+    Parameters
+    ----------
+    part
+        The part.
+    read
+        Reads its staged tables.
+    orders
+        Keys of its orders that are not superseded, with ledger ids.
+    superseded
+        Order rows of the superseded ones (int64).
+    """
     yield order_version.name, orders
     by_version = sort_by_version(orders)
     for table in STAGED:
-        carried = [
+        dimensions = [
             dimension
             for dimension in DIMENSION_ROWS
             if DIMENSION_SOURCES[dimension.name].table is table
         ]
-        for rows in read(table.name):
-            kept = drop_superseded(rows, superseded)
+        for row_group in read(table.name):
+            rows = drop_superseded(row_group, superseded)
             if table in FACTS:
-                yield (
-                    table.name,
-                    placed.with_ledger_ids(kept) if FILE in kept.column_names else kept,
-                )
-            for dimension in carried:
-                of_dimension = latest_per_key(
-                    dimension, dimension_rows(dimension, kept), by_version
-                )
-                if of_dimension.num_rows:  # else it would be a COPY of nothing
-                    yield dimension.name, of_dimension
+                yield table.name, part.with_ledger_ids(rows) if FILE in rows.column_names else rows
+            for dimension in dimensions:
+                latest = latest_per_key(dimension, dimension_rows(dimension, rows), by_version)
+                if latest.num_rows:  # no COPY of nothing
+                    yield dimension.name, latest
 
 
-def ledger_keys(placed: LedgerPart, staged: pa.Table) -> pa.Table:
-    """Give the keys of a part the ledger's files, whole positions and order rows."""
-    keys = placed.with_ledger_ids(staged)
+def ledger_keys(part: LedgerPart, staged: pa.Table) -> pa.Table:
+    """Return the staged keys of a part with ledger ids, positions in whole files and order rows."""
+    keys = part.with_ledger_ids(staged)
     return keys.append_column(ORDER_ROW, pa.array(np.arange(keys.num_rows)))
 
 
 def superseded_totals(
     read: ReadTable, keys: pa.Table, superseded: pa.Array
 ) -> dict[str, tuple[ControlTotals, dict[int, int]]]:
-    """Count what the losers take with them: by fact its books, and its rows by the ledger's file."""
+    """Return the control totals of the superseded rows, and their number by file id, for each fact.
+
+    Parameters
+    ----------
+    read
+        Reads the staged tables of the part.
+    keys
+        Keys of all orders of the part, with ledger ids (:func:`ledger_keys`).
+    superseded
+        Order rows of the superseded ones (int64).
+    """
     if not len(superseded):
         return {}
     return {fact.name: _totals_of_superseded(read, fact.name, keys, superseded) for fact in FACTS}
@@ -190,10 +214,10 @@ def superseded_totals(
 def _totals_of_superseded(
     read: ReadTable, fact: str, keys: pa.Table, superseded: pa.Array
 ) -> tuple[ControlTotals, dict[int, int]]:
-    total, of_file = ControlTotals(), Counter[int]()
-    for rows in read(fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
-        lost = rows.filter(pc.is_in(rows[ORDER_ROW], superseded))
-        total += totals_of(fact, lost)
-        for entry in pc.value_counts(pc.take(keys[FILE], lost[ORDER_ROW])).to_pylist():
-            of_file[entry["values"]] += entry["counts"]
-    return total, dict(of_file)
+    totals, rows_by_file = ControlTotals(), Counter[int]()
+    for row_group in read(fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
+        rows = row_group.filter(pc.is_in(row_group[ORDER_ROW], superseded))
+        totals += totals_of(fact, rows)
+        for entry in pc.value_counts(pc.take(keys[FILE], rows[ORDER_ROW])).to_pylist():
+            rows_by_file[entry["values"]] += entry["counts"]
+    return totals, dict(rows_by_file)

@@ -1,4 +1,8 @@
-"""The steps of a load, in their order, and what the ledger keeps of them."""
+"""The steps of a load, in their order.
+
+Each step submits its tasks (:mod:`orders_dask.pipeline.tasks`) and records the results in the
+ledger.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Final
 from orders_dask.cluster.submit import TaskCall
 from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.extract.records import Split
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import loads
 from orders_dask.ledger.queries import database_id
 from orders_dask.pipeline import tasks
 from orders_dask.pipeline.load_scope import OpenLoad
@@ -25,115 +29,143 @@ from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
 
 MAX_KEYS_PER_TASK: Final = 1_000_000
-"""Keys that one resolve task keeps of those of all parts: 5 million took 120 MB, and a worker has
-some 510 MB from what it decoded before, of 600."""
+"""Keys that one resolve task holds at most, to bound its memory: 5 million took 120 MB."""
 
 MAX_DECODING: Final = 256
-"""Decode tasks submitted at once: enough for a large cluster, and few for a scheduler with 20,000 splits to see."""
+"""Decode tasks in flight: enough for a large cluster, and few for its scheduler."""
 
 
 def decode(load: OpenLoad, splits: Sequence[Split]) -> tuple[list[Part], dict[str, ControlTotals]]:
-    """Make the part of every split, or use the one that is there: decode, normalise and stage are one task.
+    """Decode, normalise and stage every split that has no part yet.
+
+    The three steps of a split are one task, so frames never travel between workers.
 
     Returns
     -------
     list of Part
-        In the order of the splits, as :func:`~orders_dask.stage.collect.collect_parts` gives them.
+        The parts in the order of the splits, without their control totals
+        (:func:`~orders_dask.stage.collect.collect_parts`).
     dict
-        The books of all, by fact.
+        Control totals of all parts together, by the name of the fact.
     """
     settings = load.context.settings
-    where = settings.stage_url, load.run_date, settings.shop_timezone
-    calls = (TaskCall(str(split), (split, *where)) for split in splits)
+    common = settings.stage_url, load.run_date, settings.shop_timezone
+    calls = (TaskCall(str(split), (split, *common)) for split in splits)
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
-    with load.context.timer.step("decode", len(splits)) as ended:
+    with load.context.timer.step("decode", len(splits)) as advance:
 
-        def made() -> Iterator[tuple[int, Part]]:
+        def parts() -> Iterator[tuple[int, Part]]:
             for number, part in load.map_tasks(task, calls, step=step, max_in_flight=MAX_DECODING):
-                ended(part.orders)
+                advance(part.orders)
                 yield number, part
 
-        return collect_parts(made())
+        return collect_parts(parts())
 
 
 def resolve_and_load(
     load: OpenLoad, parts: Sequence[Part], *, manifest: bool = True
 ) -> dict[str, list[int]]:
-    """Take staged parts into the storage: written down, admitted, resolved and loaded.
+    """Record the files of staged parts in the ledger, resolve versions, and load the rest.
 
     Parameters
     ----------
+    load
+        The load.
+    parts
+        Its parts, in the order of the listing.
     manifest
-        Whether this is the load that people find in the stage from now on.
+        Whether to write a manifest, which makes this the latest staged load of the run date.
 
     Returns
     -------
     dict
-        For the name of each part that has losers: their order rows.
+        Superseded order rows by the name of the part, for each part that has any.
+
+    Raises
+    ------
+    DataRefused
+        Too many records were rejected, or a file was unreadable.
     """
-    placed = _record_files(load, parts)
+    ledger_parts = _record_files(load, parts)
     check_reject_limits(load, parts)
     with load.context.timer.step("resolve"):
-        losers = _resolve(load, placed)
+        superseded = _resolve(load, ledger_parts)
         if manifest:
-            names = [part.name for part in parts]
-            of_database = database_id(load.context.database)
-            made = Manifest(of_database, load.load_id, names, losers)
-            write_manifest(load.context.settings.stage_url, load.run_date, made)
-    with load.context.timer.step("load", len(placed)) as ended:
+            content = Manifest(
+                database_id(load.context.database),
+                load.load_id,
+                [part.name for part in parts],
+                superseded,
+            )
+            write_manifest(load.context.settings.stage_url, load.run_date, content)
+    with load.context.timer.step("load", len(parts)) as advance:
         calls = (
-            TaskCall(str(part), (where, load.run_date, load.load_id, losers.get(part.name, [])))
-            for part, where in zip(parts, placed, strict=True)
+            TaskCall(
+                str(part),
+                (ledger_part, load.run_date, load.load_id, superseded.get(part.name, [])),
+            )
+            for part, ledger_part in zip(parts, ledger_parts, strict=True)
         )
         copies = load.context.settings.copy_connections
         for _, orders in load.map_tasks(tasks.load, calls, step="load", max_in_flight=copies):
-            ended(orders)
-    return losers
+            advance(orders)
+    return superseded
 
 
 def seal_and_verify(load: OpenLoad, parts: int, totals: Mapping[str, ControlTotals]) -> PublishPlan:
-    """See to it that nothing can be copied into the load any more, and that its books balance.
+    """Seal the load, reconcile its control totals, and precompute its publish meanwhile.
 
     Parameters
     ----------
+    load
+        The load.
     parts
-        How many it has.
+        Number of its parts.
     totals
-        Of all that was decoded, by fact.
+        Control totals of all that was decoded, by the name of the fact.
 
     Returns
     -------
-    Foreseen
-        What its publish found out meanwhile, in a session of its own: a sealed load doesn't change.
+    PublishPlan
+        What the publish needs to know. It is precomputed in a session of its own, while the load
+        is verified: a sealed load doesn't change.
+
+    Raises
+    ------
+    ReconciliationError
+        The control totals differ.
     """
-    with load.context.timer.step("verify"), ThreadPoolExecutor(1) as beside:
+    with load.context.timer.step("verify"), ThreadPoolExecutor(1) as pool:
         seal(load.lease, load.load_id)
-        plan = beside.submit(precompute, load.context.database, load.run_date, load.load_id)
+        plan = pool.submit(precompute, load.context.database, load.run_date, load.load_id)
         verify(load.lease, load.load_id, parts=parts, decoded=totals)
         return plan.result()
 
 
 def _record_files(load: OpenLoad, parts: Sequence[Part]) -> list[LedgerPart]:
-    """Write down the files, what was refused and what was repaired, and give each part its place in the ledger."""
+    """Record files, rejected records, issues and schema drift; return the parts with ledger ids."""
     lease, load_id = load.lease, load.load_id
     files = merge_files(parts)
-    ids = dict(zip(files, ledger.record_files(lease, load_id, list(files.values())), strict=True))
-    placed = assign_ids(parts, ids)
-    rejected = (p.with_ledger_ids(read_table(p.part, REJECTED)) for p in placed)
-    ledger.record_rejected(lease, load_id, rejected)
+    ids = dict(zip(files, loads.record_files(lease, load_id, list(files.values())), strict=True))
+    ledger_parts = assign_ids(parts, ids)
+    rejected = (p.with_ledger_ids(read_table(p.part, REJECTED)) for p in ledger_parts)
+    loads.record_rejected(lease, load_id, rejected)
     issues = ((ids[name], issue) for name, file in files.items() for issue in file.issues)
-    ledger.record_issues(lease, load_id, issues)
-    ledger.record_drift(lease, load_id, sorted({p for f in files.values() for p in f.drift}))
-    return placed
+    loads.record_issues(lease, load_id, issues)
+    loads.record_drift(lease, load_id, sorted({p for f in files.values() for p in f.drift}))
+    return ledger_parts
 
 
-def _resolve(load: OpenLoad, placed: Sequence[LedgerPart]) -> dict[str, list[int]]:
-    """Find the losers of each part, from keys alone, in as many tasks as bound a task's memory."""
-    ranges = 1 + sum(p.part.orders for p in placed) // MAX_KEYS_PER_TASK
-    about = f"the keys of {load.run_date}"
-    calls = (TaskCall(about, (placed, ranges, number)) for number in range(ranges))
-    losers: dict[str, list[int]] = {}
+def _resolve(load: OpenLoad, parts: Sequence[LedgerPart]) -> dict[str, list[int]]:
+    """Return the superseded order rows by part name, found from keys alone.
+
+    The keys are split by order id into as many tasks as bound the memory of one.
+    """
+    ranges = 1 + sum(p.part.orders for p in parts) // MAX_KEYS_PER_TASK
+    label = f"the keys of {load.run_date}"
+    calls = (TaskCall(label, (parts, ranges, number)) for number in range(ranges))
+    superseded: dict[str, list[int]] = {}
     for _, found in load.map_tasks(tasks.resolve, calls, step="resolve", max_in_flight=ranges):
-        for part, rows in found.items():
-            losers.setdefault(placed[part].part.name, []).extend(rows)
-    return losers
+        for index, rows in found.items():
+            superseded.setdefault(parts[index].part.name, []).extend(rows)
+    return superseded

@@ -1,8 +1,9 @@
-"""What runs on the workers: one function a task.
+"""The functions that run on the workers, one per task.
 
-Arguments and results are small records; frames stay on the worker and in the stage. Secrets come
-from the worker's own environment (:func:`~orders_dask.cluster.connect.worker_settings`), never with
-the task.
+Each is idempotent: Dask may run it twice, and it retries transient errors
+(:func:`~orders_dask.retry.retry_transient`). Arguments and results are small records. Frames stay
+on the worker and in the stage. Secrets never travel with a task, they come from
+:func:`~orders_dask.cluster.connect.worker_settings`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -19,27 +19,9 @@ import pyarrow.compute as pc
 from orders_dask.cluster.connect import worker_settings
 from orders_dask.contract.arrow import ORDER_ROW, staged_schemas
 from orders_dask.extract.records import Split
-from orders_dask.ledger import replay as rejected
+from orders_dask.ledger.replay import replay_identity, replayable
 from orders_dask.load.connect import engine, snapshot
 from orders_dask.load.copy import load_part
-from orders_dask.retry import retry_transient
-from orders_dask.stage.layout import (
-    KEYS,
-    REPLAYED,
-    part_url,
-    replay_url,
-)
-from orders_dask.stage.ledger_part import LedgerPart
-from orders_dask.stage.parts import touch_part, write_part
-from orders_dask.stage.record import Part
-from orders_dask.stage.tables import prefetch_small, read_table, read_tables, row_groups
-from orders_dask.step_metrics import Meter, with_metrics
-from orders_dask.transform.resolve import ORDER_ID, PART, drop_superseded, superseded
-
-# What decodes is imported by the task that does: without Numba the client, which imports this too,
-# has 58 MB less.
-if TYPE_CHECKING:
-    pass
 from orders_dask.pipeline.staged_rows import (
     ledger_keys,
     normalise_blocks,
@@ -47,6 +29,17 @@ from orders_dask.pipeline.staged_rows import (
     rows_to_load,
     superseded_totals,
 )
+from orders_dask.retry import retry_transient
+from orders_dask.stage.layout import KEYS, REPLAYED, part_url, replay_url
+from orders_dask.stage.ledger_part import LedgerPart
+from orders_dask.stage.parts import touch_part, write_part
+from orders_dask.stage.record import Part
+from orders_dask.stage.tables import prefetch_small, read_table, read_tables, row_groups
+from orders_dask.step_metrics import Meter, with_metrics
+from orders_dask.transform.resolve import ORDER_ID, PART, drop_superseded, superseded
+
+# The decoder is imported inside of tasks: the client imports this module too, and Numba would cost
+# it 58 MB.
 
 
 @with_metrics
@@ -54,8 +47,21 @@ from orders_dask.pipeline.staged_rows import (
 def decode_normalise_stage(
     meter: Meter, split: Split, stage_url: str, run_date: date, zone: str
 ) -> Part:
-    """Make the part of a split, or use the one that is there."""
-    url = part_url(stage_url, run_date, split, zone)  # here: who writes a part names it
+    """Return the part of a split: the staged one, or else decode, normalise and stage it.
+
+    Parameters
+    ----------
+    meter
+        Measures the steps.
+    split
+        The split.
+    stage_url, run_date
+        Stage and run date of the part.
+    zone
+        Time zone of the shop.
+    """
+    # The name hashes the versions of decoder and contract, so the worker that writes it makes it.
+    url = part_url(stage_url, run_date, split, zone)
     with meter.step("stage"):
         if part := touch_part(url):
             return part
@@ -73,28 +79,30 @@ def decode_normalise_stage(
 def replay_rejects(
     meter: Meter, stage_url: str, run_date: date, load_id: int, code: str | None, zone: str
 ) -> Part:
-    """Make the part of the refused records of a load that can be read again, or use the one that is there.
+    """Return the part of a load's replayable rejected records: the staged one, or else make it.
 
     Parameters
     ----------
+    meter
+        Measures the steps.
+    stage_url, run_date
+        Stage and run date of the part.
     load_id
-        The load that refused them.
+        Id of the load that rejected the records.
     code
-        Only those with this code.
+        Only records with this code; None for all.
+    zone
+        Time zone of the shop.
     """
-    with meter.step("decode"), snapshot(engine(worker_settings())) as ledger:
-        identity = rejected.replay_identity(ledger, load_id, code)
+    with meter.step("decode"), snapshot(engine(worker_settings())) as connection:
+        identity = replay_identity(connection, load_id, code)
         url = replay_url(stage_url, run_date, identity, zone)
         if part := touch_part(url):
             return part
-        from orders_dask.extract.decode import replay as again
+        from orders_dask.extract.decode.replay import replay_records
 
-        return write_part(
-            url,
-            normalise_replayed(
-                again.replay_records(rejected.replayable(ledger, load_id, code), ZoneInfo(zone))
-            ),
-        )
+        records = replayable(connection, load_id, code)
+        return write_part(url, normalise_replayed(replay_records(records, ZoneInfo(zone))))
 
 
 @with_metrics
@@ -102,34 +110,35 @@ def replay_rejects(
 def resolve(
     meter: Meter, parts: Sequence[LedgerPart], ranges: int, number: int
 ) -> dict[int, list[int]]:
-    """Find which orders lose inside the run date, from the parts' keys alone.
+    """Deduplicate the orders of a run date: return the superseded ones, from keys alone.
 
     Parameters
     ----------
+    meter
+        Measures the steps.
     parts
         All parts of the run date.
     ranges, number
-        Only orders whose id leaves `number` when divided by `ranges`, so that a task's memory is
-        bounded.
+        Only orders whose id modulo `ranges` is `number`, which bounds the memory of a task.
 
     Returns
     -------
     dict
-        For the index of each part that has losers: their order rows.
+        Superseded order rows by the index of the part, for each part that has any.
     """
     with meter.step("resolve"):
-        tables = read_tables([placed.part for placed in parts], KEYS)
+        tables = read_tables([part.part for part in parts], KEYS)
         keys, replayed = [], []
-        for index, (placed, table) in enumerate(zip(parts, tables, strict=True)):
-            of_part = ledger_keys(placed, table)
-            index_column = pa.repeat(pa.scalar(index, pa.int64()), len(of_part))
-            of_part = of_part.append_column(PART, index_column)
-            keys.append(_in_range(of_part, ranges, number))
-            if placed.part.rows.get(REPLAYED):
-                replayed.append(of_part)
-        lost = superseded(pa.concat_tables(keys), pa.concat_tables(replayed) if replayed else None)
-        lost = lost.group_by(PART).aggregate([(ORDER_ROW, "list")])
-    return dict(zip(lost[PART].to_pylist(), lost[f"{ORDER_ROW}_list"].to_pylist(), strict=True))
+        for index, (part, table) in enumerate(zip(parts, tables, strict=True)):
+            part_keys = ledger_keys(part, table)
+            index_column = pa.repeat(pa.scalar(index, pa.int64()), len(part_keys))
+            part_keys = part_keys.append_column(PART, index_column)
+            keys.append(_in_range(part_keys, ranges, number))
+            if part.part.rows.get(REPLAYED):
+                replayed.append(part_keys)
+        found = superseded(pa.concat_tables(keys), pa.concat_tables(replayed) if replayed else None)
+        rows = found.group_by(PART).aggregate([(ORDER_ROW, "list")])
+    return dict(zip(rows[PART].to_pylist(), rows[f"{ORDER_ROW}_list"].to_pylist(), strict=True))
 
 
 def _in_range(keys: pa.Table, ranges: int, number: int) -> pa.Table:
@@ -143,28 +152,39 @@ def _in_range(keys: pa.Table, ranges: int, number: int) -> pa.Table:
 @with_metrics
 @retry_transient
 def load(
-    meter: Meter, placed: LedgerPart, run_date: date, load_id: int, superseded: Sequence[int]
+    meter: Meter, ledger_part: LedgerPart, run_date: date, load_id: int, superseded: Sequence[int]
 ) -> int:
-    """Load a part without its losers, once, however often the task runs.
+    """Load a part without its superseded orders; idempotent by the name of the part.
+
+    Parameters
+    ----------
+    meter
+        Measures the steps.
+    ledger_part
+        The part, with the ids that the ledger assigned.
+    run_date, load_id
+        The load.
+    superseded
+        Order rows of the superseded orders of the part.
 
     Returns
     -------
     int
-        Number of orders that the part gave to the load.
+        Number of orders of the part that are loaded.
     """
-    part, losers = placed.part, pa.array(superseded, pa.int64())
+    part, superseded_rows = ledger_part.part, pa.array(superseded, pa.int64())
     with meter.step("load"):
-        fetched = prefetch_small(part, [KEYS, *staged_schemas()])
-        read = partial(row_groups, part, prefetched=fetched)
-        keys = ledger_keys(placed, read_table(part, KEYS, prefetched=fetched))
-        orders = drop_superseded(keys, losers)
-        sent = load_part(
+        prefetched = prefetch_small(part, [KEYS, *staged_schemas()])
+        read = partial(row_groups, part, prefetched=prefetched)
+        keys = ledger_keys(ledger_part, read_table(part, KEYS, prefetched=prefetched))
+        orders = drop_superseded(keys, superseded_rows)
+        bytes_sent = load_part(
             engine(worker_settings()),
             load_id,
             run_date,
             part.name,
-            rows_to_load(placed, read, orders, losers),
-            superseded=superseded_totals(read, keys, losers),
+            rows_to_load(ledger_part, read, orders, superseded_rows),
+            superseded=superseded_totals(read, keys, superseded_rows),
         )
-    meter.add_bytes("load", sent)
+    meter.add_bytes("load", bytes_sent)
     return int(orders.num_rows)

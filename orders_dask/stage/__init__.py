@@ -1,19 +1,19 @@
-"""The Parquet intermediates: a part for each split, used again by every run that would make the same one.
+"""The stage: Parquet intermediates on S3, a part per split, which later runs reuse.
 
 ::
 
-    STAGE/run_date=2017-11-04/part=6d0f…/5a1e…/fact_order.parquet   a table that has rows
-                                              … keys.parquet         what decides which version wins
-                                              rejected.parquet     what was refused replayed.parquet
-                                              what became of refused records, read again
-                                         part.json                 written last: which of the
-                                         folders is whole
-    STAGE/run_date=2017-11-04/manifest-20261001T043012.104Z-17-8f….json  the parts of load 17, and
-    which of their rows
-                                         lost; the last piece tells the database, for several may
-                                         share a stage
+    STAGE/run_date=2017-11-04/
+        part=6d0f…/                                  hash of all that its content depends on
+            part.json                                its record, written last: it completes the part
+            5a1e…/                                   one attempt to write it
+                fact_order.parquet, …                each staged table that has rows
+                keys.parquet                         what decides which version of an order wins
+                rejected.parquet                     rejected records
+                replayed.parquet                     outcomes of replayed records
+        manifest-20261001T043012.104Z-17-8f….json    parts of load 17, and their superseded orders
 
-A part's name hashes all that its content depends on, so a part that is there is right, whoever
-wrote it. Each attempt to write one has a folder of its own: a task that runs twice, or dies on the
-way, spoils nothing.
+A part that exists is right whoever wrote it, so writing one is idempotent. Each attempt has a
+folder of its own, so a task that runs twice or dies half-way does no harm. The last piece of a
+manifest's name is the id of the database whose ledger has the load: several databases may share a
+stage.
 """

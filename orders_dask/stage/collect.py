@@ -1,4 +1,4 @@
-"""Thousands of part records, held by the client in little memory."""
+"""Collect thousands of part records on the client in little memory, and add up their totals."""
 
 from __future__ import annotations
 
@@ -12,46 +12,50 @@ from orders_dask.stage.record import Part
 
 
 def collect_parts(parts: Iterable[tuple[int, Part]]) -> tuple[list[Part], dict[str, ControlTotals]]:
-    """Take thousands of parts as they come, each with its place, and hold little of each.
+    """Sort parts by number and add up their control totals.
+
+    Parameters
+    ----------
+    parts
+        Numbers and parts, in any order.
 
     Returns
     -------
     list of Part
-        In the order of their places, without their books.
+        The parts in the order of their numbers, without their control totals.
     dict
-        The books of all, by fact.
+        Control totals of all parts together, by the name of the fact.
     """
-    held: dict[int, Part] = {}
-    books = {fact.name: ControlTotals() for fact in FACTS}
-    once = _Interner()
-    for place, part in parts:
-        books = {fact: total + part.totals_of(fact) for fact, total in books.items()}
-        held[place] = _interned(part, once)
-    return [held[place] for place in sorted(held)], books
+    collected: dict[int, Part] = {}
+    totals = {fact.name: ControlTotals() for fact in FACTS}
+    interner = _Interner()
+    for number, part in parts:
+        totals = {fact: total + part.totals_of(fact) for fact, total in totals.items()}
+        collected[number] = _interned(part, interner)
+    return [collected[number] for number in sorted(collected)], totals
 
 
 @dataclass(frozen=True)
 class _Interner:
-    """What several parts or files say alike, held once."""
+    """Shares equal values between parts and files."""
 
     counts_seen: dict[tuple[tuple[str, int], ...], dict[str, int]] = field(default_factory=dict)
     texts_seen: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
-    def counts(self, given: Mapping[str, int]) -> dict[str, int]:
-        # Names of tables come as SQLAlchemy's own kind of text, which can't be shared.
-        lean = {intern(str(name)): number for name, number in given.items()}
-        return self.counts_seen.setdefault(tuple(lean.items()), lean)
+    def counts(self, counts: Mapping[str, int]) -> dict[str, int]:
+        # Table names are a str subclass of SQLAlchemy, which can't be interned.
+        shared = {intern(str(name)): number for name, number in counts.items()}
+        return self.counts_seen.setdefault(tuple(shared.items()), shared)
 
-    def texts(self, given: Sequence[str]) -> list[str]:
-        lean = [intern(text) for text in given]
-        return self.texts_seen.setdefault(tuple(lean), lean)
+    def texts(self, texts: Sequence[str]) -> list[str]:
+        shared = [intern(text) for text in texts]
+        return self.texts_seen.setdefault(tuple(shared), shared)
 
 
 def _interned(part: Part, interner: _Interner) -> Part:
-    """Give a part without its books, and with what other parts say too held once, to be held with thousands of them.
+    """Return a part without its control totals that shares equal values with other parts.
 
-    As it comes from a worker, a part of ten orders takes 13 to 15 KB; so 2.6. Of 128 files each
-    takes 5.1 KB; so 0.2 to 0.5.
+    A part of ten orders takes 2.6 KB instead of 13 to 15.
     """
     return replace(
         part,

@@ -1,4 +1,4 @@
-"""Where things stand in the stage, and what its own tables hold."""
+"""URLs in the stage, and the schemas of the tables that only the stage has."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STA
 from orders_dask.extract.records import Split
 
 KEYS: Final = "keys"
-
+"""Staged table of the keys and versions of orders, from which superseded ones are found."""
 
 REJECTED: Final = "rejected"
-
+"""Staged table of rejected records, as decode quarantines them."""
 
 REPLAYED: Final = "replayed"
-
+"""Staged table of the outcomes of replayed records."""
 
 PART_RECORD: Final = "part.json"
-
+"""File name of a part's record."""
 
 REJECTED_SCHEMA: Final = pa.schema(
     [
@@ -54,17 +54,18 @@ REPLAYED_SCHEMA: Final = pa.schema(
         (ORDER_ROW, pa.int64()),
     ]
 )
-"""What became of each record that a replay read: the order that it is or is in, or what is wrong
-with it still. One has an order row where its order is in the part."""
+"""Outcomes of replayed records: the order that one is or belongs to, or why it is still rejected.
+
+The order row is null if the order is not in the part."""
 
 
 def run_date_folder(stage_url: str, run_date: date) -> str:
-    """Give the URL of the folder of a run date's parts."""
+    """Return the URL of the folder of a run date's parts."""
     return f"{stage_url.rstrip('/')}/run_date={run_date.isoformat()}"
 
 
 def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
-    """Give the URL of the part that holds `split`: it hashes all that the content depends on."""
+    """Return the URL of the part of a split: its name hashes all that the content depends on."""
     return _part_url(
         stage_url,
         run_date,
@@ -73,7 +74,7 @@ def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
 
 
 def replay_url(stage_url: str, run_date: date, identity: str, zone: str) -> str:
-    """Give the URL of the part made from refused records; `identity` stands for them and their texts."""
+    """Return the URL of the part of replayed records; `identity` hashes these and their texts."""
     return _part_url(
         stage_url,
         run_date,
@@ -87,7 +88,7 @@ def _part_url(stage_url: str, run_date: date, identity: Sequence[object]) -> str
 
 
 def read_json(fs: AbstractFileSystem, path: str) -> dict[str, Any] | None:
-    """Read what is recorded in JSON at a path; None where it isn't whole, as a full disk leaves it."""
+    """Return the JSON object at a path, or None if it is not whole, as after a full disk."""
     content: bytes = fs.cat_file(path)
     try:
         record: dict[str, Any] = json.loads(content)
@@ -97,6 +98,6 @@ def read_json(fs: AbstractFileSystem, path: str) -> dict[str, Any] | None:
 
 
 def empty_table(table: str) -> pa.Table:
-    """Give a staged table without rows."""
-    own = {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
-    return {**own, **staged_schemas()}[table].empty_table()
+    """Return a staged table without rows."""
+    stage_only = {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
+    return {**stage_only, **staged_schemas()}[table].empty_table()

@@ -1,4 +1,4 @@
-"""Parts with the ids and positions that the ledger gives them."""
+"""Parts with ledger file ids, and with positions in whole files."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from orders_dask.stage.record import Part
 
 @dataclass(frozen=True)
 class LedgerPart:
-    """A part whose files have their places in the ledger.
+    """A part whose files are recorded in the ledger.
 
     Attributes
     ----------
     part
-        The part, without its books and what it says of its files.
+        The part, without its control totals and files.
     file_ids
-        The ledger's id of each of its files; they grow with the sorted listing.
+        Ledger id of each of its files; ids ascend in the sorted listing.
     offsets
-        For each of its files, the records that earlier parts read of it: a byte range counts its
-        own from 1.
+        Number of positions of each file that earlier parts cover: a byte range counts from 1.
     """
 
     part: Part
@@ -33,30 +32,30 @@ class LedgerPart:
     offsets: tuple[int, ...]
 
     def with_ledger_ids(self, table: pa.Table) -> pa.Table:
-        """Put the ledger's file ids and the positions in the whole file into a staged table."""
+        """Return a staged table with ledger file ids, and with positions in whole files."""
         file, position = table[FILE], table[POSITION]
-        moved = pc.add(position, pc.take(pa.array(self.offsets, pa.int64()), file))
+        shifted = pc.add(position, pc.take(pa.array(self.offsets, pa.int64()), file))
         ids = pc.take(pa.array(self.file_ids, pa.int64()), file)
         names = table.column_names
         table = table.set_column(names.index(FILE), table.schema.field(FILE), ids)
-        return table.set_column(names.index(POSITION), table.schema.field(POSITION), moved)
+        return table.set_column(names.index(POSITION), table.schema.field(POSITION), shifted)
 
 
 def assign_ids(parts: Sequence[Part], ids: Mapping[str, int]) -> list[LedgerPart]:
-    """Give each part its place in the ledger.
+    """Assign ledger file ids and position offsets to parts.
 
     Parameters
     ----------
     parts
-        In the order of the listing, so that the ranges of a file follow each other.
+        Parts in the order of the listing, so that the byte ranges of a file follow each other.
     ids
-        The ledger's id of each file by name.
+        Ledger id of each file by name.
     """
-    read = Counter[str]()
-    placed = []
+    positions = Counter[str]()
+    ledger_parts = []
     for part in parts:
         file_ids = tuple(ids[file.name] for file in part.files)
-        offsets = tuple(read[file.name] for file in part.files)
-        read.update({file.name: file.positions for file in part.files})
-        placed.append(LedgerPart(replace(part, files=[], totals={}), file_ids, offsets))
-    return placed
+        offsets = tuple(positions[file.name] for file in part.files)
+        positions.update({file.name: file.positions for file in part.files})
+        ledger_parts.append(LedgerPart(replace(part, files=[], totals={}), file_ids, offsets))
+    return ledger_parts

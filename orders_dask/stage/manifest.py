@@ -1,4 +1,4 @@
-"""Manifests: which parts a load is made of, and which of their orders lost."""
+"""Manifests: the parts of a load, and the superseded orders in each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.layout import read_json, run_date_folder
 
 MANIFEST_NAME: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<database_id>.+)\.json")
-"""Names of manifests: when they were written, the load, and whose ledger it is in."""
+"""Names of manifests: time of writing, load id, and id of the database with that load."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Manifest:
     Attributes
     ----------
     database_id
-        Whose ledger it is in (``schema_info.database_id``).
+        Id of the database whose ledger has the load (``schema_info.database_id``).
     load_id
-        The load in that ledger.
+        Id of the load in that ledger.
     parts
-        Names of its parts, in the order of the listing.
+        Names of the parts, in the order of the listing.
     superseded
-        For each part that has some: the order rows that another version of their order replaces.
+        Superseded order rows by the name of the part, for each part that has any.
     """
 
     database_id: str
@@ -40,7 +40,7 @@ class Manifest:
 
 
 def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
-    """Write the manifest of a load beside its parts; their names sort by time."""
+    """Write the manifest of a load beside its parts; names of manifests sort by time."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     name = f"manifest-{now}-{manifest.load_id}-{manifest.database_id}.json"
     url = f"{run_date_folder(stage_url, run_date)}/{name}"
@@ -52,24 +52,28 @@ def write_manifest(stage_url: str, run_date: date, manifest: Manifest) -> None:
 def load_manifest(
     stage_url: str, run_date: date, database_id: str, load_id: int, parts: Collection[str]
 ) -> Manifest | None:
-    """Read the manifest of a load, or give None where it is gone.
+    """Return the manifest of a load, or None if the stage no longer has it.
 
     Parameters
     ----------
+    stage_url, run_date
+        Stage and run date of the load.
+    database_id, load_id
+        Database and load.
     parts
-        Names of the load's parts in the ledger: a copy of the database has the same database_id
-        and goes on with the same ids, and so has one that was restored.
+        Names of the load's parts in the ledger. They are compared, because a copied or restored
+        database has the same `database_id` and assigns the same load ids again.
     """
 
-    def wanted(name: re.Match[str]) -> bool:
+    def of_load(name: re.Match[str]) -> bool:
         return name["database_id"] == database_id and int(name["load"]) == load_id
 
-    found = _manifests(stage_url, run_date, wanted)
-    return next((each for each in found if {*each.parts} == {*parts}), None)
+    manifests = _manifests(stage_url, run_date, of_load)
+    return next((manifest for manifest in manifests if {*manifest.parts} == {*parts}), None)
 
 
 def latest_manifest(stage_url: str, run_date: date) -> Manifest:
-    """Read the manifest of the run date's latest load that was staged to its end.
+    """Return the latest manifest of a run date, of whatever database.
 
     Raises
     ------
@@ -81,14 +85,15 @@ def latest_manifest(stage_url: str, run_date: date) -> Manifest:
     for manifest in _manifests(stage_url, run_date, lambda name: True):
         return manifest
     raise SourceMissing(
-        f"Nothing is staged for {run_date} at {stage_url}: run `orders-dask run --run-date {run_date}` first."
+        f"Nothing is staged for {run_date} at {stage_url}: run `orders-dask run --run-date "
+        f"{run_date}` first."
     )
 
 
 def _manifests(
     stage_url: str, run_date: date, wanted: Callable[[re.Match[str]], bool]
 ) -> Iterator[Manifest]:
-    """Read the manifests of a run date whose names are wanted, the latest first."""
+    """Yield the manifests of a run date whose names are wanted, the latest first."""
     url = run_date_folder(stage_url, run_date)
     with translate_storage_errors(url):
         fs, path = filesystem(url)

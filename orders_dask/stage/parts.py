@@ -1,4 +1,8 @@
-"""Parts: written once, with their record last, and found by it."""
+"""Write parts, and find them by their record.
+
+The record is written last, so a part without one is incomplete and is ignored. Writing is
+idempotent: a task that is retried writes the same content under the same name.
+"""
 
 from __future__ import annotations
 
@@ -31,38 +35,35 @@ from orders_dask.stage.layout import PART_RECORD, read_json
 from orders_dask.stage.record import Part, StagedFile
 
 ROW_GROUP_BYTES: Final = 16 << 20
-"""Bytes of Arrow tables gathered before a row group is written: many small files make few row
-groups. With 64 MiB a worker took 45 MB more, and no less time."""
+"""Bytes of Arrow tables per row group: 64 MiB took 45 MB more of a worker, and no less time."""
 
 PARQUET_OPTIONS: Final[dict[str, Any]] = {
     "compression": "lz4",
     "use_dictionary": False,
     "write_statistics": False,
 }
-"""How Parquet is written: fast before small, as it is soon read again and pruned. Writing and
-reading took 10 us an order, and 20 with zstd and dictionaries, which made 0.53 of the size;
-statistics, which nobody asks for, 6 us more."""
+"""Fast before small, since parts are soon read and pruned: 10 us an order, with zstd 20."""
 
 BUFFER_BYTES: Final = 8 << 20
-"""Bytes of a part's files that are sent or fetched at once. s3fs's own 50 MiB would hold whole files in memory."""
+"""Bytes of a part's files per request: s3fs's default of 50 MiB would buffer whole files."""
 
 TOUCH_AFTER: Final = timedelta(hours=1)
-"""Age up to which the record of a part that is used again needs no writing: far below the least age of prune, a day."""
+"""Age from which a reused part's record is rewritten: far below the least age of prune, a day."""
 
 READ_THREADS: Final = 8
-"""Small files of parts that are fetched at once, while the worker's memory holds them."""
+"""Threads that fetch or send small files of parts: the latency of requests is what counts."""
 
 LOOKUP_THREADS: Final = 16
-"""Records of parts that are looked for at once: they are small, so it is latency that counts."""
+"""Threads that look up records of parts: they are small, so latency is what counts."""
 
 
 def find_part(url: str) -> Part | None:
-    """Read the record of the part at `url`, or give None where there is no whole one.
+    """Return the record of the part at `url`, or None if there is no complete one.
 
     Raises
     ------
     SettingsError
-        A later version wrote it: what it says, or leaves out, is not known here.
+        A later version of orders_dask wrote it, so its content may mean something else.
     ServiceUnavailable
         The stage can't be reached.
     """
@@ -74,20 +75,21 @@ def find_part(url: str) -> Part | None:
         return None
     if record is None:
         return None
-    if record.setdefault("format", 5) > STAGE_FORMAT_VERSION:  # which was not written down before 6
+    if record.setdefault("format", 5) > STAGE_FORMAT_VERSION:  # formats before 6 don't have it
         raise SettingsError(
-            f"{url} was staged by a later version of orders_dask: use that one, or another ORDERS_DASK_STAGE_URL."
+            f"{url} was staged by a later version of orders_dask: use that one, or another "
+            "ORDERS_DASK_STAGE_URL."
         )
     files = [_file_from_json(file) for file in record.pop("files")]
-    if "books" in record:  # before 7
+    if "books" in record:  # the name before format 7
         record["totals"] = record.pop("books")
-    if isinstance(record["bytes"], int):  # before 5: of all tables together, so none is larger
+    if isinstance(record["bytes"], int):  # before format 5: the sum, an upper bound for each table
         record["bytes"] = dict.fromkeys(record["rows"], record["bytes"])
     return Part(url, files=files, **record)
 
 
 def touch_part(url: str) -> Part | None:
-    """Find the part at `url` for a load that is going to use it: prune counts its age from here."""
+    """Return the part at `url` for a load that will use it, and restart its age for prune."""
     part = find_part(url)
     if part is None:
         return None
@@ -102,7 +104,7 @@ def touch_part(url: str) -> Part | None:
 
 
 def write_record(part: Part) -> None:
-    """Write the record of a part, which makes it whole."""
+    """Write the record of a part, which completes it."""
     record = {name: value for name, value in asdict(part).items() if name != "url"}
     url = f"{part.url}/{PART_RECORD}"
     with translate_storage_errors(url):
@@ -111,17 +113,17 @@ def write_record(part: Part) -> None:
 
 
 def invalidate_part(part: Part) -> None:
-    """Take away the record of a part whose files are not whole; one that was made anew meanwhile stays."""
+    """Delete the record of a damaged part, unless another attempt has rewritten the part."""
     url = f"{part.url}/{PART_RECORD}"
     with suppress(FileNotFoundError), translate_storage_errors(url):
-        found = find_part(part.url)
-        if found and found.attempt == part.attempt:
+        current = find_part(part.url)
+        if current and current.attempt == part.attempt:
             fs, path = filesystem(url)
             fs.rm_file(path)
 
 
 def find_parts(urls: Iterable[str]) -> Iterator[Part | None]:
-    """Read the records of several parts (:func:`find_part`), some at once."""
+    """Yield the records of several parts (:func:`find_part`), looked up in parallel."""
     with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
         yield from pool.map(find_part, urls)
 
@@ -135,15 +137,15 @@ def _file_from_json(record: dict[str, Any]) -> StagedFile:
 
 
 def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]]) -> Part:
-    """Write blocks of staged tables as the part at `url`; its record comes last.
+    """Write blocks of staged tables as the part at `url`, its record last.
 
     Parameters
     ----------
     url
-        Where the part stands (:func:`part_url`).
+        URL of the part (:func:`orders_dask.stage.layout.part_url`).
     blocks
-        What each block holds of its file, and its tables by name, file by file. One is in memory at
-        a time, and up to :data:`ROW_GROUP_BYTES` bytes of tables.
+        Counters of each block, and its tables by name, file by file. One block is in memory at a
+        time, with up to :data:`ROW_GROUP_BYTES` of buffered tables.
 
     Returns
     -------
@@ -156,13 +158,13 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
         The stage can't be reached.
     """
     files: dict[str, StagedFile] = {}
-    total = {fact.name: ControlTotals() for fact in FACTS}
+    totals = {fact.name: ControlTotals() for fact in FACTS}
 
     def tables() -> Iterator[dict[str, pa.Table]]:
-        for file, block in blocks:
-            files[file.name] = files[file.name] + file if file.name in files else file
-            for fact in total:
-                total[fact] += totals_of(fact, block[fact])
+        for piece, block in blocks:
+            files[piece.name] = files[piece.name] + piece if piece.name in files else piece
+            for fact in totals:
+                totals[fact] += totals_of(fact, block[fact])
             yield block
 
     attempt = uuid4().hex
@@ -171,8 +173,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
         try:
             rows, sizes = _write_tables(fs, f"{path}/{attempt}", _row_groups(tables()))
         except BaseException:
-            # A full disk would else be fuller after each attempt. What can't be removed now goes
-            # with prune.
+            # Otherwise each retry would fill a full disk further. Prune deletes what remains.
             with suppress(OSError, BotoCoreError, ClientError):
                 fs.rm(f"{path}/{attempt}", recursive=True)
             raise
@@ -181,7 +182,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
             attempt,
             list(files.values()),
             dict(rows),
-            {n: b.to_json() for n, b in total.items()},
+            {fact: total.to_json() for fact, total in totals.items()},
             sizes,
         )
     write_record(part)
@@ -191,10 +192,10 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
 def _write_tables(
     fs: AbstractFileSystem, folder: str, groups: Iterable[dict[str, pa.Table]]
 ) -> tuple[Counter[str], dict[str, int]]:
-    """Write groups of tables, a file a table, and count their rows and the bytes of their files."""
+    """Write row groups, one file per table; return the rows and file sizes by table."""
     rows = Counter[str]()
     files: dict[str, Any] = {}
-    if "file" in fs.protocol:  # elsewhere a folder is but a name
+    if "file" in fs.protocol:  # object stores have no folders
         try:
             fs.makedirs(folder, exist_ok=True)
         except FileNotFoundError as error:  # below /proc, say
@@ -216,15 +217,14 @@ def _write_tables(
         for writer in writers.values():
             writer.close()
         sizes = {name: file.tell() for name, file in files.items()}
-        # What is small is sent when it is closed; one after another each took the latency of a
-        # request.
+        # Closing a small file sends it: in parallel, since each request has its latency.
         with ThreadPoolExecutor(READ_THREADS) as pool:
             list(pool.map(methodcaller("close"), files.values()))
     return rows, sizes
 
 
 def _close_or_abort(file: Any, kind: type[BaseException] | None, *_: object) -> None:
-    """Close a file that was written; after an error give up what of it was not sent: it would be tried for long."""
+    """Close the upload; after an error abort it, since flushing would retry for minutes."""
     if kind and isinstance(file, AbstractBufferedFile) and not file.closed:
         file.closed = True
         file.discard()
@@ -233,15 +233,15 @@ def _close_or_abort(file: Any, kind: type[BaseException] | None, *_: object) -> 
 
 
 def _row_groups(blocks: Iterable[dict[str, pa.Table]]) -> Iterator[dict[str, pa.Table]]:
-    """Gather the tables that have rows, until they have :data:`ROW_GROUP_BYTES` bytes."""
-    waiting: dict[str, list[pa.Table]] = {}
+    """Concatenate the tables of blocks into row groups of :data:`ROW_GROUP_BYTES` bytes."""
+    buffered: dict[str, list[pa.Table]] = {}
     size = 0
     for block in blocks:
         for name, table in block.items():
             if table.num_rows:
-                waiting.setdefault(name, []).append(table)
+                buffered.setdefault(name, []).append(table)
                 size += table.nbytes
         if size >= ROW_GROUP_BYTES:
-            yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
-            waiting, size = {}, 0
-    yield {name: pa.concat_tables(tables) for name, tables in waiting.items()}
+            yield {name: pa.concat_tables(tables) for name, tables in buffered.items()}
+            buffered, size = {}, 0
+    yield {name: pa.concat_tables(tables) for name, tables in buffered.items()}

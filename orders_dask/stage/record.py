@@ -1,4 +1,4 @@
-"""The records of stage parts: what they hold of which file, and the places of these in the ledger. No I/O."""
+"""The records of parts: the counters, issues and schema drift of their files. No I/O."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """What a part holds of one file.
+    """The content of one file in a part, or of a piece of that file.
 
     Attributes
     ----------
     name, etag, size
-        As discovered; of a zip found by its content, each member is a file.
+        Name, ETag and size in bytes as discovered. Each member of a zip that was detected by its
+        content is a file.
     positions
-        Records that the part read of it, refused ones counted.
+        Number of positions that the part covers, rejected records included.
     read, rejected
-        Records by fact table: all, and those refused.
+        Number of records by the name of the fact: all of them, and the rejected ones.
     lines_rejected
-        Lines refused by themselves, in orders that stand.
+        Number of lines that were rejected by themselves, in orders that were not.
     unreadable
-        It could not be read to its end.
+        Whether the file could not be read to its end.
     issues
-        Values repaired or nulled.
+        Values that were repaired or nulled.
     drift
-        Dotted paths of keys that the contract doesn't know.
+        Dotted paths of keys that the contract doesn't read.
     """
 
     name: str
@@ -46,7 +47,7 @@ class StagedFile:
     drift: list[str]
 
     def __add__(self, later: StagedFile) -> StagedFile:
-        """Give what this and a later piece of the same file hold together."""
+        """Return this piece and a later one of the same file, merged."""
         return replace(
             self,
             positions=self.positions + later.positions,
@@ -59,7 +60,7 @@ class StagedFile:
         )
 
     def shift_positions(self, offset: int) -> StagedFile:
-        """Give the same with its positions counted from an earlier place, `offset` records before."""
+        """Return the same with the positions of its samples raised by `offset`."""
         return replace(
             self,
             issues=[
@@ -71,24 +72,26 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Part:
-    """The record of a part: what it holds, small enough to travel between tasks.
+    """The record of a part, small enough to travel between tasks.
 
     Attributes
     ----------
     url
-        The folder it stands in.
+        Folder of the part.
     attempt
-        The folder in that which holds its tables.
+        Name of the folder in it that has the tables.
     files
-        Its files, in the order of the listing; their index is the part's ``source_file_id``.
+        Files of the part in the order of the listing. The index is the ``source_file_id`` in the
+        part's tables.
     rows
-        Rows by staged table.
+        Number of rows by staged table.
     totals
-        Rows and sums of money by fact table, as decoded.
+        Control totals as decoded, by the name of the fact, as JSON
+        (:meth:`~orders_dask.contract.control_totals.ControlTotals.to_json`).
     bytes
         Size of the Parquet file of each staged table that has rows.
     format
-        Version of what wrote it (:data:`~orders_dask.contract.versions.STAGE_FORMAT_VERSION`).
+        :data:`~orders_dask.contract.versions.STAGE_FORMAT_VERSION` of the writer.
     """
 
     url: str
@@ -100,14 +103,14 @@ class Part:
     format: int = STAGE_FORMAT_VERSION
 
     def __str__(self) -> str:
-        """Say what it was made from, for people."""
-        named = [file.name for file in self.files[:1]] or ["no file"]
+        """Return the part's name and its files, for error messages."""
+        first = self.files[0].name if self.files else "no file"
         more = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
-        return f"{self.name}, made from {named[0]}{more}"
+        return f"{self.name}, made from {first}{more}"
 
     @property
     def name(self) -> str:
-        """The part's own name: ``part=HASH``."""
+        """Name of the part: ``part=HASH``."""
         return self.url.rpartition("/")[2]
 
     @property
@@ -116,16 +119,16 @@ class Part:
         return self.rows.get(fact_order.name, 0)
 
     def totals_of(self, fact: str) -> ControlTotals:
-        """Give the books of a fact."""
+        """Return the control totals of a fact."""
         return ControlTotals.from_json(self.totals[fact])
 
 
 def merge_files(parts: Sequence[Part]) -> dict[str, StagedFile]:
-    """Join what the parts hold of each file; by name, sorted as the listing is (byte order)."""
+    """Merge the pieces of each file; return files by name in the order of the sorted listing."""
     files: dict[str, StagedFile] = {}
-    for file in (file for part in parts for file in part.files):
-        before = files.get(file.name)
-        files[file.name] = before + file.shift_positions(before.positions) if before else file
+    for piece in (piece for part in parts for piece in part.files):
+        before = files.get(piece.name)
+        files[piece.name] = before + piece.shift_positions(before.positions) if before else piece
     return {
         name: files[name]
         for name in sorted(files, key=lambda n: n.encode(errors="surrogateescape"))

@@ -1,4 +1,4 @@
-"""The tables of parts, read a row group at a time."""
+"""Read the staged tables of parts, a row group at a time, with small ones prefetched."""
 
 from __future__ import annotations
 
@@ -22,13 +22,20 @@ from orders_dask.stage.record import Part
 
 
 def prefetch_small(part: Part, tables: Iterable[str]) -> dict[str, bytes]:
-    """Fetch small tables of a part side by side: one after another, each takes the latency of a request.
+    """Prefetch the small tables of a part in parallel, to pay the latency of a request once.
+
+    Parameters
+    ----------
+    part
+        The part.
+    tables
+        Names of the tables that will be read.
 
     Returns
     -------
     dict
-        The Parquet files by table, for :func:`row_groups`: the smallest, as many as have
-        :data:`BUFFER_BYTES` together.
+        Parquet files by table, for :func:`row_groups`: the smallest ones, up to
+        :data:`~orders_dask.stage.parts.BUFFER_BYTES` together.
     """
     sized = sorted((part.bytes[name], name) for name in tables if part.rows.get(name))
     totals = accumulate(size for size, _ in sized)
@@ -44,17 +51,25 @@ def row_groups(
     *,
     prefetched: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[pa.Table]:
-    """Read a staged table of a part, a row group at a time; nothing where it has no rows.
+    """Yield the row groups of a staged table of a part; none if it has no rows.
 
     Parameters
     ----------
+    part
+        The part.
     table
-        A name of :func:`~orders_dask.contract.arrow.staged_schemas`, :data:`KEYS`, :data:`REJECTED`
-        or :data:`REPLAYED`.
+        A name of :func:`~orders_dask.contract.arrow.staged_schemas`,
+        :data:`~orders_dask.stage.layout.KEYS`, :data:`~orders_dask.stage.layout.REJECTED` or
+        :data:`~orders_dask.stage.layout.REPLAYED`.
     columns
-        Those wanted; all by default.
+        Columns to read; all by default.
     prefetched
-        Files of the part that are here (:func:`prefetch_small`).
+        Files of the part that were fetched before (:func:`prefetch_small`).
+
+    Raises
+    ------
+    StoredObjectChanged
+        The file was removed or is damaged. The part is invalidated, so a retry stages it again.
     """
     if not part.rows.get(table):
         return
@@ -64,17 +79,17 @@ def row_groups(
         pq.ParquetFile(file) as parquet,
     ):
         for number in range(parquet.num_row_groups):
-            # A worker has as many tasks as it has threads to run them: more would only take turns.
+            # A worker runs as many tasks as it has threads already.
             yield parquet.read_row_group(number, columns=columns, use_threads=False)
 
 
 def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
-    """Read the whole of a staged table of several parts, which is small: some are fetched at once."""
+    """Yield a small staged table of each of several parts, prefetched in parallel."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for start in range(0, len(parts), READ_THREADS):
-            some = parts[start : start + READ_THREADS]
-            contents = pool.map(partial(_content, table=table), some)
-            for part, content in zip(some, contents, strict=True):
+            batch = parts[start : start + READ_THREADS]
+            contents = pool.map(partial(_content, table=table), batch)
+            for part, content in zip(batch, contents, strict=True):
                 yield read_table(part, table, prefetched={table: content})
 
 
@@ -88,7 +103,7 @@ def _content(part: Part, table: str) -> bytes:
 
 
 def _open(part: Part, table: str, prefetched: Mapping[str, bytes]) -> Any:
-    """Open the file of a table that has rows; one that is small is fetched with a single request."""
+    """Open the file of a table that has rows; a small one is fetched with a single request."""
     if table in prefetched:
         return pa.BufferReader(prefetched[table])
     if part.bytes[table] <= BUFFER_BYTES:
@@ -103,16 +118,17 @@ def _table_url(part: Part, table: str) -> str:
 
 @contextmanager
 def _translate_damage(part: Part, table: str) -> Iterator[None]:
-    """Tell of a file that is gone or damaged, and see to it that its part is made anew."""
+    """Raise StoredObjectChanged for a missing or damaged file, and invalidate its part."""
     url = _table_url(part, table)
     try:
         with translate_storage_errors(url):
             yield
     except (FileNotFoundError, FileExpired, pa.ArrowInvalid) as error:
-        with suppress(OrdersDaskError):  # who may only read leaves that to the next run
+        with suppress(OrdersDaskError):  # a reader without the right to delete
             invalidate_part(part)
         raise StoredObjectChanged(
-            f"{url} of the stage was removed, written anew or damaged: try again, and it is made anew."
+            f"{url} of the stage was removed, written anew or damaged: try again, and it is made "
+            "anew."
         ) from error
 
 
@@ -123,7 +139,7 @@ def read_table(
     *,
     prefetched: Mapping[str, bytes] = MappingProxyType({}),
 ) -> pa.Table:
-    """Read the whole of a staged table of a part; for the rest as :func:`row_groups`."""
+    """Return a whole staged table of a part; parameters and errors as in :func:`row_groups`."""
     empty = empty_table(table)
     if columns is not None:
         empty = empty.select(columns)

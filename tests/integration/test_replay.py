@@ -176,7 +176,7 @@ def test_a_corrected_record_takes_part_as_any_version_of_its_order(
     assert orders() == [(1, 2, Decimal(3)), (2, 4, Decimal(2))]
     results = stories(query)
     assert results[first.load_id, 2, ""] == "taken in as order 1"
-    assert results[first.load_id, 3, ""] == "lost to another version of order 2"
+    assert results[first.load_id, 3, ""] == "superseded by another version of order 2"
 
 
 def test_only_records_with_the_given_code_are_replayed(

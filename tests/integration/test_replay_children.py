@@ -199,8 +199,8 @@ def test_a_corrected_order_is_superseded_by_a_greater_version_like_its_former_on
     assert (ended.taken_in, ended.superseded, ended.run.superseded) == (2, 2, 4)
     assert seen() == {1: [12], 2: [22]}
     assert stories(query) == {
-        (first.load_id, 1, "line_items[0]"): "lost to another version of order 1",
-        (first.load_id, 3, "line_items[0]"): "lost to another version of order 2",
+        (first.load_id, 1, "line_items[0]"): "superseded by another version of order 1",
+        (first.load_id, 3, "line_items[0]"): "superseded by another version of order 2",
     }
 
 

@@ -153,11 +153,11 @@ def test_the_commands_print_their_results(old: list[int]) -> None:
     def call(*arguments: str) -> str:
         return "".join(orders_dask(*arguments))
 
-    assert "Would drop 3 run dates, 2017-11-03 to 2017-12-05." in call(
+    assert "Would unpublish 3 run dates, 2017-11-03 to 2017-12-05." in call(
         "unpublish", "--older-than", "1000", "--dry-run"
     )
     out = call("unpublish", "--older-than", "1000")
-    assert "Dropped 3 run dates, 2017-11-03 to 2017-12-05." in out
+    assert "Unpublished 3 run dates, 2017-11-03 to 2017-12-05." in out
     assert "Only the owner of the tables frees partitions" in out
     assert json.loads(call("unpublish", "--older-than", "1000", "--json"))["run_dates"] == []
     assert "Removed 0 loads with 0 rows, 0 staged parts" in call("prune")

@@ -16,8 +16,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orders_dask.cli import app
-from orders_dask.cli import output as screen
+from orders_dask.cli import app, output
 from orders_dask.pipeline.progress import Progress
 from orders_dask.pipeline.results import RunResult
 
@@ -212,7 +211,7 @@ def test_no_control_codes_where_there_is_no_terminal(runner: CliRunner, tmp_path
 def test_progress_is_plain_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with screen.progress() as listener:
+    with output.progress() as listener:
         for done in range(4):
             listener(Progress(DAY, "decode", done, 3, done * 100))
     shown = capsys.readouterr()
@@ -225,9 +224,9 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr(screen, "STDERR", terminal)
-    bars = screen._bars()
-    listener = screen._drawing(bars)
+    monkeypatch.setattr(output, "STDERR", terminal)
+    bars = output._bars()
+    listener = output._drawing(bars)
 
     def drawn() -> list[str]:
         return [f"{bar.description} {bar.completed}/{bar.total}" for bar in bars.tasks]
@@ -245,8 +244,8 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
 
 
 def test_what_a_dump_says_can_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.result("a note: \x1b[31m[bold]red[/bold] :smile:\x07")
-    screen.result_table([{"note": "\x1b[2Jgone [link]"}])
+    output.result("a note: \x1b[31m[bold]red[/bold] :smile:\x07")
+    output.result_table([{"note": "\x1b[2Jgone [link]"}])
     shown = capsys.readouterr().out
     assert "a note: \ufffd[31m[bold]red[/bold] :smile:\ufffd\n" in shown
     assert "\ufffd[2Jgone [link]" in shown
@@ -257,10 +256,20 @@ def test_a_range_ends_with_a_line_a_run_date_and_a_total() -> None:
         RunResult(DAY, "published", orders=1200, lines=3400, files=1, seconds=1.25, rejected=2),
         RunResult(date(2017, 10, 31), "missing", message="There is no file."),
     ]
-    assert [screen.show_outcome(result) for result in results] == [
+    assert [output.show_outcome(result) for result in results] == [
         "2017-10-30  published: 1,200 orders, 3,400 lines, 0 superseded, 2 rejected, 1 file, 1.2 s",
         "2017-10-31  missing: There is no file.",
     ]
-    assert screen.show_outcomes(results, 2.0) == (
+    assert output.show_outcomes(results, 2.0) == (
         "2 run dates: 1 published, 1 missing; 1,200 orders, 3,400 lines, 2.0 s"
     )
+
+
+def test_people_read_up_to_date_and_json_has_the_outcome_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = RunResult(DAY, "up_to_date", orders=1, lines=2, files=1, seconds=0.1)
+    assert output.show_outcome(result).startswith("2017-10-30  up to date: 1 order, 2 lines, ")
+    assert output.show_outcomes([result, result], 1.0).startswith("2 run dates: 2 up to date; ")
+    output.result_json(result)
+    assert json.loads(capsys.readouterr().out)["outcome"] == "up_to_date"

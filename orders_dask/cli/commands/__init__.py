@@ -1,1 +1,1 @@
-"""The commands, a module each; importing one registers it."""
+"""The commands, a module each. Importing a module registers its command."""

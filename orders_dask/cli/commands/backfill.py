@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from datetime import date
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.options import JsonOutput, Workers, parse_date
-
-if TYPE_CHECKING:
-    pass
 from orders_dask.cli.cluster import command_client, command_settings
-from orders_dask.cli.options import DryRun, Force, SchedulerAddress, Source
+from orders_dask.cli.options import (
+    DryRun,
+    Force,
+    JsonOutput,
+    SchedulerAddress,
+    Source,
+    Workers,
+    parse_date,
+)
 
 
 @command()
@@ -45,7 +49,7 @@ def backfill(
     if ended is None:
         with (
             command_client(settings, scheduler, workers, needed=not dry_run) as client,
-            screen.progress() as listener,
+            output.progress() as listener,
         ):
             from orders_dask.jobs import backfill as job
 
@@ -60,9 +64,9 @@ def backfill(
                 listener=listener,
             )
     if json:
-        screen.result_json_rows(ended)
+        output.result_json_rows(ended)
     else:
         for each in ended:
-            screen.result(screen.show_outcome(each))
-        screen.result(screen.show_outcomes(ended, time.monotonic() - began))
+            output.result(output.show_outcome(each))
+        output.result(output.show_outcomes(ended, time.monotonic() - began))
     raise typer.Exit(max(each.exit_code for each in ended))

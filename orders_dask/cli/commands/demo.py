@@ -17,7 +17,7 @@ def demo(
     workers: Workers = None,
     data: DataFolder = None,
 ) -> None:
-    """Generate three days with some of every defect, load them in a sandbox, and show what became of them."""
+    """Generate three days with every kind of defect, load them in a sandbox and show the result."""
     from orders_dask.cli.demo import show
 
     remove_service_variables()

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_client, command_settings
-from orders_dask.cli.options import JsonOutput, SchedulerAddress, Source, Workers
+from orders_dask.cli.options import JsonOutput, RunDate, SchedulerAddress, Source, Workers
 
 if TYPE_CHECKING:
     from orders_dask.publish.diff import DiffResult, OrderDiff
-from orders_dask.cli.options import RunDate
 
 
 @command()
@@ -25,23 +24,23 @@ def diff(
     limit: Annotated[int, typer.Option(min=0, help="Show at most so many orders.")] = 20,
     json: JsonOutput = False,
 ) -> None:
-    """Show what the last re-run of a run date changed or, where its dump has changed, what a re-run would."""
+    """Show what the last run of a run date changed, or what a run of its changed dump would."""
     settings = command_settings(source, scheduler, workers)
 
     from orders_dask.jobs import diff as job
 
     found = job.diff_without_loading(run_date, settings=settings)
     if found is None:
-        screen.message(
+        output.message(
             f"The dump of {run_date} has changed: it is loaded beside, and not published."
         )
         with (
             command_client(settings, scheduler, workers) as client,
-            screen.progress() as listener,
+            output.progress() as listener,
         ):
             found = job.diff(run_date, settings=settings, client=client, listener=listener)
     if json:
-        screen.result_json_with(found, "orders", found.orders())
+        output.result_json_with(found, "orders", found.orders())
     else:
         _show(found, limit)
 
@@ -53,9 +52,9 @@ def _show(found: DiffResult, limit: int) -> None:
     else:
         sides = f"{after}, which a run would publish, against {before}, which is published"
     counts = f"{found.added:,} added, {found.removed:,} removed, {found.changed:,} changed"
-    screen.result(f"{found.run_date}  {sides}\nOrders: {counts}")
+    output.result(f"{found.run_date}  {sides}\nOrders: {counts}")
     rows = [(each.table, each.before, each.after, each.after - each.before) for each in found.rows]
-    screen.result_table(
+    output.result_table(
         [dict(zip(("table", "before", "after", "difference"), row, strict=True)) for row in rows],
         title="Rows",
     )
@@ -71,14 +70,14 @@ def _show(found: DiffResult, limit: int) -> None:
         if each.difference
     ]
     if money:
-        screen.result_table(money, title="Money")
+        output.result_table(money, title="Money")
     else:
-        screen.result("\nNo sum of money differs.")
+        output.result("\nNo sum of money differs.")
     for order in found.orders(limit):
-        screen.result(_order(order))
+        output.result(_order(order))
     more = found.added + found.removed + found.changed - limit
     if more > 0:
-        screen.result(f"and {screen.plural(more, 'more order')}: --json gives all")
+        output.result(f"and {output.plural(more, 'more order')}: --json gives all")
 
 
 def _order(order: OrderDiff) -> str:

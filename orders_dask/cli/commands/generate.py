@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput, parse_date
 from orders_dask.errors import ServiceUnavailable
@@ -78,10 +78,10 @@ def generate(
 
     first = start or date.today() - timedelta(days=days)
     try:
-        with screen.counting_progress(
+        with output.counting_progress(
             "Generating", round(days * orders * (1 + duplicates))
-        ) as more:
-            made = write(
+        ) as advance:
+            dump = write(
                 destination,
                 start=first,
                 days=days,
@@ -93,14 +93,14 @@ def generate(
                 edited=edited,
                 duplicates=duplicates,
                 defects=dict(defect) if defect else defects,
-                progress=more,
+                progress=advance,
             )
     except OSError as error:
         raise ServiceUnavailable(f"Can't write to {destination}: {error}.") from error
     if json:
-        screen.result_json(made)
+        output.result_json(dump)
         return
-    screen.result_table(
+    output.result_table(
         [
             {
                 "run_date": day.run_date,
@@ -110,8 +110,8 @@ def generate(
                 "superseded": day.superseded,
                 "rejected": day.rejected,
             }
-            for day in made.days
+            for day in dump.days
         ],
         "What a load must find",
     )
-    screen.result(f"_AWS_S3_URL_SOURCE={shlex.quote(made.source)}")
+    output.result(f"_AWS_S3_URL_SOURCE={shlex.quote(dump.source)}")

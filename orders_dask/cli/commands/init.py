@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
-
-if TYPE_CHECKING:
-    pass
 
 
 @command()
@@ -19,7 +16,8 @@ def init(
         bool,
         typer.Option(
             "--roles",
-            help="Make the roles orders_loader and orders_reader, too, and grant them what each needs.",
+            help="Make the roles orders_loader and orders_reader, too, and grant them what each "
+            "needs.",
         ),
     ] = False,
 ) -> None:
@@ -30,5 +28,5 @@ def init(
 
     settings = load_settings()
     for warning in initialise(engine(settings), settings.partition_width, roles=roles):
-        screen.message(f"Warning: {warning}")
-    screen.result(f"Database {settings.pgsql_database} on {settings.pgsql_hostname} is ready.")
+        output.message(f"Warning: {warning}")
+    output.result(f"Database {settings.pgsql_database} on {settings.pgsql_hostname} is ready.")

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
     from orders_dask.pipeline.results import PruneResult
-from orders_dask.cli.output import dropped_partitions, message_left_over
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
@@ -28,7 +27,7 @@ def prune(
     rejected_older_than: Annotated[
         int,
         typer.Option(
-            min=1, metavar="DAYS", help="Forget the texts of refused records of loads before that."
+            min=1, metavar="DAYS", help="Forget the texts of rejected records of loads before that."
         ),
     ] = 90,
     dry_run: DryRun = False,
@@ -39,17 +38,17 @@ def prune(
 
     ended = job.prune(older_than, rejected_older_than, dry_run=dry_run)
     if json:
-        screen.result_json(ended)
+        output.result_json(ended)
         return
-    screen.result(_summary(ended, "Would remove" if dry_run else "Removed"))
-    message_left_over(ended.skipped, ended.waiting)
+    output.result(_summary(ended, "Would remove" if dry_run else "Removed"))
+    output.message_left_over(ended.skipped, ended.waiting)
 
 
 def _summary(ended: PruneResult, did: str) -> str:
-    told = (
+    return (
         f"{did} {ended.loads:,} loads with {ended.rows:,} rows, {ended.parts:,} staged parts, "
-        f"{ended.bytes:,} bytes of the stage, and raw texts in {ended.redacted_rows:,} rows of the ledger "
-        f"and {ended.redacted_parts:,} staged parts; "
+        f"{ended.bytes:,} bytes of the stage, and raw texts in {ended.redacted_rows:,} rows of the "
+        f"ledger and {ended.redacted_parts:,} staged parts; "
         f"{ended.made_irreversible:,} publishes can't be rolled back any more."
+        f"{output.dropped_partitions(ended.partitions)}"
     )
-    return told + dropped_partitions(ended.partitions)

@@ -1,4 +1,4 @@
-"""Commands about rejected records: what there is, and taking in what was mended."""
+"""`orders-dask rejects` and `orders-dask rejects replay`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import app, with_error_handling
 from orders_dask.cli.cluster import command_client, command_settings
 from orders_dask.cli.options import JsonOutput, SchedulerAddress, Workers, parse_date
@@ -37,7 +37,7 @@ def rejects(
     code: Code = None,
     json: JsonOutput = False,
 ) -> None:
-    """Show what was refused, why, and where it stands in which file; replay takes in what was mended."""
+    """Show what was rejected, why, and where it is; replay takes in what was corrected."""
     if context.invoked_subcommand:
         if run_date or code or json:
             raise SettingsError(
@@ -51,24 +51,24 @@ def rejects(
     database = engine(load_settings())
     rows = ledger.rejects(database, run_date, code)
     if json:
-        screen.result_json_rows(rows)
-    for row in rows:  # no table: there may be more of them than memory holds
-        place = f"record {row.position}" + (f", {row.path}" if row.path else "")
-        since = f" ({row.replay_result})" if row.replay_result else ""
-        screen.result(f"{row.run_date}  {row.code}  {row.file}, {place}: {row.message}{since}")
+        output.result_json_rows(rows)
+    for row in rows:  # no table: there may be more rows than fit into memory
+        where = f"{row.file}, record {row.position}" + (f", {row.path}" if row.path else "")
+        outcome = f" ({row.replay_result})" if row.replay_result else ""
+        output.result(f"{row.run_date}  {row.code}  {where}: {row.message}{outcome}")
     _message_if_none(database, run_date, code)
 
 
 def _message_if_none(database: Engine, run_date: date | None, code: str | None) -> None:
-    """Say that nothing was rejected, or nothing with the code that was asked for, and which codes there are."""
+    """Print that nothing was rejected, or nothing with this code, and which codes there are."""
     from orders_dask.ledger import rejects as ledger
 
     codes = ledger.rejected_codes(database, run_date)
     if not codes:
-        screen.message("Nothing was rejected.")
+        output.message("Nothing was rejected.")
     elif code is not None and code not in codes:
-        there = ", ".join(f"{number:,} {name}" for name, number in codes.items())
-        screen.message(f"Nothing was rejected with the code {code}: there are {there}.")
+        counts = ", ".join(f"{number:,} {name}" for name, number in codes.items())
+        output.message(f"Nothing was rejected with the code {code}: there are {counts}.")
 
 
 @group.command()
@@ -82,9 +82,9 @@ def replay(
     workers: Workers = None,
     json: JsonOutput = False,
 ) -> None:
-    """Read the rejected records of a run date again, as mended, and publish those that are good now."""
+    """Replay the rejected records of a run date, as corrected, and publish the good ones."""
     settings = command_settings(None, scheduler, workers)
-    with command_client(settings, scheduler, workers) as client, screen.progress() as listener:
+    with command_client(settings, scheduler, workers) as client, output.progress() as listener:
         from orders_dask.jobs.replay import replay
         from orders_dask.load.connect import engine
 
@@ -92,7 +92,7 @@ def replay(
     if not ended.taken_in and not ended.still_rejected:
         _message_if_none(engine(settings), run_date, code)
     if json:
-        screen.result_json(ended)
+        output.result_json(ended)
         return
-    screen.result(screen.show_replay(ended))
-    screen.result(screen.show_outcome(ended.run))
+    output.result(output.show_replay(ended))
+    output.result(output.show_outcome(ended.run))

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.options import JsonOutput
+from orders_dask.cli.options import JsonOutput, RunDate
 
 if TYPE_CHECKING:
     from orders_dask.pipeline.results import RollbackResult
-from orders_dask.cli.options import RunDate
 
 
 @command()
 def rollback(run_date: RunDate, json: JsonOutput = False) -> None:
-    """Publish the load before again, with what was overwritten; repeated, it goes one further back."""
+    """Publish the load before, with what was overwritten; repeated, it goes one further back."""
     from orders_dask.jobs import rollback as job
 
     done = job.rollback(run_date)
     if json:
-        screen.result_json(done)
+        output.result_json(done)
     else:
-        screen.result(_summary(done))
+        output.result(_summary(done))
 
 
 def _summary(done: RollbackResult) -> str:
@@ -36,4 +35,4 @@ def _summary(done: RollbackResult) -> str:
 
 
 def _orders(orders: int, lines: int) -> str:
-    return f"{screen.plural(orders, 'order')}, {screen.plural(lines, 'line')}"
+    return f"{output.plural(orders, 'order')}, {output.plural(lines, 'line')}"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.options import JsonOutput, Workers, parse_date
-from orders_dask.errors import OrdersDaskError
-
-if TYPE_CHECKING:
-    pass
 from orders_dask.cli.cluster import command_client, command_settings
-from orders_dask.cli.options import DryRun, Force, SchedulerAddress, Source
+from orders_dask.cli.options import (
+    DryRun,
+    Force,
+    JsonOutput,
+    SchedulerAddress,
+    Source,
+    Workers,
+    parse_date,
+)
+from orders_dask.errors import OrdersDaskError
 
 
 @command()
@@ -43,13 +47,13 @@ def run(
 
     run_date = run_date or yesterday(settings)
     try:
-        found = None if force or dry_run else all_up_to_date([run_date], settings=settings)
-        if found and found[0].outcome == "up_to_date":
-            [ended] = found
+        results = None if force or dry_run else all_up_to_date([run_date], settings=settings)
+        if results and results[0].outcome == "up_to_date":
+            [ended] = results
         else:
             with (
                 command_client(settings, scheduler, workers, needed=not dry_run) as client,
-                screen.progress() as listener,
+                output.progress() as listener,
             ):
                 from orders_dask.jobs import run as job
 
@@ -63,10 +67,10 @@ def run(
                 )
     except OrdersDaskError as error:
         if json:
-            screen.result_json(result_of_error(run_date, error))
+            output.result_json(result_of_error(run_date, error))
         raise
     if json:
-        screen.result_json(ended)
+        output.result_json(ended)
     else:
-        screen.result(screen.show_outcome(ended))
+        output.result(output.show_outcome(ended))
     raise typer.Exit(ended.exit_code)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.options import DataFolder
 from orders_dask.errors import SettingsError
@@ -50,30 +50,29 @@ def sandbox(
     with running(data, upload or []) as services:
         settings = dict(services.environment)
         if argv:
-            # A source within the sandbox's bucket is meant for it; any other is that of another
-            # place.
+            # Only a source in the sandbox's own bucket is meant for it.
             if split_zip_url(chosen)[1].startswith(settings["_AWS_S3_URL_SOURCE"]):
                 settings["_AWS_S3_URL_SOURCE"] = chosen
             raise typer.Exit(_exit_code(argv, os.environ | settings))
         for name, value in settings.items():
-            screen.result(f"export {name}={shlex.quote(value)}")
+            output.result(f"export {name}={shlex.quote(value)}")
         with suppress(KeyboardInterrupt):
-            screen.message("PostgreSQL and S3 are running; Ctrl-C ends them.")
+            output.message("PostgreSQL and S3 are running; Ctrl-C ends them.")
             while True:
                 time.sleep(1)
 
 
 def remove_service_variables() -> None:
-    """Take out of this process's environment what says which PostgreSQL, S3 and Dask to use: none of it is meant."""
+    """Remove variables that point at real services, so the sandbox can't touch them."""
     from orders_dask.settings import without_service_variables
 
-    mine = without_service_variables(os.environ)
+    remaining = without_service_variables(os.environ)
     os.environ.clear()
-    os.environ.update(mine)
+    os.environ.update(remaining)
 
 
 def _exit_code(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command to its end and return its exit code, as a shell has it."""
+    """Run a command to its end and return its exit code as a shell would."""
     try:
         process = subprocess.Popen(argv, env=environment)
     except OSError as error:
@@ -83,6 +82,6 @@ def _exit_code(argv: Sequence[str], environment: Mapping[str, str]) -> int:
             code = process.wait()
             return code if code >= 0 else 128 - code
         except KeyboardInterrupt as stop:
-            # Ctrl-C reaches the command by itself; a signal that asked this process is passed on.
+            # Ctrl-C reaches the command by itself; SIGTERM has to be passed on.
             if stop.args:
                 process.send_signal(stop.args[0])

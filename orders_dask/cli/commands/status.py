@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput, parse_date
 from orders_dask.errors import SourceMissing
@@ -30,8 +30,8 @@ def status(
     ] = None,
     json: JsonOutput = False,
 ) -> None:
-    """Show a line a run date: its state, and what it holds; of one run date also where its time went."""
-    from orders_dask.ledger import queries as report
+    """Show a line per run date, its status and counts; of one run date, where its time went."""
+    from orders_dask.ledger import queries
     from orders_dask.load.connect import engine
     from orders_dask.settings import load_settings
 
@@ -39,9 +39,9 @@ def status(
     if run_date is not None:
         _show_timings(database, run_date, json)
         return
-    rows = report.status(database)
+    rows = queries.status(database)
     if json:
-        screen.result_json_rows(rows)
+        output.result_json_rows(rows)
         return
     columns = (
         "run_date",
@@ -54,19 +54,19 @@ def status(
         "seconds",
         "message",
     )
-    screen.result_table([{name: getattr(row, name) for name in columns} for row in rows])
+    output.result_table([{name: getattr(row, name) for name in columns} for row in rows])
 
 
 def _show_timings(database: Engine, run_date: date, json: bool) -> None:
     from orders_dask.ledger.timings import load_timings
 
-    times = load_timings(database, run_date)
-    if times is None:
+    timings = load_timings(database, run_date)
+    if timings is None:
         raise SourceMissing(f"Nothing was ever loaded for {run_date}: see `orders-dask status`.")
     if json:
-        screen.result_json(asdict(times))
+        output.result_json(asdict(timings))
         return
-    screen.result_table(
+    output.result_table(
         [
             {
                 "step": each.step,
@@ -77,7 +77,7 @@ def _show_timings(database: Engine, run_date: date, json: bool) -> None:
                 "MB": each.megabytes,
                 "MB/s": each.megabytes_per_second,
             }
-            for each in times.steps
+            for each in timings.steps
         ]
     )
-    screen.result(str(times))
+    output.result(str(timings))

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orders_dask.cli import output as screen
+from orders_dask.cli import output
 from orders_dask.cli.app import command
+from orders_dask.cli.commands.prune import DryRun
 from orders_dask.cli.options import JsonOutput
 
 if TYPE_CHECKING:
     from orders_dask.pipeline.results import UnpublishResult
-from orders_dask.cli.commands.prune import DryRun
-from orders_dask.cli.output import dropped_partitions, message_left_over
 
 
 @command()
 def unpublish(
     older_than: Annotated[
-        int, typer.Option(min=1, metavar="DAYS", help="Drop run dates that lie further back.")
+        int, typer.Option(min=1, metavar="DAYS", help="Unpublish run dates that lie further back.")
     ],
     dry_run: DryRun = False,
     json: JsonOutput = False,
@@ -29,10 +28,10 @@ def unpublish(
 
     ended = job.unpublish(older_than, dry_run=dry_run)
     if json:
-        screen.result_json(ended)
+        output.result_json(ended)
         return
-    screen.result(_summary(ended, "Would drop" if dry_run else "Dropped"))
-    message_left_over(ended.skipped, ended.waiting)
+    output.result(_summary(ended, "Would unpublish" if dry_run else "Unpublished"))
+    output.message_left_over(ended.skipped, ended.waiting)
 
 
 def _summary(ended: UnpublishResult, did: str) -> str:
@@ -40,6 +39,6 @@ def _summary(ended: UnpublishResult, did: str) -> str:
     size = f" They held {ended.bytes:,} bytes." if ended.partitions else ""
     return (
         f"{did} {len(ended.run_dates):,} run dates{days}."
-        + dropped_partitions(ended.partitions)
+        + output.dropped_partitions(ended.partitions)
         + size
     )
