@@ -1,4 +1,4 @@
-"""Files become splits, the work of one decode task each."""
+"""Cut files into splits, the work of one decode task each."""
 
 from __future__ import annotations
 
@@ -14,72 +14,120 @@ from orders_dask.extract.framing.files import member_file
 from orders_dask.extract.framing.ndjson import detect_ndjson, strip_bom
 from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile, Split, Unreadable
 from orders_dask.extract.source.compression import is_compressed, is_zip, list_members
+from orders_dask.extract.source.listing import listing_order
 from orders_dask.extract.source.object_store import RANDOM_READ_BYTES, open_random_access
 
-_GROUP_FILES: Final = 256
-"""Files of one split, at most: at some 30 ms a file, that is 8 s of requests."""
+_MAX_GROUP_FILES: Final = 256
+"""Maximum files of one split: at 30 ms a file, 8 s of requests."""
 
 MIN_SPLITS: Final = 8
-"""Splits that a dump should make at the least, where it can: so many workers have something to do."""
+"""Splits that a dump is cut into where it is large enough: work for as many workers."""
 
 MIN_SPLIT_BYTES: Final = 4 * MIB
-"""Bytes that are worth a split of their own: some 3,500 orders in gzip, 0.4 s of decode beside 0.1 s for its part."""
+"""Bytes that are worth a split: 0.4 s of decode beside 0.1 s for its part."""
 
-ALIGNMENT: Final = 32 * MIB
-"""The same of plain text, some 5,000 orders, and as much as a split of whole files has, for these
-may be compressed. A part costs 0.1 CPU s whatever its size: 1.3 GB of plain text in splits of 128
-MiB took 0.77 of the time."""
+_MIN_TEXT_SPLIT_BYTES: Final = 32 * MIB
+"""The same for plain text, which is cheaper to decode: about 5,000 orders.
 
-_LIST_THREADS: Final = 8
-"""Large files that are looked at at once: it is latency, not work."""
+It is also the maximum of a group of whole files, because these may be compressed.
+"""
+
+_INSPECT_THREADS: Final = 8
+"""Large files that are inspected at once: what counts is latency, not CPU."""
 
 
 @dataclass(frozen=True)
 class CutPlan:
-    """What becomes of objects: splits, and files that are read whole, with their bytes of work."""
+    """How files are read: as splits of their own, or grouped with others.
+
+    Attributes
+    ----------
+    splits
+        Splits that are complete already.
+    whole
+        Files that are read whole, each with its bytes of work. :func:`make_splits` groups them.
+    """
 
     splits: list[Split] = field(default_factory=list)
     whole: list[tuple[SourceFile, int]] = field(default_factory=list)
 
 
-def map_files(look: Callable[[SourceFile], CutPlan], files: list[SourceFile]) -> list[CutPlan]:
-    """Apply a function to files, several at once, in their order."""
-    with ThreadPoolExecutor(_LIST_THREADS) as pool:
-        return list(pool.map(look, files))
+def plan_cuts(files: list[SourceFile], block_size: int) -> list[CutPlan]:
+    """Plan how files are cut, depending on their size and content.
+
+    Parameters
+    ----------
+    files
+        The listing.
+    block_size
+        Maximum bytes of a split, roughly.
+    """
+    most = _split_size(sum(file.size for file in files), _MIN_TEXT_SPLIT_BYTES, block_size)
+    small = CutPlan(whole=[(file, file.size) for file in files if file.size <= most])
+    large = [file for file in files if file.size > most]
+    return [small, *map_files(partial(_cut_file, block_size=most), large)]
+
+
+def make_splits(plans: list[CutPlan], block_size: int) -> list[Split]:
+    """Group the whole files of all plans and return all splits in the order of the listing."""
+    whole = sorted(
+        chain.from_iterable(plan.whole for plan in plans), key=lambda item: listing_order(item[0])
+    )
+    group_size = _split_size(
+        sum(size for _, size in whole), MIN_SPLIT_BYTES, min(_MIN_TEXT_SPLIT_BYTES, block_size)
+    )
+    splits = [
+        *_group_files(whole, group_size),
+        *chain.from_iterable(plan.splits for plan in plans),
+    ]
+    return sorted(splits, key=lambda split: (listing_order(split.files[0]), split.start or 0))
+
+
+def map_files(plan: Callable[[SourceFile], CutPlan], files: list[SourceFile]) -> list[CutPlan]:
+    """Plan each file on its own, several at once; the plans are in the order of the files."""
+    with ThreadPoolExecutor(_INSPECT_THREADS) as pool:
+        return list(pool.map(plan, files))
 
 
 def cut_into_members(file: SourceFile, matches: Callable[[str], bool]) -> CutPlan:
-    """Take the zip `file` apart; one that can't be opened stays whole, and is found unreadable by who reads it."""
+    """Plan to read the members of a zip whose names match.
+
+    A zip that can't be opened stays whole. Decode then rejects it as unreadable.
+    """
     try:
         with open_random_access(file) as stream:
-            _, found = list_members(stream)
+            _, members = list_members(stream)
     except Unreadable:
         return CutPlan(splits=[Split((file,))])
     return CutPlan(
         whole=[
             (member_file(file, info.filename, info.compress_size), info.file_size)
-            for info in found
+            for info in members
             if matches(info.filename)
         ]
     )
 
 
-def cut_file(file: SourceFile, block_size: int) -> CutPlan:
-    """Cut a large object by what it is."""
+def _cut_file(file: SourceFile, block_size: int) -> CutPlan:
+    """Plan how a large file is cut, by its content.
+
+    A zip is cut into members, plain newline-delimited text into byte ranges. Any other file is one
+    split, because its records can't be found from its middle.
+    """
     with open_random_access(file) as stream:
         head = stream.read(HEAD_BYTES)
         stream.seek(0)
         if is_zip(head):
-            cut = cut_into_members(file, lambda name: True)
-            # A zip without members is a file of the dump all the same, as a small one is.
-            return cut if cut.splits or cut.whole else CutPlan(splits=[Split((file,))])
-        if is_compressed(head) or is_binary(head) or not _newline_delimited(stream):
+            plan = cut_into_members(file, lambda name: True)
+            # A zip without members is a file of the dump too: the ledger lists it.
+            return plan if plan.splits or plan.whole else CutPlan(splits=[Split((file,))])
+        if is_compressed(head) or is_binary(head) or not _is_newline_delimited(stream):
             return CutPlan(splits=[Split((file,))])
     starts = range(0, file.size, block_size)
     return CutPlan([Split((file,), start, min(start + block_size, file.size)) for start in starts])
 
 
-def _newline_delimited(stream: BinaryIO) -> bool:
+def _is_newline_delimited(stream: BinaryIO) -> bool:
     try:
         chunks = chain(
             [stream.read(RANDOM_READ_BYTES)], iter(partial(stream.read, CHUNK_BYTES), b"")
@@ -89,21 +137,21 @@ def _newline_delimited(stream: BinaryIO) -> bool:
         return False
 
 
-def split_size(work: int, least: int, most: int) -> int:
-    """Say how many bytes of work make a split, so that there are :data:`MIN_SPLITS`, within bounds.
+def _split_size(work: int, least: int, most: int) -> int:
+    """Return the bytes of work of one split, so that there are :data:`MIN_SPLITS`, within bounds.
 
-    A power of two, so that with a file more the others nearly always stay in their splits, and
-    their parts are used again.
+    The size is a power of two. So it hardly changes when a file is added, the other files stay in
+    their splits, and their staged parts are reused.
     """
     return min(most, 1 << (max(work // MIN_SPLITS, least).bit_length() - 1))
 
 
-def group_small(files: Iterable[tuple[SourceFile, int]], group_size: int) -> Iterator[Split]:
-    """Put files together, in their order, up to `group_size` bytes of work and :data:`_GROUP_FILES` files."""
+def _group_files(files: Iterable[tuple[SourceFile, int]], group_size: int) -> Iterator[Split]:
+    """Yield groups of consecutive files, of up to `group_size` bytes of work each."""
     group: list[SourceFile] = []
     work = 0
     for file, size in files:
-        if group and (work + size > group_size or len(group) == _GROUP_FILES):
+        if group and (work + size > group_size or len(group) == _MAX_GROUP_FILES):
             yield Split(tuple(group))
             group, work = [], 0
         group.append(file)

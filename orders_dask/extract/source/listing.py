@@ -1,4 +1,4 @@
-"""The files of a dump, as the store lists them."""
+"""The files of a dump, as the store lists them: the sorted listing."""
 
 from __future__ import annotations
 
@@ -18,18 +18,29 @@ def listing_order(file: SourceFile) -> bytes:
 
 
 def list_files(url: str) -> list[SourceFile]:
-    """List the files at `url`: itself, those below it, or those that match its globs and those below these."""
+    """List the files at a URL in the byte order of their names.
+
+    These are the file itself, all files below a folder, or those that match globs and those below
+    folders that do. Files of the stage and empty objects that mark folders are left out.
+
+    Raises
+    ------
+    SettingsError
+        The URL is malformed, or the store denies access.
+    ServiceUnavailable
+        The store can't be reached.
+    """
     try:
         with translate_storage_errors(url):
             fs, path = filesystem(url)
             fs.invalidate_cache()
             details = {}
-            found = fs.glob(path, detail=True) if re.search(r"[*?[]", path) else {path: {}}
-            for place, info in found.items():
+            matches = fs.glob(path, detail=True) if re.search(r"[*?[]", path) else {path: {}}
+            for match, info in matches.items():
                 if info.get("type") == "file":
-                    details[place] = info
+                    details[match] = info
                 else:
-                    details.update(fs.find(place, detail=True))
+                    details.update(fs.find(match, detail=True))
             details = {name: info or fs.info(name) for name, info in details.items()}
     except FileNotFoundError:
         return []
@@ -39,6 +50,6 @@ def list_files(url: str) -> list[SourceFile]:
     for path, info in details.items():
         marks_folder = path.endswith("/") and info["size"] == 0
         if info["type"] == "file" and not marks_folder and STAGE_FOLDER not in path.split("/"):
-            name = intern(fs.unstrip_protocol(path))  # as what is staged of it has it
+            name = intern(fs.unstrip_protocol(path))  # part records intern these names too
             files.append(SourceFile(name, name, None, info["size"], etag(info)))
     return sorted(files, key=listing_order)
