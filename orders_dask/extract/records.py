@@ -137,6 +137,9 @@ class Records:
     long_line
         Number of the line, of those too long for memory, that the records are from: what is not
         JSON in it makes the rest of that line unreadable, and the other lines stand.
+    framing_error
+        Why the line that `text` begins can't be read, else None. The text is then one record, which
+        is rejected for this reason.
     """
 
     text: bytes
@@ -145,6 +148,7 @@ class Records:
     number: int = 1
     overwritten: int = 0
     long_line: int | None = None
+    framing_error: str | None = None
 
 
 class Unreadable(Exception):
@@ -189,8 +193,8 @@ def coalesce(records: Iterable[Records]) -> Iterator[Records]:
         yield _join(held)
 
 
-def _coalesce_key(records: Records) -> tuple[bool, bool, int | None]:
-    return records.in_page, records.strict, records.long_line
+def _coalesce_key(records: Records) -> tuple[bool, bool, int | None, str | None]:
+    return records.in_page, records.strict, records.long_line, records.framing_error
 
 
 def _join(held: list[Records]) -> Records:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
+from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.rules import (
     Issue,
     Rejected,
@@ -66,6 +67,8 @@ def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
     Unreadable
         More than :data:`~orders_dask.extract.records.MAX_REJECTED` of what is in them is refused.
     """
+    if records.framing_error:
+        return _reject_unframed(records, first, records.framing_error)
     outcome = _read(records, first, unwrapped=False)
     tables, places = [table for table, _ in outcome.taken], [rows for _, rows in outcome.taken]
     raw = pa.concat_tables(tables)
@@ -82,6 +85,14 @@ def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
         outcome.unreadable,
         outcome.stopped,
     )
+
+
+def _reject_unframed(records: Records, position: int, reason: str) -> Block:
+    """Reject the beginning of a line that framing could not read to its end."""
+    rejected = reject_invalid_json(records.text, position, records.strict, reason)
+    rejected = replace(rejected, message=f"The line can't be read further: {reason}.")
+    unreadable = rejected.code == "unreadable_file"
+    return Block(decoded_schema().empty_table(), (rejected,), (), 1, unreadable, stopped=False)
 
 
 @dataclass

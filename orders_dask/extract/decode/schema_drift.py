@@ -44,6 +44,9 @@ def unknown_keys(records: Records, most: int) -> tuple[tuple[str, ...], int]:
 
 def _parsed_orders(records: Records) -> Iterator[Json]:
     """Parse records, those of pages, wrappers and arrays in their place; null where there is no order."""
+    if records.framing_error:
+        yield None
+        return
     for line in BytesIO(records.text):
         try:
             record = parse(line)

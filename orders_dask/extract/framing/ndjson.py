@@ -112,7 +112,7 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[Records]:
     """Give the lines of newline-delimited text, but for blank ones.
 
     A line of more than :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` bytes is read as a
-    document, record by record. Where that fails, its beginning is given as a line that is not JSON.
+    document, record by record. Where that fails, its beginning is given with a `framing_error`.
 
     Parameters
     ----------
@@ -179,8 +179,13 @@ def _long_line(
     except Unreadable as error:
         for _ in pieces:
             pass
-        cut = b" ... (%b)\n" % error.message.encode()
-        yield Records(begin[:KEPT_RAW_BYTES] + cut, in_page=False, strict=False, long_line=number)
+        yield Records(
+            begin[:KEPT_RAW_BYTES] + b"\n",
+            in_page=False,
+            strict=False,
+            long_line=number,
+            framing_error=error.message,
+        )
     return behind
 
 
