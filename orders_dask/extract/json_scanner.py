@@ -1,14 +1,15 @@
-"""Lines of text to cells, in one pass that Numba compiles to machine code: the JSON reader's inner loop.
+"""Scan lines of JSON into cells, in one pass: the inner loop of the JSON reader.
 
-A line is taken only where every value that the contract reads is as it should be, and no key of
-those stands twice; any other is left to the record-level rules. So it need not be known what is
-wrong with a line, and none costs those around it. The grammar is that of
-https://www.rfc-editor.org/rfc/rfc8259, read strictly. The functions that pass tokens begin at a
-place in a text and give the place behind what they read, or -1 where there is no such thing. A text
-ends in LF, which stands in no token: so none is read beyond it, and no function asks for the text's
-length.
+Numba compiles it to machine code. A line is taken only if every value that the contract reads is as
+it should be, and no key of these occurs twice. Any other line is left to the record-level rules. So
+the scanner needn't know what is wrong with a line, and a bad line costs its neighbours nothing.
 
-One file, as Numba compiles again what it kept of a file only when that file has changed.
+The grammar is that of https://www.rfc-editor.org/rfc/rfc8259, read strictly. A function that skips
+or parses a token starts at an index of the text. It returns the index behind the token, or -1 if
+there is no such token. Each line ends in LF, and no token contains LF, so no function reads beyond
+its line, and none checks the length of the text.
+
+All is in one file, because Numba's cache only notices changes of the file that a function is in.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-_U: Final = np.uint64
-"""Indices are unsigned: of a signed one Numba asks each time whether it counts from the end, at 2 times the cost."""
+_U64: Final = np.uint64
+"""Type of indices. Numba checks signed ones for counting from the end, at 2 times the cost."""
 
 Bytes = Any
-"""``uint8``, a text."""
+"""Array of ``uint8``: a text."""
 
 Word = Any
-"""``int64`` or ``uint64``: 64 bits of what a cell gets."""
+"""``int64`` or ``uint64``: 64 bits of a cell's value."""
 
 _QUOTE, _SLASH, _COMMA, _COLON = b'"\\,:'
 _BEGIN_OBJECT, _END_OBJECT, _BEGIN_ARRAY, _END_ARRAY = b"{}[]"
@@ -39,14 +40,14 @@ _WORDS: Final = np.frombuffer(b"true false null ", np.uint8)
 _LITERALS: Final = np.array(
     [b"true false null".find(b"%c" % c) if c in b"tfn" else -1 for c in range(256)]
 )
-"""Where the literal stands in the words that begins with a byte, or -1."""
+"""For each first byte, the index of its literal in :data:`_WORDS`, or -1."""
 
 _UNESCAPED: Final = np.array([c >= 0x20 and c not in b'"\\' for c in range(256)])
-"""Bytes that stand for themselves in a string."""
+"""Whether a byte means itself in a string."""
 
 _ESCAPES: Final = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 _ESCAPED: Final = np.array([_ESCAPES.get(c, 0) for c in range(256)], np.uint8)
-"""What the byte behind a backslash stands for, or 0."""
+"""The character that a byte behind a backslash means, or 0."""
 
 _NO_DIGIT: Final = 16
 _HEX: Final = np.array(
@@ -54,45 +55,53 @@ _HEX: Final = np.array(
 )
 
 _WHOLE_DIGITS: Final = 18
-"""Digits of an amount's integer part, as many as are stored."""
+"""Maximum digits of an amount before the decimal point, as the column stores them."""
 
 _INT64_DIGITS: Final = 19
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-OBJECT, ARRAY, INTEGER, AMOUNT, FLAG, TEXT, FORBIDDEN, SCALAR = range(8)
-"""What is at a node of the schema. A line that has a key whose node is forbidden is not taken."""
+OBJECT, ARRAY, INTEGER, AMOUNT, BOOLEAN, TEXT, FORBIDDEN, SCALAR = range(8)
+"""Kinds of nodes. A line that has a key whose node is :data:`FORBIDDEN` is not taken."""
 
 ABSENT, PRESENT, NULL = range(3)
-"""What a cell says."""
+"""States of a cell."""
 
 KIND, LEVEL, ELEMENT = range(3)
+"""Columns of :attr:`Plan.nodes`."""
+
 PARENT, BEGIN, END, CHILD = range(4)
+"""Columns of :attr:`Plan.keys`."""
+
 _UNKNOWN: Final = -1
-"""The node of what the contract doesn't read."""
+"""The node of values that the contract doesn't read."""
 
 SLOTS: Final = 1 << 12
-"""Places for keys, of which there are some 200: nearly each has its own."""
+"""Slots of the hash table of keys. There are about 200 keys, so they hardly ever collide."""
 
 
 class Plan(NamedTuple):
-    """What is read of a record.
+    """Which values of a record are read, and into which columns.
 
     Attributes
     ----------
     nodes
-        A row a node, the record itself being the first: its :data:`KIND`, the :data:`LEVEL` of its
-        cells (0: a row a record; others: a row an element of an array), and of an array the node of
-        its :data:`ELEMENT` s. Without any, a record is whatever is JSON.
+        One row a node, shape (nodes, 3); the first is the record itself. :data:`KIND`;
+        :data:`LEVEL` of its cells (0: one row a record; others: one row an element of an array);
+        :data:`ELEMENT`: of an array, the node of its elements. Without any node, every line that is
+        JSON is taken.
     keys
-        Slots of keys: the node of their :data:`PARENT`, where they :data:`BEGIN` and :data:`END` in
-        `names`, and the node of the :data:`CHILD`. Of an empty slot the holder is below 0.
+        Hash table of keys, shape (:data:`SLOTS`, 4): the node of the :data:`PARENT` (below 0: the
+        slot is empty), :data:`BEGIN` and :data:`END` of the key in `names`, and the node of the
+        :data:`CHILD`.
     names
         The keys' text.
-    decimals, noise
-        Of an amount that is stored; and how many decimals after those the greatest change by
-        rounding has that is noise: a one in the last.
+    decimals
+        Decimals that are stored of an amount.
+    noise
+        Number of further decimals. If rounding changes the amount by no more than one unit of the
+        last of these, that is not an issue.
     """
 
     nodes: Ints
@@ -103,24 +112,24 @@ class Plan(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What was read: of each node a column of cells.
+    """The values that were read: a column of cells for each node.
 
     Attributes
     ----------
     base
-        For each node, where its column begins.
+        For each node, the index of its first cell.
     capacity, rows, rows_before
-        For each level, how many rows there can be, how many there are, and how many there were
-        before the last line.
+        For each level: how many rows there can be, how many there are, and how many there were
+        before the current line.
     stack
-        For each level of nesting that is followed the node, the kind and the row of the object or
-        array that is open. The rules know deeper ones.
+        For each level of nesting, the node, the kind and the row of the object or array that is
+        open. Deeper lines are left to the rules.
     state
         For each cell :data:`ABSENT`, :data:`PRESENT` or :data:`NULL`.
     first, second
-        Of each cell: an integer or truth value; how many elements an array has; of an amount the
-        low and the high word; of a text where it begins in the lines (below 0: it has escapes, and
-        begins at -1 minus that), and its bytes.
+        For each cell, its value. Integer or boolean: `first`. Array: `first` is the number of its
+        elements. Amount: the low and the high word. Text: `first` is the index of its first byte in
+        the lines, or -1 minus that index if it has escapes; `second` is its size in bytes.
     lines
         For each row of level 0, the number of its line.
     """
@@ -136,34 +145,34 @@ class Cells(NamedTuple):
     lines: Ints
 
 
-def _compiled(function: _F) -> _F:
-    """Compile a function when it is first called, and keep that for other processes and runs."""
-    # Nothing is allocated in these functions, so Numba need not count who holds an array: to do so
-    # at each call took as long as the reading (29 and 15 us an order).
+def _compiled(function: _Function) -> _Function:
+    """Compile a function at its first call, and cache the machine code for other processes."""
+    # Nothing is allocated in these functions, so they need no reference counts, which took 29 us an
+    # order.
     options: dict[str, Any] = {"nogil": True, "_nrt": False}
     try:
-        made: _F = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # there is no folder that Numba may write to: each process compiles
-        made = numba.njit(**options)(function)
-    return made
+        compiled: _Function = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to write the cache to: each process compiles
+        compiled = numba.njit(**options)(function)
+    return compiled
 
 
 @_compiled
 def _skip_whitespace(text: Bytes, at: int) -> int:
-    """Pass white space."""
-    while text[_U(at)] == _SPACE or text[_U(at)] == _TAB or text[_U(at)] == _CR:
+    """Skip white space."""
+    while text[_U64(at)] == _SPACE or text[_U64(at)] == _TAB or text[_U64(at)] == _CR:
         at += 1
     return at
 
 
 @_compiled
-def _literal(text: Bytes, at: int) -> int:
-    """Pass ``true``, ``false`` or ``null``."""
-    begin = _LITERALS[text[_U(at)]]
+def _skip_literal(text: Bytes, at: int) -> int:
+    """Skip ``true``, ``false`` or ``null``."""
+    begin = _LITERALS[text[_U64(at)]]
     if begin < 0:
         return -1
-    while _WORDS[_U(begin)] != _SPACE:
-        if text[_U(at)] != _WORDS[_U(begin)]:
+    while _WORDS[_U64(begin)] != _SPACE:
+        if text[_U64(at)] != _WORDS[_U64(begin)]:
             return -1
         begin += 1
         at += 1
@@ -171,83 +180,86 @@ def _literal(text: Bytes, at: int) -> int:
 
 
 @_compiled
-def _digits(text: Bytes, at: int) -> int:
-    """Pass digits, or none."""
-    while _ZERO <= text[_U(at)] <= _NINE:
+def _skip_digits(text: Bytes, at: int) -> int:
+    """Skip any number of digits."""
+    while _ZERO <= text[_U64(at)] <= _NINE:
         at += 1
     return at
 
 
 @_compiled
-def _number(text: Bytes, at: int) -> int:
-    """Pass a number."""
-    begin = at + (text[_U(at)] == _MINUS)
-    at = _digits(text, begin)
-    if at == begin or (text[_U(begin)] == _ZERO and at > begin + 1):
+def _skip_number(text: Bytes, at: int) -> int:
+    """Skip a number."""
+    begin = at + (text[_U64(at)] == _MINUS)
+    at = _skip_digits(text, begin)
+    if at == begin or (text[_U64(begin)] == _ZERO and at > begin + 1):
         return -1
-    if text[_U(at)] == _POINT:
+    if text[_U64(at)] == _POINT:
         begin = at + 1
-        at = _digits(text, begin)
+        at = _skip_digits(text, begin)
         if at == begin:
             return -1
-    if text[_U(at)] == _E or text[_U(at)] == _LARGE_E:
+    if text[_U64(at)] == _E or text[_U64(at)] == _LARGE_E:
         at += 1
-        begin = at + (text[_U(at)] == _PLUS or text[_U(at)] == _MINUS)
-        at = _digits(text, begin)
+        begin = at + (text[_U64(at)] == _PLUS or text[_U64(at)] == _MINUS)
+        at = _skip_digits(text, begin)
         if at == begin:
             return -1
     return at
 
 
 @_compiled
-def _string(text: Bytes, at: int) -> tuple[int, bool]:
-    """Pass a string from behind its first quote to its last; tell also whether it has escapes."""
+def _skip_string(text: Bytes, at: int) -> tuple[int, bool]:
+    """Skip a string from behind its opening quote; return the index of its closing quote.
+
+    Also return whether it has escapes.
+    """
     escapes = False
     while True:
-        while _UNESCAPED[text[_U(at)]]:
+        while _UNESCAPED[text[_U64(at)]]:
             at += 1
-        if text[_U(at)] == _QUOTE:
+        if text[_U64(at)] == _QUOTE:
             return at, escapes
-        if text[_U(at)] != _SLASH:
+        if text[_U64(at)] != _SLASH:
             return -1, False
         escapes = True
         at += 1
-        if text[_U(at)] == _LETTER_U:
+        if text[_U64(at)] == _LETTER_U:
             for _ in range(4):
                 at += 1
-                if _HEX[text[_U(at)]] == _NO_DIGIT:
+                if _HEX[text[_U64(at)]] == _NO_DIGIT:
                     return -1, False
-        elif not _ESCAPED[text[_U(at)]]:
+        elif not _ESCAPED[text[_U64(at)]]:
             return -1, False
         at += 1
 
 
 @_compiled
-def _unescaped(text: Bytes, at: int, end: int, out: Bytes, begin: int, write: bool) -> int:
-    """Measure what a string with escapes says, and if asked to write it to `out` from `begin` on.
+def _unescape(text: Bytes, at: int, end: int, out: Bytes, begin: int, write: bool) -> int:
+    """Unescape a string, and write it to `out` from `begin` on if `write` is set.
 
     Returns
     -------
     int
-        Its bytes in UTF-8; -1 where it holds NUL or one half of a surrogate pair.
+        Its bytes in UTF-8, or -1 if it contains NUL or an unpaired surrogate.
     """
     to = begin
     while at < end:
-        code: Word = np.int64(text[_U(at)])
+        code: Word = np.int64(text[_U64(at)])
         size = 1
         at += 1
         if code == _SLASH:
-            code = np.int64(_ESCAPED[text[_U(at)]])
+            code = np.int64(_ESCAPED[text[_U64(at)]])
             at += 1
             if code == 0:
-                code = _code(text, at)
+                code = _read_code_unit(text, at)
                 at += 4
                 if (
                     0xD800 <= code < 0xDC00
-                    and text[_U(at)] == _SLASH
-                    and text[_U(at + 1)] == _LETTER_U
+                    and text[_U64(at)] == _SLASH
+                    and text[_U64(at + 1)] == _LETTER_U
                 ):
-                    low = _code(text, at + 2)
+                    low = _read_code_unit(text, at + 2)
                     if 0xDC00 <= low < 0xE000:
                         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
                         at += 6
@@ -255,173 +267,173 @@ def _unescaped(text: Bytes, at: int, end: int, out: Bytes, begin: int, write: bo
                     return -1
                 size = 1 + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)
         if write:
-            for place in range(size - 1, 0, -1):
-                out[_U(to + place)] = 0x80 | code & 0x3F
+            for index in range(size - 1, 0, -1):
+                out[_U64(to + index)] = 0x80 | code & 0x3F
                 code >>= 6
-            # The first byte of UTF-8 begins with as many ones as there are bytes: of one, with
-            # none.
-            out[_U(to)] = code if size == 1 else (0xF00 >> size) & 0xFF | code
+            # The first byte of several begins with as many ones as there are bytes.
+            out[_U64(to)] = code if size == 1 else (0xF00 >> size) & 0xFF | code
         to += size
     return to - begin
 
 
 @_compiled
-def _code(text: Bytes, at: int) -> int:
-    """Read the four digits of an escape."""
+def _read_code_unit(text: Bytes, at: int) -> int:
+    """Return the UTF-16 code unit that four hexadecimal digits mean."""
     code = 0
-    for place in range(at, at + 4):
-        code = code << 4 | _HEX[text[_U(place)]]
+    for index in range(at, at + 4):
+        code = code << 4 | _HEX[text[_U64(index)]]
     return code
 
 
 @_compiled
-def _integer(text: Bytes, at: int) -> tuple[int, Word]:
-    """Read an int64 that is written as one: without a fraction or an exponent. Give the place behind it, and it."""
-    negative = text[_U(at)] == _MINUS
+def _parse_integer(text: Bytes, at: int) -> tuple[int, Word]:
+    """Parse an int64 without fraction or exponent; return the index behind it, and its value."""
+    negative = text[_U64(at)] == _MINUS
     begin = at + negative
-    at = _digits(text, begin)
+    at = _skip_digits(text, begin)
     size = at - begin
-    if size == 0 or size > _INT64_DIGITS or (text[_U(begin)] == _ZERO and size > 1):
+    if size == 0 or size > _INT64_DIGITS or (text[_U64(begin)] == _ZERO and size > 1):
         return -1, 0
-    if text[_U(at)] == _POINT or text[_U(at)] == _E or text[_U(at)] == _LARGE_E:
+    if text[_U64(at)] == _POINT or text[_U64(at)] == _E or text[_U64(at)] == _LARGE_E:
         return -1, 0
-    value = _U(0)  # nineteen digits are no more than it holds
-    for place in range(begin, at):
-        value = value * _U(10) + _U(text[_U(place)] - _ZERO)
-    if value > _U(2**63 - 1) + _U(negative):
+    value = _U64(0)  # holds any number of 19 digits
+    for index in range(begin, at):
+        value = value * _U64(10) + _U64(text[_U64(index)] - _ZERO)
+    if value > _U64(2**63 - 1) + _U64(negative):
         return -1, 0
     return at, -np.int64(value) if negative else np.int64(value)
 
 
 @_compiled
-def _amount(text: Bytes, at: int, decimals: int, noise: int) -> tuple[int, Word, Word]:
-    """Read an amount: digits with a sign or a fraction or none, as a number or in quotes.
+def _parse_amount(text: Bytes, at: int, decimals: int, noise: int) -> tuple[int, Word, Word]:
+    """Parse an amount: a number without an exponent, or its text with an optional sign.
 
     Returns
     -------
     tuple
-        The place behind it, and the low and the high word of it in units of the last decimal. One
-        that rounding changes by more than noise is none.
+        The index behind it, and the low and the high word of its value in units of the last stored
+        decimal. The index is -1 if there is no such amount, or if rounding changes it by more than
+        noise.
     """
-    quoted = text[_U(at)] == _QUOTE
+    quoted = text[_U64(at)] == _QUOTE
     at += quoted
-    negative = text[_U(at)] == _MINUS
-    at += negative or (quoted and text[_U(at)] == _PLUS)
+    negative = text[_U64(at)] == _MINUS
+    at += negative or (quoted and text[_U64(at)] == _PLUS)
     begin = at
-    at = _digits(text, at)
-    if at == begin or (not quoted and text[_U(begin)] == _ZERO and at > begin + 1):
+    at = _skip_digits(text, at)
+    if at == begin or (not quoted and text[_U64(begin)] == _ZERO and at > begin + 1):
         return -1, 0, 0
-    while text[_U(begin)] == _ZERO:
+    while text[_U64(begin)] == _ZERO:
         begin += 1
     if at - begin > _WHOLE_DIGITS:
         return -1, 0, 0
-    whole: Word = _U(0)
-    for place in range(begin, at):
-        whole = whole * _U(10) + _U(text[_U(place)] - _ZERO)
+    whole: Word = _U64(0)
+    for index in range(begin, at):
+        whole = whole * _U64(10) + _U64(text[_U64(index)] - _ZERO)
     begin = at
-    if text[_U(at)] == _POINT:
+    if text[_U64(at)] == _POINT:
         begin = at + 1
-        at = _digits(text, begin)
+        at = _skip_digits(text, begin)
         if at == begin:
             return -1, 0, 0
     fraction, unit = 0, 1
-    for place in range(begin, begin + decimals):
-        fraction = fraction * 10 + (text[_U(place)] - _ZERO if place < at else 0)
+    for index in range(begin, begin + decimals):
+        fraction = fraction * 10 + (text[_U64(index)] - _ZERO if index < at else 0)
         unit *= 10
     if at > begin + decimals:
-        rest, most = 0, 0
-        for place in range(begin + decimals, begin + decimals + noise):
-            rest = rest * 10 + (text[_U(place)] - _ZERO if place < at else 0)
-            most = most * 10 + 9
-        for place in range(begin + decimals + noise, at):
-            rest += rest == 1 and text[_U(place)] != _ZERO
-        if rest == most:
+        rest, all_nines = 0, 0
+        for index in range(begin + decimals, begin + decimals + noise):
+            rest = rest * 10 + (text[_U64(index)] - _ZERO if index < at else 0)
+            all_nines = all_nines * 10 + 9
+        for index in range(begin + decimals + noise, at):
+            rest += rest == 1 and text[_U64(index)] != _ZERO
+        if rest == all_nines:
             fraction += 1
         elif rest > 1:
             return -1, 0, 0
-        if fraction == unit and whole == _U(10**_WHOLE_DIGITS - 1):
+        if fraction == unit and whole == _U64(10**_WHOLE_DIGITS - 1):
             return -1, 0, 0
-    high, low = _product(whole, unit, fraction)
+    high, low = _multiply_add(whole, unit, fraction)
     if negative:
-        low = ~low + _U(1)
-        high = ~high + _U(low == 0)
+        low = ~low + _U64(1)
+        high = ~high + _U64(low == 0)
     if quoted:
-        at = at + 1 if text[_U(at)] == _QUOTE else -1
-    elif text[_U(at)] == _E or text[_U(at)] == _LARGE_E:
+        at = at + 1 if text[_U64(at)] == _QUOTE else -1
+    elif text[_U64(at)] == _E or text[_U64(at)] == _LARGE_E:
         at = -1
     return at, np.int64(low), np.int64(high)
 
 
 @_compiled
-def _product(word: Word, factor: int, more: int) -> tuple[Word, Word]:
-    """Multiply a word by a number below 2**31, and add one up to that; in two words."""
-    mask, half = _U(0xFFFFFFFF), _U(32)
-    first = (word & mask) * _U(factor) + _U(more)
-    second = (word >> half) * _U(factor) + (first >> half)
+def _multiply_add(word: Word, factor: int, more: int) -> tuple[Word, Word]:
+    """Return ``word * factor + more`` as a high and a low word; ``more <= factor < 2**31``."""
+    mask, half = _U64(0xFFFFFFFF), _U64(32)
+    first = (word & mask) * _U64(factor) + _U64(more)
+    second = (word >> half) * _U64(factor) + (first >> half)
     return second >> half, (second << half) | (first & mask)
 
 
 @_compiled
 def slot(text: Bytes, begin: int, end: int, parent: int) -> int:
-    """Give the slot where the search for a key of an object begins; from there on until one is empty."""
+    """Return the slot where the search for a key begins; keys that collide are in the next ones."""
     size = end - begin
-    mixed = size + 1031 * parent
+    hashed = size + 1031 * parent
     if size:
-        mixed += 31 * text[_U(begin)] + 67 * text[_U(end - 1)]
-        mixed += 131 * text[_U(begin + size // 2)] + 257 * text[_U(begin + size // 4)]
-    return mixed & (SLOTS - 1)
+        hashed += 31 * text[_U64(begin)] + 67 * text[_U64(end - 1)]
+        hashed += 131 * text[_U64(begin + size // 2)] + 257 * text[_U64(begin + size // 4)]
+    return hashed & (SLOTS - 1)
 
 
 @_compiled
-def _child(text: Bytes, begin: int, end: int, parent: int, keys: Ints, names: Bytes) -> int:
-    """Find the node of a key of an object."""
+def _find_child(text: Bytes, begin: int, end: int, parent: int, keys: Ints, names: Bytes) -> int:
+    """Return the node of a key of an object."""
     at = slot(text, begin, end, parent)
     while keys[at, PARENT] >= 0:
         name = keys[at, BEGIN]
         if keys[at, PARENT] == parent and keys[at, END] - name == end - begin:
-            place = begin
-            while place < end and text[_U(place)] == names[_U(name + place - begin)]:
-                place += 1
-            if place == end:
+            index = begin
+            while index < end and text[_U64(index)] == names[_U64(name + index - begin)]:
+                index += 1
+            if index == end:
                 return int(keys[at, CHILD])
         at = (at + 1) & (SLOTS - 1)
     return _UNKNOWN
 
 
 @_compiled
-def _scalar(text: Bytes, at: int) -> int:
-    """Pass a string, a number or a literal."""
-    c = text[_U(at)]
+def _skip_scalar(text: Bytes, at: int) -> int:
+    """Skip a string, a number or a literal."""
+    c = text[_U64(at)]
     if c == _QUOTE:
-        end, _ = _string(text, at + 1)
+        end, _ = _skip_string(text, at + 1)
         return end + 1 if end >= 0 else -1
     if c == _MINUS or _ZERO <= c <= _NINE:
-        return _number(text, at)
-    return _literal(text, at)
+        return _skip_number(text, at)
+    return _skip_literal(text, at)
 
 
 @_compiled
-def _value(
+def _parse_value(
     text: Bytes, at: int, kind: int, decimals: int, noise: int, out: Bytes
 ) -> tuple[int, Word, Word]:
-    """Read a value; give the place behind it and what its cell gets, -1 where it is of another kind."""
+    """Parse a value of a kind; return the index behind it (or -1), and the words of its cell."""
     if kind == TEXT:
         begin = at + 1
-        if text[_U(at)] != _QUOTE:
+        if text[_U64(at)] != _QUOTE:
             return -1, 0, 0
-        end, escapes = _string(text, begin)
+        end, escapes = _skip_string(text, begin)
         if end < 0:
             return -1, 0, 0
         if not escapes:
             return end + 1, begin, end - begin
-        size = _unescaped(text, begin, end, out, 0, False)
+        size = _unescape(text, begin, end, out, 0, False)
         return (end + 1 if size >= 0 else -1), -1 - begin, size
     if kind == INTEGER:
-        end, value = _integer(text, at)
+        end, value = _parse_integer(text, at)
         return end, value, 0
     if kind == AMOUNT:
-        return _amount(text, at, decimals, noise)
-    return _literal(text, at), np.int64(text[_U(at)] == _LETTER_T), 0
+        return _parse_amount(text, at, decimals, noise)
+    return _skip_literal(text, at), np.int64(text[_U64(at)] == _LETTER_T), 0
 
 
 @_compiled
@@ -444,12 +456,35 @@ def scan(
     second: Ints,
     lines: Ints,
 ) -> tuple[int, int]:
-    """Read lines from the number `begin` on, each to a row of level 0 or to none.
+    """Scan lines from the number `begin` on, each into a row of level 0 or into none.
+
+    Each line goes through these states (`at_value` is set in VALUE, and not in ENDED)::
+
+              begin of the line
+                      │
+                      ▼
+        ┌──────────► VALUE ── scalar, or { or [ of an empty one: push ──┐
+        │             │                                                 ▼
+        │     { or [: push      ┌──────────────── , ───────────────── ENDED ── LF and depth 0
+        │             ▼         ▼                                      │ ▲        │
+        │           MEMBER ◄────┘                          } or ]: pop │ │        ▼
+        └─────────────┘                                                └─┘      taken
+          key and colon,
+          or next row of the array
+
+        from any state:  any other byte ──► not taken: the rows of the line are discarded
+        from MEMBER:     no row is left at the level ──► return, so that the caller grows it
+
+    VALUE reads a value of `node` into `row`. MEMBER is before the next key of an object, or the
+    next element of an array: it sets `node` and `row`. ENDED restores those of the object or array
+    that is open from the stack.
 
     Parameters
     ----------
     text, bounds
-        Lines, also the last of which ends in LF, and where each begins.
+        Lines, all of which end in LF, and the index where each begins; also the end of the last.
+    begin
+        Number of the first line to scan.
     nodes, keys, names, decimals, noise
         A :class:`Plan`.
     base, capacity, rows, rows_before, stack, state, first, second, lines
@@ -458,8 +493,8 @@ def scan(
     Returns
     -------
     tuple
-        The number of the line that the room was too small for, and the level that needs more; the
-        number of lines, and -1, where all are read.
+        The number of the line that doesn't fit, and the level that needs more rows; the number of
+        lines and -1 once all are scanned.
     """
     for line in range(begin, len(bounds) - 1):
         for level in range(len(rows)):
@@ -468,51 +503,51 @@ def scan(
         rows[0] += 1
         node, depth = (0 if len(base) else _UNKNOWN), 0
         at = _skip_whitespace(text, bounds[line])
-        begins = True  # a value of `node`, in `row`; otherwise one has ended
-        good = node == _UNKNOWN or text[_U(at)] == _BEGIN_OBJECT
+        at_value = True
+        good = node == _UNKNOWN or text[_U64(at)] == _BEGIN_OBJECT
         while good:
             good = False
-            if begins:
+            if at_value:
                 kind, cell = SCALAR, 0
                 if node != _UNKNOWN:
-                    cell = base[_U(node)] + row
-                    kind = nodes[_U(node), KIND]
-                    if state[_U(cell)] != ABSENT or kind == FORBIDDEN:
+                    cell = base[_U64(node)] + row
+                    kind = nodes[_U64(node), KIND]
+                    if state[_U64(cell)] != ABSENT or kind == FORBIDDEN:
                         break
-                    state[_U(cell)] = PRESENT
-                    if text[_U(at)] == _LETTER_N:
-                        state[_U(cell)] = NULL
+                    state[_U64(cell)] = PRESENT
+                    if text[_U64(at)] == _LETTER_N:
+                        state[_U64(cell)] = NULL
                         kind = SCALAR
-                elif text[_U(at)] == _BEGIN_OBJECT:
+                elif text[_U64(at)] == _BEGIN_OBJECT:
                     kind = OBJECT
-                elif text[_U(at)] == _BEGIN_ARRAY:
+                elif text[_U64(at)] == _BEGIN_ARRAY:
                     kind = ARRAY
                 if kind == SCALAR:
-                    at = _scalar(text, at)
-                    begins = False
+                    at = _skip_scalar(text, at)
+                    at_value = False
                     good = at >= 0
                     continue
                 if kind != OBJECT and kind != ARRAY:
-                    # (`state` only stands where a text would be written, which none is.)
-                    at, first[_U(cell)], second[_U(cell)] = _value(
+                    # (`state` stands in for the output, to which nothing is written here.)
+                    at, first[_U64(cell)], second[_U64(cell)] = _parse_value(
                         text, at, kind, decimals, noise, state
                     )
-                    begins = False
+                    at_value = False
                     good = at >= 0
                     continue
-                if text[_U(at)] != (_BEGIN_OBJECT if kind == OBJECT else _BEGIN_ARRAY):
+                if text[_U64(at)] != (_BEGIN_OBJECT if kind == OBJECT else _BEGIN_ARRAY):
                     break
                 if depth == len(stack):
                     break
-                stack[_U(depth), 0] = node
-                stack[_U(depth), 1] = kind
-                stack[_U(depth), 2] = row
+                stack[_U64(depth), 0] = node
+                stack[_U64(depth), 1] = kind
+                stack[_U64(depth), 2] = row
                 depth += 1
                 if node != _UNKNOWN:
-                    first[_U(cell)] = 0
+                    first[_U64(cell)] = 0
                 at = _skip_whitespace(text, at + 1)
-                if text[_U(at)] == (_END_OBJECT if kind == OBJECT else _END_ARRAY):
-                    begins = False
+                if text[_U64(at)] == (_END_OBJECT if kind == OBJECT else _END_ARRAY):
+                    at_value = False
                     good = True
                     continue
             else:
@@ -520,45 +555,45 @@ def scan(
                 if depth == 0:
                     good = at == bounds[line + 1] - 1
                     break
-                node = stack[_U(depth - 1), 0]
-                kind = stack[_U(depth - 1), 1]
-                row = stack[_U(depth - 1), 2]
-                if text[_U(at)] == (_END_OBJECT if kind == OBJECT else _END_ARRAY):
+                node = stack[_U64(depth - 1), 0]
+                kind = stack[_U64(depth - 1), 1]
+                row = stack[_U64(depth - 1), 2]
+                if text[_U64(at)] == (_END_OBJECT if kind == OBJECT else _END_ARRAY):
                     depth -= 1
                     at += 1
                     good = True
                     continue
-                if text[_U(at)] != _COMMA:
+                if text[_U64(at)] != _COMMA:
                     break
                 at = _skip_whitespace(text, at + 1)
-            # What the object or array holds next.
+            # MEMBER: the next key of the object, or the next element of the array.
             if kind == OBJECT:
-                if text[_U(at)] != _QUOTE:
+                if text[_U64(at)] != _QUOTE:
                     break
                 name = at + 1
-                end, escapes = _string(text, name)
-                # A key with escapes may be one that is read.
+                end, escapes = _skip_string(text, name)
+                # Unescaped, it might be a key that the contract reads.
                 if end < 0 or (escapes and node != _UNKNOWN):
                     break
                 if node != _UNKNOWN:
-                    node = _child(text, name, end, node, keys, names)
+                    node = _find_child(text, name, end, node, keys, names)
                 at = _skip_whitespace(text, end + 1)
-                if text[_U(at)] != _COLON:
+                if text[_U64(at)] != _COLON:
                     break
                 at = _skip_whitespace(text, at + 1)
             elif node != _UNKNOWN:
-                first[_U(base[_U(node)] + row)] += 1
-                node = nodes[_U(node), ELEMENT]
-                level = nodes[_U(node), LEVEL]
-                row = rows[_U(level)]
-                if row == capacity[_U(level)]:
+                first[_U64(base[_U64(node)] + row)] += 1
+                node = nodes[_U64(node), ELEMENT]
+                level = nodes[_U64(node), LEVEL]
+                row = rows[_U64(level)]
+                if row == capacity[_U64(level)]:
                     _discard_line(rows_before, nodes, base, rows, state)
                     return line, level
-                rows[_U(level)] += 1
-            begins = True
+                rows[_U64(level)] += 1
+            at_value = True
             good = True
         if good:
-            lines[_U(rows_before[0])] = line
+            lines[_U64(rows_before[0])] = line
         else:
             _discard_line(rows_before, nodes, base, rows, state)
     return len(bounds) - 1, -1
@@ -566,33 +601,32 @@ def scan(
 
 @_compiled
 def line_ends(text: Bytes, ends: Ints) -> int:
-    """Find the LFs of a text, as many as there is room for in `ends`; tell how many there are."""
+    """Write the indices of LFs to `ends`, as many as fit; return how many LFs there are."""
     number = 0
-    # Whether there is one in 64 bytes takes the processor a few steps: 1.0 us an order, with NumPy
-    # 2.7.
+    # Checking 64 bytes at once takes a few vector instructions: 1.0 us an order, with NumPy 2.7.
     whole = len(text) - len(text) % 64
     for begin in range(0, whole, 64):
-        some = np.uint8(0)
+        any_end = np.uint8(0)
         for at in range(begin, begin + 64):
-            some |= np.uint8(text[_U(at)] == _LF)
-        if some:
-            number = _ends_within(text, begin, begin + 64, ends, number)
-    return _ends_within(text, whole, len(text), ends, number)
+            any_end |= np.uint8(text[_U64(at)] == _LF)
+        if any_end:
+            number = _line_ends_between(text, begin, begin + 64, ends, number)
+    return _line_ends_between(text, whole, len(text), ends, number)
 
 
 @_compiled
-def _ends_within(text: Bytes, begin: int, end: int, ends: Ints, number: int) -> int:
+def _line_ends_between(text: Bytes, begin: int, end: int, ends: Ints, number: int) -> int:
     for at in range(begin, end):
-        if text[_U(at)] == _LF:
+        if text[_U64(at)] == _LF:
             if number < len(ends):
-                ends[_U(number)] = at
+                ends[_U64(number)] = at
             number += 1
     return number
 
 
 @_compiled
 def _discard_line(rows_before: Ints, nodes: Ints, base: Ints, rows: Ints, state: Bytes) -> None:
-    """Take back the rows of a line."""
+    """Discard the rows of the current line."""
     for node in range(len(base)):
         level = nodes[node, LEVEL]
         for row in range(rows_before[level], rows[level]):
@@ -603,14 +637,14 @@ def _discard_line(rows_before: Ints, nodes: Ints, base: Ints, rows: Ints, state:
 
 @_compiled
 def copy_texts(text: Bytes, begins: Ints, offsets: NDArray[np.int32], out: Bytes) -> None:
-    """Copy texts, without their escapes, to where they begin in a column; one that takes no bytes may be anything."""
+    """Copy texts, unescaped, to their offsets in a column; texts of no bytes are skipped."""
     for row in range(len(begins)):
         begin, to = begins[row], int(offsets[row])
         size = offsets[row + 1] - to
         if size and begin < 0:
             begin = -1 - begin
-            end, _ = _string(text, begin)
-            _unescaped(text, begin, end, out, to, True)
+            end, _ = _skip_string(text, begin)
+            _unescape(text, begin, end, out, to, True)
         else:
-            for place in range(size):
-                out[_U(to + place)] = text[_U(begin + place)]
+            for index in range(size):
+                out[_U64(to + index)] = text[_U64(begin + index)]

@@ -8,39 +8,43 @@ from typing import Final
 
 import numpy as np
 
-from orders_dask.extract.records import (
-    Rows,
-)
+from orders_dask.extract.records import Rows
 
 _SHORT_LINE_BYTES: Final = 512
-"""Bytes below which hardly a line is: a text with more lines is looked through twice."""
+"""Bytes of a line that is unusually short. Text with shorter lines is scanned twice for its LFs."""
 
 
 def line_ends(text: bytes) -> Rows:
-    """Find the LFs."""
-    # Here, since who only looks for work need not wait for Numba.
-    from orders_dask.extract import json_scanner as scan
+    """Return the indices of all LFs."""
+    # Imported here, because Numba is slow to import and discover doesn't need it.
+    from orders_dask.extract import json_scanner
 
     codes = np.frombuffer(text, np.uint8)
     ends = np.empty(len(codes) // _SHORT_LINE_BYTES, np.int64)
-    if (number := scan.line_ends(codes, ends)) > len(ends):
+    if (number := json_scanner.line_ends(codes, ends)) > len(ends):
         ends = np.empty(number, np.int64)
-        scan.line_ends(codes, ends)
+        json_scanner.line_ends(codes, ends)
     return ends[:number]
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Text with one record a line; the last line may lack its LF."""
+    """Text with one record a line; the last line may lack its LF.
+
+    Attributes
+    ----------
+    text
+        The lines, LF included.
+    """
 
     text: bytes
 
     @cached_property
     def bounds(self) -> Rows:
-        """Where each line begins, and at the end the length of the text."""
+        """The index where each line begins, and the length of the text."""
         ends = line_ends(self.text) + 1
-        whole = not self.text or self.text.endswith(b"\n")
-        return np.concatenate(([0], ends, [] if whole else [len(self.text)])).astype(np.int64)
+        complete = not self.text or self.text.endswith(b"\n")
+        return np.concatenate(([0], ends, [] if complete else [len(self.text)])).astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

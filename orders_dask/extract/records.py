@@ -1,4 +1,4 @@
-"""What the way from the source URL to records hands on: files, splits of the work, and records as text."""
+"""What the parts of extract pass on: files, splits of the work, and records as text."""
 
 from __future__ import annotations
 
@@ -13,38 +13,22 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 """Row numbers, from 0."""
 
-
 MIB: Final = 1 << 20
 
-
 CHUNK_BYTES: Final = MIB
-"""Bytes of text that are read or decompressed at once: with what is made of them they stay in the
-processor's cache until they are joined to a block. In chunks of 8 MiB decode without its JSON
-reader took 1.06 times as long."""
-
+"""Bytes of text that are read or decompressed at once: they stay in the processor's cache."""
 
 BLOCK_BYTES: Final = 16 * MIB
-"""Bytes of text that are decoded together, some 2,500 orders of 6.6 KB. With 24 and 32 MiB a run of
-200,000 took as long (medians of four turns: 7.15, 7.17 and 7.13 s) and up to 40 MB more of a
-worker's memory."""
-
+"""Bytes of text that are decoded together: about 2,500 orders of 6.6 KB."""
 
 BLOCK_RECORDS: Final = 50_000
-"""Records that travel together, at most: refused ones take some 700 bytes each, however short they are."""
-
+"""Maximum records of a block. However short they are, a rejected one takes about 700 bytes."""
 
 MAX_RECORD_BYTES: Final = 16 * MIB
-"""Bytes of the largest single record that is read. Real orders have some KB, with 500 lines below 1
-MB. What Python makes of a hostile one, such as ``[0,0,…``, takes up to 40 times its text."""
-
+"""Maximum bytes of a record. Python takes up to 40 times the text of a hostile one, ``[0,0,…``."""
 
 MAX_REJECTED: Final = 100_000
-"""Refused records that are bearable: a file or block with more is not read further (:class:`Unreadable`)."""
-
-
-KEPT_RAW_BYTES: Final = 64 * 1024
-"""Bytes of a refused text that are kept, as the ledger's ``rejected_record`` does."""
-
+"""Maximum rejections in a file or block. It is not read further: see docs/contract.md#limits."""
 
 WHITESPACE: Final = b" \t\r\n"
 """The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
@@ -66,7 +50,8 @@ class SourceFile:
     size
         Bytes as stored; of a member, compressed.
     etag
-        The object's S3 ETag, or what stands for it on other file systems; a member has its zip's.
+        The object's S3 ETag, or :func:`~orders_dask.extract.source.object_store.etag`'s substitute
+        on other file systems. A member has that of its zip.
     """
 
     name: str
@@ -78,15 +63,15 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Split:
-    """The work of one decode task. Small, and without secrets.
+    """The work of one decode task. It is small, and contains no secrets.
 
     Attributes
     ----------
     files
-        The files to read, whole, in this order.
+        The files to read, in this order.
     start, end
-        Where given: of the only file, which is plain newline-delimited text, the lines that begin
-        in the bytes [start, end).
+        None if the files are read whole. Else the only file is plain newline-delimited text, and
+        the lines that begin in the bytes [start, end) are read.
     """
 
     files: tuple[SourceFile, ...]
@@ -94,7 +79,7 @@ class Split:
     end: int | None = None
 
     def __str__(self) -> str:
-        """Say what is read, for people."""
+        """Return a description for people."""
         if self.end is not None:
             return f"{self.files[0].name}, bytes {self.start} to {self.end}"
         more = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
@@ -102,14 +87,14 @@ class Split:
 
     @property
     def size(self) -> int:
-        """Bytes that are read, as stored."""
+        """Bytes to read, as stored."""
         if self.start is not None and self.end is not None:
             return self.end - self.start
         return sum(file.size for file in self.files)
 
     @property
     def identity(self) -> str:
-        """What the split's content depends on, as text: the files' names and ETags, and the range."""
+        """All that the content depends on, as text: names and ETags of the files, and the range."""
         files = [(file.name, file.etag) for file in self.files]
         return json.dumps([files, self.start, self.end])
 
@@ -121,22 +106,24 @@ class Records:
     Attributes
     ----------
     text
-        One record a line, no blank lines. Each line ends in LF; a last line without one is the
-        unterminated last line of newline-delimited text. A CR may stand in a line wherever JSON
-        allows a blank.
+        One record a line, without blank lines. Each line ends in LF. Only the last line of
+        newline-delimited text may lack it. A line may contain CRs where JSON allows white space.
     in_page
-        The records stood inside a page or a wrapper: every object is an order. Elsewhere an object
-        that has the key ``orders`` here is a page whose ``orders`` is no array.
+        The records are from a page or a wrapper: every object is an order. Otherwise an object with
+        the key ``orders`` is a page whose ``orders`` is not an array.
     strict
-        The text is not newline-delimited: a record that is not JSON makes the rest of the file
+        The text is not newline-delimited. A record that is not JSON makes the rest of the file
         unreadable.
     number
-        How many there are.
+        Number of records.
     overwritten
-        How many orders a wrapper held that its last ``order`` replaced.
+        Number of orders of a wrapper that its last ``order`` overwrites.
     long_line
-        Number of the line, of those too long for memory, that the records are from: what is not
-        JSON in it makes the rest of that line unreadable, and the other lines stand.
+        Number of the line that the records are from, counted among those too long for memory, else
+        None. A record that is not JSON makes the rest of that line unreadable, not of the file.
+    framing_error
+        Why the line that `text` begins can't be read, else None. The text is then one record, which
+        is rejected for this reason.
     """
 
     text: bytes
@@ -145,17 +132,18 @@ class Records:
     number: int = 1
     overwritten: int = 0
     long_line: int | None = None
+    framing_error: str | None = None
 
 
 class Unreadable(Exception):
-    """The file can't be read any further. Internal: it ends as a rejection, never as an error for people.
+    """The file can't be read further. It ends as a rejection, never as an error for people.
 
     Parameters
     ----------
     message
         What is wrong, for people.
     raw
-        The beginning of the text that can't be read, where there is one.
+        The beginning of the text that can't be read, if there is one.
     """
 
     def __init__(self, message: str, raw: bytes = b"") -> None:
@@ -165,41 +153,41 @@ class Unreadable(Exception):
 
 
 def coalesce(records: Iterable[Records]) -> Iterator[Records]:
-    """Join consecutive records of the same kind.
+    """Join consecutive records of the same kind into blocks.
 
-    Up to about :data:`BLOCK_BYTES` bytes and :data:`BLOCK_RECORDS` records. What came before an
-    :class:`Unreadable` is handed on before it is raised.
+    A block has up to about :data:`BLOCK_BYTES` bytes and :data:`BLOCK_RECORDS` records. Records
+    that come before an :class:`Unreadable` are yielded before it is raised.
     """
-    held: list[Records] = []
+    buffered: list[Records] = []
     size = count = 0
     try:
-        for some in records:
+        for item in records:
             full = size >= BLOCK_BYTES or count >= BLOCK_RECORDS
-            if held and (full or _coalesce_key(some) != _coalesce_key(held[0])):
-                yield _join(held)
+            if buffered and (full or _coalesce_key(item) != _coalesce_key(buffered[0])):
+                yield _join(buffered)
                 size = count = 0
-            held.append(some)
-            size += len(some.text)
-            count += some.number
+            buffered.append(item)
+            size += len(item.text)
+            count += item.number
     except Unreadable:
-        if held:
-            yield _join(held)
+        if buffered:
+            yield _join(buffered)
         raise
-    if held:
-        yield _join(held)
+    if buffered:
+        yield _join(buffered)
 
 
-def _coalesce_key(records: Records) -> tuple[bool, bool, int | None]:
-    return records.in_page, records.strict, records.long_line
+def _coalesce_key(records: Records) -> tuple[bool, bool, int | None, str | None]:
+    return records.in_page, records.strict, records.long_line, records.framing_error
 
 
-def _join(held: list[Records]) -> Records:
-    """Join records, and empty the list: nothing else holds their text while they are decoded."""
+def _join(buffered: list[Records]) -> Records:
+    """Join records, and clear the list, so that their text is freed while they are decoded."""
     joined = replace(
-        held[0],
-        text=b"".join(some.text for some in held),
-        number=sum(some.number for some in held),
-        overwritten=sum(some.overwritten for some in held),
+        buffered[0],
+        text=b"".join(item.text for item in buffered),
+        number=sum(item.number for item in buffered),
+        overwritten=sum(item.overwritten for item in buffered),
     )
-    held.clear()
+    buffered.clear()
     return joined

@@ -157,6 +157,20 @@ def test_the_last_order_of_a_wrapper_stands_and_the_others_are_counted(
     ]
 
 
+def test_an_order_line_too_large_to_read_is_rejected_with_that_as_the_reason(
+    tmp_path: Path,
+) -> None:
+    large = '{"id":9,"line_items":[],"note":"%s"}' % ("x" * records.MAX_RECORD_BYTES)
+    (tmp_path / "orders").write_text("\n".join([ORDERS[0], large, ORDERS[1], ""]))
+    blocks = decoded(tmp_path, 1 << 30)
+    assert (ids(blocks), positions(blocks)) == ([1, 2], [1, 3])
+    [rejected] = [one for block in blocks for one in block.rejected]
+    assert (rejected.position, rejected.code) == (2, "invalid_json")
+    assert rejected.message == "The line can't be read further: a record is larger than 16 MiB."
+    assert rejected.raw == large[: 64 * 1024], "nothing but the text of the dump"
+    assert not any(block.unreadable for block in blocks)
+
+
 def test_a_record_that_is_not_json_ends_a_line_too_long_for_memory_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -212,7 +212,7 @@ def test_a_document_larger_than_a_record_may_be_is_streamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(window, "MAX_RECORD_BYTES", 1000)
-    monkeypatch.setattr(window, "_CHECKED", 500)
+    monkeypatch.setattr(window, "_MAX_CHECKED_BYTES", 500)
     order = json.dumps({"id": 1, "note": "x" * 100}).encode()
     page = b'{"orders": [%b], "other": [%b], "more": null}' % ((b", ".join([order] * 5000),) * 2)
     sizes = [some.text.count(b"\n") for some in documents(cut(page, 500))]

@@ -1,1 +1,1 @@
-"""Records to typed orders, rejects and issues."""
+"""Decode: turn records into typed orders, rejections and issues."""

@@ -1,17 +1,17 @@
-"""A block of consecutive records to typed orders, rejections and issues.
+"""Decode a block of consecutive records into typed orders, rejections and issues.
 
-The JSON reader takes what it can of the block at once (:mod:`.reader`). What it refuses, and what
-only it would take (:mod:`.suspects`), goes to the record-level rules
-(:mod:`orders_dask.contract.rules`) one record at a time; what these repair comes back through the
-same reader and the same conversion. So both ways give the same, and which one a record took shows
-in nothing but time.
+The JSON reader (:mod:`~orders_dask.extract.decode.json_reader`) takes as much of the block as it
+can. Records that it doesn't take, and those that only it would take
+(:mod:`~orders_dask.extract.decode.suspects`), go one by one to the record-level rules
+(:mod:`orders_dask.contract.rules`). A record that the rules repair goes back through the same
+reader and the same conversion. So both paths give the same result, and differ only in time.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
+from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.rules import (
     Issue,
     Rejected,
@@ -34,12 +35,20 @@ from orders_dask.extract.lines import Lines
 from orders_dask.extract.records import MAX_REJECTED, WHITESPACE, Records, Unreadable
 
 _CONTAINER: Final = re.compile(rb'[ \t\r]*(?:\[|\{[ \t\r]*"orders?"[ \t\r]*:)')
-"""How an array, a page or a wrapper nearly always begins."""
+"""The beginning of nearly all arrays, pages and wrappers."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What came of some consecutive records: see :class:`Decoded`. `stopped`: the rest of the file can't be read."""
+    """The result of decoding some consecutive records of a file.
+
+    Attributes
+    ----------
+    orders, rejected, issues, read, unreadable
+        As in :class:`orders_dask.extract.decode.decode.Decoded`.
+    stopped
+        The rest of the file, or of the long line that the records are from, can't be read.
+    """
 
     orders: pa.Table
     rejected: tuple[Rejected, ...]
@@ -57,19 +66,21 @@ def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
     records
         Their text.
     zone
-        The shop's.
+        The shop's time zone.
     first
-        The position of the first of them.
+        The position of the first record.
 
     Raises
     ------
     Unreadable
-        More than :data:`~orders_dask.extract.records.MAX_REJECTED` of what is in them is refused.
+        More than :data:`~orders_dask.extract.records.MAX_REJECTED` records and children are
+        rejected.
     """
+    if records.framing_error:
+        return _reject_unframed(records, first, records.framing_error)
     outcome = _read(records, first, unwrapped=False)
-    tables, places = [table for table, _ in outcome.taken], [rows for _, rows in outcome.taken]
-    raw = pa.concat_tables(tables)
-    positions = np.concatenate(places)
+    raw = pa.concat_tables([table for table, _ in outcome.taken])
+    positions = np.concatenate([rows for _, rows in outcome.taken])
     if (np.diff(positions) < 0).any():
         order = np.argsort(positions)
         raw, positions = raw.take(pa.array(order)), positions[order]
@@ -84,9 +95,17 @@ def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
     )
 
 
+def _reject_unframed(records: Records, position: int, reason: str) -> Block:
+    """Reject the beginning of a line that framing could not read to its end."""
+    rejected = reject_invalid_json(records.text, position, records.strict, reason)
+    rejected = replace(rejected, message=f"The line can't be read further: {reason}.")
+    unreadable = rejected.code == "unreadable_file"
+    return Block(decoded_schema().empty_table(), (rejected,), (), 1, unreadable, stopped=False)
+
+
 @dataclass
 class _Outcome:
-    """What came of some records before their types are converted."""
+    """The result of reading some records, before their types are converted."""
 
     taken: list[tuple[pa.Table, Positions]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -95,8 +114,8 @@ class _Outcome:
     unreadable: bool = False
     stopped: bool = False
 
-    def add(self, parts: list[Records], first: int) -> int:
-        """Read records that were taken out of lines of these; give how many positions they use."""
+    def add_unwrapped(self, parts: list[Records], first: int) -> int:
+        """Decode records unwrapped from container lines; return how many positions they use."""
         used = 0
         for part in parts:
             inner = _read(part, first + used, unwrapped=True)
@@ -110,10 +129,10 @@ class _Outcome:
 
 
 def _read(records: Records, first: int, *, unwrapped: bool) -> _Outcome:
-    """Read records: as many as it takes with the JSON reader, the others by the rules, in document order.
+    """Read records with the JSON reader, and those that it doesn't take with the rules.
 
-    A line that is an array, a page or a wrapper is opened in its place; the positions after it
-    follow its records.
+    A line that is an array, a page or a wrapper is unwrapped in place. The positions after it
+    follow those of its records.
     """
     unwrapped = unwrapped or records.strict or records.in_page
     lines = Lines(records.text)
@@ -121,26 +140,26 @@ def _read(records: Records, first: int, *, unwrapped: bool) -> _Outcome:
     if records.overwritten:
         outcome.issues.append(Issue("order", "duplicate_key", records.overwritten, ()))
     table, numbers = read_lines(lines, in_page=records.in_page)
-    left = np.ones(len(lines), bool)
-    left[numbers] = False
+    remaining = np.ones(len(lines), bool)
+    remaining[numbers] = False
 
     end, shift = len(lines), 0
-    shifts = np.zeros(len(lines) + 1, np.int64)  # by how much the positions after a line are moved
+    shifts = np.zeros(len(lines) + 1, np.int64)  # of the positions after each line
     repaired: list[bytes] = []
-    places: list[int] = []
-    for group, parts in _rule_batches(lines, np.flatnonzero(left).tolist(), unwrapped):
+    repaired_positions: list[int] = []
+    for group, parts in _rule_batches(lines, np.flatnonzero(remaining).tolist(), unwrapped):
         line = group[0]
         position = first + line + shift
         found = (
             parts if parts is not None else _apply_rules(lines[line], position, records, unwrapped)
         )
         if isinstance(found, list):
-            used = outcome.add(found, position)
+            used = outcome.add_unwrapped(found, position)
             shift += used - len(group)
             shifts[group[-1]] = used - len(group)
         elif isinstance(found, Repaired):
             repaired.append(found.line)
-            places.append(position)
+            repaired_positions.append(position)
             outcome.issues += found.issues
             outcome.rejected += found.rejected
         else:
@@ -153,11 +172,12 @@ def _read(records: Records, first: int, *, unwrapped: bool) -> _Outcome:
         if len(outcome.rejected) > MAX_REJECTED:
             raise Unreadable(f"more than {MAX_REJECTED:,} records of a block are rejected")
 
-    moved = np.cumsum(shifts)
+    shifted = np.cumsum(shifts)
     numbers = numbers[: np.searchsorted(numbers, end)]
-    outcome.taken.append((table.slice(0, len(numbers)), first + numbers + moved[numbers]))
+    outcome.taken.append((table.slice(0, len(numbers)), first + numbers + shifted[numbers]))
     if repaired:
-        outcome.taken.append((read_repaired(repaired, places), np.array(places, np.int64)))
+        table = read_repaired(repaired, repaired_positions)
+        outcome.taken.append((table, np.array(repaired_positions, np.int64)))
     outcome.used = end + shift
     return outcome
 
@@ -165,14 +185,14 @@ def _read(records: Records, first: int, *, unwrapped: bool) -> _Outcome:
 def _apply_rules(
     line: bytes, position: int, records: Records, unwrapped: bool
 ) -> Repaired | Rejected | list[Records]:
-    """Apply the rules to a line of `records`; give the records inside of it if it is to be opened."""
-    if records.strict:  # blanks between records belong to none of them, whatever cut them apart
+    """Apply the rules to a line of `records`; return the records in it if it is a container."""
+    if records.strict:  # blanks between records depend on how the text was cut
         line = line.strip(WHITESPACE) + b"\n"
-    judged = apply_rules(
+    result = apply_rules(
         line, position, in_page=records.in_page, unwrapped=unwrapped, strict=records.strict
     )
-    if judged is not None:
-        return judged
+    if result is not None:
+        return result
     parts = _unwrap_all([line])
     if parts is None:
         return reject_invalid_json(line, position, records.strict, "it nests too deeply")
@@ -182,20 +202,20 @@ def _apply_rules(
 def _rule_batches(
     lines: Lines, remaining: list[int], unwrapped: bool
 ) -> Iterator[tuple[list[int], list[Records] | None]]:
-    """Give the lines that the reader left, each to be judged alone.
+    """Yield the lines that the reader didn't take, one at a time.
 
-    But for consecutive ones that certainly are arrays, pages or wrappers: these come with the
-    records inside of them.
+    Consecutive lines that certainly are containers are yielded together, with the records in them.
     """
 
-    def kind(place: int) -> tuple[bool, int]:
-        begin = int(lines.bounds[remaining[place]])
-        return not unwrapped and bool(_CONTAINER.match(lines.text, begin)), remaining[place] - place
+    def group_key(index: int) -> tuple[bool, int]:
+        begin = int(lines.bounds[remaining[index]])
+        is_container = not unwrapped and bool(_CONTAINER.match(lines.text, begin))
+        return is_container, remaining[index] - index  # the same for consecutive lines
 
-    for (envelopes, _), places in groupby(range(len(remaining)), kind):
-        group = [remaining[place] for place in places]
-        texts = [lines[line] for line in group] if envelopes else []
-        parts = _unwrap_all(texts) if envelopes and all_json(texts) else None
+    for (are_containers, _), indices in groupby(range(len(remaining)), group_key):
+        group = [remaining[index] for index in indices]
+        texts = [lines[line] for line in group] if are_containers else []
+        parts = _unwrap_all(texts) if are_containers and all_json(texts) else None
         if parts is None:
             yield from (([line], None) for line in group)
         else:
@@ -203,7 +223,7 @@ def _rule_batches(
 
 
 def _unwrap_all(documents: list[bytes]) -> list[Records] | None:
-    """Give the records inside of documents; None where these are JSON, but not such as can be taken apart."""
+    """Return the records in documents that are JSON; None if they can't be unwrapped."""
     try:
         return unwrap(b"".join(documents))
     except Unreadable:

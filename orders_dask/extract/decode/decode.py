@@ -1,4 +1,4 @@
-"""Decode: a split to typed orders, rejections and issues, a block at a time."""
+"""The step decode: turn a split into typed orders, rejections and issues, a block at a time."""
 
 from __future__ import annotations
 
@@ -12,31 +12,85 @@ from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.rules import Issue, Rejected, reject_record
 from orders_dask.extract.decode.block import decode_records
 from orders_dask.extract.decode.schema_drift import INSPECTED_RECORDS, unknown_keys
-from orders_dask.extract.framing.files import SourceFile, Split, read_files
-from orders_dask.extract.records import MAX_REJECTED, Records, Unreadable
+from orders_dask.extract.framing.files import read_files
+from orders_dask.extract.records import MAX_REJECTED, Records, SourceFile, Split, Unreadable
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One block of one file.
+    """One block of consecutive records of one file.
+
+    This is the seam for further input formats. The later steps see nothing but these blocks, so a
+    decoder of another format (CSV, Parquet, GraphQL JSONL …) only has to yield them. The short way:
+    write each record as a line of JSON, and call
+    :func:`~orders_dask.extract.decode.block.decode_records`. It provides most of this checklist.
+
+    Normalise
+        - `orders` has exactly the schema :func:`~orders_dask.contract.arrow.decoded_schema`.
+          Positions ascend.
+        - Values are checked and converted as docs/contract.md#types and
+          docs/contract.md#bad-values specify: the id is positive, amounts have 4 decimals and at
+          most 18 digits before them, timestamps are UTC, texts are UTF-8 without NUL.
+        - ``created_local_date`` and ``created_utc_offset_min`` come from the text of ``created_at``
+          (:func:`~orders_dask.extract.decode.timestamps.local_days`).
+        - Children have positive ids, which are unique in their array. A null child is a rejected
+          one; it keeps its place in the array.
+    Stage
+        - Each file of the split has at least one block, even if it is empty or unreadable. The
+          blocks of a file are consecutive. `file` is as listed, with size and ETag.
+        - `read` counts positions: one for each order, and one for each rejection without a path.
+          The next block of the file goes on counting.
+        - The result is deterministic. Parts are reused, and a task may run twice. A change of the
+          result raises :data:`~orders_dask.contract.versions.DECODER_VERSION`.
+        - Memory is bounded: a block has up to about
+          :data:`~orders_dask.extract.records.BLOCK_BYTES` bytes and
+          :data:`~orders_dask.extract.records.BLOCK_RECORDS` records.
+        - Bad content is never an error. Only the store is: ``StoredObjectChanged`` and
+          ``ServiceUnavailable``.
+    Rejects
+        - Each record that is not in `orders` is in `rejected`, with a code of
+          docs/contract.md#issue-codes and a message that quotes no values. Its `counts` has the
+          record and the children that it takes with it. A rejected child has a path, and the first
+          one of an order has `order_raw`.
+        - Messages and raw texts are sanitised, and raw texts are cut at 64 KiB
+          (:func:`~orders_dask.contract.rules.reject_record` does both).
+        - If the file can't be read further, the last block is `unreadable`, with one rejection
+          ``unreadable_file`` that takes a position. More than
+          :data:`~orders_dask.extract.records.MAX_REJECTED` rejections end the file in this way.
+        - `issues` has the repaired and nulled values, merged by field and code
+          (:func:`~orders_dask.contract.rejects.merge_issues`).
+    Drift
+        - `drift` has keys or columns that the contract doesn't read, of the file's first
+          :data:`~orders_dask.extract.decode.schema_drift.INSPECTED_RECORDS` records, as paths such
+          as ``line_items[].colour``.
+    Replay
+        - `raw` and `order_raw` are one order each, as JSON with the keys of the contract, because
+          :mod:`~orders_dask.extract.decode.replay` reads only that. A decoder of CSV writes the row
+          as JSON. A record that has no such text is replayed in vain: it stays rejected as
+          ``invalid_json``.
+
+    Formats are also known to: :func:`~orders_dask.extract.framing.files.read_files`, which chooses
+    how to read a file by its content; :mod:`~orders_dask.extract.splits`, which decides whether a
+    file is cut into byte ranges; and :mod:`~orders_dask.extract.framing.file_signatures`, which
+    names the formats that are not read.
 
     Attributes
     ----------
     file
         The file.
     orders
-        :func:`orders_dask.contract.arrow.decoded_schema`; ``source_position`` counts from 1 within
-        the file, or within the split where that is a byte range. In an array of children null
-        stands for one that was rejected.
-    rejected, issues
-        What was refused, and what was repaired or nulled.
+        A table of :func:`~orders_dask.contract.arrow.decoded_schema`. ``source_position`` counts
+        from 1 within the file, or within the split if that is a byte range.
+    rejected
+        Records and children that are rejected.
+    issues
+        Values that were repaired or nulled.
     read
-        Positions that this block used up: its orders, and the records of it that were rejected.
+        Number of positions that this block uses: its orders and its rejected records.
     unreadable
-        The file can't be read to its end, or a line of it that may have held any number of orders
-        is not JSON.
+        The file can't be read to its end, or a broken line in it may contain any number of orders.
     drift
-        Dotted paths of keys that the contract doesn't know, from the file's first 100 records.
+        Dotted paths of keys that the contract doesn't read, from the file's first 100 records.
     """
 
     file: SourceFile
@@ -49,20 +103,25 @@ class Decoded:
 
 
 def decode(split: Split, zone: ZoneInfo) -> Iterator[Decoded]:
-    """Decode a split, a block at a time; each of its files gives at least one block.
+    """Decode a split, a block at a time. Each of its files has at least one block.
 
     Parameters
     ----------
     split
         What to read.
     zone
-        The shop's, for instants without an offset.
+        The shop's time zone, for timestamps without an offset.
+
+    Yields
+    ------
+    Decoded
+        In the order of the files and their records.
 
     Raises
     ------
     ServiceUnavailable
         The store can't be reached.
-    SourceChanged
+    StoredObjectChanged
         A file changed since it was listed.
     """
     for file, blocks in read_files(split):
@@ -73,19 +132,19 @@ def _decode_file(
     file: SourceFile, blocks: Iterator[Records], zone: ZoneInfo, *, beginning: bool
 ) -> Iterator[Decoded]:
     position = 1
-    lost = 0
-    given_up: int | None = None
-    watched = INSPECTED_RECORDS if beginning else 0
-    ending = None
-    empty = True
+    rejected_count = 0
+    abandoned_line: int | None = None
+    to_inspect = INSPECTED_RECORDS if beginning else 0
+    last_reject = None
+    no_block = True
     try:
         for records in blocks:
-            if given_up is not None and records.long_line == given_up:
+            if abandoned_line is not None and records.long_line == abandoned_line:
                 continue
             block = decode_records(records, zone, position)
-            drift, looked_at = unknown_keys(records, watched) if watched else ((), 0)
+            drift, inspected = unknown_keys(records, to_inspect) if to_inspect else ((), 0)
             long_line = records.long_line
-            del records  # so that its text is gone while the next is read
+            del records  # frees the text while the next block is read
             yield Decoded(
                 file,
                 block.orders,
@@ -97,21 +156,23 @@ def _decode_file(
             )
             if block.stopped and long_line is None:
                 return
-            given_up = long_line if block.stopped else None
+            abandoned_line = long_line if block.stopped else None
             position += block.read
-            lost += block.read - block.orders.num_rows
-            if lost > max(MAX_REJECTED, position // 2):
-                raise Unreadable(f"{lost:,} of its first {position - 1:,} records are rejected")
-            watched -= looked_at
-            empty = False
+            rejected_count += block.read - block.orders.num_rows
+            if rejected_count > max(MAX_REJECTED, position // 2):
+                raise Unreadable(
+                    f"{rejected_count:,} of its first {position - 1:,} records are rejected"
+                )
+            to_inspect -= inspected
+            no_block = False
     except Unreadable as error:
-        ending = reject_record(
+        last_reject = reject_record(
             error.raw,
             position,
             "unreadable_file",
             f"The file can't be read further: {error.message}.",
         )
-    if empty or ending:
-        refused = (ending,) if ending else ()
+    if no_block or last_reject:
+        rejected = (last_reject,) if last_reject else ()
         orders = decoded_schema().empty_table()
-        yield Decoded(file, orders, refused, (), len(refused), bool(refused), ())
+        yield Decoded(file, orders, rejected, (), len(rejected), bool(rejected), ())

@@ -1,4 +1,4 @@
-"""Rejected records, from the texts that the ledger kept of them, back through the same decoder."""
+"""Replay: decode rejected records once more, from the texts in the ledger, by the same decoder."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ from orders_dask.extract.decode.decode import Decoded
 from orders_dask.extract.records import BLOCK_BYTES, BLOCK_RECORDS, Records, SourceFile, Unreadable
 
 NOT_KNOWN_AS_ORDERS: Final = ("invalid_json", "not_an_order")
-"""Codes of records that nobody knows to be orders: their texts are read as lines of their own. The
-others were orders, wherever they stood, and stay such."""
+"""Codes of records that may not be orders: their texts are read as lines of their own.
+
+Records with any other code were orders already, and are read as orders.
+"""
 
 
 class ReplayOutcome(NamedTuple):
-    """What became of a record that was read again.
+    """The outcome of replaying a record, or a rejected child of it.
 
     Attributes
     ----------
     file_id, position, path
-        Where it stands; the path is empty but for a child.
+        Identify it. The path is empty for a record.
     order_id
-        The order that it is, or that it is a child of; None where that is not read.
+        The order that it is or belongs to; None if it was not read.
     code, message
-        What is wrong with it still, if anything is.
+        Why it is still rejected; None if it is good now.
     row
-        The row of the order among those that were read; None where it isn't there, and for a child
-        also where the order stays as it was.
+        The row of the order in the batch's `decoded.orders`; None if it isn't there. For a child
+        also None if its order stays as it was.
     """
 
     file_id: int
@@ -52,19 +54,18 @@ class ReplayOutcome(NamedTuple):
 
 @dataclass(frozen=True)
 class ReplayedBatch:
-    """Some records of one file that were read again.
+    """Some replayed records of one file.
 
     Attributes
     ----------
     decoded
-        The orders that are to be loaded, a position each, and the children that were refused of
-        these.
+        The orders to load, one a position, and their children that are rejected.
     rejected_before
-        What was refused of these orders.
+        Records of these orders that were rejected before, by the name of their fact table.
     lines_rejected_before
-        Lines refused by themselves among that.
+        How many of those were lines rejected by themselves.
     outcomes
-        What became of each record.
+        The outcome of each record.
     """
 
     decoded: Decoded
@@ -74,42 +75,44 @@ class ReplayedBatch:
 
 
 def replay_records(records: Iterable[StoredReject], zone: ZoneInfo) -> Iterator[ReplayedBatch]:
-    """Decode rejected records again, some of a file at a time; each text must give exactly one order.
+    """Decode rejected records once more, some of a file at a time.
+
+    The text of each must contain exactly one order.
 
     Parameters
     ----------
     records
-        File by file.
+        Sorted by file.
     zone
-        The shop's.
+        The shop's time zone.
     """
-    for _, of_file in groupby(records, lambda record: record.file_id):
-        for some in _batches(of_file):
-            yield _replay_batch(some, zone)
+    for _, records_of_file in groupby(records, lambda record: record.file_id):
+        for batch in _batches(records_of_file):
+            yield _replay_batch(batch, zone)
 
 
 def _batches(records: Iterable[StoredReject]) -> Iterator[list[StoredReject]]:
-    """Gather records up to the size of a block: the decoder costs more by call than by record."""
-    held: list[StoredReject] = []
+    """Batch records up to the size of a block: the decoder costs more per call than per record."""
+    batch: list[StoredReject] = []
     size = number = 0
     for record in records:
-        held.append(record)
+        batch.append(record)
         size += len(record.text)
         number += 1 + len(record.children)
         if size >= BLOCK_BYTES or number >= BLOCK_RECORDS:
-            yield held
-            held, size, number = [], 0, 0
-    if held:
-        yield held
+            yield batch
+            batch, size, number = [], 0, 0
+    if batch:
+        yield batch
 
 
 _Line: TypeAlias = tuple[StoredReject, bytes]
-"""A record, and its text on one line."""
+"""A record, and its text as one line."""
 
 
 @dataclass
 class _Batch:
-    """What is found in a batch of records."""
+    """Collects the results of a batch of records."""
 
     orders: list[pa.Table] = field(default_factory=list)
     children: list[Rejected] = field(default_factory=list)
@@ -119,153 +122,172 @@ class _Batch:
     lines_rejected_before: int = 0
     rows: int = 0
 
-    def refuse(self, record: StoredReject, code: str, message: str) -> None:
-        refusal = Rejected(record.position, "", code, message, "", {})
-        self.outcomes += _outcomes(record, {"": refusal})
+    def reject(self, record: StoredReject, code: str, message: str) -> None:
+        rejected = Rejected(record.position, "", code, message, "", {})
+        self.outcomes += _outcomes(record, {"": rejected})
 
-    def changed(self, some: Sequence[_Line], zone: ZoneInfo) -> list[_Line]:
-        """Give those of some orders that stand in which a refused child is good now; leave the others alone."""
+    def select_changed(self, lines: Sequence[_Line], zone: ZoneInfo) -> list[_Line]:
+        """Return the loaded orders of which a rejected child is good now; the others stay as is."""
         changed = []
-        for lines, block in _decode_in_pieces(some, zone, known=True):
-            refusals = _by_line(block)
-            for number, (record, line) in enumerate(lines, 1):
-                verdicts = [*_outcomes(record, refusals[number])]
-                if any(verdict.code is None for verdict in verdicts):
+        for piece, block in _decode_in_pieces(lines, zone, in_page=True):
+            rejects = _rejects_by_line(block)
+            for number, (record, line) in enumerate(piece, 1):
+                outcomes = [*_outcomes(record, rejects[number])]
+                if any(outcome.code is None for outcome in outcomes):
                     changed.append((record, line))
                 else:
-                    self.outcomes += verdicts
+                    self.outcomes += outcomes
         return changed
 
-    def open(self, record: StoredReject, line: bytes, zone: ZoneInfo) -> None:
-        """Decode an array, a page or a wrapper, which must hold one record."""
+    def add_container(self, record: StoredReject, line: bytes, zone: ZoneInfo) -> None:
+        """Decode an array, a page or a wrapper, which must contain one record."""
         try:
             block = decode_records(Records(line, in_page=False, strict=False), zone)
         except Unreadable as error:
-            self.refuse(record, "not_an_order", f"The text can't be read: {error.message}.")
+            self.reject(record, "not_an_order", f"The text can't be read: {error.message}.")
             return
         if block.read == 1:
-            self.take([record], block)
+            self.add_block([record], block)
         else:
             message = f"The text holds {block.read} records, and it stands for one."
-            self.refuse(record, "not_an_order", message)
+            self.reject(record, "not_an_order", message)
 
-    def take(self, records: Sequence[StoredReject], block: Block) -> None:
-        """Take what was decoded of records, a line each."""
-        places = [record.position for record in records]
+    def add_block(self, records: Sequence[StoredReject], block: Block) -> None:
+        """Add the result of decoding records, a line each."""
+        positions = [record.position for record in records]
         numbers = block.orders[POSITION].to_pylist()
         at = block.orders.column_names.index(POSITION)
-        positions = pa.array([places[n - 1] for n in numbers], pa.int64())
-        self.orders.append(block.orders.set_column(at, decoded_schema().field(at), positions))
+        column = pa.array([positions[n - 1] for n in numbers], pa.int64())
+        self.orders.append(block.orders.set_column(at, decoded_schema().field(at), column))
         ids = block.orders[id_key(fact_order)].to_pylist()
         orders = dict(zip(numbers, zip(ids, count(self.rows)), strict=False))
         self.rows += len(orders)
-        refusals = _by_line(block)
+        rejects = _rejects_by_line(block)
         for number, record in enumerate(records, 1):
-            self.outcomes += _outcomes(record, refusals[number], *orders.get(number, ()))
+            self.outcomes += _outcomes(record, rejects[number], *orders.get(number, ()))
             if number in orders:
                 self.rejected_before.update(record.counts)
                 if record.children:
                     self.lines_rejected_before += record.counts[fact_order_line.name]
         self.children += (
-            replace(each, position=places[each.position - 1])
-            for each in block.rejected
-            if each.path
+            replace(reject, position=positions[reject.position - 1])
+            for reject in block.rejected
+            if reject.path
         )
         self.issues += (
-            replace(i, samples=tuple((places[n - 1], text) for n, text in i.samples))
-            for i in block.issues
+            replace(issue, samples=tuple((positions[n - 1], text) for n, text in issue.samples))
+            for issue in block.issues
         )
 
 
 def _decode_in_pieces(
-    some: Sequence[_Line], zone: ZoneInfo, *, known: bool
+    lines: Sequence[_Line], zone: ZoneInfo, *, in_page: bool
 ) -> Iterator[tuple[Sequence[_Line], Block]]:
-    """Decode lines, each of which is known to be an order or not: together, or in pieces where too much is refused."""
-    if not some:
+    """Decode lines together, or in pieces if too much is rejected.
+
+    Parameters
+    ----------
+    lines
+        One record each.
+    zone
+        The shop's time zone.
+    in_page
+        Every object is an order.
+
+    Yields
+    ------
+    sequence of _Line
+        Consecutive lines.
+    Block
+        Their result.
+    """
+    if not lines:
         return
-    text = b"".join(line for _, line in some)
+    text = b"".join(line for _, line in lines)
     try:
-        # Strict: nothing is opened, so each line is one record, and of one alone too much is never
-        # refused.
-        block = decode_records(Records(text, in_page=known, strict=True), zone)
+        # Strict: nothing is unwrapped, so each line is one record. A single one is never too much.
+        block = decode_records(Records(text, in_page=in_page, strict=True), zone)
     except Unreadable:
-        half = len(some) // 2
-        yield from _decode_in_pieces(some[:half], zone, known=known)
-        yield from _decode_in_pieces(some[half:], zone, known=known)
+        half = len(lines) // 2
+        yield from _decode_in_pieces(lines[:half], zone, in_page=in_page)
+        yield from _decode_in_pieces(lines[half:], zone, in_page=in_page)
     else:
-        yield some, block
+        yield lines, block
 
 
-def _by_line(block: Block) -> Mapping[int, Mapping[str, Rejected]]:
-    """Give what was refused in a block by the number of its line, then by path."""
-    found: defaultdict[int, dict[str, Rejected]] = defaultdict(dict)
-    for refused in block.rejected:
-        found[refused.position][refused.path] = refused
-    return found
+def _rejects_by_line(block: Block) -> Mapping[int, Mapping[str, Rejected]]:
+    """Return the rejections of a block by line number, then by path."""
+    by_line: defaultdict[int, dict[str, Rejected]] = defaultdict(dict)
+    for reject in block.rejected:
+        by_line[reject.position][reject.path] = reject
+    return by_line
 
 
 def _outcomes(
     record: StoredReject,
-    refusals: Mapping[str, Rejected],
+    rejects: Mapping[str, Rejected],
     order_id: int | None = None,
     row: int | None = None,
 ) -> Iterator[ReplayOutcome]:
-    """Say of a record, or of each child that was refused of it, whether it, or what it stands in, is refused now."""
+    """Yield an outcome for the record, or for each child of it that was rejected before.
+
+    It is still rejected if it is rejected itself, or an ancestor is.
+    """
     for path in record.children or ("",):
-        above = accumulate(path.split("."), "{}.{}".format)
-        now = next((refusals[p] for p in ("", *above) if p in refusals), None)
-        code, message = (now.code, now.message) if now else (None, None)
+        ancestors = ("", *accumulate(path.split("."), "{}.{}".format))
+        reject = next((rejects[above] for above in ancestors if above in rejects), None)
+        code, message = (reject.code, reject.message) if reject else (None, None)
         yield ReplayOutcome(record.file_id, record.position, path, order_id, code, message, row)
 
 
 def _replay_batch(records: Sequence[StoredReject], zone: ZoneInfo) -> ReplayedBatch:
-    found = _Batch()
-    known: list[_Line] = []
-    standing: list[_Line] = []
-    bare: list[_Line] = []
+    batch = _Batch()
+    orders: list[_Line] = []
+    with_children: list[_Line] = []
+    unknown: list[_Line] = []
     for record in records:
         text = record.text.encode()
         try:
             value = parse(text)
         except NotJson as error:
-            found.refuse(record, "invalid_json", f"The text is not JSON: {error}.")
+            batch.reject(record, "invalid_json", f"The text is not JSON: {error}.")
             continue
-        # In JSON no string holds a line end, so these stand where blanks may.
-        line = text.translate(_ONE_LINE) + b"\n"
+        # No string of JSON contains a line end, so all line ends can be replaced by blanks.
+        line = text.translate(_LINE_ENDS_TO_BLANKS) + b"\n"
         if record.children and not record.corrected:
-            standing.append((record, line))
+            with_children.append((record, line))
         elif record.code not in NOT_KNOWN_AS_ORDERS:
-            known.append((record, line))
+            orders.append((record, line))
         elif _is_container(value):
-            found.open(record, line, zone)
+            batch.add_container(record, line, zone)
         else:
-            bare.append((record, line))
-    known += found.changed(standing, zone)
-    for some in (known, bare):
-        for lines, block in _decode_in_pieces(some, zone, known=some is known):
-            found.take([record for record, _ in lines], block)
+            unknown.append((record, line))
+    orders += batch.select_changed(with_children, zone)
+    for lines, in_page in ((orders, True), (unknown, False)):
+        for piece, block in _decode_in_pieces(lines, zone, in_page=in_page):
+            batch.add_block([record for record, _ in piece], block)
 
-    orders = pa.concat_tables([decoded_schema().empty_table(), *found.orders])
+    table = pa.concat_tables([decoded_schema().empty_table(), *batch.orders])
     first = records[0]
     decoded = Decoded(
         SourceFile(first.name, first.name, None, first.size, first.etag),
-        orders,
-        tuple(found.children),
-        merge_issues(found.issues),
-        read=orders.num_rows,
+        table,
+        tuple(batch.children),
+        merge_issues(batch.issues),
+        read=table.num_rows,
         unreadable=False,
         drift=(),
     )
     return ReplayedBatch(
-        decoded, found.rejected_before, found.lines_rejected_before, tuple(found.outcomes)
+        decoded, batch.rejected_before, batch.lines_rejected_before, tuple(batch.outcomes)
     )
 
 
-_ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
+_LINE_ENDS_TO_BLANKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 def _is_container(value: Json) -> bool:
-    """Tell whether a line of newline-delimited text would be opened: an array, a page or a wrapper."""
+    """Return whether a line of newline-delimited text would be unwrapped."""
     return isinstance(value, list) or (
         isinstance(value, dict) and not value.keys().isdisjoint(CONTAINER_KEYS)
     )

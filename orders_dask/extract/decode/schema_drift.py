@@ -1,4 +1,4 @@
-"""Schema drift: keys of the dump that the contract doesn't know."""
+"""Schema drift: find keys of the dump that the contract doesn't read."""
 
 from __future__ import annotations
 
@@ -17,33 +17,36 @@ from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.records import Records, Unreadable
 
 INSPECTED_RECORDS: Final = 100
-"""So many records of a file are looked at (the contract)."""
+"""Records of a file that are inspected: see docs/contract.md#schema-drift."""
 
 
-def unknown_keys(records: Records, most: int) -> tuple[tuple[str, ...], int]:
+def unknown_keys(records: Records, limit: int) -> tuple[tuple[str, ...], int]:
     """Find the dotted paths of unknown keys, such as ``line_items[].colour``, in the first records.
 
     Parameters
     ----------
     records
-        What stands at the beginning of a file, or goes on from there.
-    most
-        So many records are looked at.
+        Records from the beginning of a file, or those that follow.
+    limit
+        Maximum number of records to inspect.
 
     Returns
     -------
     tuple
-        The paths, sorted, and how many records were looked at.
+        The paths, sorted, and the number of inspected records.
     """
     found: set[str] = set()
-    first = list(islice(_parsed_orders(records), most))
+    first = list(islice(_parsed_orders(records), limit))
     for record in first:
         found.update(_unknown_below(record, _known_keys(), ""))
     return tuple(sorted({preview(path) for path in found})), len(first)
 
 
 def _parsed_orders(records: Records) -> Iterator[Json]:
-    """Parse records, those of pages, wrappers and arrays in their place; null where there is no order."""
+    """Yield parsed records, those of containers in place; None for one that is not an order."""
+    if records.framing_error:
+        yield None
+        return
     for line in BytesIO(records.text):
         try:
             record = parse(line)
@@ -51,8 +54,8 @@ def _parsed_orders(records: Records) -> Iterator[Json]:
             yield None
             continue
         keys = record.keys() if isinstance(record, dict) else set()
-        opened = records.in_page or records.strict
-        if not opened and (isinstance(record, list) or not keys.isdisjoint(CONTAINER_KEYS)):
+        unwrapped = records.in_page or records.strict
+        if not unwrapped and (isinstance(record, list) or not keys.isdisjoint(CONTAINER_KEYS)):
             try:
                 for inner in documents([line]):
                     yield from _parsed_orders(inner)
@@ -63,7 +66,7 @@ def _parsed_orders(records: Records) -> Iterator[Json]:
 
 
 _Known: TypeAlias = dict[str, "_Known"] | list["_Known"] | None
-"""The keys that the contract knows: of an object by name, of an array those of its elements; None for a plain value."""
+"""Keys that the contract reads: a dict for an object, a list for an array, None for a scalar."""
 
 
 @cache

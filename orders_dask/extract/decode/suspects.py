@@ -1,7 +1,7 @@
-"""Which records the record-level rules must see, though the JSON reader takes them.
+"""Find the records that the rules must see, although the JSON reader takes them.
 
-Whatever is marked is only slower, so a check may take more than it need; what isn't marked must be
-as the rules would leave it.
+False positives only cost time. False negatives are bugs: an unmarked row must equal the result of
+the rules.
 """
 
 from __future__ import annotations
@@ -37,8 +37,13 @@ def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
     in_page
         Every object is an order.
     repaired
-        The rows come from the rules: null in an array of children stands for one that they
+        The rows come from the rules: a null element of an array of children is a child that they
         rejected.
+
+    Returns
+    -------
+    Flags
+        One flag a row.
     """
     marked = np.zeros(raw.num_rows, bool)
     if not in_page:
@@ -62,7 +67,7 @@ def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
 
 
 def _levels(path: str, values: pa.Array, rows: Rows) -> Iterator[tuple[str, pa.Array, Rows]]:
-    """Give the array at a path and every array inside of it, each with the order's row of its values."""
+    """Yield the array at a path and all arrays in it, each with its values' rows of the order."""
     yield path, values, rows
     if pa.types.is_struct(values.type):
         for child, item in zip(values.flatten(), values.type, strict=True):
@@ -89,8 +94,8 @@ def _not_positive(ids: pa.Int64Array) -> Flags:
 
 def _id_mismatch(graphql_ids: pa.StringArray, order_ids: pa.Int64Array) -> Flags:
     texts = order_ids.cast(pa.string())
-    usual = pc.binary_join_element_wise("gid://shopify/Order/", texts, "")
-    marked = _flags(pc.not_equal(graphql_ids, usual).fill_null(False))
+    common_form = pc.binary_join_element_wise("gid://shopify/Order/", texts, "")
+    marked = _flags(pc.not_equal(graphql_ids, common_form).fill_null(False))
     if marked.any():
         others = pa.array(np.flatnonzero(marked))
         digits = pc.struct_field(
@@ -103,7 +108,7 @@ def _id_mismatch(graphql_ids: pa.StringArray, order_ids: pa.Int64Array) -> Flags
 
 
 def _bad_children(lists: pa.ListArray, key: str, repaired: bool) -> Flags:
-    """Mark the lists that hold a child without an id, or an id twice."""
+    """Mark the lists that have a child without an id, or two children with the same id."""
     children, owners = flatten_lists(lists, np.arange(len(lists)))
     ids = pc.struct_field(children, key)
     bad = _not_positive(ids)
@@ -112,15 +117,15 @@ def _bad_children(lists: pa.ListArray, key: str, repaired: bool) -> Flags:
     if len(ids) - ids.null_count > pc.count_distinct(ids).as_py():
         numbers = ids.fill_null(0).to_numpy()
         order = np.lexsort((numbers, owners))
-        same = (np.diff(numbers[order]) == 0) & (np.diff(owners[order]) == 0)
-        bad[order[1:][same & (numbers[order[1:]] > 0)]] = True
+        repeated = (np.diff(numbers[order]) == 0) & (np.diff(owners[order]) == 0)
+        bad[order[1:][repeated & (numbers[order[1:]] > 0)]] = True
     marked = np.zeros(len(lists), bool)
     marked[owners[bad]] = True
     return marked
 
 
 def _unstorable(texts: pa.StringArray) -> Flags:
-    """Mark the texts that are not UTF-8, which the reader lets pass and PostgreSQL would not."""
+    """Mark the texts that are not UTF-8: the reader takes them, but PostgreSQL would not."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:

@@ -1,8 +1,7 @@
-"""Instants as text to instants in UTC, a column at a time.
+"""Parse timestamps from text to UTC, a column at a time.
 
-The grammar is the contract's: ISO 8601's date and time to the minute or finer, with or without an
-offset, a little wider where real dumps are (https://www.rfc-editor.org/rfc/rfc3339#section-5.6 is
-the core of it).
+The grammar is in docs/contract.md#timestamps: ISO 8601 date and time to the minute or finer, with
+or without an offset. Its core is https://www.rfc-editor.org/rfc/rfc3339#section-5.6.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from orders_dask.contract.arrow import TIMESTAMP_TYPE
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# RE2: \d is ASCII, $ only the end of the text. How far each number goes is checked after it.
+# RE2: \d is ASCII, and $ is only the end of the text. The range of each number is checked later.
 _GRAMMAR: Final = (
     r"^(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[Tt ]"
     r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
@@ -38,20 +37,20 @@ _FIRST, _LAST = (
 
 
 class Timestamps(NamedTuple):
-    """A column of instants.
+    """A column of timestamps; all arrays have one value a row.
 
     Attributes
     ----------
     utc
-        ``timestamp[us, UTC]``; null where the text is null or bad.
+        ``timestamp[us, UTC]``; null if the text is null or bad.
     bad
-        Where the text is no instant of the contract.
+        Whether the text is not a timestamp of the contract.
     no_offset
-        Where it had no offset, so that the shop's zone was taken.
+        Whether the text has no offset, so that the shop's time zone was used.
     utc_offset
-        Seconds that the local time as written is ahead of UTC; 0 where `local_unknown`.
+        The offset that the text names, in seconds east of UTC; 0 if `local_unknown`.
     local_unknown
-        Where the text names no local time: ``Z``, ``-00:00``, no offset, bad and null.
+        Whether the text names no local time: ``Z``, ``-00:00``, no offset, bad or null.
     """
 
     utc: pa.TimestampArray
@@ -62,48 +61,65 @@ class Timestamps(NamedTuple):
 
 
 def parse_timestamps(texts: pa.StringArray, zone: ZoneInfo) -> Timestamps:
-    """Read a column of instants.
+    """Parse a column of timestamps.
 
-    Digits past microseconds are cut. Without an offset a time is the shop's: a repeated one the
-    earlier, a skipped one with the offset before the gap. An instant outside years 1..9999 in UTC
-    is bad.
+    Digits past microseconds are cut. A time without an offset is in the shop's time zone. If DST
+    makes it ambiguous or skips it, the offset before the change is used. A timestamp outside of the
+    years 1..9999 in UTC is bad.
+
+    Parameters
+    ----------
+    texts
+        The texts as in the dump.
+    zone
+        The shop's time zone.
     """
-    written, others = _fast_path(texts)
+    parsed, others = _fast_path(texts)
     if others.size:
-        written = _concat(written, _slow_path(texts, others))
-    year, month, day, hour, minute, second, hours, minutes = written.fields.T
+        parsed = _concat(parsed, _slow_path(texts, others))
+    year, month, day, hour, minute, second, hours, minutes = parsed.fields.T
     days, on_calendar = _days(year, month, day)
-    local = days * _DAY + ((hour * 60 + minute) * 60 + second) * _SECOND + written.fraction
-    offset = written.sign * (hours * 60 + minutes) * 60
-    without = ~written.zoned
-    if without.any():
-        offset[without] = _per_day(local[without], lambda moment: _utc_offset(moment, zone))
+    local = days * _DAY + ((hour * 60 + minute) * 60 + second) * _SECOND + parsed.fraction
+    offset = parsed.sign * (hours * 60 + minutes) * 60
+    no_offset = ~parsed.zoned
+    if no_offset.any():
+        offset[no_offset] = _per_day(local[no_offset], lambda moment: _utc_offset(moment, zone))
     moment = local - offset * _SECOND
 
-    good = on_calendar & (written.fields >= _LEAST).all(1) & (written.fields <= _MOST).all(1)
+    good = on_calendar & (parsed.fields >= _LEAST).all(1) & (parsed.fields <= _MOST).all(1)
     good &= (moment >= _FIRST) & (moment <= _LAST)
-    said = good & (written.sign != 0) & ~((written.sign < 0) & (offset == 0))
+    has_local = good & (parsed.sign != 0) & ~((parsed.sign < 0) & (offset == 0))
 
     def column(values: NDArray[Any]) -> NDArray[Any]:
-        of_all = np.zeros(len(texts), values.dtype)
-        of_all[written.rows] = values
-        return of_all
+        rows = np.zeros(len(texts), values.dtype)
+        rows[parsed.rows] = values
+        return rows
 
-    read = column(good)
+    valid = column(good)
     return Timestamps(
-        utc=pa.array(column(moment), mask=~read).cast(TIMESTAMP_TYPE),
-        bad=_flags(texts.is_valid()) & ~read,
-        no_offset=column(without & good),
-        utc_offset=column(np.where(said, offset, 0)),
-        local_unknown=~column(said),
+        utc=pa.array(column(moment), mask=~valid).cast(TIMESTAMP_TYPE),
+        bad=_flags(texts.is_valid()) & ~valid,
+        no_offset=column(no_offset & good),
+        utc_offset=column(np.where(has_local, offset, 0)),
+        local_unknown=~column(has_local),
     )
 
 
 class _Parsed(NamedTuple):
-    """What texts say: the row of each, then year to second and the offset's hours and minutes, and what isn't a field.
+    """The fields of parsed texts, one row a text.
 
-    `sign` is that of a numeric offset, else 0; `zoned` tells whether there is any offset, ``Z``
-    included.
+    Attributes
+    ----------
+    rows
+        The row of each text in its column.
+    fields
+        Shape (texts, 8), in the order of :data:`_FIELDS`.
+    fraction
+        Microseconds.
+    sign
+        1 or -1, the sign of a numeric offset, else 0.
+    zoned
+        Whether there is an offset, ``Z`` included.
     """
 
     rows: Ints
@@ -120,7 +136,7 @@ _MOST: Final = (9999, 12, 31, 23, 59, 59, 23, 59)
 _FAST_LAYOUT: Final = np.frombuffer(b"0000-00-00T00:00:00+00:00", np.uint8)
 _DIGITS: Final = np.equal(_FAST_LAYOUT, ord("0"))
 _SIGN: Final = 19
-# From the digits of the usual form to its fields.
+# Multiplied with the digits of the common form, these give its fields.
 _WEIGHTS: Final = np.zeros((len(_FAST_LAYOUT), len(_FIELDS)))
 for _field, _begin, _end in zip(
     range(8), (0, 5, 8, 11, 14, 17, 20, 23), (4, 7, 10, 13, 16, 19, 22, 25), strict=True
@@ -129,9 +145,9 @@ for _field, _begin, _end in zip(
 
 
 def _fast_path(texts: pa.StringArray) -> tuple[_Parsed, Ints]:
-    """Read the texts of the form that instants nearly always have; also give the rows of the others.
+    """Parse texts of the most common form; return also the rows of all others.
 
-    As a matrix of bytes, at a tenth of what the grammar costs.
+    They are parsed as a matrix of bytes, which takes a tenth of the time of the grammar.
     """
     lengths = pc.binary_length(texts).fill_null(0).to_numpy()
     rows = np.flatnonzero(lengths == len(_FAST_LAYOUT))
@@ -146,18 +162,18 @@ def _fast_path(texts: pa.StringArray) -> tuple[_Parsed, Ints]:
     others = lengths > 0
     others[rows[fits]] = False
     data, digits = data[fits], digits[fits]
-    written = _Parsed(
+    parsed = _Parsed(
         rows[fits],
         (digits @ _WEIGHTS).astype(np.int64),
         np.zeros(len(data), np.int64),
         np.where(data[:, _SIGN] == ord("-"), -1, 1),
         np.ones(len(data), bool),
     )
-    return written, np.flatnonzero(others)
+    return parsed, np.flatnonzero(others)
 
 
 def _slow_path(texts: pa.StringArray, rows: Ints) -> _Parsed:
-    """Read the texts of some rows by the grammar."""
+    """Parse the texts of some rows by the grammar; rows that don't match are left out."""
     parts = pc.extract_regex(texts.take(pa.array(rows)), _GRAMMAR)
     rows = rows[_flags(parts.is_valid())]
     parts = parts.drop_null()
@@ -175,24 +191,24 @@ def _slow_path(texts: pa.StringArray, rows: Ints) -> _Parsed:
 
 
 def local_days(timestamps: Timestamps, zone: ZoneInfo) -> tuple[pa.Date32Array, pa.Int32Array]:
-    """Give the local day of each instant, and the minutes that its local time is ahead of UTC.
+    """Return the local date of each timestamp, and the local UTC offset in minutes.
 
-    As written; in the shop's zone where the text names no local time. Null where the local day
-    would lie outside years 1..9999, as it can for an instant of the calendar's first or last day.
+    The local time is that of the text, or that of the shop's time zone if the text names none. The
+    date is null outside of the years 1..9999, as it may be at both ends of the calendar.
     """
     present = _flags(timestamps.utc.is_valid())
     utc = timestamps.utc.cast(pa.int64()).fill_null(0).to_numpy()
-    ahead = timestamps.utc_offset.copy()
-    asked = timestamps.local_unknown & present
-    if asked.any():
-        ahead[asked] = _per_day(
-            utc[asked],
+    offset = timestamps.utc_offset.copy()
+    in_shop_zone = timestamps.local_unknown & present
+    if in_shop_zone.any():
+        offset[in_shop_zone] = _per_day(
+            utc[in_shop_zone],
             lambda moment: _utc_offset(moment.replace(tzinfo=UTC).astimezone(zone), zone),
         )
-    local = utc + ahead * _SECOND
-    known = present & (local >= _FIRST) & (local <= _LAST)  # Python and pandas hold no other day
+    local = utc + offset * _SECOND
+    known = present & (local >= _FIRST) & (local <= _LAST)  # Python has no other dates
     days = (local // _DAY).astype(np.int32)
-    minutes = (ahead // 60).astype(np.int32)
+    minutes = (offset // 60).astype(np.int32)
     return pa.array(days, mask=~known).cast(pa.date32()), pa.array(minutes, mask=~known)
 
 
@@ -212,13 +228,13 @@ def _ints(texts: pa.StringArray) -> Ints:
 
 
 def _numbers(parts: pa.StructArray, name: str) -> Ints:
-    """Read a group of the grammar; 0 where it is absent."""
+    """Return the numbers of a group of the grammar; 0 where it is absent."""
     texts = parts.field(name)
     return _ints(pc.if_else(pc.equal(texts, ""), "0", texts))
 
 
 def _days(year: Ints, month: Ints, day: Ints) -> tuple[Ints, Flags]:
-    """Give the days since 1970-01-01, and whether the month has such a day."""
+    """Return the days since 1970-01-01, and whether the month has such a day."""
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     first = months.astype("datetime64[D]").astype(np.int64)
     after = (months + np.timedelta64(1, "M")).astype("datetime64[D]").astype(np.int64)
@@ -227,28 +243,38 @@ def _days(year: Ints, month: Ints, day: Ints) -> tuple[Ints, Flags]:
 
 
 def _utc_offset(moment: datetime, zone: ZoneInfo) -> int:
-    """Give the seconds that the zone is ahead at a local time: of two, or across a gap, those before the change."""
-    ahead = moment.replace(tzinfo=zone, fold=moment.fold).utcoffset()
-    return 0 if ahead is None else ahead // timedelta(seconds=1)
+    """Return the UTC offset in seconds at a local time.
+
+    For an ambiguous or skipped local time (DST): the offset before the change, or the one after it
+    if `moment.fold` is set.
+    """
+    offset = moment.replace(tzinfo=zone, fold=moment.fold).utcoffset()
+    return 0 if offset is None else offset // timedelta(seconds=1)
 
 
 def _per_day(moments: Ints, offset: Callable[[datetime], int]) -> Ints:
-    """Ask for the offset at each moment (microseconds since 1970), once a day where it doesn't change on that day.
+    """Return the offset at each moment, computed once a day if it doesn't change on that day.
 
-    From Python's own zone data: Arrow's stops at 2037 where the machine's is written in the compact
-    form.
+    Python's own zone data is used: Arrow's stops at 2037 on machines with compact zone files.
+
+    Parameters
+    ----------
+    moments
+        Microseconds since 1970.
+    offset
+        Returns the offset in seconds at a moment.
     """
 
-    def ask(moment: int) -> int:
-        # A zone can't be asked within a day of the calendar's ends, where no offset ever changed.
+    def offset_at(moment: int) -> int:
+        # Zones fail within a day of the calendar's ends, where no offset ever changed.
         return offset(
             _EPOCH + timedelta(microseconds=min(max(moment, _FIRST + _DAY), _LAST - _DAY))
         )
 
-    days, which = np.unique(moments // _DAY, return_inverse=True)
-    begin = np.array([ask(int(day) * _DAY) for day in days], np.int64)
-    end = np.array([ask((int(day) + 1) * _DAY - 1) for day in days], np.int64)
-    offsets = begin[which]
-    changing = np.flatnonzero((begin != end)[which])
-    offsets[changing] = [ask(int(moment)) for moment in moments[changing]]
+    days, day_index = np.unique(moments // _DAY, return_inverse=True)
+    begin = np.array([offset_at(int(day) * _DAY) for day in days], np.int64)
+    end = np.array([offset_at((int(day) + 1) * _DAY - 1) for day in days], np.int64)
+    offsets = begin[day_index]
+    changing = np.flatnonzero((begin != end)[day_index])
+    offsets[changing] = [offset_at(int(moment)) for moment in moments[changing]]
     return offsets

@@ -1,4 +1,4 @@
-"""Raw orders, as the JSON reader gives them, to typed ones: instants in UTC."""
+"""Convert raw orders, as the JSON reader returns them, to typed ones: timestamps to UTC."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from orders_dask.contract.rules import MAX_SAMPLES, Issue
 from orders_dask.extract.decode.timestamps import Flags, Timestamps, local_days, parse_timestamps
 
 Positions = NDArray[np.int64]
-"""For each value of an array, its record's position."""
+"""For each value of an array, the position of its record."""
 
 
 def convert_types(
     raw: pa.Table, positions: Positions, zone: ZoneInfo
 ) -> tuple[pa.Table, list[Issue]]:
-    """Convert raw orders.
+    """Convert raw orders to typed ones.
 
     Parameters
     ----------
     raw
         Columns of :func:`~orders_dask.contract.arrow.raw_schema`.
     positions
-        For each order, its position; ascending.
+        The position of each order, ascending.
     zone
-        The shop's, for instants without an offset.
+        The shop's time zone, for timestamps without an offset.
 
     Returns
     -------
     tuple
-        A table of :func:`orders_dask.contract.arrow.decoded_schema`, and what was repaired or
-        nulled.
+        A table of :func:`orders_dask.contract.arrow.decoded_schema`, and the values that were
+        repaired or nulled.
     """
     conversion = _Conversion(zone)
     columns = {
@@ -48,7 +48,7 @@ def convert_types(
         for item in typed_schema()
     }
     created = fact_order.c.created_at.info["source"]
-    local_day, minutes = local_days(conversion.instants[created], zone)
+    local_day, minutes = local_days(conversion.timestamps[created], zone)
     columns |= {
         fact_order.c.created_local_date.name: local_day,
         fact_order.c.created_utc_offset_min.name: minutes,
@@ -58,7 +58,7 @@ def convert_types(
 
 
 def flatten_lists(lists: pa.ListArray, rows: Positions) -> tuple[pa.Array, Positions]:
-    """Give the elements of all lists, null lists having none, and for each the row of its list."""
+    """Return the elements of all lists that are not null, and for each the row of its list."""
     return lists.flatten(), np.repeat(rows, _lengths(lists))
 
 
@@ -75,12 +75,12 @@ def _lengths(lists: pa.ListArray) -> NDArray[np.int32]:
 class _Conversion:
     zone: ZoneInfo
     issues: list[Issue] = field(default_factory=list)
-    instants: dict[str, Timestamps] = field(default_factory=dict)
+    timestamps: dict[str, Timestamps] = field(default_factory=dict)
 
     def convert(
         self, values: pa.Array, kind: pa.DataType, path: str, positions: Positions
     ) -> pa.Array:
-        """Convert the values at a path to their typed Arrow type."""
+        """Return the values at a path in their typed Arrow type."""
         if values.type == kind:
             return values
         if pa.types.is_struct(kind):
@@ -94,16 +94,16 @@ class _Conversion:
             inner = self.convert(elements, kind.value_type, f"{path}[]", owners)
             offsets = pa.array(np.concatenate(([0], np.cumsum(_lengths(values)))), pa.int32())
             return pa.ListArray.from_arrays(offsets, inner, type=kind, mask=values.is_null())
-        return self._instants(values, path, positions)
+        return self._convert_timestamps(values, path, positions)
 
-    def _instants(self, texts: pa.Array, path: str, positions: Positions) -> pa.Array:
-        instants = parse_timestamps(texts, self.zone)
-        self._note(path, "bad_instant", instants.bad, positions, texts)
-        self._note(path, "instant_without_offset", instants.no_offset, positions, texts)
-        self.instants[path] = instants
-        return instants.utc
+    def _convert_timestamps(self, texts: pa.Array, path: str, positions: Positions) -> pa.Array:
+        timestamps = parse_timestamps(texts, self.zone)
+        self._add_issue(path, "bad_instant", timestamps.bad, positions, texts)
+        self._add_issue(path, "instant_without_offset", timestamps.no_offset, positions, texts)
+        self.timestamps[path] = timestamps
+        return timestamps.utc
 
-    def _note(
+    def _add_issue(
         self,
         path: str,
         code: str,
@@ -111,12 +111,13 @@ class _Conversion:
         positions: Positions,
         values: pa.StringArray,
     ) -> None:
-        """Note an issue where `where` holds: all its values counted, the least by position and text shown."""
+        """Count the values where `where` is set as an issue; the first of them are samples."""
         rows = np.flatnonzero(where)
         if not len(rows):
             return
-        reach = np.searchsorted(positions[rows], positions[rows[:MAX_SAMPLES][-1]], "right")
-        first = rows[:reach]
+        # Samples are sorted by position and text, so take all values of the last position.
+        stop = np.searchsorted(positions[rows], positions[rows[:MAX_SAMPLES][-1]], "right")
+        first = rows[:stop]
         texts = (preview(value) for value in values.take(pa.array(first)).to_pylist())
         samples = sorted(zip(positions[first].tolist(), texts, strict=True))[:MAX_SAMPLES]
         self.issues.append(Issue(path, code, len(rows), tuple(samples)))

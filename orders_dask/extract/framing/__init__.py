@@ -1,1 +1,1 @@
-"""Files to records: newline-delimited text, documents, pages."""
+"""Framing: find the records in the text of files, which may be lines, documents or pages."""

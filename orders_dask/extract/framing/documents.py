@@ -1,39 +1,45 @@
-"""A sequence of JSON documents becomes records: orders bare, in arrays, in pages and in wrappers.
+"""Find the records of a sequence of JSON documents: bare, in arrays, in pages and in wrappers.
 
-What a document may be stands in the contract under *Input documents*. A document of any size is
-read record by record, in the memory of the largest record.
+See docs/contract.md#input-documents. A document of any size is read record by record, in the memory
+of its largest record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from orders_dask.contract.json_parser import MAX_RAW_BYTES
 from orders_dask.extract.framing.json_cursor import JsonCursor, is_json
-from orders_dask.extract.records import KEPT_RAW_BYTES, Records, Unreadable, coalesce
+from orders_dask.extract.records import Records, Unreadable, coalesce
 
 
 def documents(chunks: Iterable[bytes]) -> Iterator[Records]:
-    """Give the records of a sequence of JSON documents.
+    """Yield the records of a sequence of JSON documents.
 
-    Records are found by brackets and strings alone. Whether one is JSON inside, the decoder says:
-    they are `strict`.
+    Records are found by brackets and strings alone. The decoder checks later whether each one is
+    JSON, so they are `strict`.
 
     Parameters
     ----------
     chunks
         The text, cut anywhere, without a byte-order mark.
 
+    Yields
+    ------
+    Records
+        In document order.
+
     Raises
     ------
     Unreadable
-        What is between the records is not JSON, or a record is too large. All records before it
-        were given.
+        The text between records is not JSON, or a record is too large. All records before it have
+        been yielded.
     """
     return coalesce(_read_documents(JsonCursor(chunks)))
 
 
 def unwrap(text: bytes) -> list[Records]:
-    """Give the records inside of lines that are pages, wrappers or arrays.
+    """Return the records in lines that are pages, wrappers or arrays.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def _read_array(cursor: JsonCursor, in_page: bool) -> Iterator[Records]:
 
 
 def _read_element(cursor: JsonCursor, in_page: bool) -> Iterator[Records]:
-    """Give what is here: a run of plain records, one record, or a container's."""
+    """Yield a run of plain records, one record, or the records of a container."""
     if cursor.peek() == b"{":
         if run := cursor.run(bare=not in_page):
             yield Records(run, in_page, strict=True, number=run.count(b"\n"))
@@ -79,17 +85,25 @@ def _read_element(cursor: JsonCursor, in_page: bool) -> Iterator[Records]:
 
 
 def _read_container(cursor: JsonCursor, wanted: str) -> Iterator[Records]:
-    """Give the records of a page (`wanted` is ``orders``: each of them) or a wrapper (``order``: the last of them)."""
-    order, repeated = b"", -1
+    """Yield the orders of a page, or the last order of a wrapper.
+
+    Parameters
+    ----------
+    cursor
+        Is at the container's opening bracket.
+    wanted
+        The key of a page (``orders``) or of a wrapper (``order``).
+    """
+    order, overwritten = b"", -1
     cursor.enter()
     while True:
         key = cursor.key()
         if key != wanted:
             cursor.skip()
         elif wanted == "order":
-            if order and not is_json(order):  # the decoder sees the last one only
-                raise Unreadable("a value is not JSON", order[:KEPT_RAW_BYTES])
-            order, repeated = cursor.value() + b"\n", repeated + 1
+            if order and not is_json(order):  # the decoder checks only the last one
+                raise Unreadable("a value is not JSON", order[:MAX_RAW_BYTES])
+            order, overwritten = cursor.value() + b"\n", overwritten + 1
         else:
             yield from _read_orders(cursor)
         if not cursor.comma():
@@ -97,8 +111,8 @@ def _read_container(cursor: JsonCursor, wanted: str) -> Iterator[Records]:
     cursor.leave(b"}")
     if order == b"null\n":
         order = b""
-    if order or repeated > 0:
-        yield Records(order, in_page=True, strict=True, overwritten=max(repeated, 0))
+    if order or overwritten > 0:
+        yield Records(order, in_page=True, strict=True, overwritten=max(overwritten, 0))
 
 
 def _read_orders(cursor: JsonCursor) -> Iterator[Records]:

@@ -1,4 +1,4 @@
-"""What a file looks like that can't be read as JSON, told by its first bytes, for people."""
+"""Recognise other formats by a file's first bytes, so that a rejection says what the file is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orders_dask.extract.framing.ndjson import BOM
 from orders_dask.extract.records import WHITESPACE
 
 HEAD_BYTES: Final = 4096
-"""Bytes that are looked at."""
+"""Bytes of a file that are examined."""
 
 _EXPORT_AS_JSON: Final = "export its orders as JSON, or leave it out of the source"
 _RECOMPRESS: Final = "pack it as gzip, zstd, bzip2 or zip"
@@ -48,7 +48,7 @@ _JSON: Final = re.compile(rb'["{\[]|-?[0-9]|(?:true|false|null)\b')
 
 
 def describe(head: bytes) -> str | None:
-    """Say what a file looks like that is not read as JSON, and what to do; None where it may well be JSON.
+    """Return which other format a file seems to have, and what to do; None if it may be JSON.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def describe(head: bytes) -> str | None:
         Its first :data:`HEAD_BYTES` bytes, decompressed.
     """
     text = head.removeprefix(BOM).lstrip(WHITESPACE)
-    guess = _named(_BINARY, head) or _named(_TEXT, text)
-    if guess or not text or text.startswith((b"{", b"[")):
-        return guess
+    format_hint = _match_signature(_BINARY, head) or _match_signature(_TEXT, text)
+    if format_hint or not text or text.startswith((b"{", b"[")):
+        return format_hint
     if b"\0" in text:
         return f"it looks like binary data, so {_EXPORT_AS_JSON}"
     if _is_csv(text):
@@ -69,20 +69,20 @@ def describe(head: bytes) -> str | None:
 
 
 def is_binary(head: bytes) -> bool:
-    """Tell whether a file is certainly no text but what it looks like: what seem lines in it, as in a tar, are none."""
-    return b"\0" in head and _named(_BINARY, head) is not None
+    """Return whether a file is certainly binary, such as a tar, even if parts look like lines."""
+    return b"\0" in head and _match_signature(_BINARY, head) is not None
 
 
-def _named(kinds: Iterable[tuple[bytes, str, str]], head: bytes) -> str | None:
+def _match_signature(kinds: Iterable[tuple[bytes, str, str]], head: bytes) -> str | None:
     found = (kind for kind in kinds if re.match(kind[0], head, re.DOTALL))
     return next((f"it looks like {name}, so {advice}" for _, name, advice in found), None)
 
 
 def _is_csv(text: bytes) -> bool:
-    """Tell whether the first two rows have as many cells, several; or the first, where there is no other."""
+    """Return whether the first two rows have the same number of cells, more than one."""
     first, *others = text.decode("latin-1").splitlines()
-    lines = [first, *others[:-1]]  # the last may be cut
-    return any(map(_is_table, (list(csv.reader(lines, delimiter=each)) for each in ",;\t|")))
+    lines = [first, *others[:-1]]  # the head may end in the middle of the last
+    return any(map(_is_table, (list(csv.reader(lines, delimiter=mark)) for mark in ",;\t|")))
 
 
 def _is_table(rows: list[list[str]]) -> bool:

@@ -1,4 +1,4 @@
-"""The files of a split become records, whatever they are packed in."""
+"""Read the records of a split's files: plain, compressed or in zips, lines or documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain, groupby
 from typing import BinaryIO
 
-from orders_dask.extract.framing.documents import documents, unwrap
+from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.framing.file_signatures import HEAD_BYTES, describe, is_binary
 from orders_dask.extract.framing.ndjson import detect_ndjson, lines_in_range, split_lines, strip_bom
 from orders_dask.extract.records import (
@@ -21,41 +21,41 @@ from orders_dask.extract.records import (
 from orders_dask.extract.source.compression import decompress, is_zip, list_members, read_member
 from orders_dask.extract.source.object_store import open_random_access, open_sequential
 
-__all__ = ["Records", "SourceFile", "Split", "Unreadable", "read_files", "unwrap"]
-
 
 def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     """Read the files of a split, one after another.
 
-    Memory is that of a block, a record and a decompressor, whatever the files' sizes.
+    Memory is bounded by a block, a record and a decompressor, whatever the files' sizes.
 
     Parameters
     ----------
     split
-        What to read. A zip in it that is named whole is given member by member.
+        The files to read. A zip that is named as a whole is read member by member.
 
     Yields
     ------
     SourceFile
         The file.
     iterator of Records
-        Its records, to be read before the next file is asked for. It raises :class:`Unreadable`
-        where the file can't be read further; the files after it stand.
+        Its records, to be consumed before the next file is requested. It raises
+        :class:`Unreadable` where the file can't be read further; the next files can be.
 
     Raises
     ------
-    SourceChanged, ServiceUnavailable
-        A file is not the one that was listed, or can't be reached.
+    StoredObjectChanged
+        A file changed since it was listed.
+    ServiceUnavailable
+        The store can't be reached.
     """
-    for _, of_object in groupby(split.files, lambda file: file.url):
-        files = list(of_object)
+    for _, files_of_object in groupby(split.files, lambda file: file.url):
+        files = list(files_of_object)
         if split.start is not None and split.end is not None:
             with (
                 open_sequential(files[0], split.start, split.end) as text,
-                open_random_access(files[0]) as some,
+                open_random_access(files[0]) as random_access,
             ):
-                within = lines_in_range(text, some, split.start, split.end)
-                yield files[0], coalesce(split_lines(within if split.start else strip_bom(within)))
+                lines = lines_in_range(text, random_access, split.start, split.end)
+                yield files[0], coalesce(split_lines(lines if split.start else strip_bom(lines)))
             continue
         with open_sequential(files[0]) as stream:
             if files[0].member is not None:
@@ -70,22 +70,22 @@ def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
 def _read_members(
     stream: BinaryIO, files: list[SourceFile]
 ) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
-    archive, found = list_members(stream)
-    by_name = {info.filename: info for info in found}
+    archive, members = list_members(stream)
+    by_name = {info.filename: info for info in members}
     for file in files:
         yield file, _frame(read_member(archive, by_name[file.member or ""]))
 
 
 def _read_zip(stream: BinaryIO, file: SourceFile) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
-    """Give the members of a zip; the zip itself if it has none, or can't be opened."""
+    """Yield the members of a zip, or the zip itself if it has none or can't be opened."""
     try:
-        archive, found = list_members(stream)
+        archive, members = list_members(stream)
     except Unreadable as error:
         yield file, _raise_on_read(error)
         return
-    if not found:
+    if not members:
         yield file, iter(())
-    for info in found:
+    for info in members:
         yield (
             member_file(file, info.filename, info.compress_size),
             _frame(read_member(archive, info)),
@@ -93,7 +93,7 @@ def _read_zip(stream: BinaryIO, file: SourceFile) -> Iterator[tuple[SourceFile, 
 
 
 def member_file(file: SourceFile, name: str, size: int) -> SourceFile:
-    """Name a member of the zip `file`; `size` is compressed."""
+    """Return a member of the zip `file` as a file of its own; `size` is compressed."""
     return SourceFile(f"zip://{name}::{file.name}", file.url, name, size, file.etag)
 
 
@@ -103,20 +103,20 @@ def _raise_on_read(error: Unreadable) -> Iterator[Records]:
 
 
 def _frame(chunks: Iterator[bytes]) -> Iterator[Records]:
-    """Give the records of a file that is read from its beginning."""
+    """Yield the records of a file that is read from its beginning, whatever its content is."""
     chunks = decompress(chunks)
     first = next(chunks, b"")
-    begin = first[:HEAD_BYTES]
+    file_head = first[:HEAD_BYTES]
     chunks = strip_bom(chain([first], chunks))
     del first
     delimited = False
     try:
-        if is_binary(begin):
-            raise Unreadable("it is no text", begin)
+        if is_binary(file_head):
+            raise Unreadable("it is no text", file_head)
         delimited, head = detect_ndjson(chunks)
         text = chain([head], chunks)
         yield from coalesce(split_lines(text)) if delimited else documents(text)
     except Unreadable as error:
-        if not delimited and (guess := describe(begin)):
-            raise Unreadable(guess, error.raw) from error
+        if not delimited and (format_hint := describe(file_head)):
+            raise Unreadable(format_hint, error.raw) from error
         raise

@@ -1,7 +1,7 @@
-"""Where the brackets of a JSON text are, found with NumPy, a piece of text at a time.
+"""Index the brackets and keys of JSON text with NumPy, a piece of text at a time.
 
-Quotes that are not escaped tell what is inside of strings; the brackets outside of them give the
-depth. Only what is near the top is kept.
+Unescaped quotes delimit strings, and the brackets outside of them give the depth. Only positions
+near the top level are stored.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ import numpy.typing as npt
 Positions = npt.NDArray[np.int64]
 
 MAX_LEVELS: Final = 4
-"""Levels that are kept: a document, an element of an array, `orders` of a page in it, one of its orders."""
+"""Levels that are indexed: document, array element, ``orders`` of a page in it, one order."""
 
 _MARKED: Final = bytes(c in b"{}[]\r\n" for c in range(256))
 _STEP_BYTES: Final = np.array([(c in b"{[") - (c in b"}]") for c in range(256)], np.int8)
 _QUOTE, _SLASH, _O, _S, _LF, _CR, _SPACE = b'"\\os\n\r '
 _NO_JSON: Final = 0x1F
-"""Stands for a line end inside a string: a control character too, so not JSON either, and it ends no line."""
+"""Replaces a line end in a string: a control character too, so not JSON, but it ends no line."""
 
 
 @dataclass(frozen=True)
 class StructuralIndex:
-    """A piece of text and where what matters stands in it, by level.
+    """A piece of text, and the positions of its structure by level.
 
     Attributes
     ----------
     text
-        The piece, with blanks for line ends outside of strings.
+        The piece. Line ends outside of strings are replaced by blanks.
     brackets
-        Of each level, the brackets that open to the next or close from it.
+        For each level, the brackets that open the next level or close it.
     keys
-        Of each level, the strings right inside its objects and arrays that may be the key ``order``
-        or ``orders``: those that look like one, have escapes, or may be cut by the end of the
-        piece.
+        For each level, the strings directly in its objects and arrays that may be the key ``order``
+        or ``orders``: they look like one, contain escapes, or may be cut by the end of the piece.
     """
 
     text: bytes
@@ -46,7 +45,7 @@ class StructuralIndex:
 
 
 class StructuralScanner:
-    """Scans a text, piece by piece; keeps how the text so far ends."""
+    """Scans a text piece by piece, and remembers the state at the end of each piece."""
 
     def __init__(self) -> None:
         self._quoted = False
@@ -54,7 +53,7 @@ class StructuralScanner:
         self._depth = 0
 
     def scan(self, piece: bytes) -> StructuralIndex:
-        """Find the structure of the next piece, in some 30 times its memory at worst (nothing but brackets)."""
+        """Return the index of the next piece; takes at most 30 times its size (all brackets)."""
         text = np.frombuffer(piece, np.uint8)
         is_quote = text == _QUOTE
         is_quote[self._escapes(text)] = False
@@ -71,7 +70,7 @@ class StructuralScanner:
         self._depth = int(depth[-1])
         level = np.where(step, np.minimum(depth[:-1], depth[1:]), -1)
         strings = _likely_structural(text, opening)
-        holder = depth[marks.searchsorted(strings)] - 1
+        parent_level = depth[marks.searchsorted(strings)] - 1
 
         line_end = (kind == _LF) | (kind == _CR)
         if line_end.any():
@@ -81,11 +80,11 @@ class StructuralScanner:
         return StructuralIndex(
             piece,
             brackets=[marks[level == wanted] for wanted in range(MAX_LEVELS)],
-            keys=[strings[holder == wanted] for wanted in range(MAX_LEVELS)],
+            keys=[strings[parent_level == wanted] for wanted in range(MAX_LEVELS)],
         )
 
     def _escapes(self, text: npt.NDArray[np.uint8]) -> Positions:
-        """Find the bytes of the piece that are behind an odd number of backslashes."""
+        """Return the positions of bytes that an odd number of backslashes precedes."""
         slash = np.flatnonzero(text == _SLASH)
         if self._escaped:
             slash = np.concatenate(([-1], slash))
@@ -100,7 +99,7 @@ class StructuralScanner:
 
 
 def _likely_structural(text: npt.NDArray[np.uint8], strings: Positions) -> Positions:
-    """Pick the strings that may be ``order`` or ``orders``, by their first bytes."""
+    """Return the strings that may be ``order`` or ``orders``, judging by their first bytes."""
     last = len(text) - 1
     first = text[np.minimum(strings + 1, last)]
     strings = strings[(first == _O) | (first == _SLASH) | (strings + 6 > last)]

@@ -1,1 +1,1 @@
-"""Objects of the dump, and their compression."""
+"""Source: the objects of a dump, their listing, and their compression."""

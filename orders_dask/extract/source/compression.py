@@ -1,7 +1,8 @@
-"""Compression and zips, found by content, read as streams in bounded memory.
+"""Decompress files and read zips, as streams in bounded memory. Content decides, not the name.
 
 Formats: gzip https://www.rfc-editor.org/rfc/rfc1952, zstd https://www.rfc-editor.org/rfc/rfc8878,
-bzip2, and zip https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.
+bzip2, and zip https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. See
+docs/contract.md#compression.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from orders_dask.extract.records import CHUNK_BYTES, MIB, Unreadable
 
 @dataclass(frozen=True)
 class _Codec:
-    """A compression.
+    """A compression format.
 
     Attributes
     ----------
     name
-        For people.
+        Name for people.
     magic
-        What a stream of it begins with.
+        Pattern of a stream's first bytes.
     new_decompressor
         Makes a decompressor of one stream, with ``decompress``, ``eof`` and ``unused_data``.
     step
         Bytes that are decompressed at once.
     limit
-        ``max_length`` of ``decompress``, where it knows one: what a bomb may give at once.
+        ``max_length`` for ``decompress``, if it has that parameter: bounds the output of a bomb.
     """
 
     name: str
@@ -56,8 +57,8 @@ _CODECS: Final = (
         lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
     ),
     _Codec("bzip2", re.compile(rb"BZh"), bz2.BZ2Decompressor),
-    # The second magic is that of a frame to be skipped. There is no limit to ask for, but 4 bytes
-    # give 128 KiB at most.
+    # The second magic is that of a skippable frame. decompress() has no limit, but 4 bytes give at
+    # most 128 KiB.
     _Codec(
         "zstd",
         re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
@@ -68,7 +69,7 @@ _CODECS: Final = (
 )
 
 _BAD_STREAM: Final[tuple[type[Exception], ...]] = (
-    cast(type[Exception], igzip_lib.IsalError),  # an instance, says its stub
+    cast(type[Exception], igzip_lib.IsalError),  # its stub declares an instance
     ZstdError,
     OSError,
     EOFError,
@@ -79,18 +80,18 @@ _BAD_ZIP: Final[tuple[type[Exception], ...]] = (
     OSError,
     EOFError,
     ValueError,
-    RuntimeError,  # a method that this Python can't read, too
+    RuntimeError,  # also for methods that this Python lacks
     struct.error,
     zlib.error,
     lzma.LZMAError,
 )
 _ENCRYPTED: Final = 0x1
 _LOCAL_HEADER_BYTES: Final = 30
-"""Bytes of a member's header in a zip, at least."""
+"""Minimum bytes of a member's header in a zip."""
 
 
 def is_compressed(head: bytes) -> bool:
-    """Tell by its first 4 bytes whether a file is compressed; a zip is none."""
+    """Return whether a file is compressed, by its first 4 bytes; a zip is not."""
     return _codec(head) is not None
 
 
@@ -104,7 +105,7 @@ def decompress(chunks: Iterator[bytes]) -> Iterator[bytes]:
     Parameters
     ----------
     chunks
-        The file. The first chunk tells what it is: at least 4 bytes, unless the file is shorter.
+        The file. The first chunk has at least 4 bytes, unless the file is shorter.
 
     Yields
     ------
@@ -114,8 +115,8 @@ def decompress(chunks: Iterator[bytes]) -> Iterator[bytes]:
     Raises
     ------
     Unreadable
-        A stream is truncated or corrupt, or something else follows it. What was decompressed before
-        was given.
+        A stream is truncated or corrupt, or garbage follows it. All text before it has been
+        yielded.
     """
     first = next(chunks, b"")
     codec = _codec(first)
@@ -123,20 +124,20 @@ def decompress(chunks: Iterator[bytes]) -> Iterator[bytes]:
     if codec is None:
         yield from chunks
         return
-    held: list[bytes] = []
+    buffered: list[bytes] = []
     size = 0
     try:
         for piece in _decompress_streams(codec, chunks):
             if piece:
-                held.append(piece)
+                buffered.append(piece)
             size += len(piece)
             if size >= CHUNK_BYTES:
-                yield b"".join(held)
-                held, size = [], 0
+                yield b"".join(buffered)
+                buffered, size = [], 0
     except Unreadable:
-        yield b"".join(held)
+        yield b"".join(buffered)
         raise
-    yield b"".join(held)
+    yield b"".join(buffered)
 
 
 def _decompress_streams(codec: _Codec, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -145,7 +146,7 @@ def _decompress_streams(codec: _Codec, chunks: Iterator[bytes]) -> Iterator[byte
         for start in range(0, len(chunk), codec.step):
             piece = chunk[start : start + codec.step]
             while piece:
-                # Padding with NUL, as tapes and block devices leave it, is no garbage.
+                # Tapes and block devices pad files with NUL: that is not garbage.
                 if stream is None and not (piece := piece.lstrip(b"\0")):
                     break
                 stream = stream or codec.new_decompressor()
@@ -169,41 +170,46 @@ def _feed(codec: _Codec, stream: Any, piece: bytes) -> Iterator[bytes]:
 
 
 def is_zip(head: bytes) -> bool:
-    """Tell by its first 4 bytes whether a file is a zip: a member's header, or the end of an empty directory.
+    """Return whether a file is a zip, by its first 4 bytes.
 
-    That of Zip64 begins otherwise.
+    It begins with a member's header, or, if empty, with the end of its directory (Zip64 too).
     """
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06"))
 
 
 def list_members(stream: BinaryIO) -> tuple[ZipFile, list[ZipInfo]]:
-    """Open a zip and list the members that are files of the dump, in the byte order of their names.
+    """Open a zip and list its members that are files of the dump, in the byte order of their names.
 
-    Directories are left out, and names with a segment that starts with ``.`` or ``__MACOSX``; but
-    ``.`` and ``..`` by themselves hide nothing: some tools write ``./a.json``, and a name is never
-    used as a path.
+    Directories and hidden members are left out: names with a segment that starts with ``.`` or
+    ``__MACOSX``. The segments ``.`` and ``..`` hide nothing, because some tools write
+    ``./a.json``, and a name is never used as a path.
+
+    Returns
+    -------
+    tuple
+        The open zip and its members.
 
     Raises
     ------
     Unreadable
-        The zip has no directory, a bad one, two members of one name, or members that share bytes (a
+        The zip has no directory or a bad one, two members of one name, or members that overlap (a
         bomb).
     """
     try:
         archive = ZipFile(stream)
     except _BAD_ZIP as error:
         raise Unreadable(f"the zip can't be opened: {error}") from error
-    found = [
+    members = [
         info for info in archive.infolist() if not (info.is_dir() or _is_hidden(info.filename))
     ]
-    name, times = next(iter(Counter(info.filename for info in found).most_common(1)), ("", 0))
-    if times > 1:
-        raise Unreadable(f"the zip has {times} members named {name}")
-    placed = sorted(archive.infolist(), key=lambda info: info.header_offset)
-    for info, after in pairwise(placed):
+    name, count = next(iter(Counter(info.filename for info in members).most_common(1)), ("", 0))
+    if count > 1:
+        raise Unreadable(f"the zip has {count} members named {name}")
+    by_offset = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    for info, after in pairwise(by_offset):
         if info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size > after.header_offset:
             raise Unreadable(f"the zip's members {info.filename} and {after.filename} overlap")
-    return archive, sorted(found, key=lambda info: info.filename.encode(errors="surrogatepass"))
+    return archive, sorted(members, key=lambda info: info.filename.encode(errors="surrogatepass"))
 
 
 def _is_hidden(name: str) -> bool:
@@ -214,16 +220,15 @@ def _is_hidden(name: str) -> bool:
 
 
 def read_member(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
-    """Read a member of a zip in chunks of :data:`~orders_dask.extract.records.CHUNK_BYTES` bytes.
+    """Yield a member of a zip in chunks of :data:`~orders_dask.extract.records.CHUNK_BYTES` bytes.
 
     Raises
     ------
     Unreadable
-        It is encrypted, truncated, corrupt or packed by a method other than deflate. What was read
-        before was given.
+        It is encrypted, truncated, corrupt or packed by a method other than deflate. All text
+        before it has been yielded.
     """
-    # Of the other methods Python's zipfile unpacks all that 8 MiB give at once: hundreds of GB of a
-    # bomb.
+    # For other methods zipfile unpacks all that 8 MiB give at once: hundreds of GB of a bomb.
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
         raise Unreadable(f"the zip's member is packed by method {info.compress_type}, not deflate")
     if info.flag_bits & _ENCRYPTED:

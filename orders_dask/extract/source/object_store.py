@@ -1,4 +1,4 @@
-"""The objects of a dump, opened as they were listed."""
+"""Open the objects of a dump, with prefetch. One that changed since its listing is an error."""
 
 from __future__ import annotations
 
@@ -17,77 +17,82 @@ from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile
 from orders_dask.filesystem import listed_object, translate_storage_errors
 
 RANGE_BYTES: Final = 16 * MIB
-"""Bytes of a ranged read: some 200 ms of transfer from S3, well above the latency of a request. An
-S3 server on the same machine took 6.5 ms of CPU a MB for ranges of 4 MiB, 4.0 for 8, 3.0 for 16 and
-2.4 for 32."""
+"""Bytes of a ranged read: about 200 ms of transfer from S3, well above the latency of a request."""
 
 RANDOM_READ_BYTES: Final = MIB // 4
-"""Bytes that are read at once where only places in an object are wanted."""
+"""Bytes of a read at random positions of an object."""
 
 
 def etag(details: Mapping[str, Any]) -> str:
-    """Give what changes when a file's content does: its ETag, elsewhere its size and time of change.
+    """Return a text that changes when a file's content does.
+
+    On S3 it is the ETag, elsewhere size and modification time.
 
     Parameters
     ----------
     details
-        What fsspec's ``info`` or a listing says of the file.
+        The file's entry in fsspec's ``info`` or ``find``.
     """
     tag = str(details.get("ETag") or "").strip('"')
-    changed = details.get("mtime", details.get("created"))
-    return tag or f"{details['size']}-{changed}"
+    modified = details.get("mtime", details.get("created"))
+    return tag or f"{details['size']}-{modified}"
 
 
 @contextmanager
 def open_sequential(file: SourceFile, start: int = 0, end: int | None = None) -> Iterator[BinaryIO]:
-    """Open the object of `file` to be read through, in the memory of three ranged reads.
+    """Open an object for sequential reading, in the memory of three ranged reads.
 
-    The next range is fetched while one is decoded: a run against an S3 on the same machine took
-    0.975 of the time.
+    The next range is prefetched while one is decoded, which takes 0.975 of the time.
 
     Parameters
     ----------
     file
         The file, as listed.
     start, end
-        Where reading begins and ends. What is behind `end` is not fetched, and may seem not to be
-        there.
+        The byte range that will be read. Text behind `end` is not fetched, and may seem missing.
+
+    Yields
+    ------
+    BinaryIO
+        The object.
 
     Raises
     ------
-    SourceChanged
-        The object is not the one that was listed; also while it is read.
+    StoredObjectChanged
+        The object is not the one that was listed. Also raised by later reads.
     ServiceUnavailable
-        The store can't be reached; also while it is read.
+        The store can't be reached. Also raised by later reads.
     """
     with _open(file) as raw:
-        if isinstance(raw, AbstractBufferedFile):  # one on this machine is not
+        if isinstance(raw, AbstractBufferedFile):  # a local file is not one
             raw.cache = _prefetching(raw, start, raw.size if end is None else end)
-        with io.BufferedReader(_Object(raw, file), CHUNK_BYTES) as stream:
+        with io.BufferedReader(_ObjectReader(raw, file), CHUNK_BYTES) as stream:
             yield cast(BinaryIO, stream)
 
 
 def _prefetching(raw: AbstractBufferedFile, start: int, end: int) -> BackgroundBlockCache:
-    """Make what fetches the next range of a file beforehand.
+    """Return a cache that prefetches the next range of a file, up to `end`.
 
-    s3fs would make it by itself, but, told where to end (`size`), not ask whether the object is
-    still the same.
+    s3fs has one, but with ``size=end`` it doesn't check that the object is unchanged.
     """
 
-    def fetch(begin: int, until: int) -> bytes:
-        content: bytes = raw._fetch_range(begin, min(until, end))
+    def fetch(begin: int, stop: int) -> bytes:
+        content: bytes = raw._fetch_range(begin, min(stop, end))
         return content
 
-    # Ranges begin at multiples of their size: one of the whole length is best, where `start` is
-    # such a multiple.
+    # Ranges begin at multiples of their size. If `start` is a multiple of the whole length, one
+    # range is best.
     length = min(max(end - start, 1), RANGE_BYTES)
     return BackgroundBlockCache(RANGE_BYTES if start % length else length, fetch, end, maxblocks=2)
 
 
 @contextmanager
 def open_random_access(file: SourceFile) -> Iterator[BinaryIO]:
-    """Open the object of `file` to read some places in it; for the rest as :func:`open_sequential`."""
-    with _open(file) as raw, io.BufferedReader(_Object(raw, file), RANDOM_READ_BYTES) as stream:
+    """Open an object for reads at random positions; otherwise like :func:`open_sequential`."""
+    with (
+        _open(file) as raw,
+        io.BufferedReader(_ObjectReader(raw, file), RANDOM_READ_BYTES) as stream,
+    ):
         yield cast(BinaryIO, stream)
 
 
@@ -113,10 +118,10 @@ def _translate_changes(file: SourceFile) -> Iterator[None]:
         ) from error
 
 
-class _Object(io.RawIOBase):
-    """The bytes of an object. What goes wrong in reading them is never taken for a fault of theirs.
+class _ObjectReader(io.RawIOBase):
+    """An object as an ``io`` stream, so that ``zipfile`` can read it: only needed ranges travel.
 
-    An ``io`` class, so that ``zipfile`` can read from it: only ranges that are wanted travel.
+    Storage errors in reading are translated, so they are never taken for bad content.
     """
 
     def __init__(self, file: Any, source: SourceFile) -> None:
@@ -132,8 +137,8 @@ class _Object(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         try:
             return int(self._file.seek(offset, whence))
-        except ValueError as error:  # fsspec's, of a place before the beginning
-            raise OSError(EINVAL, str(error)) from error  # as other files do, and zipfile expects
+        except ValueError as error:  # fsspec raises it for a negative position
+            raise OSError(EINVAL, str(error)) from error  # zipfile expects this, as of other files
 
     def tell(self) -> int:
         return int(self._file.tell())
