@@ -29,6 +29,7 @@ from orders_dask.contract.arrow import (
     key_schema,
     staged_schemas,
 )
+from orders_dask.contract.issue_codes import NulledCode
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line, fact_refund
 from orders_dask.contract.rules import MAX_SAMPLES, Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED
@@ -49,9 +50,9 @@ _FACT_BY_PATH: Final[Mapping[str, Table]] = {fact.info["records"]: fact for fact
 
 
 class _Limits(NamedTuple):
-    """What a type holds, and the contract's code of a value that it doesn't."""
+    """The least and greatest value of a type, and the issue code of a sum beyond them."""
 
-    code: str
+    code: NulledCode
     least: Decimal
     most: Decimal
 
