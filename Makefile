@@ -1,30 +1,65 @@
 # `make demo` and `make test` do all the set-up: Python >= 3.11 and make are enough.
 VENV ?= .venv
-PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
-	$(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+# The first command that runs a Python of 3.11 or later: one that pyenv knows may be there and not run.
+first_python = $(firstword $(foreach p,$(1),$(shell \
+	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+PYTHON ?= $(call first_python,python3 python3.14 python3.13 python3.12 python3.11)
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+LOWEST_PYTHON ?= $(call first_python,$(PYTHONS))
+LOCK ?= requirements.lock
+TESTS ?= tests
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra dev --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock'
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup demo test chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(LOCK)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[sandbox,dev,docs]'
+	$(PIP_INSTALL) --require-hashes --requirement $(LOCK)
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+lock: $(INSTALLED) ## Write requirements.lock after pyproject.toml was changed, with as few other changes as can be
+	$(RESOLVE) --extra docs --universal --python-version 3.11 --output-file requirements.lock
+
+upgrade: $(INSTALLED) ## Write requirements.lock with the newest versions that pyproject.toml allows
+	$(RESOLVE) --extra docs --universal --python-version 3.11 --output-file requirements.lock --upgrade
+
+hooks: $(INSTALLED) ## Let git run the checks before each commit
+	$(BIN)/pre-commit install
 
 demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this machine and show them
 	$(BIN)/orders-dask demo
 
 test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores
-	$(BIN)/pytest -n auto --dist worksteal -m "not chaos"
+	$(BIN)/pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
+
+test-pythons: ## Run the tests with each of PYTHONS that is here, in a virtual environment of its own
+	@passed= failed= absent=; for python in $(PYTHONS); do \
+		if ! version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+		then absent="$$absent $$python"; \
+		elif $(MAKE) test PYTHON=$$python VENV=.venv-$$version; then passed="$$passed $$version"; \
+		else failed="$$failed $$version"; fi; \
+	done; \
+	echo "Passed:$${passed:- none}. Failed:$${failed:- none}. Not installed, so left out:$${absent:- none}."; \
+	test -n "$$passed" && test -z "$$failed"
+
+test-lowest: TESTS = tests/unit tests/integration
+test-lowest: $(INSTALLED) ## Run the unit and integration tests with the lowest versions that pyproject.toml allows
+	$(RESOLVE) --resolution lowest-direct --upgrade --python $(LOWEST_PYTHON) --output-file build/lowest.lock
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba \
+	$(MAKE) test PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest LOCK=build/lowest.lock TESTS="$(TESTS)"
 
 chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, and many schedules of publishing
 	$(BIN)/pytest tests/chaos -n 3 --dist worksteal
@@ -34,7 +69,7 @@ fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of so
 	ORDERS_DASK_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -s -o faulthandler_timeout=0 tests/unit/test_fuzz.py tests/unit/test_hostile.py
 
 bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 bench-guard: $(INSTALLED) ## Fail where a run has become clearly slower beside the floors of decode and COPY
@@ -46,10 +81,11 @@ bench-history: $(INSTALLED) ## Publish into ten years of run dates and into none
 bench-memory: $(INSTALLED) ## Run large and odd inputs and fail where a process takes too much memory (an hour)
 	$(BIN)/python -m tests.benchmarks.memory
 
-check: $(INSTALLED) ## Lint, format and types
+check: $(INSTALLED) ## Lint, format, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 check: docs-check
 
@@ -64,4 +100,4 @@ format: $(INSTALLED) ## Format and mend what the linter can
 	$(BIN)/ruff format .
 
 clean: ## Remove what was made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -27,7 +27,7 @@ version = release = version_of(project)
 author = copyright = "the authors of orders_dask"
 
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**", "tests/**/README.md"]
+include_patterns = ["*.md", "docs/**", "tests/README.md", "tests/**/README.md"]
 exclude_patterns = ["**/.*", "**/__pycache__"]
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]

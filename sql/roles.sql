@@ -1,8 +1,10 @@
--- Two roles without a login, for logins to be members of: orders_loader runs every command but `init` (only the owner
--- of the tables frees leaves, too), orders_reader reads schema orders. Each may do what is listed here and nothing else.
+-- Two roles without login, of which logins become members. orders_loader runs every command except
+-- `init`, and except dropping partitions, which only the owner of the tables may do. orders_reader
+-- reads schema orders. The roles have the rights that are listed here and no others.
 --
--- Run by the owner of the tables after `orders-dask init`, as a whole, as often as one likes: `orders-dask init --roles`
--- does it, or `psql --single-transaction --file roles.sql`. It takes nothing away.
+-- The owner of the tables runs this whole file after `orders-dask init`: with `orders-dask init
+-- --roles`, or with `psql --single-transaction --file roles.sql`. It is idempotent and revokes
+-- nothing.
 do $$
 declare
     wanted name;
@@ -12,7 +14,7 @@ begin
             begin
                 execute format('create role %I nologin', wanted);
             exception
-                -- Roles are the whole server's: somebody made it at the same moment, for another database.
+                -- Roles belong to the server: an `init` of another database made it just now.
                 when duplicate_object or unique_violation then null;
             end;
         end if;
@@ -24,7 +26,8 @@ $$;
 
 grant usage on schema orders_store, orders_ops, orders to orders_loader;
 
--- What a load brought is written once and pruned as a whole. Leaves need no grants: rows go through their parents.
+-- Rows of a load are inserted once and pruned as a whole. Partitions need no grants, because rows
+-- are written through their parents.
 grant select, insert, delete on
     orders_store.fact_order,
     orders_store.fact_order_line,
@@ -42,7 +45,8 @@ to orders_loader;
 
 grant execute on function orders_store.make_partition(date) to orders_loader;
 
--- ANALYZE of the parents. Before PostgreSQL 17 only the owner may, and before 18 the loader leaves it out.
+-- ANALYZE of the parents. Before PostgreSQL 17 only the owner may run it, and before 18 the loader
+-- leaves it out.
 do $$
 declare
     parent regclass;
@@ -58,7 +62,7 @@ begin
 end
 $$;
 
--- Publishing, and taking it back.
+-- Publish, rollback and unpublish.
 grant select, insert, update, delete on orders_store.published to orders_loader;
 grant select, insert, delete on orders_store.order_superseded to orders_loader;
 grant select, insert, update, delete on
@@ -76,19 +80,23 @@ grant select, insert, update, delete on
     orders_store.dim_product_variant_undo
 to orders_loader;
 
--- The ledger: what was written down of a load's identity, files and refused records stays; how it goes on is added.
+-- The ledger: a load's identity, files and rejected records can't be changed once they are written.
+-- Only columns about how the load goes on can.
 grant select on orders_ops.schema_info to orders_loader;
 grant select, insert, update (wait_for, draining) on orders_ops.storage_partition to orders_loader;
 grant select, insert, update (
-    status, finished_at, published_at, replaced_load_id, can_roll_back, unpublished_at, pruned_at, message, step_seconds, step_metrics, schema_drift
+    status, finished_at, published_at, replaced_load_id, can_roll_back, unpublished_at, pruned_at,
+    message, step_seconds, step_metrics, schema_drift
 ) on orders_ops.load_run to orders_loader;
 grant select, insert, update on orders_ops.load_file to orders_loader;
 grant select, insert, update (rows, seconds), delete on orders_ops.load_part to orders_loader;
-grant select, insert, update (message, raw, order_raw, corrected_raw, replay_load_id, replay_result) on orders_ops.rejected_record to orders_loader;
+grant select, insert, update (
+    message, raw, order_raw, corrected_raw, replay_load_id, replay_result
+) on orders_ops.rejected_record to orders_loader;
 grant select, insert, update (samples) on orders_ops.data_issue to orders_loader;
 
--- The reader: the views work with their owner's rights, so storage and ledger stay closed. What the owner adds to the
--- schema later is readable too.
+-- The reader. Views run with their owner's rights, so storage and ledger need no grants. Tables and
+-- views that the owner adds to the schema later are readable too.
 
 grant usage on schema orders to orders_reader;
 grant select on all tables in schema orders to orders_reader;

@@ -109,7 +109,7 @@ def _show_refused(database: Engine) -> None:
     screen.result_table(rows, "Refused, and kept in orders_ops.rejected_record")
     issue = data_issue.c
     repaired = (
-        select(issue.code, issue.field, func.sum(issue["values"]).label("values"))
+        select(issue.code, issue.field, func.sum(issue["value_count"]).label("values"))
         .group_by(issue.code, issue.field)
         .order_by(issue.code, issue.field)
     )

@@ -118,9 +118,13 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
+def _in_words(outcome: str) -> str:
+    return outcome.replace("_", " ")
+
+
 def show_outcome(ended: RunResult) -> str:
     """Say in a line how a run date ended."""
-    told = f"{ended.run_date}  {ended.outcome}"
+    told = f"{ended.run_date}  {_in_words(ended.outcome)}"
     if ended.outcome in ("published", "up_to_date"):
         told += (
             f": {plural(ended.orders, 'order')}, {plural(ended.lines, 'line')}, "
@@ -133,7 +137,9 @@ def show_outcome(ended: RunResult) -> str:
 def show_outcomes(ended: Sequence[RunResult], seconds: float) -> str:
     """Say in a line how a range of run dates ended."""
     kinds = list(dict.fromkeys(each.outcome for each in ended))
-    counted = ", ".join(f"{sum(each.outcome == kind for each in ended)} {kind}" for kind in kinds)
+    counted = ", ".join(
+        f"{sum(each.outcome == kind for each in ended)} {_in_words(kind)}" for kind in kinds
+    )
     orders, lines = sum(each.orders for each in ended), sum(each.lines for each in ended)
     held = f"{plural(orders, 'order')}, {plural(lines, 'line')}"
     return f"{plural(len(ended), 'run date')}: {counted}; {held}, {seconds:.1f} s"

@@ -46,13 +46,13 @@ def map_bounded(
 ) -> Generator[tuple[int, Result]]:
     """Call a function on the workers, yielding each call's number and result as it ends.
 
-    At most `max_in_flight` calls run at once: the next one is submitted when one ends and its future is dropped: a window on the client holds
-    no threads, doesn't leak and follows an elastic cluster, which semaphores and worker resources
-    don't. A call whose worker died is made again on another one: pure work may run twice, and
-    effects happen once by their key. Dask gives up on each call that ran or waited on four workers
-    that died; those are made again at the end, in their order and one at a time, and only a call
-    that has workers die even then ends it. So does any other error: what may pass, the task has
-    tried again by itself (:mod:`orders_dask.retry`).
+    At most `max_in_flight` calls run at once. The next one is submitted when one ends and its
+    future is dropped: a bound on the client holds no threads, doesn't leak and follows an elastic
+    cluster, which semaphores and worker resources don't. A call whose worker died is made again on
+    another one: pure work may run twice, and effects happen once by their key. Dask gives up on
+    each call that ran or waited on four workers that died; those are made again at the end, in
+    their order and one at a time, and only a call that has workers die even then ends it. So does
+    any other error: what may pass, the task has tried again by itself (:mod:`orders_dask.retry`).
 
     Parameters
     ----------

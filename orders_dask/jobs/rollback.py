@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from orders_dask.errors import NothingToRestore, OutcomeUnknown, ServiceUnavailable
+from orders_dask.errors import NothingToRestore
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
@@ -46,16 +46,7 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackRes
         before = published_load(database, run_date)
         if before is None:
             raise NothingToRestore(nothing_published(run_date))
-        try:
-            restore_previous(lease, before.load_id)
-        except ServiceUnavailable as error:
-            if not lease.connection.invalidated:
-                raise
-            # Terminal: the same command again might go one load further back.
-            raise OutcomeUnknown(
-                f"PostgreSQL broke off while load {before.load_id} of {run_date} was rolled back: see in `orders-dask "
-                "status` whether it is still published before you try again."
-            ) from error
+        restore_previous(lease, before.load_id)
         now = retry_transient(published_load)(database, run_date)
     return _result(before, now)
 

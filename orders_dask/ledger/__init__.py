@@ -1,1 +1,1 @@
-"""The ledger in schema `orders_ops`: leases, loads, rejects, and the queries on them."""
+"""The ledger in schema `orders_ops`: leases, loads, rejects, and queries on them."""

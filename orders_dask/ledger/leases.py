@@ -1,4 +1,4 @@
-"""Leases: the right to work on a run date, and the end of loads that lost it."""
+"""Leases: the exclusive right to work on a run date, and ending the loads of dead runs."""
 
 from __future__ import annotations
 
@@ -8,38 +8,27 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    func,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, text, update
 
-from orders_dask.contract.ledger_tables import (
-    load_run,
-)
+from orders_dask.contract.ledger_tables import load_run
 from orders_dask.errors import LeaseLost, RunDateLocked
 from orders_dask.load.locks import Lock, lock_out_copies, try_lock
 
 ACTIVE: Final = ("loading", "sealed", "verified")
-"""Statuses of a load that is being worked on, or was when its run died: one a run date at the most."""
-
+"""Statuses of a load that a run works on, or worked on when it died: at most one a run date."""
 
 LOCK_TIMEOUT: Final = 5.0
-"""Seconds to wait for a run date: a run that was killed holds it until the server has ended its last statement."""
+"""Seconds to wait for a run date: the server ends a killed run's session after its statement."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a run date, for as long as its session lives.
+    """The exclusive right to work on a run date, for as long as its session lives.
 
     Attributes
     ----------
     connection
-        The session that holds the run date's lock, without an open transaction between calls.
+        The session that holds the run date's lock. It has no open transaction between calls.
     run_date
         The date of the dump.
     """
@@ -49,20 +38,33 @@ class Lease:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Open a transaction in the session that holds the run date; all that is written of the date goes through it.
+        """Open a transaction in the session that holds the lease, after checking that it does.
+
+        The ledger, the published pointer and the dimensions are written through it. These writes
+        have other guards:
+
+        - COPY of a part: the load's lock and status (:func:`orders_dask.load.copy.load_part`).
+        - Rows of ``storage_partition``: the partition's lock
+          (:func:`orders_dask.load.partitions.ensure_partitions`). A publish also clears `wait_for`
+          once the transactions in it have ended, which needs no guard.
+        - Loads that prune makes irreversible: the publish lock
+          (:func:`orders_dask.retention.loads.make_irreversible`).
+        - Loads that are marked as pruned because their partition is dropped: the partition's lock
+          (:func:`orders_dask.retention.partitions.drop_marked`).
 
         Raises
         ------
         LeaseLost
-            The session doesn't hold it any more. SQLAlchemy connects again after a broken
-            connection, without saying so and without the lock: nothing is written then.
+            The session doesn't hold the lock any more, and nothing was written: SQLAlchemy
+            reconnects silently after a broken connection, without the lock.
         """
-        holds = {"class": int(Lock.RUN_DATE), "date": self.run_date.toordinal()}
+        lock = {"class": int(Lock.RUN_DATE), "date": self.run_date.toordinal()}
         with self.connection.begin():
-            if self.connection.scalar(_HOLDS_LOCK, holds) is None:
+            if self.connection.scalar(_HOLDS_LOCK, lock) is None:
                 raise LeaseLost(
-                    f"This run lost its hold on run date {self.run_date}, for its session with PostgreSQL ended: "
-                    "give the same command again, and it goes on from what is staged."
+                    f"This run lost its hold on run date {self.run_date}, for its session with "
+                    "PostgreSQL ended: give the same command again, and it goes on from what is "
+                    "staged."
                 )
             yield self.connection
 
@@ -79,19 +81,23 @@ _HOLDS_LOCK: Final = text(
 
 @contextmanager
 def acquire_lease(engine: Engine, run_date: date, timeout: float = LOCK_TIMEOUT) -> Iterator[Lease]:
-    """Hold a run date until the end of the ``with`` block.
+    """Yield the lease of a run date, held until the end of the ``with`` block.
 
-    A load of it that a dead run left unfinished is sealed off, so that none of its tasks can commit
-    any more, and ``abandoned``.
+    A load that a dead run left unfinished becomes ``abandoned`` first. None of its tasks can commit
+    any more.
 
     Parameters
     ----------
+    engine
+        Engine of the database.
+    run_date
+        The run date.
     timeout
-        Seconds to wait for the run date, more than 0.
+        Seconds to wait for the run date's lock, more than 0.
 
     Raises
     ------
-    RunDateHeld
+    RunDateLocked
         Another run holds it: the message says who.
     """
     with engine.connect() as connection:
@@ -101,8 +107,10 @@ def acquire_lease(engine: Engine, run_date: date, timeout: float = LOCK_TIMEOUT)
                 raise RunDateLocked(_locked_by(connection, run_date))
         lease = Lease(connection, run_date)
         with lease.transaction():
-            left = connection.scalars(select(load_run.c.load_id).where(_active(run_date))).all()
-        for load_id in left:
+            unfinished = connection.scalars(
+                select(load_run.c.load_id).where(_active(run_date))
+            ).all()
+        for load_id in unfinished:
             finish(lease, load_id, "abandoned", "Its run died; a later one sealed it off.")
         yield lease
 
@@ -112,14 +120,10 @@ def _active(run_date: date) -> ColumnElement[bool]:
 
 
 def _locked_by(connection: Connection, run_date: date) -> str:
-    holder = connection.execute(
+    load = connection.execute(
         select(load_run.c.run_by, load_run.c.started_at).where(_active(run_date))
     ).one_or_none()
-    who = (
-        f"{holder.run_by}, since {holder.started_at:%Y-%m-%d %H:%M} UTC"
-        if holder
-        else "another run"
-    )
+    who = f"{load.run_by}, since {load.started_at:%Y-%m-%d %H:%M} UTC" if load else "another run"
     return f"Run date {run_date} is being worked on by {who}: wait for it to end, or end it."
 
 
@@ -129,10 +133,17 @@ def finish(
     status: Literal["refused", "failed", "abandoned", "comparison"],
     message: str | None = None,
 ) -> None:
-    """End a load that will not be published; one that has ended already stays as it is.
+    """End an active load that will not be published; a load that has ended stays as it is.
 
-    What was copied of it stays in the storage, where nobody sees it, until it is pruned. None of
-    its tasks can commit any more.
+    None of its tasks can commit any more. Rows that were copied stay in the storage, where no view
+    shows them, until prune deletes them.
+
+    Parameters
+    ----------
+    lease
+        The lease of its run date.
+    load_id, status, message
+        The load, its new status, and why it ended.
     """
     ended = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status.in_(ACTIVE))
     with lease.transaction() as connection:

@@ -1,4 +1,4 @@
-"""The ledger: who works on a run date, what each load is made of, how it ended."""
+"""Write a load's ledger rows: the load itself, its files, issues, rejects and status."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
-from sqlalchemy import (
-    Connection,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, insert, select, update
 
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.ledger_tables import (
@@ -26,33 +21,34 @@ from orders_dask.contract.ledger_tables import (
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rules import Issue
 from orders_dask.errors import LoadNotActive
-from orders_dask.ledger.leases import (
-    Lease,
-)
+from orders_dask.ledger.leases import Lease
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into
 from orders_dask.load.error_translation import translating_errors
 from orders_dask.step_metrics import MetricsByStep
 
 BATCH_ROWS: Final = 1_000
-"""Files or issues that are written down at once: each takes some 6 KB of the client's memory meanwhile."""
+"""Files or issues written at once: each takes about 6 KB of the client's memory meanwhile."""
 
 
 def create_load(
     lease: Lease, source: str, fingerprint: str, run_by: str, inherits_texts_from: int | None = None
 ) -> int:
-    """Begin a load, ``loading``.
+    """Create a load with status ``loading``.
 
     Parameters
     ----------
+    lease
+        The lease of its run date.
     source
         The source URL as configured.
     fingerprint
-        What tells whether the same would be loaded again.
+        Hash of all that decides what the load contains. A run date is up to date while the
+        fingerprint is the same.
     run_by
-        Who runs it, for people: process and host.
+        Process and host, for people.
     inherits_texts_from
-        The load whose texts this one carries over, and with them their age.
+        The load whose raw texts this one takes over, and with them their age.
 
     Returns
     -------
@@ -67,15 +63,15 @@ def create_load(
         run_by=run_by,
     )
     if inherits_texts_from is not None:
-        had = load_run.alias()
-        as_old = select(had.c.source_read_at).where(had.c.load_id == inherits_texts_from)
-        row = row.values(source_read_at=as_old.scalar_subquery())
+        former = load_run.alias()
+        age = select(former.c.source_read_at).where(former.c.load_id == inherits_texts_from)
+        row = row.values(source_read_at=age.scalar_subquery())
     with lease.transaction() as connection:
         return int(connection.execute(row.returning(load_run.c.load_id)).scalar_one())
 
 
 class FileRecord(Protocol):
-    """What the ledger keeps of a file when it was read."""
+    """A file that was decoded, as the ledger records it."""
 
     @property
     def name(self) -> str:
@@ -83,44 +79,46 @@ class FileRecord(Protocol):
 
     @property
     def etag(self) -> str:
-        """Its ETag, or what stands for it."""
+        """Its ETag, or the store's substitute for one."""
 
     @property
     def size(self) -> int:
-        """Bytes as stored."""
+        """Size in bytes as stored."""
 
     @property
     def unreadable(self) -> bool:
-        """It could not be read to its end."""
+        """Whether it could not be read to its end."""
 
     @property
     def read(self) -> Mapping[str, int]:
-        """Number of its records by the name of their fact table, refused ones counted."""
+        """Number of its records, rejected ones included, by name of the fact."""
 
     @property
     def rejected(self) -> Mapping[str, int]:
-        """Number of those refused, likewise."""
+        """Number of its rejected records by name of the fact."""
 
 
 def record_files(lease: Lease, load_id: int, files: Sequence[FileRecord]) -> list[int]:
-    """Write down the files of a load; what is loaded of them follows when the load is verified.
+    """Write the files of a load; verify adds how many of their rows were loaded.
 
     Parameters
     ----------
+    lease, load_id
+        The lease and the load.
     files
-        In the order of the sorted listing; a name may occur once.
+        In the order of the sorted listing (docs/contract.md#source-url), without duplicate names.
 
     Returns
     -------
     list of int
-        The id of each, growing in the order given.
+        The id of each file, ascending in the order of `files`.
     """
     row = insert(load_file).returning(load_file.c.file_id, sort_by_parameter_order=True)
     ids: list[int] = []
     with lease.transaction() as connection:
         rows = (_file_row(load_id, file) for file in files)
-        while some := list(islice(rows, BATCH_ROWS)):
-            ids += connection.scalars(row, some)
+        while batch := list(islice(rows, BATCH_ROWS)):
+            ids += connection.scalars(row, batch)
     return ids
 
 
@@ -137,12 +135,14 @@ def _file_row(load_id: int, file: FileRecord) -> dict[str, Any]:
 
 
 def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]]) -> None:
-    """Write down what was repaired or nulled.
+    """Write the repaired and nulled values of a load. See docs/contract.md#bad-values.
 
     Parameters
     ----------
+    lease, load_id
+        The lease and the load.
     issues
-        A file's id and an issue in it; each field and code once a file.
+        Pairs of a file's id and an issue in that file; each field and code occurs once a file.
     """
     rows = (
         {
@@ -156,18 +156,20 @@ def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]
         for file_id, issue in issues
     )
     with lease.transaction() as connection:
-        while some := list(islice(rows, BATCH_ROWS)):
-            connection.execute(insert(data_issue), some)
+        while batch := list(islice(rows, BATCH_ROWS)):
+            connection.execute(insert(data_issue), batch)
 
 
 def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> None:
-    """Write down what was refused.
+    """Write the rejected records of a load (the quarantine). See docs/contract.md#bad-values.
 
     Parameters
     ----------
+    lease, load_id
+        The lease and the load.
     tables
-        As staged (:data:`orders_dask.stage.REJECTED_SCHEMA`), with the ledger's file ids; copied
-        one after another, so there may be any number.
+        As staged (:data:`orders_dask.stage.layout.REJECTED_SCHEMA`), with file ids of the ledger.
+        They are consumed one after another, so any number fits in memory.
     """
     names = {FILE: rejected_record.c.file_id.name, POSITION: rejected_record.c.position.name}
     with lease.transaction() as connection, translating_errors():
@@ -190,20 +192,20 @@ _REPLAY_COLUMNS: Final = [
         rejected_record.c.replay_result,
     )
 ]
-"""What a refused record has only once somebody mended or replayed it."""
+"""Columns that are null until somebody corrects or replays the record."""
 
 
 def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
-    """Write down the dotted paths of keys that the contract doesn't know."""
+    """Write the dotted paths of unknown keys. See docs/contract.md#schema-drift."""
     _update_load(lease, load_id, schema_drift=list(paths))
 
 
 def save_metrics(
     lease: Lease, load_id: int, seconds: Mapping[str, float], metrics: MetricsByStep
 ) -> None:
-    """Write down the wall seconds of each step, and what its tasks cost."""
-    told = {step: asdict(cost) for step, cost in metrics.items()}
-    _update_load(lease, load_id, step_seconds=dict(seconds), step_metrics=told)
+    """Write the wall seconds and the metrics of each step."""
+    by_step = {step: asdict(of_step) for step, of_step in metrics.items()}
+    _update_load(lease, load_id, step_seconds=dict(seconds), step_metrics=by_step)
 
 
 def _update_load(lease: Lease, load_id: int, **values: Any) -> None:
@@ -213,15 +215,15 @@ def _update_load(lease: Lease, load_id: int, **values: Any) -> None:
 
 
 def transition(connection: Connection, load_id: int, before: str, after: str) -> None:
-    """Move a load from one status to the next, in the open transaction.
+    """Move a load from status `before` to status `after`, in the open transaction.
 
     Raises
     ------
-    LoadWithdrawn
+    LoadNotActive
         It has another status: another run took the run date over.
     """
-    step = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status == before)
-    if not connection.execute(step.values(status=after)).rowcount:
+    move = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status == before)
+    if not connection.execute(move.values(status=after)).rowcount:
         raise LoadNotActive(
             f"Load {load_id} was taken over by another run: see `orders-dask status`."
         )

@@ -1,4 +1,4 @@
-"""What people and the next run ask the ledger."""
+"""Queries on loads: the status of run dates, and what is published."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from orders_dask.contract.order_tables import fact_order, fact_order_line
 
 @dataclass(frozen=True)
 class LoadStatus:
-    """How a run date stands: its published load, else its latest.
+    """The status of a run date: its published load, else its latest.
 
     Attributes
     ----------
     run_date, load_id, status
         The load and its status.
     fingerprint
-        What tells whether the same would be loaded again.
+        Hash of all that decides what the load contains.
     orders, lines
-        Number loaded.
+        Number of orders and lines loaded.
     superseded, rejected
-        Orders that lost to another version inside the run date, and orders refused.
+        Number of orders that another version supersedes within the run date, and of rejected ones.
     files
-        Number read.
+        Number of files read.
     seconds
-        Wall time; None while it goes on.
+        Wall seconds; None while it runs.
     started_at, message
         When it began; why it was refused or failed.
     """
@@ -65,9 +65,9 @@ class LoadStatus:
 
 
 def status(engine: Engine) -> list[LoadStatus]:
-    """Give a line for every run date that was ever begun, in order.
+    """Return the status of every run date that has a load, by date.
 
-    Where a later load than the published one ended badly, the message says so.
+    If a later load than the published one exists, the message says how it ended.
     """
     published_first = (load_run.c.status == "published").desc()
     latest = {
@@ -86,9 +86,9 @@ def status(engine: Engine) -> list[LoadStatus]:
 
 def first_of_each_date(*order: ColumnElement[Any]) -> CTE:
     """Select one load of each run date: the first in an order."""
-    place = func.row_number().over(partition_by=load_run.c.run_date, order_by=order)
-    ranked = select(load_run, place.label("place")).subquery()
-    return select(ranked).where(ranked.c.place == 1).cte()
+    rank = func.row_number().over(partition_by=load_run.c.run_date, order_by=order)
+    ranked = select(load_run, rank.label("rank")).subquery()
+    return select(ranked).where(ranked.c.rank == 1).cte()
 
 
 def _later_load_message(load: LoadStatus) -> str:
@@ -98,38 +98,38 @@ def _later_load_message(load: LoadStatus) -> str:
 
 
 def published_load(engine: Engine, run_date: date) -> LoadStatus | None:
-    """Give the load that readers see for a run date."""
-    seen = (load_run.c.run_date == run_date) & (load_run.c.status == "published")
-    found = _statuses(engine, select(load_run).where(seen).cte())
-    return found[0] if found else None
+    """Return the load that readers see for a run date; None if nothing is published."""
+    of_date = (load_run.c.run_date == run_date) & (load_run.c.status == "published")
+    loads = _statuses(engine, select(load_run).where(of_date).cte())
+    return loads[0] if loads else None
 
 
 def load_status(engine: Engine, load_id: int) -> LoadStatus:
-    """Give a load, whatever its status."""
+    """Return a load, whatever its status."""
     [load] = _statuses(engine, select(load_run).where(load_run.c.load_id == load_id).cte())
     return load
 
 
 def database_id(engine: Engine) -> str:
-    """Give what tells this database's loads from those of others that share its stage."""
+    """Return the id that tells this database's loads from those of others on the same stage."""
     with engine.connect() as connection:
         return str(connection.scalar(select(schema_info.c.database_id)))
 
 
 def loaded_parts(engine: Engine, load_id: int) -> set[str]:
-    """Name the parts that were copied into a load."""
+    """Return the names of the parts that were copied into a load."""
     with engine.connect() as connection:
         return {*connection.scalars(select(load_part.c.part).where(load_part.c.load_id == load_id))}
 
 
 def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
-    def total(fact: Any, entry: str) -> ColumnElement[int]:
-        # sum(bigint) is numeric, which would come back as Decimal
+    def total(fact: Any, counter: str) -> ColumnElement[int]:
+        # sum(bigint) is numeric, which the driver returns as Decimal.
         return cast(
-            func.coalesce(func.sum(load_file.c[counter_column(fact, entry)]), 0), BigInteger
+            func.coalesce(func.sum(load_file.c[counter_column(fact, counter)]), 0), BigInteger
         )
 
-    wall = cast(extract("epoch", loads.c.finished_at - loads.c.started_at), Float)
+    wall_seconds = cast(extract("epoch", loads.c.finished_at - loads.c.started_at), Float)
     query = (
         select(
             loads.c.run_date,
@@ -141,7 +141,7 @@ def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
             total(fact_order, "superseded"),
             total(fact_order, "rejected"),
             func.count(load_file.c.file_id),
-            wall,
+            wall_seconds,
             loads.c.started_at,
             loads.c.message,
         )
@@ -154,12 +154,12 @@ def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
 
 
 def latest_refused_after(engine: Engine, load: LoadStatus) -> int | None:
-    """Give the latest load of a run date that was refused after the one that is published, if there is any."""
+    """Return the latest refused load that is later than a load of its run date; None: no such."""
     later = (
         (load_run.c.run_date == load.run_date)
         & (load_run.c.status == "refused")
         & (load_run.c.load_id > load.load_id)
     )
     with engine.connect() as connection:
-        found: int | None = connection.scalar(select(func.max(load_run.c.load_id)).where(later))
-    return found
+        latest: int | None = connection.scalar(select(func.max(load_run.c.load_id)).where(later))
+    return latest

@@ -1,4 +1,4 @@
-"""Rejected records, as the ledger has them."""
+"""Queries on rejected records."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Select,
-    Table,
-    case,
-    func,
-    select,
-    true,
-)
+from sqlalchemy import Connection, Engine, Select, Table, case, func, select, true
 
 from orders_dask.contract.ledger_tables import (
     counter_column,
@@ -25,30 +16,28 @@ from orders_dask.contract.ledger_tables import (
     rejected_record,
 )
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.ledger.queries import (
-    first_of_each_date,
-)
-from orders_dask.ledger.replay import _RECORD
+from orders_dask.ledger.queries import first_of_each_date
 
 
 @dataclass(frozen=True)
 class RejectedRecord:
-    """A record that was refused, and where it stands.
+    """A rejected record. See docs/contract.md#bad-values.
 
     Attributes
     ----------
     run_date, load_id, file_id, file
-        The load, and the file by the ledger's id and by name.
+        The load, and the file by id and by name.
     position, path
-        Number of the record in the file, and of a child its place in the order.
+        Number of the record in the file, from 1, and the path of a child in its order. See
+        docs/contract.md#position.
     code, message
-        What is wrong.
+        What is wrong, as issue code and for people.
     raw, order_raw, corrected_raw
-        The text as it stood, on the first rejected child of an order also the order's, and as
-        people mended it since; None where there is none.
+        The raw text, on the first rejected child of an order the order's raw text, and the
+        corrected text; None if there is none.
     replay_load_id, replay_result
-        The load that last read it again, if it came to one, and what became of it, if that load was
-        published.
+        The load that last replayed it, if that made one, and the outcome, unless that load was
+        never published or is unpublished.
     """
 
     run_date: date
@@ -67,33 +56,36 @@ class RejectedRecord:
 
 
 def _loads_with_rejects() -> Select[Any]:
-    """Select of each run date the load whose rejections count: the last published or refused, else the latest.
+    """Select the load of each run date whose rejects count.
 
-    Those that failed, were given up or taken back don't hide what stands.
+    It is the last load that is published or refused, else the latest, of those that recorded their
+    files. Loads that failed, were abandoned or are unpublished don't hide it.
     """
     has_files = select(load_file).where(load_file.c.load_id == load_run.c.load_id).exists()
-    tells = load_run.c.status.in_(("published", "refused"))
-    first = first_of_each_date(has_files.desc(), tells.desc(), load_run.c.load_id.desc())
+    counts = load_run.c.status.in_(("published", "refused"))
+    first = first_of_each_date(has_files.desc(), counts.desc(), load_run.c.load_id.desc())
     return select(first.c.load_id)
 
 
 def rejects(
     engine: Engine, run_date: date | None = None, code: str | None = None
 ) -> Iterator[RejectedRecord]:
-    """Give what was refused by the load of each run date that was last published or refused.
+    """Yield the rejected records of each run date's last published or refused load.
 
-    Of a run date without one by the latest that got as far as its files.
+    For a run date without such a load: of the latest load that recorded its files.
 
     Parameters
     ----------
+    engine
+        Engine of the database.
     run_date, code
-        Only those of this run date, only those with this code; all by default.
+        Only records of this run date, only records with this code; all by default.
     """
     r = rejected_record.c
-    replayed = load_run.alias()
-    # A replay writes down what becomes of the records before it publishes, and may be taken back.
-    stands = r.replay_load_id.is_(None) | replayed.c.status.in_(("published", "replaced"))
-    result = case((stands, r.replay_result))
+    replay_load = load_run.alias()
+    # A replay writes the outcomes before it publishes, and its load may be unpublished later.
+    is_valid = r.replay_load_id.is_(None) | replay_load.c.status.in_(("published", "replaced"))
+    result = case((is_valid, r.replay_result))
     query: Select[Any] = (
         select(
             *(load_run.c.run_date, r.load_id, r.file_id, load_file.c.name, r.position, r.path),
@@ -101,7 +93,7 @@ def rejects(
         )
         .join_from(rejected_record, load_run, load_run.c.load_id == r.load_id)
         .join(load_file, load_file.c.file_id == r.file_id)
-        .join(replayed, replayed.c.load_id == r.replay_load_id, isouter=True)
+        .join(replay_load, replay_load.c.load_id == r.replay_load_id, isouter=True)
         .where(r.load_id.in_(_loads_with_rejects()))
         .order_by(load_run.c.run_date, r.file_id, r.position, r.path)
     )
@@ -110,13 +102,13 @@ def rejects(
     if code is not None:
         query = query.where(r.code == code)
     with engine.connect() as connection:
-        # A server-side cursor: there may be more than memory holds.
+        # A server-side cursor: the records may not fit in memory.
         for row in connection.execution_options(yield_per=1000).execute(query):
             yield RejectedRecord(*row)
 
 
 def rejected_codes(engine: Engine, run_date: date | None = None) -> dict[str, int]:
-    """Count what :func:`rejects` gives by its code; the most frequent comes first."""
+    """Count the rejected records of :func:`rejects` by code, the most frequent code first."""
     code = rejected_record.c.code
     query = (
         select(code, func.count())
@@ -132,14 +124,15 @@ def rejected_codes(engine: Engine, run_date: date | None = None) -> dict[str, in
 
 
 class MostCommonReject(NamedTuple):
-    """Why most of the refused records of a load were refused.
+    """Why most of the rejected records of a load were rejected.
 
     Attributes
     ----------
     code, message
-        The commonest code, and the commonest message with it, which quotes nobody's data.
+        The most common code, and the most common message with that code, which quotes nobody's
+        data.
     records, total
-        Number of records that were refused with the code, and with any.
+        Number of records rejected with this code, and with any code.
     """
 
     code: str
@@ -151,33 +144,43 @@ class MostCommonReject(NamedTuple):
 def most_common_reject(
     connection: Connection, load_id: int, fact: Table
 ) -> MostCommonReject | None:
-    """Find why most orders of a load were refused, or most lines that were refused by themselves."""
-    refused = _RECORD[counter_column(fact, "rejected")]
-    records = func.sum(refused).label("records")
+    """Return why most orders of a load, or most lines without their order, were rejected.
+
+    Parameters
+    ----------
+    connection, load_id
+        The session and the load.
+    fact
+        ``fact_order`` for orders, ``fact_order_line`` for lines.
+    """
+    r = rejected_record.c
+    rejected = r[counter_column(fact, "rejected")]
+    records = func.sum(rejected).label("records")
     by_code = (
         select(
-            _RECORD.code,
-            func.mode().within_group(_RECORD.message).label("message"),
+            r.code,
+            func.mode().within_group(r.message).label("message"),
             records,
-            func.sum(records).over().label("of"),
+            func.sum(records).over().label("total"),
         )
-        .where(_RECORD.load_id == load_id, refused > 0)
-        .where(true() if fact is fact_order else _RECORD.path != "")
-        .group_by(_RECORD.code)
-        .order_by(records.desc(), _RECORD.code)
+        .where(r.load_id == load_id, rejected > 0)
+        .where(true() if fact is fact_order else r.path != "")
+        .group_by(r.code)
+        .order_by(records.desc(), r.code)
     )
     first = connection.execute(by_code.limit(1)).one_or_none()
-    return first and MostCommonReject(first.code, first.message, int(first.records), int(first.of))
+    return first and MostCommonReject(
+        first.code, first.message, int(first.records), int(first.total)
+    )
 
 
 def unreadable_message(connection: Connection, load_id: int, file: str) -> str | None:
-    """Say why a file of a load could not be read to its end, if that is written down with the load."""
+    """Return why a file of a load is unreadable; None if no rejected record says it."""
+    r = rejected_record.c
     messages = (
-        select(_RECORD.message)
-        .join(load_file, load_file.c.file_id == _RECORD.file_id)
-        .where(
-            _RECORD.load_id == load_id, _RECORD.code == "unreadable_file", load_file.c.name == file
-        )
+        select(r.message)
+        .join(load_file, load_file.c.file_id == r.file_id)
+        .where(r.load_id == load_id, r.code == "unreadable_file", load_file.c.name == file)
     )
-    message: str | None = connection.scalar(messages.order_by(_RECORD.position).limit(1))
+    message: str | None = connection.scalar(messages.order_by(r.position).limit(1))
     return message

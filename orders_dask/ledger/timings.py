@@ -1,4 +1,4 @@
-"""Where the time of a load went, by what its ledger row keeps."""
+"""Where the time of a load went, computed from its ledger row."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ STEPS: Final = (
 )
 
 _ONE_TASK: Final = ("decode", "normalise", "stage")
-"""Steps that one task does for a split: they share the wall time of ``decode`` by what they took on the workers."""
+"""Steps of one task: they share the wall time of ``decode`` in proportion to worker seconds."""
 
 _MB: Final = 1e6
 
 
 @dataclass(frozen=True)
 class StepTiming:
-    """What a step of a load took.
+    """Time and throughput of a step of a load.
 
     Attributes
     ----------
     step
-        Its name.
+        Its name, of :data:`STEPS`.
     seconds
         Wall seconds.
     share
-        Of the wall seconds of all steps, 0 to 1.
+        Share in the wall seconds of all steps, 0 to 1.
     cpu_seconds
-        CPU seconds of the workers; None where the client or the server does the work.
+        CPU seconds of the workers; None if the client or the server does the work.
     orders_per_second
-        Orders of the load by wall seconds; None where it took no time.
+        Orders of the load per wall second; None if the step took no time.
     megabytes
-        What it read of the dump (decode), wrote of Parquet (stage) or sent to PostgreSQL (load), in
-        10^6 bytes; None of other steps.
+        Bytes read from the dump (decode), written as Parquet (stage) or sent to PostgreSQL (load),
+        in 10^6 bytes; None for other steps.
     megabytes_per_second
-        These by wall seconds.
+        Megabytes per wall second; None if there are none, or the step took no time.
     """
 
     step: str
@@ -63,14 +63,14 @@ class StepTiming:
 
 @dataclass(frozen=True)
 class LoadTimings:
-    """What the steps of a load took.
+    """Time and throughput of a load and its steps.
 
     Attributes
     ----------
     run_date, load_id, status
         The load and its status.
     orders
-        Orders loaded.
+        Number of orders loaded.
     bytes
         Size of its files as stored.
     seconds
@@ -78,7 +78,7 @@ class LoadTimings:
     cpu_seconds
         CPU seconds of the workers.
     steps
-        Those that were begun, in their order.
+        The steps that began, in their order.
     """
 
     run_date: date
@@ -91,75 +91,79 @@ class LoadTimings:
     steps: list[StepTiming]
 
     def __str__(self) -> str:
-        """Say how fast it was, and which step took most of the time."""
+        """Return a sentence about its speed and its slowest step."""
         if not self.seconds:
-            return f"Load {self.load_id} of {self.run_date} is {self.status}; nothing is known of its time."
-        most = max(self.steps, key=lambda step: step.seconds)
-        cores = (most.cpu_seconds or 0) / most.seconds
+            return (
+                f"Load {self.load_id} of {self.run_date} is {self.status}; nothing is known of its "
+                "time."
+            )
+        slowest = max(self.steps, key=lambda step: step.seconds)
+        cores = (slowest.cpu_seconds or 0) / slowest.seconds
         where = (
             "on the client and in PostgreSQL"
-            if most.cpu_seconds is None
+            if slowest.cpu_seconds is None
             else f"with {cores:.1f} cores busy on the workers"
         )
         return (
             f"Load {self.load_id} of {self.run_date}, {self.status}: {self.seconds:.1f} s, "
-            f"{self.orders / self.seconds:,.0f} orders/s, {self.bytes / _MB / self.seconds:,.1f} MB/s, "
-            f"{self.cpu_seconds:.1f} CPU seconds of the workers. The bottleneck was {most.step}: "
-            f"{most.share:.0%} of the time, {where}."
+            f"{self.orders / self.seconds:,.0f} orders/s, "
+            f"{self.bytes / _MB / self.seconds:,.1f} MB/s, "
+            f"{self.cpu_seconds:.1f} CPU seconds of the workers. The bottleneck was "
+            f"{slowest.step}: {slowest.share:.0%} of the time, {where}."
         )
 
 
 def load_timings(engine: Engine, run_date: date) -> LoadTimings | None:
-    """Tell where the time of a run date's published load went, else of its latest; None where there is none."""
-    standing = next((load for load in status(engine) if load.run_date == run_date), None)
-    if standing is None:
+    """Return the timings of a run date's published load, else of its latest; None: it has none."""
+    load = next((load for load in status(engine) if load.run_date == run_date), None)
+    if load is None:
         return None
-    of_load = load_run.c.load_id == standing.load_id
+    of_load = load_run.c.load_id == load.load_id
     size = select(func.coalesce(func.sum(load_file.c.bytes), 0))
-    size = size.where(load_file.c.load_id == standing.load_id)
+    size = size.where(load_file.c.load_id == load.load_id)
     with engine.connect() as connection:
         row = connection.execute(
             select(load_run.c.step_seconds, load_run.c.step_metrics).where(of_load)
         ).one()
-        read = int(connection.scalar(size) or 0)
-    costs = {step: StepMetrics(**cost) for step, cost in (row.step_metrics or {}).items()}
-    wall = _share_wall_time(row.step_seconds or {}, costs)
-    total = sum(wall.values())
+        bytes_read = int(connection.scalar(size) or 0)
+    metrics = {step: StepMetrics(**stored) for step, stored in (row.step_metrics or {}).items()}
+    wall_seconds = _share_wall_time(row.step_seconds or {}, metrics)
+    total = sum(wall_seconds.values())
     return LoadTimings(
         run_date,
-        standing.load_id,
-        standing.status,
-        standing.orders,
-        read,
+        load.load_id,
+        load.status,
+        load.orders,
+        bytes_read,
         total,
-        sum(cost.cpu_seconds for cost in costs.values()),
+        sum(of_step.cpu_seconds for of_step in metrics.values()),
         [
-            _timing(step, wall[step], total, costs.get(step), standing.orders)
+            _timing(step, wall_seconds[step], total, metrics.get(step), load.orders)
             for step in STEPS
-            if step in wall
+            if step in wall_seconds
         ],
     )
 
 
-def _share_wall_time(seconds: dict[str, Any], costs: dict[str, StepMetrics]) -> dict[str, float]:
-    """Give the wall seconds of each step."""
-    wall = {step: float(took) for step, took in seconds.items()}
-    tasks = {step: costs[step].seconds for step in _ONE_TASK if step in costs}
-    if "decode" in wall and any(tasks.values()):
-        whole = wall.pop("decode")
-        wall |= {step: whole * took / sum(tasks.values()) for step, took in tasks.items()}
-    return wall
+def _share_wall_time(seconds: dict[str, Any], metrics: dict[str, StepMetrics]) -> dict[str, float]:
+    """Return each step's wall seconds; those of ``decode`` are split among its task's steps."""
+    wall_seconds = {step: float(of_step) for step, of_step in seconds.items()}
+    on_workers = {step: metrics[step].seconds for step in _ONE_TASK if step in metrics}
+    if "decode" in wall_seconds and any(on_workers.values()):
+        shared, total = wall_seconds.pop("decode"), sum(on_workers.values())
+        wall_seconds |= {step: shared * of_step / total for step, of_step in on_workers.items()}
+    return wall_seconds
 
 
 def _timing(
-    step: str, seconds: float, total: float, cost: StepMetrics | None, orders: int
+    step: str, seconds: float, total: float, metrics: StepMetrics | None, orders: int
 ) -> StepTiming:
-    megabytes = cost.bytes / _MB if cost and cost.bytes else None
+    megabytes = metrics.bytes / _MB if metrics and metrics.bytes else None
     return StepTiming(
         step,
         seconds,
         seconds / total if total else 0.0,
-        cost.cpu_seconds if cost else None,
+        metrics.cpu_seconds if metrics else None,
         orders / seconds if seconds else None,
         megabytes,
         megabytes / seconds if megabytes and seconds else None,

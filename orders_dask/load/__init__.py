@@ -1,1 +1,1 @@
-"""Into PostgreSQL: COPY, the ledger, publishing."""
+"""Sessions, locks, schema, partitions and COPY into PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and which of its errors may pass."""
+"""Sessions of PostgreSQL: engine, timeouts, snapshots and cursors of the driver."""
 
 from __future__ import annotations
 
@@ -7,31 +7,18 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg2
-from sqlalchemy import (
-    Connection,
-    Engine,
-    NullPool,
-    create_engine,
-    event,
-)
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
-from orders_dask.errors import (
-    ServiceUnavailable,
-    SettingsError,
-)
-from orders_dask.load.error_translation import (
-    translate_for_sqlalchemy,
-)
+from orders_dask.errors import ServiceUnavailable, SettingsError
+from orders_dask.load.error_translation import translate_for_sqlalchemy
 from orders_dask.settings import Settings
 
 APPLICATION_NAME: Final = "orders_dask"
-"""What ``pg_stat_activity.application_name`` shows of every session."""
-
+"""The ``application_name`` of every session in ``pg_stat_activity``."""
 
 _LIBPQ_OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 10,
-    # A dead server or network is noticed within 75 s, also while nothing is sent and while nothing
-    # is acknowledged.
+    # A dead server or network is noticed within 75 s, in idle sessions too.
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 15,
@@ -39,25 +26,25 @@ _LIBPQ_OPTIONS: Final[dict[str, Any]] = {
     "tcp_user_timeout": 75_000,
 }
 
-
-# The same from the other side: a run whose host died holds its run date until the server notices.
-# Instants come back in UTC.
+# Keepalives of the server: until it notices that a run's host is dead, the run date stays locked.
+# Timestamps come back in UTC.
 _SERVER_OPTIONS: Final = (
     "-c timezone=UTC"
     " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
 )
 
-
-# What a server or database sets for its users would end a run whose session waits for the workers,
-# and publishes that take longer; pg_dump does the same. Some came with PostgreSQL 14 and 17.
+# A timeout that a server or database sets for its users would end the session of a lease, which is
+# idle while workers load, and long publishes. pg_dump switches timeouts off too. Older servers lack
+# some of them (PostgreSQL 14 and 17 added two).
 _NO_TIMEOUTS: Final = """
-    select set_config(name, '0', false) from pg_settings where setting <> '0' and name in ('statement_timeout',
-      'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
+    select set_config(name, '0', false) from pg_settings
+    where setting <> '0' and name in (
+      'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+      'idle_session_timeout', 'transaction_timeout')
 """
 
-
-# libpq gives no code for a connection that was refused, only the server's words. A server that
-# speaks another language is asked a few times more than would help.
+# libpq gives no error code for a refused connection, only the server's message. If that is not in
+# English, the error counts as transient and the connection is retried in vain.
 _REFUSALS: Final = (
     "authentication failed",
     "no password supplied",
@@ -65,7 +52,7 @@ _REFUSALS: Final = (
     "does not exist",
     "is not permitted to log in",
     "permission denied",
-    # What libpq is told of encryption does not go with the server, or with the files that it names.
+    # Encryption: the server wants another kind, or a certificate or key file is unusable.
     "was required",
     "encryption required",
     "channel binding required",
@@ -75,18 +62,19 @@ _REFUSALS: Final = (
 
 
 def engine(settings: Settings) -> Engine:
-    """Make the engine for the database of the settings; nothing is contacted yet.
+    """Return an engine for the database of the settings, without connecting yet.
 
-    Every connection is a session of its own (no pool), READ COMMITTED, in UTC. ``PGSSLMODE``,
-    ``PGSSLROOTCERT`` and what else libpq reads from the environment are honoured. The password is
+    Every connection is a session of its own (no pool), READ COMMITTED, in UTC. libpq reads
+    ``PGSSLMODE``, ``PGSSLROOTCERT`` and its other variables from the environment. The password is
     in no URL or repr of the engine.
 
     Returns
     -------
     Engine
-        Its errors are those of this package where :func:`explained` knows one. A connection that
-        the server refuses for what the settings say is a SettingsError, any other that is not to be
-        had a ServiceUnavailable.
+        It raises errors of this package where
+        :func:`~orders_dask.load.error_translation.translate_error` knows one. A connection that the
+        server refuses because of a setting raises SettingsError. Any other failure to connect
+        raises ServiceUnavailable.
     """
     address = f"{settings.pgsql_hostname}:{settings.pgsql_port}"
 
@@ -96,7 +84,7 @@ def engine(settings: Settings) -> Engine:
                 host=settings.pgsql_hostname,
                 port=settings.pgsql_port,
                 user=settings.pgsql_user,
-                password=settings.pgsql_pass.get_secret_value() or None,  # else libpq's own
+                password=settings.pgsql_pass.get_secret_value() or None,  # None: libpq uses its own
                 dbname=settings.pgsql_database,
                 application_name=APPLICATION_NAME,
                 client_encoding="utf8",
@@ -111,34 +99,38 @@ def engine(settings: Settings) -> Engine:
                 SettingsError if any(wrong in reason for wrong in _REFUSALS) else ServiceUnavailable
             )
             raise kind(
-                f"PostgreSQL at {address} gave user {settings.pgsql_user} no connection to database "
-                f"{settings.pgsql_database} ({reason}): check that the server runs, PGSSLMODE and the _PGSQL_* "
-                "settings."
+                f"PostgreSQL at {address} gave user {settings.pgsql_user} no connection to "
+                f"database {settings.pgsql_database} ({reason}): check that the server runs, "
+                "PGSSLMODE and the _PGSQL_* settings."
             ) from error
         return session
 
-    made = create_engine(
+    new = create_engine(
         "postgresql+psycopg2://",
         creator=connect,
         poolclass=NullPool,
         isolation_level="READ COMMITTED",
         hide_parameters=True,  # errors don't show people's data
     )
-    event.listen(made, "handle_error", translate_for_sqlalchemy)
-    return made
+    event.listen(new, "handle_error", translate_for_sqlalchemy)
+    return new
 
 
 def _reason(error: psycopg2.OperationalError) -> str:
-    """Give what libpq says of the last address it tried: hints and further addresses stand on lines of their own."""
+    """Return libpq's message about the last address that it tried.
+
+    Hints and other addresses are on lines of their own.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     tried = [line.partition(" failed: ")[2] for line in lines if " failed: " in line]
     return (tried or lines)[-1].removeprefix("FATAL:  ")
 
 
 def driver_cursor(connection: Connection) -> psycopg2.extensions.cursor:
-    """Give a cursor of the driver's own, in the open transaction of `connection`, for COPY and composed DDL.
+    """Return a psycopg2 cursor in the open transaction of `connection`, for COPY and composed DDL.
 
-    What it raises is the driver's: use it inside :func:`explaining`.
+    It raises the driver's errors: use it inside
+    :func:`~orders_dask.load.error_translation.translating_errors`.
     """
     session: Any = connection.connection.driver_connection
     cursor: psycopg2.extensions.cursor = session.cursor()
@@ -147,7 +139,7 @@ def driver_cursor(connection: Connection) -> psycopg2.extensions.cursor:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that sees the database as it stands now, until the end of the ``with`` block."""
+    """Yield a connection in a REPEATABLE READ transaction: all its statements see one snapshot."""
     repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
     with repeatable.begin() as connection:
         yield connection

@@ -1,4 +1,4 @@
-"""Arrow tables into PostgreSQL, by binary COPY, a part in one transaction."""
+"""Copy Arrow tables into PostgreSQL by binary COPY: idempotent, one transaction a part."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
 
 BATCH_ROWS: Final = 2048
-"""Rows encoded and handed to libpq at a time: some 1 MB of orders."""
+"""Rows encoded and sent at a time: about 1 MB of orders."""
 
 SupersededTotals = tuple[ControlTotals, Mapping[int, int]]
-"""Books of the rows of a fact that lost, and how many of them each file has, by the ledger's id."""
+"""Of the superseded rows of a fact: control totals, and row counts by file id of the ledger."""
 
 _COPIED_BY_NAME: Final = {table.name: table for table in COPIED_TABLES}
 
@@ -45,42 +45,50 @@ def load_part(
     tables: Iterable[tuple[str, pa.Table]],
     superseded: Mapping[str, SupersededTotals],
 ) -> int:
-    """Copy a part into the storage tables, once, however often and by however many this is called.
+    """Copy a part into the storage tables exactly once, however often tasks call this at once.
 
-    One transaction: it shares the load's lock, so that the seal waits for it or ends it, checks
-    that the load is still ``loading``, and claims the part in the ledger.
+    One transaction shares the load's lock, checks that the load is still ``loading``, and claims
+    the part in ``load_part``. The claim makes a retry idempotent. The seal waits for the lock, or
+    terminates the session that holds it.
 
     Parameters
     ----------
+    engine
+        Engine of the database.
+    load_id, run_date
+        The load and its run date: the same value in every row.
     part
         The part's name, unique in the load.
     tables
-        Rows for tables of :data:`~orders_dask.contract.storage_tables.COPIED_TABLES`, each with the
-        table's name, read one after another; those of a table need not stand together. They have
-        the columns of the storage table, in any order, without ``run_date`` and ``load_id``; others
-        are left out.
+        Pairs of a table's name and rows for it, for tables of
+        :data:`~orders_dask.contract.storage_tables.COPIED_TABLES`, in any order. Consumed one after
+        another. The rows have the columns of the storage table without ``run_date`` and
+        ``load_id``, in any order. Other columns are left out.
     superseded
-        By fact what the part has beside them that lost to another version; a fact that is not named
-        lost nothing.
+        By fact, the totals of the part's rows that another version superseded, which are not in
+        `tables`. A fact without superseded rows may be missing.
 
     Returns
     -------
     int
-        Bytes sent; 0 where the part was loaded before: nothing is read of `tables`.
+        Bytes sent; 0 if the part was loaded before, in which case `tables` is not read.
 
     Raises
     ------
-    LoadWithdrawn
+    LoadNotActive
         The load is not ``loading`` any more.
     ServiceUnavailable
-        The session broke off; nothing or, if it was the last answer that got lost, everything is
-        loaded.
+        The session broke off. Nothing was loaded or, if only the answer to the commit was lost, all
+        of the part.
     """
     began = time.monotonic()
-    lost = {name: {"books": b.to_json(), "files": files} for name, (b, files) in superseded.items()}
-    claim = insert(parts).values(load_id=load_id, part=part, rows={}, superseded=lost)
-    this = (parts.c.load_id == load_id, parts.c.part == part)
-    given = {"run_date": run_date, "load_id": load_id}
+    superseded_json = {
+        name: {"totals": totals.to_json(), "files": files}
+        for name, (totals, files) in superseded.items()
+    }
+    claim = insert(parts).values(load_id=load_id, part=part, rows={}, superseded=superseded_json)
+    of_part = (parts.c.load_id == load_id, parts.c.part == part)
+    constants = {"run_date": run_date, "load_id": load_id}
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock_shared(Lock.LOAD, load_id)))
         loading = load_run.c.load_id == load_id, load_run.c.status == "loading"
@@ -88,19 +96,18 @@ def load_part(
             raise LoadNotActive(f"Load {load_id} takes no more parts: it was sealed or given up.")
         if not connection.execute(claim.on_conflict_do_nothing()).rowcount:
             return 0
-        # Safe until the seal: its own commit waits for the disk, and so for all that was committed
-        # before.
+        # Safe: the commit of the seal waits for the disk, and so for every commit before it.
         connection.execute(select(func.set_config("synchronous_commit", "off", True)))
         cursor = driver_cursor(connection)
         rows, sent = Counter[str](), 0
         with translating_errors():
-            for name, following in groupby(tables, itemgetter(0)):
-                of_table = (table for _, table in following)
-                copied, size = copy_into(cursor, _COPIED_BY_NAME[name], of_table, given)
+            for name, pairs in groupby(tables, itemgetter(0)):
+                of_table = (table for _, table in pairs)
+                copied, size = copy_into(cursor, _COPIED_BY_NAME[name], of_table, constants)
                 rows[name] += copied
                 sent += size
         seconds = time.monotonic() - began
-        connection.execute(update(parts).where(*this).values(rows=rows, seconds=seconds))
+        connection.execute(update(parts).where(*of_part).values(rows=rows, seconds=seconds))
     return sent
 
 
@@ -110,20 +117,24 @@ def copy_into(
     tables: Iterable[pa.Table],
     constants: Mapping[str, Any],
 ) -> tuple[int, int]:
-    """Copy Arrow tables into a table of the contract or the ledger, one after another, in the open transaction.
+    """Copy Arrow tables into a table of the storage or the ledger, in the open transaction.
 
     Parameters
     ----------
+    cursor
+        Cursor of the driver (:func:`~orders_dask.load.connect.driver_cursor`).
+    table
+        The table to copy into.
     tables
-        With at least the columns of `table` that are not given, of their Arrow types or types that
-        cast to them.
+        Rows, consumed one table after another. They have at least the columns of `table` that are
+        not in `constants`, with the contract's Arrow types or types that cast to them.
     constants
-        Values, by name, of the columns that are the same in all rows.
+        By column, the value that all rows have.
 
     Returns
     -------
     tuple
-        Number of rows copied, and of the bytes sent.
+        Number of rows copied, and number of bytes sent.
     """
     schema = arrow_schema(table)
 
@@ -150,7 +161,7 @@ def copy_into(
     try:
         cursor.copy_expert(statement, stream)
     except psycopg2.Error:
-        # What reading raises ends the COPY, and psycopg2 tells of nothing but that.
+        # An error raised by `read` ends the COPY, and psycopg2 hides it behind an error of its own.
         if stream.failure:
             raise stream.failure from None
         raise
@@ -158,16 +169,24 @@ def copy_into(
 
 
 class _Stream(io.RawIOBase):
-    """Some chunks of bytes as a file, each given whole and held until it is sent; an empty chunk is no end."""
+    """A file that `read` takes chunk by chunk, each of them whole.
+
+    Attributes
+    ----------
+    failure
+        The error that the chunks raised; None if they raised none.
+    sent
+        Bytes read so far.
+    """
 
     failure: BaseException | None = None
     sent: int = 0
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = filter(None, chunks)
+        self._chunks = filter(None, chunks)  # an empty chunk would look like the end
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give the next chunk, whatever its size; none at the end."""
+        """Return the next chunk, whatever `size` is; empty at the end."""
         try:
             chunk = next(self._chunks, b"")
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors as this package's: transient, terminal, or a fault of ours."""
+"""Translate PostgreSQL's errors to ours; what is unknown is a fault of ours and stays as it is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import psycopg2
-from sqlalchemy import (
-    ExceptionContext,
-)
+from sqlalchemy import ExceptionContext
 
 from orders_dask.errors import (
     DatabaseNotReady,
@@ -23,29 +21,26 @@ _TRANSIENT: Final = (
     "08",  # the connection broke
     "40",  # rolled back: serialisation failure, deadlock
     "53",  # out of connections, memory, locks or disk
-    "55P03",  # a lock was not to be had in time
+    "55P03",  # lock_timeout
     "57",  # cancelled, shut down or crashed
 )
 
-
 _MISSING: Final = ("3F000", "42P01")  # no such schema, no such table
 
-
 _NO_PRIVILEGE: Final = "42501"
-
 
 _READ_ONLY: Final = "25006"
 
 
 def translate_for_sqlalchemy(context: ExceptionContext) -> OrdersDaskError | None:
-    """Let SQLAlchemy raise the error of this package in place of the driver's."""
+    """Return the error that SQLAlchemy raises in place of the driver's; None: the driver's."""
     error = context.original_exception
     return translate_error(error) if isinstance(error, psycopg2.Error) else None
 
 
 @contextmanager
 def translating_errors() -> Iterator[None]:
-    """Do the same for what is done on the driver's own connection."""
+    """Translate errors of statements that run on a cursor of the driver."""
     try:
         yield
     except psycopg2.Error as error:
@@ -56,20 +51,23 @@ def translating_errors() -> Iterator[None]:
 
 
 def translate_error(error: psycopg2.Error) -> OrdersDaskError | None:
-    """Say what an error of the driver means to people, transient and terminal apart; None for a fault of ours."""
+    """Return the transient or terminal error for one of the driver; None for a fault of ours."""
     code = error.pgcode
     reason = (
         error.diag.message_primary or str(error).strip() or type(error).__name__
     ).splitlines()[0]
-    # Without a code the error is libpq's or psycopg2's own: the session is gone.
-    lost = code is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    if lost or (code and code.startswith(_TRANSIENT)):
+    # Errors without a code are of libpq or psycopg2: the session has ended.
+    disconnected = code is None and isinstance(
+        error, psycopg2.OperationalError | psycopg2.InterfaceError
+    )
+    if disconnected or (code and code.startswith(_TRANSIENT)):
         return ServiceUnavailable(f"PostgreSQL broke off ({reason}): try again.")
     if code in _MISSING:
         return DatabaseNotReady(f"PostgreSQL says {reason}: run `orders-dask init`.")
     if code == _READ_ONLY:
         return SettingsError(
-            f"PostgreSQL says {reason}: name a primary server in _PGSQL_HOSTNAME, and let the database be written."
+            f"PostgreSQL says {reason}: name a primary server in _PGSQL_HOSTNAME, and let the "
+            "database be written."
         )
     if code == _NO_PRIVILEGE:
         return SettingsError(

@@ -1,7 +1,7 @@
-"""Advisory locks: who may do what, and how those that are dead are put out.
+"""Advisory locks, and terminating sessions of dead runs that still hold one.
 
-They are taken in this order, so nobody waits in a circle: run date, load, publish; run date, leaf,
-init; free, leaf.
+Sessions take them in one of these orders, so there is no deadlock: run date, load; run date,
+publish; run date, partition, init; drop, partition. See docs/architecture.md#locks.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from orders_dask.errors import ServiceUnavailable
 
 
 class Lock(IntEnum):
-    """The first key of each kind of advisory lock; arbitrary numbers that nothing else is likely to use."""
+    """First key of each kind of advisory lock: arbitrary numbers that others hardly use."""
 
-    INIT = 1_704_201_000  # second key 0: changes the schema
-    RUN_DATE = (
-        1_704_201_001  # second key the date's ordinal: held by a run's session while it works
-    )
-    LOAD = (
-        1_704_201_002  # second key the load: shared by each part's transaction, exclusive to seal
-    )
-    PUBLISH = 1_704_201_003  # second key 0: one publish at a time
-    # Second key the ordinal of its first date: shared to see that it is there, exclusive to drop it.
+    # Second key 0: one change of the schema at a time.
+    INIT = 1_704_201_000
+    # Second key the date's ordinal: the lease, held by a run's session while it works on the date.
+    RUN_DATE = 1_704_201_001
+    # Second key the load_id: shared by the transaction of each part, exclusive for the seal.
+    LOAD = 1_704_201_002
+    # Second key 0: one publish, rollback or unpublish at a time.
+    PUBLISH = 1_704_201_003
+    # Second key the ordinal of its first date: shared to keep a partition, exclusive to drop it.
     PARTITION = 1_704_201_004
-    FREE = 1_704_201_005  # second key 0: one at a time frees leaves
+    # Second key 0: one session drops partitions at a time.
+    DROP_PARTITIONS = 1_704_201_005
 
 
 ATTEMPTS: Final = 20
-"""How often the holders of a load are terminated; once was enough in every trial."""
+"""Attempts to terminate the holders of a load's lock; one was enough in every trial."""
 
 _TERMINATE: Final = text(
     """
@@ -45,7 +46,17 @@ _TERMINATE: Final = text(
 
 
 def try_lock(connection: Connection, seconds: float, statement: Executable) -> bool:
-    """Execute a statement that takes a lock, inside the open transaction; say whether it got the lock in time."""
+    """Execute a statement that takes a lock, in the open transaction; return whether it got it.
+
+    Parameters
+    ----------
+    connection
+        With an open transaction, which stays usable after a timeout.
+    seconds
+        Timeout, more than 0.
+    statement
+        The statement.
+    """
     try:
         with connection.begin_nested():
             limit = f"{round(seconds * 1000)}ms"
@@ -60,11 +71,20 @@ def try_lock(connection: Connection, seconds: float, statement: Executable) -> b
 
 
 def lock_out_copies(connection: Connection, load_id: int, timeout: float) -> None:
-    """Take a load's lock exclusively until the open transaction ends: no part is being copied, and none will begin.
+    """Lock a load exclusively until the open transaction ends, so that no part is being copied.
 
-    Parts that are still being copied get `timeout` seconds; then their sessions are terminated,
-    for no timeout of PostgreSQL ends a COPY that waits for its client. Parts that come now wait
-    until the transaction ends, and then find that the load is not ``loading`` any more.
+    After `timeout` the sessions of parts that are still being copied are terminated, because no
+    timeout of PostgreSQL ends a COPY that waits for its client. Parts that begin later wait for the
+    end of the transaction. Then they find that the load is not ``loading`` any more.
+
+    Parameters
+    ----------
+    connection
+        With an open transaction that moves the load to another status.
+    load_id
+        The load.
+    timeout
+        Seconds to wait for parts that are being copied, more than 0.
 
     Raises
     ------

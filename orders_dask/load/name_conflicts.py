@@ -1,4 +1,4 @@
-"""What stands where `init` would make something of ours, and is not ours."""
+"""Objects that `init` did not make, under names that `init` gives: it never replaces them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ QualifiedName = tuple[str, str]
 
 
 class CatalogObject(NamedTuple):
-    """Something in one of our schemas.
+    """A relation, type or function in one of our schemas.
 
     Attributes
     ----------
     kind
-        As ``pg_class.relkind`` has it; ``T`` for a type and ``F`` for a function.
+        ``pg_class.relkind``; ``T`` for a type and ``F`` for a function.
     columns
         The type of each column by its name.
     """
@@ -48,121 +48,128 @@ _KINDS: Final = {
 def find_objects(
     connection: Connection, views: Collection[str]
 ) -> dict[QualifiedName, CatalogObject]:
-    """List what there is in our schemas under names that we would give.
+    """Return the objects in our schemas that have a name that `init` gives.
 
     Parameters
     ----------
+    connection
+        The session.
     views
         Names of the public views.
     """
-    given = {"schemas": [STORE, PUBLIC, OPS], "store": STORE}
-    found = {
+    schemas = {"schemas": [STORE, PUBLIC, OPS], "store": STORE}
+    objects = {
         (row.schema, row.name): CatalogObject(row.kind, row.columns)
-        for row in connection.execute(_OBJECTS, given)
+        for row in connection.execute(_OBJECTS, schemas)
     }
     public = ((PUBLIC, view) for view in views)
     wanted = {*_tables(), *_indexes(), *public, (STORE, "make_partition")}
-    return {name: thing for name, thing in found.items() if name in wanted or _is_partition(name)}
+    return {name: obj for name, obj in objects.items() if name in wanted or _is_partition(name)}
 
 
-# Of several things under one name a relation counts, then a type: a table has both, and a type without one is theirs.
+# Of several objects of one name the last row counts: a relation, else a type. A table has a type of
+# its name too.
 _OBJECTS: Final = text(
     r"""
     select nspname as schema, proname as name, 'F' as kind, '{}'::jsonb as columns
     from pg_proc join pg_namespace n on n.oid = pronamespace
-    where nspname = :store and proname = 'make_partition' and proargtypes::text = 'date'::regtype::oid::text
+    where nspname = :store and proname = 'make_partition'
+      and proargtypes::text = 'date'::regtype::oid::text
     union all
     select nspname, typname, 'T', '{}' from pg_type join pg_namespace n on n.oid = typnamespace
     where nspname = any(:schemas) and typrelid = 0
     union all
     select nspname, relname, relkind::text, (
-      select coalesce(jsonb_object_agg(attname, format_type(atttypid, atttypmod)), '{}') from pg_attribute
+      select coalesce(jsonb_object_agg(attname, format_type(atttypid, atttypmod)), '{}')
+      from pg_attribute
       where attrelid = c.oid and attnum > 0 and not attisdropped)
     from pg_class c join pg_namespace n on n.oid = relnamespace where nspname = any(:schemas)
     """
 )
 
 
-def was_initialised(there: dict[QualifiedName, CatalogObject]) -> bool:
-    """Say whether the ledger's first table looks like one of ours, of whatever version."""
-    thing = there.get((OPS, schema_info.name))
+def was_initialised(objects: dict[QualifiedName, CatalogObject]) -> bool:
+    """Return whether ``schema_info`` looks like ours, of whatever version."""
+    table = objects.get((OPS, schema_info.name))
     return (
-        thing is not None
-        and thing.kind == "r"
-        and {"contract_version", "partition_width"} <= thing.columns.keys()
+        table is not None
+        and table.kind == "r"
+        and {"contract_version", "partition_width"} <= table.columns.keys()
     )
 
 
-def require_none(there: dict[QualifiedName, CatalogObject]) -> None:
-    """Refuse whatever is there: where `init` was not run, nothing of it is ours.
+def require_none(objects: dict[QualifiedName, CatalogObject]) -> None:
+    """Raise if there is any object: before the first `init`, none of them is ours.
 
     Raises
     ------
     SettingsError
-        Something is: the message names it.
+        There is one: the message names it.
     """
-    _refuse(there, sorted(there))
+    _refuse(objects, sorted(objects))
 
 
-def require_ours(there: dict[QualifiedName, CatalogObject], views: Collection[str]) -> None:
-    """Refuse what is of another kind than what `init` made, or lacks a column of it.
+def require_ours(objects: dict[QualifiedName, CatalogObject], views: Collection[str]) -> None:
+    """Raise if an object has another kind than `init` gives it, or lacks a column.
 
     Parameters
     ----------
+    objects
+        What :func:`find_objects` found.
     views
         Names of the public views.
 
     Raises
     ------
     SettingsError
-        Something is: the message names it.
+        One has: the message names it.
     """
     tables, indexes = _tables(), _indexes()
     _refuse(
-        there,
+        objects,
         [
             name
-            for name, thing in sorted(there.items())
-            if (name in tables and not _is_like(thing, tables[name]))
-            or (name[0] == PUBLIC and name[1] in views and thing.kind != "v")
-            or (name in indexes and thing.kind not in "iI")
+            for name, obj in sorted(objects.items())
+            if (name in tables and not _is_like(obj, tables[name]))
+            or (name[0] == PUBLIC and name[1] in views and obj.kind != "v")
+            or (name in indexes and obj.kind not in "iI")
         ],
     )
 
 
 @contextmanager
 def translating_conflicts() -> Iterator[None]:
-    """Tell what else PostgreSQL finds in the way of ours, such as a view that has other columns.
+    """Translate PostgreSQL's errors about other conflicts, such as a view with other columns.
 
     Raises
     ------
     SettingsError
-        Something is: PostgreSQL names it.
+        An object is in the way: PostgreSQL's message names it.
     """
     try:
         yield
     except (DBAPIError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        if not isinstance(cause, psycopg2.Error) or cause.pgcode not in _IN_THE_WAY:
+        if not isinstance(cause, psycopg2.Error) or cause.pgcode not in _CONFLICTS:
             raise
         raise SettingsError(
-            f"PostgreSQL says {cause.diag.message_primary}: what is there was not made by `orders-dask init`; rename "
-            "it, or use another database."
+            f"PostgreSQL says {cause.diag.message_primary}: what is there was not made by "
+            "`orders-dask init`; rename it, or use another database."
         ) from error
 
 
-# Another kind of thing, a view or function that can't become ours, a name that is taken.
-_IN_THE_WAY: Final = ("42809", "42P16", "42P13", "42P07", "42710", "42723")
+# Another kind of object, a view or function that can't be replaced, a name that is taken.
+_CONFLICTS: Final = ("42809", "42P16", "42P13", "42P07", "42710", "42723")
 
 
-def _refuse(there: dict[QualifiedName, CatalogObject], names: list[QualifiedName]) -> None:
+def _refuse(objects: dict[QualifiedName, CatalogObject], names: list[QualifiedName]) -> None:
     if not names:
         return
     first = names[0]
     others = f", and so are {len(names) - 1:,} more names of ours" if len(names) > 1 else ""
     raise SettingsError(
-        f"The {_KINDS.get(there[first].kind, 'relation')} {'.'.join(first)} is there, and was not made by "
-        f"`orders-dask init`{others}: rename it, or use another database."
+        f"The {_KINDS.get(objects[first].kind, 'relation')} {'.'.join(first)} is there, and was "
+        f"not made by `orders-dask init`{others}: rename it, or use another database."
     )
 
 
@@ -179,23 +186,23 @@ def _indexes() -> set[QualifiedName]:
 
 
 def _is_partition(name: QualifiedName) -> bool:
-    return name[0] == STORE and _LEAF.fullmatch(name[1]) is not None
+    return name[0] == STORE and _PARTITION.fullmatch(name[1]) is not None
 
 
-_LEAF: Final = re.compile(
+_PARTITION: Final = re.compile(
     rf"({'|'.join(fact.name for fact in FACTS)})_[0-9]{{4}}_[0-9]{{2}}(_[0-9]{{2}})?"
 )
 
 
-def _is_like(thing: CatalogObject, table: Table) -> bool:
-    """Say whether something is what `table` declares; columns beyond these are nobody's business."""
+def _is_like(obj: CatalogObject, table: Table) -> bool:
+    """Return whether an object has the kind and columns of `table`; more columns are allowed."""
     declared = {column.name: _type(column) for column in table.c}
     kind = "p" if table in FACTS else "r"
-    return thing.kind == kind and declared.items() <= thing.columns.items()
+    return obj.kind == kind and declared.items() <= obj.columns.items()
 
 
 def _type(column: Column[Any]) -> str:
-    """Name a column's type as PostgreSQL does."""
+    """Return a column's type as ``format_type`` of PostgreSQL names it."""
     name = column.type.compile(dialect=_DIALECT).lower().replace(", ", ",")
     return "double precision" if name == "float" else name
 

@@ -1,27 +1,23 @@
-"""Who owns a table."""
+"""The owner of a table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import (
-    Connection,
-    Table,
-    text,
-)
+from sqlalchemy import Connection, Table, text
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who owns a table.
+    """The owner of a table.
 
     Attributes
     ----------
     name
-        The user.
+        The owner's role.
     ours
-        Whether this session may do what that user may.
+        Whether this session has the rights of that role.
     """
 
     name: str
@@ -29,9 +25,9 @@ class Owner:
 
 
 def owner_of(connection: Connection, table: Table) -> Owner | None:
-    """Say who owns a table; None where there is none."""
-    named = {"schema": table.schema, "table": table.name}
-    owner = connection.execute(_OWNER, named).one_or_none()
+    """Return the owner of a table; None if there is no such table."""
+    names = {"schema": table.schema, "table": table.name}
+    owner = connection.execute(_OWNER, names).one_or_none()
     return Owner(*owner) if owner else None
 
 

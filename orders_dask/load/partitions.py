@@ -1,4 +1,4 @@
-"""The leaves of the fact storage: a month or a day of all five fact tables, made before they are needed."""
+"""Partitions of the fact storage, one a month or day, made and attached before they are needed."""
 
 from __future__ import annotations
 
@@ -17,66 +17,71 @@ from orders_dask.load.locks import Lock, try_lock
 PartitionWidth = Literal["month", "day"]
 
 DROP_TIMEOUT: Final = 10.0
-"""Seconds that a run waits for a leaf that is being freed: without readers in the way that takes some 0.1 s."""
+"""Seconds to wait for a partition that is being dropped: without readers that takes about 0.1 s."""
 
 
 def ensure_partitions(connection: Connection, run_date: date) -> None:
-    """Make the leaves that hold a run date, in all fact tables, where they are missing.
+    """Make the partition of a run date in all fact tables, where it is missing.
 
-    Each is made as a table and then attached: ``PARTITION OF`` would wait for every reader. A
-    transaction that read before may not see the leaf until it ends, so ``storage_partition`` keeps which
-    ones these were, for publishing to wait for. Safe when several do it at once, and when one dies
-    between its two transactions: the next looks again. A leaf that is to be freed stays; one that
-    is being freed can't be had until it is gone.
+    It is made as a table and then attached, because ``PARTITION OF`` would wait for every reader. A
+    transaction that began before the partition was attached may not see it. ``wait_for`` of
+    ``storage_partition`` lists these transactions, and a publish waits for them.
+
+    Safe to call concurrently, and idempotent: after a crash between its two transactions, the next
+    call makes the list. A partition that is only marked for drop is kept.
 
     Parameters
     ----------
     connection
         Without an open transaction.
+    run_date
+        The run date.
 
     Raises
     ------
-    StillInUse
-        The leaf is being freed, or somebody died while freeing it.
+    PartitionInUse
+        The partition is being dropped, or a session ended while it dropped it.
     """
     with connection.begin():
-        leaf: PartitionWidth = connection.execute(
+        width: PartitionWidth = connection.execute(
             select(schema_info.c.partition_width)
         ).scalar_one()
-        first, end = partition_bounds(leaf, run_date)
-        # Until this transaction ends nobody begins to free it; afterwards the load that is under
-        # way tells.
+        first, end = partition_bounds(width, run_date)
+        # Until this transaction ends no session drops it; afterwards the row of the active load
+        # prevents that.
         shared = select(func.pg_advisory_xact_lock_shared(Lock.PARTITION, first.toordinal()))
         if not try_lock(connection, DROP_TIMEOUT, shared):
             raise PartitionInUse(
-                f"The partitions of run date {run_date} are being freed by another command: try again in a minute."
+                f"The partitions of run date {run_date} are being freed by another command: try "
+                "again in a minute."
             )
-        of_leaf = storage_partition.c.first_date == first
-        row = select(storage_partition.c.wait_for, storage_partition.c.draining).where(of_leaf)
-        found = connection.execute(row).one_or_none()
-        if found is None:
+        of_partition = storage_partition.c.first_date == first
+        row = select(storage_partition.c.wait_for, storage_partition.c.draining).where(of_partition)
+        partition = connection.execute(row).one_or_none()
+        if partition is None:
             connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
-            last = end or cast(literal("infinity", TEXT), DATE)
-            made = insert(storage_partition).values(first_date=first, end_date=last)
-            if connection.execute(made.on_conflict_do_nothing()).rowcount:
-                # A function of the owner's: ATTACH asks for the tables' owner, and a loader is not
-                # that.
+            end_date = end or cast(literal("infinity", TEXT), DATE)
+            new = insert(storage_partition).values(first_date=first, end_date=end_date)
+            if connection.execute(new.on_conflict_do_nothing()).rowcount:
+                # With the owner's rights: only the owner of the tables may ATTACH.
                 connection.execute(select(getattr(func, STORE).make_partition(first)))
-        elif found.draining is not None:
-            if not is_attached(connection, leaf, first):
+        elif partition.draining is not None:
+            if not is_attached(connection, width, first):
                 raise PartitionInUse(
-                    f"The partitions of run date {run_date} are half freed: let the owner of the tables run "
-                    "`orders-dask prune`, then try again."
+                    f"The partitions of run date {run_date} are half freed: let the owner of the "
+                    "tables run `orders-dask prune`, then try again."
                 )
-            connection.execute(storage_partition.update().where(of_leaf).values(draining=None))
-        if found is not None and found.wait_for is not None:
+            connection.execute(storage_partition.update().where(of_partition).values(draining=None))
+        if partition is not None and partition.wait_for is not None:
             return
     with connection.begin():
         wait_for = connection.execute(
             _LOCKED_BY, {"parents": [str(fact) for fact in FACTS]}
         ).scalars()
-        unseen = storage_partition.update().where(of_leaf, storage_partition.c.wait_for.is_(None))
-        connection.execute(unseen.values(wait_for=list(wait_for)))
+        unset = storage_partition.update().where(
+            of_partition, storage_partition.c.wait_for.is_(None)
+        )
+        connection.execute(unset.values(wait_for=list(wait_for)))
 
 
 _LOCKED_BY: Final = text(
@@ -90,12 +95,12 @@ _LOCKED_BY: Final = text(
 
 
 def covers(run_date: ColumnElement[date] | date) -> ColumnElement[bool]:
-    """Say of a row of ``storage_partition`` that its leaf holds a run date."""
+    """Return the condition that a row of ``storage_partition`` contains a run date."""
     return (storage_partition.c.first_date <= run_date) & (storage_partition.c.end_date > run_date)
 
 
 def is_attached(connection: Connection, width: PartitionWidth, first: date) -> bool:
-    """Say whether the leaf that begins on a date is attached in all fact tables, and in none about to go."""
+    """Return whether a partition is attached in all fact tables, without a pending detach."""
     names = [partition_name(fact, width, first) for fact in FACTS]
     attached: int = connection.execute(_ATTACHED, {"names": names, "schema": STORE}).scalar_one()
     return attached == len(FACTS)
@@ -111,13 +116,16 @@ _ATTACHED: Final = text(
 
 
 def partition_name(fact: Table, width: PartitionWidth, first: date) -> str:
-    """Name the table that is a fact's leaf, as ``make_partition`` of ``sql/partitions.sql`` does."""
-    begins = first.isoformat()[: len("2017-11" if width == "month" else "2017-11-03")]
-    return f"{fact.name}_{begins}".replace("-", "_")
+    """Return the name of a fact's partition, as ``sql/partitions.sql`` makes it."""
+    suffix = first.isoformat()[: len("2017-11" if width == "month" else "2017-11-03")]
+    return f"{fact.name}_{suffix}".replace("-", "_")
 
 
 def partition_bounds(width: PartitionWidth, day: date) -> tuple[date, date | None]:
-    """Give the first date of the leaf that holds `day`, and the first one after it; None: the calendar ends first."""
+    """Return the first date of the partition of `day`, and the first date after the partition.
+
+    The latter is None if the calendar ends before it.
+    """
     first = day if width == "day" else day.replace(day=1)
     try:
         after = first + timedelta(days=1 if width == "day" else 31)

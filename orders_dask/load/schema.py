@@ -1,4 +1,4 @@
-"""Schemas, tables, leaves and public views: made once by ``init``, completed when it is repeated."""
+"""Schemas, tables, partitions, public views and grants: what ``init`` makes, idempotently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.storage_tables import published
 from orders_dask.contract.versions import CONTRACT_VERSION
 from orders_dask.errors import DatabaseNotReady, SettingsError
-from orders_dask.load import name_conflicts as foreign
+from orders_dask.load import name_conflicts
 from orders_dask.load.connect import driver_cursor, engine
 from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
@@ -30,25 +30,26 @@ from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 
 VIEW_FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")
-"""The views that stand in ``sql/``, each after those it reads."""
+"""Files of ``sql/views/``, each after the views that it reads."""
 
 VIEWS: Final = frozenset((*(fact.name for fact in FACTS), *VIEW_FILES))
 """All public views."""
 
 ORDER_VIEW_FILES: Final = ("order_current", "order_history")
-"""Those that give all columns of ``fact_order``, with its comments."""
+"""Those that have all columns of ``fact_order``, with its comments."""
 
 LOADER: Final = "orders_loader"
-"""The role of ``sql/roles.sql`` that loads: where it may use the storage, the roles are in use in this database."""
+"""Role of ``sql/roles.sql`` that loads: if it may use the storage, the roles are in use here."""
 
 MIN_LOCKS: Final = 256
 """``max_locks_per_transaction`` below which ``init`` warns.
 
-A query that no run date prunes locks every leaf and index: with 120 leaves, the 25th session of a
-query of five tables ran out of shared memory at the default of 64. """
+A query without a run date locks every partition and index. With 120 partitions and the default of
+64, the 25th session that queried five tables ran out of shared memory.
+"""
 
 _LOCK_TIMEOUT: Final = "10s"
-"""How long a changed view waits for its readers; meanwhile new ones wait behind it."""
+"""How long a changed view waits for its readers. Meanwhile new readers wait behind it."""
 
 
 def initialise(
@@ -58,20 +59,22 @@ def initialise(
     *,
     roles: bool = False,
 ) -> list[str]:
-    """Create or complete schemas, tables and views, and the leaves of this period and the next.
+    """Create or complete schemas, tables and views, and partitions of this period and the next.
 
-    Safe to repeat, also while people read and runs load, and safe when two do it at once: what
-    stands as it should is not touched. Whoever does it first owns all of it, and repeats it.
+    Idempotent, and safe to run concurrently, while people read and runs load: what exists as it
+    should stays as it is. The first user to run it owns all objects, and has to run later ones.
 
     Parameters
     ----------
+    engine
+        Engine of the database.
     width
-        Whether a leaf of the storage holds a month or a day; fixed from the first time on.
+        Width of a partition: ``month`` or ``day``. The first call fixes it.
     today
-        The date whose period is this one; the machine's by default.
+        A date in this period; the machine's date by default.
     roles
-        Make the roles of ``sql/roles.sql`` where the server lacks them, and grant them what they
-        need here. Where that was done once, it is repeated without being asked for.
+        Make the roles of ``sql/roles.sql`` that the server lacks, and grant their rights in this
+        database. Once that was done here, every call repeats it.
 
     Returns
     -------
@@ -81,11 +84,12 @@ def initialise(
     Raises
     ------
     SettingsError
-        The leaves were made of another width, the tables belong to another user, this one may not
-        create what is missing, or something that is not ours has a name of ours: then nothing is
-        touched.
+        The partitions have another width, the tables belong to another user, this user may not
+        create what is missing, or an object of somebody else has a name of ours. Then nothing is
+        changed.
     DatabaseNotReady
-        The tables are of another version of the contract, or the database can't hold every text.
+        The tables have another contract version (docs/contract.md#contract-version), or the
+        database's encoding is not UTF8.
     ServiceUnavailable
         The server can't be reached, or readers kept a changed view busy.
     """
@@ -99,7 +103,7 @@ def initialise(
         for schema in (STORE, PUBLIC, OPS):
             if schema not in existing:
                 connection.execute(CreateSchema(schema))
-        with foreign.translating_conflicts():
+        with name_conflicts.translating_conflicts():
             METADATA.create_all(connection)
             _ensure_schema_info(connection, width)
             _create_views(connection)
@@ -115,8 +119,8 @@ def initialise(
     if locks >= MIN_LOCKS:
         return []
     return [
-        f"max_locks_per_transaction of the server is {locks}: set it to {MIN_LOCKS} or more in postgresql.conf, "
-        "or queries of many run dates may run out of shared memory."
+        f"max_locks_per_transaction of the server is {locks}: set it to {MIN_LOCKS} or more in "
+        "postgresql.conf, or queries of many run dates may run out of shared memory."
     ]
 
 
@@ -124,35 +128,37 @@ def _check_encoding(connection: Connection) -> None:
     encoding = connection.execute(text("show server_encoding")).scalar_one()
     if encoding != "UTF8":
         raise DatabaseNotReady(
-            f"The database has encoding {encoding}, which can't hold every text: create one with encoding UTF8."
+            f"The database has encoding {encoding}, which can't hold every text: create one with "
+            "encoding UTF8."
         )
 
 
 def _check_ours(connection: Connection, width: PartitionWidth) -> None:
-    """See to it that what is there under our names is ours, before anything is made or replaced."""
-    there = foreign.find_objects(connection, VIEWS)
-    made = foreign.was_initialised(there)
-    if made:
+    """Raise if an object under one of our names is not ours, before anything is changed."""
+    objects = name_conflicts.find_objects(connection, VIEWS)
+    initialised = name_conflicts.was_initialised(objects)
+    if initialised:
         _check_owner(connection)
-        made = bool(connection.scalar(select(func.count()).select_from(schema_info)))
-    if not made:
-        foreign.require_none(there)
+        initialised = bool(connection.scalar(select(func.count()).select_from(schema_info)))
+    if not initialised:
+        name_conflicts.require_none(objects)
         return
     _ensure_schema_info(connection, width)  # tables of another version have other columns
-    foreign.require_ours(there, VIEWS)
+    name_conflicts.require_ours(objects, VIEWS)
 
 
 def _check_owner(connection: Connection) -> None:
-    """Say whose tables they are, before PostgreSQL says it of whatever comes first."""
+    """Raise if another user owns the tables: PostgreSQL would name the first that it refuses."""
     owner = owner_of(connection, schema_info)
     if owner and not owner.ours:
         raise SettingsError(
-            f"The tables belong to the user {owner.name}: run `orders-dask init` as that user, with _PGSQL_USER."
+            f"The tables belong to the user {owner.name}: run `orders-dask init` as that user, "
+            "with _PGSQL_USER."
         )
 
 
 def _ensure_schema_info(connection: Connection, width: PartitionWidth) -> None:
-    """Write down contract and leaf width the first time; later, check that they are the same."""
+    """Write contract version and partition width the first time; later, compare them."""
     row = connection.execute(
         select(schema_info.c.contract_version, schema_info.c.partition_width)
     ).one_or_none()
@@ -173,20 +179,20 @@ def _ensure_schema_info(connection: Connection, width: PartitionWidth) -> None:
 
 def _wrong_version(version: int) -> str:
     return (
-        f"The tables are of version {version} of the contract and this is version {CONTRACT_VERSION}: "
-        "use the orders_dask that made them, or another database."
+        f"The tables are of version {version} of the contract and this is version "
+        f"{CONTRACT_VERSION}: use the orders_dask that made them, or another database."
     )
 
 
 def ready_database(settings: Settings) -> Engine:
-    """Give the engine of the database of these settings, on which ``init`` was run."""
+    """Return an engine for the database of the settings, after :func:`ensure_ready`."""
     database = engine(settings)
     retry_transient(ensure_ready)(database)
     return database
 
 
 def ensure_ready(engine: Engine) -> None:
-    """Check that ``init`` was run, by a version with this contract.
+    """Raise unless ``init`` was run, by code with this contract version.
 
     Raises
     ------
@@ -198,7 +204,8 @@ def ensure_ready(engine: Engine) -> None:
             version = connection.scalar(select(schema_info.c.contract_version))
         except ProgrammingError as error:  # it has no such column
             raise DatabaseNotReady(
-                f"The table {schema_info} is not one that `orders-dask init` made: use another database."
+                f"The table {schema_info} is not one that `orders-dask init` made: use another "
+                "database."
             ) from error
     if version is None:
         raise DatabaseNotReady("The tables are not there yet: run `orders-dask init`.")
@@ -210,10 +217,10 @@ def ensure_ready(engine: Engine) -> None:
 
 
 def _grant(engine: Engine, roles: bool) -> None:
-    """Grant the roles what they need, if that is asked for or was done before.
+    """Make the roles and grant their rights, if `roles` says so or it was done before.
 
-    In a transaction of its own, a short one: inits of other databases that make the same roles wait
-    for its end.
+    In a short transaction of its own: an ``init`` of another database of the server that makes the
+    same roles waits for its end.
     """
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
@@ -232,7 +239,7 @@ _GRANTED: Final = text(
 
 
 def _create_views(connection: Connection) -> None:
-    """Make the public views where one is missing or its definition has changed."""
+    """Make all public views, if one is missing or a definition has changed."""
     statements = [*_fact_views(connection.dialect), *_file_views()]
     cursor = driver_cursor(connection)
     texts = [statement.as_string(cursor) for statement in statements]
@@ -246,10 +253,10 @@ def _create_views(connection: Connection) -> None:
 
 
 def _fact_views(dialect: Dialect) -> Iterator[sql.Composable]:
-    """Give the statements that make each fact's public view: what its published loads say.
+    """Yield the statements that make each fact's public view: the rows of published loads.
 
-    The gate is joined on `load_id` alone: on the run date as well, the planner expects one row, and
-    a month of orders with their lines took 1.9 s instead of 0.14.
+    The pointer is joined on `load_id` alone. With the run date as well, the planner expects one
+    row, and a month of orders with their lines took 1.9 s instead of 0.14.
     """
     for fact in FACTS:
         query = select(*_public_columns(fact)).join_from(
@@ -263,7 +270,7 @@ def _fact_views(dialect: Dialect) -> Iterator[sql.Composable]:
 
 
 def _file_views() -> Iterator[sql.Composable]:
-    """Give the statements that make the views of ``sql/``."""
+    """Yield the statements that make the views of ``sql/views/``."""
     for name in VIEW_FILES:
         yield sql.SQL(_file(f"views/{name}.sql"))
     for name in ORDER_VIEW_FILES:
@@ -271,7 +278,7 @@ def _file_views() -> Iterator[sql.Composable]:
 
 
 def _column_comments(view: str, fact: Table) -> Iterator[sql.Composable]:
-    """Give the statements that put the comments of a fact's columns on those of a view."""
+    """Yield the statements that copy the comments of a fact's columns to a view's columns."""
     for column in _public_columns(fact):
         name = sql.Identifier(PUBLIC, view, column.name)
         yield sql.SQL("comment on column {} is {}").format(name, sql.Literal(column.comment))
@@ -282,7 +289,7 @@ def _public_columns(fact: Table) -> list[Column[Any]]:
 
 
 def _file(name: str) -> str:
-    """Read a file of ``sql/``: in the wheel it lies in this package, in a checkout beside it."""
+    """Return a file of ``sql/``: inside this package in a wheel, beside it in a checkout."""
     packaged = Path(__file__).parents[1] / "sql"
     folder = packaged if packaged.is_dir() else packaged.parents[1] / "sql"
     return (folder / name).read_text(encoding="utf-8")

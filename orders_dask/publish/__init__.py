@@ -1,1 +1,1 @@
-"""From a loaded run date to what readers see, and back."""
+"""From a loaded run date to what readers see, and back; diff of two loads."""

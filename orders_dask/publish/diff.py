@@ -1,4 +1,4 @@
-"""What differs between two loads of a run date: orders, and money by currency."""
+"""Diff of two loads of a run date: orders, row counts, and money by currency."""
 
 from __future__ import annotations
 
@@ -36,28 +36,29 @@ from orders_dask.load.connect import snapshot
 from orders_dask.load.planner import prefer_hash_plans
 from orders_dask.publish.stored_totals import fact_totals_in_storage
 
-Change = Literal["came", "went", "changed"]
+Change = Literal["added", "removed", "changed"]
 
 PROVENANCE_COLUMNS: Final = ("run_date", "load_id", FILE, POSITION)
-"""Columns that tell where a row came from: an order that only moved to another file is the same order."""
+"""Columns of a row's origin: an order that only moved to another file has not changed."""
 
 FETCH_ROWS: Final = 1000
-"""Rows that the client takes at once."""
+"""Rows that the client fetches at once."""
 
 
 @dataclass(frozen=True)
 class OrderDiff:
-    """An order that is not the same in two loads.
+    """An order that differs between two loads.
 
     Attributes
     ----------
     order_id
         The order.
     change
-        ``came``, ``went`` or ``changed``.
+        ``added`` (only in the later load), ``removed`` (only in the earlier load) or
+        ``changed``.
     columns
-        What differs of an order that changed: columns of ``fact_order``, and names of the other
-        facts.
+        Of a changed order: the columns of ``fact_order`` that differ, and the names of other facts
+        that have differing rows. Else empty.
     """
 
     order_id: int
@@ -67,7 +68,7 @@ class OrderDiff:
 
 @dataclass(frozen=True)
 class RowCountDiff:
-    """How many rows of a fact there were and are."""
+    """Number of rows of a fact in the earlier and in the later load."""
 
     table: str
     before: int
@@ -76,7 +77,7 @@ class RowCountDiff:
 
 @dataclass(frozen=True)
 class MoneyDiff:
-    """The sum of a money column of ``fact_order`` over the orders of a currency; unknown amounts count as 0."""
+    """Sum of a money column of ``fact_order`` over the orders of a currency; NULL counts as 0."""
 
     currency: str | None
     column: str
@@ -87,24 +88,26 @@ class MoneyDiff:
 
 @dataclass(frozen=True)
 class DiffResult:
-    """What differs between two loads of a run date.
+    """The differences between two loads of a run date.
 
     Attributes
     ----------
     run_date
         The date of the dump.
     published
-        Whether the later load is the one that readers see. Else it was only loaded to be compared:
-        it is what a run would publish.
+        Whether readers see the later load. If not, it was loaded for the comparison only: a run
+        would publish its rows.
     before, after
-        The two loads.
+        The earlier and the later load.
     added, removed, changed
-        Number of orders that only the later one has, only the earlier one has, or that both have,
-        but not the same.
+        Number of orders that only the later load has, that only the earlier load has, and that
+        differ between the two.
     rows
-        Number of rows of each fact.
+        Number of rows of each fact in both loads.
     money
-        Each money column of ``fact_order``, by currency, whose sum is not 0 in both.
+        Sums of each money column of ``fact_order`` by currency, unless 0 in both loads.
+    database
+        Engine of the database that has the loads.
     """
 
     run_date: date
@@ -119,25 +122,25 @@ class DiffResult:
     database: Engine = field(repr=False, compare=False)
 
     def orders(self, limit: int | None = None) -> Iterator[OrderDiff]:
-        """Give the orders that are not the same, by their id, as PostgreSQL sends them: any number needs no memory.
+        """Yield the differing orders by id, fetching few at a time, so any number fits in memory.
 
         Parameters
         ----------
         limit
-            At most so many; all by default.
+            Maximum number of orders; all by default.
 
         Raises
         ------
-        NotKept
+        NothingToRestore
             One of the loads was pruned meanwhile.
         """
         with _both_present(self.database, self.run_date, self.before, self.after) as connection:
             differing = _order_diffs(self.run_date, self.before, self.after)
             listed = select(differing).order_by(differing.c.order_id).limit(limit)
             streamed = connection.execution_options(yield_per=FETCH_ROWS).execute(listed)
-            for order_id, what, columns in streamed:
-                changed = columns.split(",") if what == "changed" else ()
-                yield OrderDiff(order_id, what, tuple(changed))
+            for order_id, change, columns in streamed:
+                changed = columns.split(",") if change == "changed" else ()
+                yield OrderDiff(order_id, change, tuple(changed))
 
 
 def compare(
@@ -147,47 +150,64 @@ def compare(
 
     Parameters
     ----------
+    database
+        Engine of the database.
+    run_date
+        The run date.
     before, after
         The earlier and the later load.
     published
-        Whether readers see the later one.
+        Whether readers see the later load.
 
     Raises
     ------
-    NotKept
-        One of them was pruned.
+    NothingToRestore
+        One of the loads was pruned.
     """
     with _both_present(database, run_date, before, after) as connection:
         differing = _order_diffs(run_date, before, after)
-        counted = select(differing.c.what, func.count()).group_by(differing.c.what)
-        counts = {what: count for what, count in connection.execute(counted)}
-        of_both = (fact_totals_in_storage(connection, run_date, load) for load in (before, after))
-        had, has = ({name: of.totals for name, of in stored.items()} for stored in of_both)
-    orders = had[fact_order.name], has[fact_order.name]
-    change = orders[1] - orders[0]
-    entries = orders[0].sums.keys() | orders[1].sums.keys()
-    place = {name: number for number, name in enumerate(money_columns(fact_order.name))}
+        by_change = select(differing.c.change, func.count()).group_by(differing.c.change)
+        counts = {change: count for change, count in connection.execute(by_change)}
+        stored_before, stored_after = (
+            fact_totals_in_storage(connection, run_date, load) for load in (before, after)
+        )
+    orders_before = stored_before[fact_order.name].totals
+    orders_after = stored_after[fact_order.name].totals
+    compared = orders_before, orders_after, orders_after - orders_before
+    sums = orders_before.sums.keys() | orders_after.sums.keys()
+    column_number = {name: n for n, name in enumerate(money_columns(fact_order.name))}
     return DiffResult(
         run_date=run_date,
         published=published,
         before=before,
         after=after,
-        added=counts.get("came", 0),
-        removed=counts.get("went", 0),
+        added=counts.get("added", 0),
+        removed=counts.get("removed", 0),
         changed=counts.get("changed", 0),
         rows=tuple(
-            RowCountDiff(fact.name, had[fact.name].rows, has[fact.name].rows) for fact in FACTS
+            RowCountDiff(
+                fact.name,
+                stored_before[fact.name].totals.rows,
+                stored_after[fact.name].totals.rows,
+            )
+            for fact in FACTS
         ),
         money=tuple(
-            MoneyDiff(*entry, *(books.sums.get(entry, Decimal(0)) for books in (*orders, change)))
-            for entry in sorted(entries, key=lambda e: (e[0] is not None, e[0] or "", place[e[1]]))
+            MoneyDiff(
+                currency,
+                column,
+                *(totals.sums.get((currency, column), Decimal(0)) for totals in compared),
+            )
+            for currency, column in sorted(
+                sums, key=lambda s: (s[0] is not None, s[0] or "", column_number[s[1]])
+            )
         ),
         database=database,
     )
 
 
 def replaced_load(database: Engine, load_id: int) -> int | None:
-    """Give the load that a published one replaced, if there was one."""
+    """Return the load that a published load replaced; None if it replaced none."""
     with database.connect() as connection:
         replaced: int | None = connection.scalar(
             select(load_run.c.replaced_load_id).where(load_run.c.load_id == load_id)
@@ -196,7 +216,7 @@ def replaced_load(database: Engine, load_id: int) -> int | None:
 
 
 def comparison_load(database: Engine, run_date: date, fingerprint: str) -> int | None:
-    """Give a load of the same files that was made to be compared and is still whole."""
+    """Return the latest comparison load with a fingerprint that is not pruned; None: no such."""
     same = (
         load_run.c.run_date == run_date,
         load_run.c.fingerprint == fingerprint,
@@ -210,34 +230,36 @@ def comparison_load(database: Engine, run_date: date, fingerprint: str) -> int |
 
 @contextmanager
 def _both_present(database: Engine, run_date: date, *load_ids: int) -> Iterator[Connection]:
-    """Read the database as it stood at one moment, in which the loads are whole."""
+    """Yield a connection on a snapshot in which the loads are whole."""
     with snapshot(database) as connection:
         prefer_hash_plans(connection)
         whole = select(load_run.c.load_id).where(
             load_run.c.load_id.in_(load_ids), load_run.c.pruned_at.is_(None)
         )
-        gone = set(load_ids).difference(connection.scalars(whole))
-        if gone:
+        pruned = set(load_ids).difference(connection.scalars(whole))
+        if pruned:
             raise NothingToRestore(
-                f"Load {min(gone)} of {run_date} can't be compared, for its rows were pruned: run it again to compare "
-                "what its files give now."
+                f"Load {min(pruned)} of {run_date} can't be compared, for its rows were pruned: "
+                "run it again to compare what its files give now."
             )
         yield connection
 
 
 def _order_diffs(run_date: date, before: int, after: int) -> Subquery:
-    """Select the orders that are not the same in two loads, with what differs, joined by commas."""
-    parts = [_differing_rows(fact, run_date, before, after) for fact in FACTS]
-    each = union_all(*parts).subquery()
-    what = func.coalesce(func.max(each.c.what).filter(each.c.what != "changed"), "changed")
-    columns = func.string_agg(each.c.columns, aggregate_order_by(literal(","), each.c.place))
+    """Select the orders that differ between two loads, with their differing columns, as text."""
+    differing = union_all(
+        *(_differing_rows(fact, run_date, before, after) for fact in FACTS)
+    ).subquery()
+    rows = differing.c
+    change = func.coalesce(func.max(rows.change).filter(rows.change != "changed"), "changed")
+    columns = func.string_agg(rows.columns, aggregate_order_by(literal(","), rows.fact_number))
     return (
         select(
-            each.c.order_id,
-            what.label("what"),
+            rows.order_id,
+            change.label("change"),
             columns.label("columns"),
         )
-        .group_by(each.c.order_id)
+        .group_by(rows.order_id)
         .subquery()
     )
 
@@ -245,32 +267,38 @@ def _order_diffs(run_date: date, before: int, after: int) -> Subquery:
 def _differing_rows(
     fact: Table, run_date: date, before: int, after: int
 ) -> Select[Any, str, str, int]:
-    """Select the orders of which a fact has rows that are not the same: a row of ``fact_order`` tells the columns."""
-    had, has = (
+    """Select the orders that have differing rows in a fact, for ``fact_order`` with the columns."""
+    old, new = (
         select(fact).where(fact.c.run_date == run_date, fact.c.load_id == load).subquery(name)
-        for name, load in (("had", before), ("has", after))
+        for name, load in (("old", before), ("new", after))
     )
     key = fact.info["key"]
     names = [c.name for c in fact.c if c.name not in (*key, *PROVENANCE_COLUMNS)]
-    came, went = had.c.order_id.is_(None), has.c.order_id.is_(None)
-    same = tuple_(*(had.c[n] for n in names)), tuple_(*(has.c[n] for n in names))
+    added, removed = old.c.order_id.is_(None), new.c.order_id.is_(None)
+    old_values, new_values = (tuple_(*(side.c[name] for name in names)) for side in (old, new))
     of_orders = fact is fact_order
-    what = (
-        case((came, "came"), (went, "went"), else_="changed") if of_orders else literal("changed")
+    change = (
+        case((added, "added"), (removed, "removed"), else_="changed")
+        if of_orders
+        else literal("changed")
     )
-    columns = _named(names, had, has) if of_orders else literal(fact.name)
+    columns = _differing_columns(names, old, new) if of_orders else literal(fact.name)
     rows = select(
-        func.coalesce(has.c.order_id, had.c.order_id).label("order_id"),
-        what.cast(TEXT).label("what"),
+        func.coalesce(new.c.order_id, old.c.order_id).label("order_id"),
+        change.cast(TEXT).label("change"),
         columns.cast(TEXT).label("columns"),
-        literal(FACTS.index(fact)).label("place"),
+        literal(FACTS.index(fact)).label("fact_number"),
     )
-    joined = had.join(has, and_(*(had.c[name] == has.c[name] for name in key)), full=True)
-    differing = rows.select_from(joined).where(came | went | same[0].is_distinct_from(same[1]))
+    joined = old.join(new, and_(*(old.c[name] == new.c[name] for name in key)), full=True)
+    differing = rows.select_from(joined).where(
+        added | removed | old_values.is_distinct_from(new_values)
+    )
     return differing if of_orders else differing.distinct()
 
 
-def _named(names: list[str], had: Subquery, has: Subquery) -> ColumnElement[str]:
-    """Name the columns that differ, joined by commas: array_to_string leaves nulls out."""
-    named: list[Any] = [case((had.c[n].is_distinct_from(has.c[n]), n)) for n in names]
-    return func.array_to_string(array(named, type_=TEXT), ",")
+def _differing_columns(names: list[str], old: Subquery, new: Subquery) -> ColumnElement[str]:
+    """Return the names of the differing columns, joined by commas; array_to_string skips nulls."""
+    differing: list[Any] = [
+        case((old.c[name].is_distinct_from(new.c[name]), name)) for name in names
+    ]
+    return func.array_to_string(array(differing, type_=TEXT), ",")

@@ -1,7 +1,8 @@
-"""What a publish brings into the dimensions, what it keeps of them, and how a rollback puts that back.
+"""Upsert a load's dimension rows, save the rows that this overwrites, and restore them.
 
-All of it happens in a transaction that has taken its turn at the gate
-(:func:`orders_dask.publish.pointer.lock_publishing`): no other one writes dimensions meanwhile.
+All of this runs in a transaction that holds the publish lock
+(:func:`orders_dask.publish.pointer.lock_publishing`), so no other writes dimensions meanwhile. See
+docs/contract.md#dimensions.
 """
 
 from __future__ import annotations
@@ -39,143 +40,149 @@ Columns = ColumnCollection[str, Any]
 
 
 def upsert(connection: Connection, run_date: date, load_id: int) -> None:
-    """Bring what a load said of the dimensions into them, and keep each row that this overwrites as it stood.
+    """Upsert a load's dimension rows, and save each row that this overwrites.
 
-    Of the load's rows for a key, the one of the greatest (version, file, position) counts. Its
-    attributes stand, as a whole, if it has any and no later run date gave some.
+    The load's rows are deduplicated: of a key's rows, the one of the greatest (version, file,
+    position) counts. Its attributes are written as a whole, if it has any and no later run date
+    gave some.
     """
-    for dimension, said, before in zip(DIMENSIONS, DIMENSION_ROWS, DIMENSION_UNDO, strict=True):
-        connection.execute(_upsert(dimension, said, before, run_date, load_id))
+    for dimension, rows, undo in zip(DIMENSIONS, DIMENSION_ROWS, DIMENSION_UNDO, strict=True):
+        connection.execute(_upsert(dimension, rows, undo, run_date, load_id))
 
 
 def restore(connection: Connection, load_id: int) -> None:
-    """Put back the rows that the publish of a load overwrote, where no later publish has written them since.
+    """Restore the dimension rows that the publish of a load overwrote.
 
-    Where one has, the row stays, and what is put back when that one is rolled back too is what
-    stood before both. Into the rows that are put back comes what later publishes had said of them
-    and was already there then.
+    If a later publish also changed a row, it stays. Rolling that one back as well restores the
+    value from before both.
+
+    A later publish may have left a row unchanged, because this load's values took precedence. Its
+    values count once the row is restored, so they are upserted into it.
     """
     published_at = select(load_run.c.published_at).where(load_run.c.load_id == load_id)
     later = select(load_run.c.run_date, load_run.c.load_id).where(
         load_run.c.status == "published", load_run.c.published_at > published_at.scalar_subquery()
     )
     loads = connection.execute(later.order_by(load_run.c.published_at)).all()
-    for dimension, said, before in zip(DIMENSIONS, DIMENSION_ROWS, DIMENSION_UNDO, strict=True):
-        latest = connection.execute(
-            select(func.coalesce(func.max(before.c.change_id), 0))
+    for dimension, rows, undo in zip(DIMENSIONS, DIMENSION_ROWS, DIMENSION_UNDO, strict=True):
+        latest_change = connection.execute(
+            select(func.coalesce(func.max(undo.c.change_id), 0))
         ).scalar_one()
-        connection.execute(_restore(dimension, before, load_id))
+        connection.execute(_restore(dimension, undo, load_id))
         for run_date, later_id in loads:
-            restored = _restored_values(said, before, load_id, latest)
-            connection.execute(_upsert(dimension, said, before, run_date, later_id, restored))
-        connection.execute(delete(before).where(before.c.load_id == load_id))
+            restored = _is_restored(rows, undo, load_id, latest_change)
+            connection.execute(_upsert(dimension, rows, undo, run_date, later_id, restored))
+        connection.execute(delete(undo).where(undo.c.load_id == load_id))
 
 
 def discard_undo(connection: Connection, load_ids: Sequence[int]) -> None:
-    """Forget what the publishes of some loads overwrote: they can't be rolled back any more.
+    """Delete the saved rows of loads whose publishes can't be rolled back any more.
 
-    What earlier publishes overwrote of the same rows goes too: nothing else tells that the rows
-    were written since, and a rollback of those publishes is to leave them alone.
+    The rows that earlier publishes saved for the same keys are deleted too. A rollback of these
+    must not restore them, and only the deleted rows showed that the keys were written since.
     """
-    for before in DIMENSION_UNDO:
-        later = before.alias("later")
-        same = _same_key(before, later, before.info["key"])
+    for undo in DIMENSION_UNDO:
+        later = undo.alias("later")
+        same = _same_key(undo, later, undo.info["key"])
         connection.execute(
-            delete(before).where(
-                same, before.c.change_id <= later.c.change_id, later.c.load_id.in_(load_ids)
+            delete(undo).where(
+                same, undo.c.change_id <= later.c.change_id, later.c.load_id.in_(load_ids)
             )
         )
 
 
 def _upsert(
     dimension: Table,
-    staged: Table,
+    rows: Table,
     undo: Table,
     run_date: date,
     load_id: int,
     only: ColumnElement[bool] | None = None,
 ) -> Insert:
-    """Make the statement for one dimension: a single one, so that the load's rows are ranked once.
+    """Return the upsert of one dimension: a single statement, so the load's rows are ranked once.
 
     Parameters
     ----------
+    dimension, rows, undo
+        The dimension, what loads said of it, and its saved rows.
+    run_date, load_id
+        The load.
     only
-        Which rows of `staged` count; all of the load's by default.
+        Condition on `rows`; by default all rows of the load count.
     """
     key, names = dimension.info["key"], [c.name for c in attributes(dimension)]
     order = (
-        staged.c.version_at.desc().nulls_last(),
-        staged.c.source_file_id.desc(),
-        staged.c.source_position.desc(),
+        rows.c.version_at.desc().nulls_last(),
+        rows.c.source_file_id.desc(),
+        rows.c.source_position.desc(),
     )
-    place = func.row_number().over(partition_by=[staged.c[k] for k in key], order_by=order)
-    counts = true() if only is None else only
-    ranked = (
-        select(staged, place.label("place")).where(staged.c.load_id == load_id, counts).subquery()
-    )
-    says_any = or_(false(), *(ranked.c[name].is_not(None) for name in names))
-    this = literal(run_date)
-    rows = (
+    rank = func.row_number().over(partition_by=[rows.c[k] for k in key], order_by=order)
+    condition = true() if only is None else only
+    ranked = select(rows, rank.label("rank")).where(rows.c.load_id == load_id, condition).subquery()
+    has_attributes = or_(false(), *(ranked.c[name].is_not(None) for name in names))
+    day = literal(run_date)
+    incoming = (
         select(
             *(ranked.c[name] for name in (*key, *names)),
-            case((says_any, this)).label("attributes_run_date"),
-            this.label("first_seen"),
-            this.label("last_seen"),
+            case((has_attributes, day)).label("attributes_run_date"),
+            day.label("first_seen"),
+            day.label("last_seen"),
         )
-        .where(ranked.c.place == 1)
+        .where(ranked.c.rank == 1)
         .order_by(*(ranked.c[k] for k in key))
-        .cte("brought")
+        .cte("incoming")
     )
-    written = [c.name for c in rows.c]
-    was_there = dimension.c.first_seen.is_not(None)
-    kept = insert(undo).from_select(
-        ["load_id", *written],
+    columns = [c.name for c in incoming.c]
+    exists = dimension.c.first_seen.is_not(None)
+    saved = insert(undo).from_select(
+        ["load_id", *columns],
         select(
             literal(load_id, ID),
-            *(rows.c[name] if name in key else dimension.c[name] for name in written),
+            *(incoming.c[name] if name in key else dimension.c[name] for name in columns),
         )
-        .join_from(rows, dimension, _same_key(rows, dimension, key), isouter=True)
-        .where(or_(~was_there, _overwrites_row(dimension.c, rows.c))),
+        .join_from(incoming, dimension, _same_key(incoming, dimension, key), isouter=True)
+        .where(or_(~exists, _changes_row(dimension.c, incoming.c))),
     )
-    new = insert(dimension).from_select(written, select(rows))
-    had, given = dimension.c, new.excluded
-    stands = _keeps_row(dimension.c, given)
-    return new.on_conflict_do_update(
+    upserted = insert(dimension).from_select(columns, select(incoming))
+    old, new = dimension.c, upserted.excluded
+    wins = _attributes_win(old, new)
+    return upserted.on_conflict_do_update(
         index_elements=list(dimension.primary_key),
         set_={
-            **{name: case((stands, given[name]), else_=had[name]) for name in names},
-            "attributes_run_date": func.greatest(
-                had.attributes_run_date, given.attributes_run_date
-            ),
-            "first_seen": func.least(had.first_seen, given.first_seen),
-            "last_seen": func.greatest(had.last_seen, given.last_seen),
+            **{name: case((wins, new[name]), else_=old[name]) for name in names},
+            "attributes_run_date": func.greatest(old.attributes_run_date, new.attributes_run_date),
+            "first_seen": func.least(old.first_seen, new.first_seen),
+            "last_seen": func.greatest(old.last_seen, new.last_seen),
         },
-        where=_overwrites_row(dimension.c, given),
-    ).add_cte(kept.cte("kept"))
+        where=_changes_row(old, new),
+    ).add_cte(saved.cte("saved"))
 
 
-def _keeps_row(had: Columns, given: Columns) -> ColumnElement[bool]:
-    """Say whether the attributes given stand in place of those a row had."""
+def _attributes_win(old: Columns, new: Columns) -> ColumnElement[bool]:
+    """Return the condition that the new attributes replace the old ones."""
     name = "attributes_run_date"
-    stands: ColumnElement[bool] = given[name] >= func.coalesce(had[name], given[name])
-    return stands
+    wins: ColumnElement[bool] = new[name] >= func.coalesce(old[name], new[name])
+    return wins
 
 
-def _overwrites_row(had: Columns, given: Columns) -> ColumnElement[bool]:
-    """Say whether a row that is there changes by what is given."""
+def _changes_row(old: Columns, new: Columns) -> ColumnElement[bool]:
+    """Return the condition that an upsert of the new row changes the old one."""
     return or_(
-        _keeps_row(had, given),
-        given["first_seen"] < had["first_seen"],
-        given["last_seen"] > had["last_seen"],
+        _attributes_win(old, new),
+        new["first_seen"] < old["first_seen"],
+        new["last_seen"] > old["last_seen"],
     )
 
 
 def _restore(dimension: Table, undo: Table, load_id: int) -> Delete:
-    """Make the statement for one dimension; its parts see the same rows, and each row is written by one of them."""
+    """Return the statement that restores one dimension.
+
+    Its CTEs see the same snapshot, and each row is written by one of them.
+    """
     key = dimension.info["key"]
     mine = undo.alias("mine")
-    # A window over the rows of the same keys: as a min() for each row it read all later rows by
-    # their turn, and 100,000 rows took more than a minute.
+    # A window over the rows of the same keys. A min() for each row read all later rows of its key:
+    # 100,000 rows took more than a minute.
     next_change = func.lead(undo.c.change_id).over(
         partition_by=[undo.c[k] for k in key], order_by=undo.c.change_id
     )
@@ -185,26 +192,30 @@ def _restore(dimension: Table, undo: Table, load_id: int) -> Delete:
         .where(mine.c.load_id == load_id)
         .subquery()
     )
-    kept = select(chain).where(chain.c.load_id == load_id).cte("kept")
-    stood = {name: kept.c[name] for name in (c.name for c in dimension.c) if name not in key}
-    untouched = and_(_same_key(dimension, kept, key), kept.c.next_change.is_(None))
-    handed_on = update(undo).where(undo.c.change_id == kept.c.next_change).values(stood)
-    put_back = update(dimension).where(untouched, kept.c.first_seen.is_not(None)).values(stood)
-    taken_out = delete(dimension).where(untouched, kept.c.first_seen.is_(None))
-    return taken_out.add_cte(handed_on.cte("handed_on"), put_back.cte("put_back"))
+    saved = select(chain).where(chain.c.load_id == load_id).cte("saved")
+    values = {name: saved.c[name] for name in (c.name for c in dimension.c) if name not in key}
+    is_last = and_(_same_key(dimension, saved, key), saved.c.next_change.is_(None))
+    # The row was written later: that rollback restores what this publish overwrote.
+    passed_on = update(undo).where(undo.c.change_id == saved.c.next_change).values(values)
+    restored = update(dimension).where(is_last, saved.c.first_seen.is_not(None)).values(values)
+    removed = delete(dimension).where(is_last, saved.c.first_seen.is_(None))
+    return removed.add_cte(passed_on.cte("passed_on"), restored.cte("restored"))
 
 
-def _restored_values(rows: Table, before: Table, load_id: int, latest: int) -> ColumnElement[bool]:
-    """Say of what was said that its row was put back: the load's publish was the last to write it, up to a turn."""
-    mine, later = before.alias("mine"), before.alias("later")
-    key = before.info["key"]
-    written = select(later).where(
+def _is_restored(rows: Table, undo: Table, load_id: int, latest_change: int) -> ColumnElement[bool]:
+    """Return the condition that a load's publish wrote a row's key last, up to a change.
+
+    :func:`_restore` has restored the dimension rows of such keys.
+    """
+    mine, later = undo.alias("mine"), undo.alias("later")
+    key = undo.info["key"]
+    written_later = select(later).where(
         _same_key(later, mine, key),
         later.c.change_id > mine.c.change_id,
-        later.c.change_id <= latest,
+        later.c.change_id <= latest_change,
     )
-    mine_alone = mine.c.load_id == load_id, _same_key(mine, rows, key), ~written.exists()
-    return select(mine).where(*mine_alone).exists()
+    is_last = mine.c.load_id == load_id, _same_key(mine, rows, key), ~written_later.exists()
+    return select(mine).where(*is_last).exists()
 
 
 def _same_key(one: FromClause, other: FromClause, key: Sequence[str]) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""The gate: which load readers see for each run date, and which of its versions are current."""
+"""The published pointer: the load that readers see for a run date, and superseded versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.storage_tables import published
-from orders_dask.errors import NothingToRestore, ServiceUnavailable, TransientError
+from orders_dask.errors import (
+    NothingToRestore,
+    OutcomeUnknown,
+    ServiceUnavailable,
+    TransientError,
+)
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
 from orders_dask.load.locks import Lock
@@ -21,26 +26,27 @@ from orders_dask.retry import retry_transient
 
 
 def lock_publishing(connection: Connection) -> None:
-    """Wait until no other transaction publishes or takes back: from here to its end this one is alone at the gate.
+    """Take the publish lock until the open transaction ends: one publish or rollback at a time.
 
-    Dimensions, gate and superseded versions are written only after it: no two transactions wait for
-    each other's rows.
+    Dimensions, pointer and superseded versions are written under this lock only, so no two
+    transactions wait for each other's rows.
     """
-    # A statement of its own: the next one's snapshot is taken when the lock is there.
+    # A statement of its own, so that the next one takes its snapshot under the lock.
     connection.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
 
 
 @dataclass(frozen=True)
 class PublishPlan:
-    """What a publish finds out before its turn, so that the turn is short.
+    """What is precomputed before the publish lock is taken, so that the lock is held briefly.
 
     Attributes
     ----------
     orders
-        The orders that come or go and have versions on other run dates, in whatever load: few.
+        Ids of orders of the incoming or outgoing load that have versions on other run dates, in
+        whatever load: few.
     published
-        The loads that readers saw before the look. Their rows, unlike those of later ones, were all
-        there to be seen.
+        The loads that were published before `orders` was computed, so it takes all of their rows
+        into account. Loads that are published later are not taken into account.
     """
 
     orders: list[int]
@@ -48,26 +54,24 @@ class PublishPlan:
 
 
 def precompute(connection: Connection, run_date: date, load_id: int) -> PublishPlan:
-    """Look, before the turn, for the orders of a sealed load of which another version may be current."""
-    # In this order: a load that is published was sealed before, so the second statement sees all of
-    # its rows.
-    seen = list(connection.scalars(select(published.c.load_id)))
-    before = select(published.c.load_id).where(published.c.run_date == run_date)
-    given = {"loads": [load_id, *connection.scalars(before)], "run_date": run_date}
-    # Should the planner think the table small: by a scan each of its rows is compared with each of
-    # the ids.
+    """Precompute the orders of a sealed load whose current version may be another one."""
+    # In this order: a published load was sealed before, so the later statement sees all its rows.
+    published_loads = list(connection.scalars(select(published.c.load_id)))
+    outgoing = select(published.c.load_id).where(published.c.run_date == run_date)
+    parameters = {"loads": [load_id, *connection.scalars(outgoing)], "run_date": run_date}
+    # If the planner thought the table small, a scan would compare each row with each id.
     connection.execute(select(func.set_config("enable_seqscan", "off", True)))
-    return PublishPlan(list(connection.scalars(_OTHER_VERSIONS, given)), seen)
+    return PublishPlan(list(connection.scalars(_OTHER_VERSIONS, parameters)), published_loads)
 
 
-# The ids as an array, in whose order PostgreSQL walks the index (once, from 17 on), and either side
-# of the run date by itself, so that no row of the load is fetched: 1.0 us an order where a probe
-# for each took 2.3, and a plain join scanned all of history.
+# PostgreSQL walks the index in the order of the array of ids (once, from 17 on). Each side of the
+# run date is walked by itself, so no row of the load is fetched: 1.0 us an order.
 _OTHER_VERSIONS: Final = text(
     """
     with touched as materialized (
-      select array(select order_id from orders_store.order_version where load_id = any(:loads)) as
-      orders
+      select array(
+        select order_id from orders_store.order_version where load_id = any(:loads)
+      ) as orders
     )
     select order_id from orders_store.order_version
     where order_id = any((select orders from touched)::bigint[]) and run_date < :run_date
@@ -85,33 +89,34 @@ def set_published(
     old_status: Literal["replaced", "unpublished"],
     plan: PublishPlan | None = None,
 ) -> int | None:
-    """Let readers see a load for its run date, or none, from the commit of the open transaction on.
+    """Make readers see a load for its run date, or none, once the open transaction commits.
 
-    It flips the gate, moves both loads to their statuses, and finds anew which versions are not
-    current. The transaction has taken its turn (:func:`lock_publishing`).
+    This flips the pointer, moves both loads to their statuses, and recomputes which versions are
+    superseded. The transaction holds the publish lock (:func:`lock_publishing`).
 
     Parameters
     ----------
+    connection, run_date
+        The transaction and the run date.
     load_id
-        The load to be seen; None for a run date without any.
+        The load to publish; None to publish none.
     old_status
-        The status of the load that was seen until now.
+        New status of the load that was published until now.
     plan
-        What was found out before the turn; without it every order that comes or goes is looked at
-        now.
+        What :func:`precompute` returned. Without it, every order of both loads is examined now.
 
     Returns
     -------
     int or None
-        The load that was seen until now, if there was one.
+        The load that was published until now, if there was one.
 
     Raises
     ------
-    NotKept
-        The load to be seen was pruned.
+    NothingToRestore
+        The load to publish was pruned.
     """
-    seen = published.c.run_date == run_date
-    before = connection.scalar(select(published.c.load_id).where(seen))
+    of_date = published.c.run_date == run_date
+    before = connection.scalar(select(published.c.load_id).where(of_date))
     run = update(load_run)
     connection.execute(
         run.where(load_run.c.load_id == before).values(
@@ -119,106 +124,131 @@ def set_published(
         )
     )
     if load_id is None:
-        connection.execute(delete(published).where(seen))
+        connection.execute(delete(published).where(of_date))
     else:
         whole = load_run.c.load_id == load_id, load_run.c.pruned_at.is_(None)
-        shown = run.where(*whole).values(status="published", unpublished_at=None)
-        if not connection.execute(shown).rowcount:
+        publish = run.where(*whole).values(status="published", unpublished_at=None)
+        if not connection.execute(publish).rowcount:
             raise NothingToRestore(
                 f"Load {load_id} of {run_date} was pruned: nobody can see it any more."
             )
-        gate = insert(published).values(run_date=run_date, load_id=load_id)
+        row = insert(published).values(run_date=run_date, load_id=load_id)
         connection.execute(
-            gate.on_conflict_do_update(
-                index_elements=[published.c.run_date], set_={"load_id": gate.excluded.load_id}
+            row.on_conflict_do_update(
+                index_elements=[published.c.run_date], set_={"load_id": row.excluded.load_id}
             )
         )
     loads = [each for each in (load_id, before) if each is not None]
-    look = (
-        {"looked_at": loads, "orders": [], "published": None}
+    planned = (
+        {"unplanned": loads, "orders": [], "published": None}
         if plan is None
-        else {"looked_at": [], **vars(plan)}
+        else {"unplanned": [], **vars(plan)}
     )
-    connection.execute(_SUPERSEDE, {"loads": loads, **look})
+    connection.execute(_SUPERSEDE, {"loads": loads, **planned})
     return before
 
 
-# After the flip of the gate: which versions of the orders that came or went are not current.
-# Touched are the orders of the loads to be looked at now, what was foreseen, and what loads that
-# were published since have in common with these (none where the list of those published before is
-# null). The shape keeps it the size of a day: index probes for each order; as a plain join it
-# scanned all of history.
+# After the flip of the pointer: recompute the superseded versions of the touched orders. `touched`:
+# orders of the loads without a plan, precomputed ones, and those that the loads share with any load
+# published since the precomputation (none if :published is null). Index probes for each order: as a
+# plain join it scanned all of history.
 _SUPERSEDE: Final = text(
     """
     with touched as materialized (
-      select order_id from orders_store.order_version where load_id = any(cast(:looked_at as
-      bigint[])) union select unnest(cast(:orders as bigint[])) union select since.order_id from
-      orders_store.published p join orders_store.order_version since on since.load_id = p.load_id
-      where p.load_id <> all(cast(:published as bigint[])) and p.load_id <> all(:loads) and exists (
-        select from orders_store.order_version v
-        where v.order_id = since.order_id and v.load_id = any(:loads))
+      select order_id from orders_store.order_version
+      where load_id = any(cast(:unplanned as bigint[]))
+      union
+      select unnest(cast(:orders as bigint[]))
+      union
+      select since.order_id
+      from orders_store.published p join orders_store.order_version since
+        on since.load_id = p.load_id
+      where p.load_id <> all(cast(:published as bigint[])) and p.load_id <> all(:loads)
+        and exists (
+          select from orders_store.order_version v
+          where v.order_id = since.order_id and v.load_id = any(:loads))
     ),
-    ranked as materialized (
+    superseded as materialized (
       select r.order_id, r.run_date from touched t cross join lateral (
         select v.order_id, v.run_date,
-               row_number() over (order by v.version_at desc nulls last, v.run_date desc) as place
+               row_number() over (order by v.version_at desc nulls last, v.run_date desc) as rank
         from orders_store.order_version v
         where v.order_id = t.order_id
           and exists (select from orders_store.published p where p.load_id = v.load_id)
-      ) r where r.place > 1
+      ) r where r.rank > 1
     ),
-    was as materialized (
-      select w.* from touched t cross join lateral (
+    listed as materialized (
+      select l.* from touched t cross join lateral (
         select s.ctid as at, s.order_id, s.run_date from orders_store.order_superseded s
         where s.order_id = t.order_id offset 0
-      ) w
+      ) l
     ),
-    gone as (
+    deleted as (
       delete from orders_store.order_superseded where ctid = any(array(
-        select w.at from was w where not exists (
-          select from ranked r where r.order_id = w.order_id and r.run_date = w.run_date)))
+        select l.at from listed l where not exists (
+          select from superseded s where s.order_id = l.order_id and s.run_date = l.run_date)))
     )
     insert into orders_store.order_superseded (order_id, run_date)
-    select order_id, run_date from ranked on conflict do nothing
+    select order_id, run_date from superseded on conflict do nothing
     """
 )
 
 
 @contextmanager
 def confirm_commit(
-    lease: Lease, load_id: int, status: Literal["published", "unpublished"]
+    lease: Lease,
+    load_id: int,
+    status: Literal["published", "unpublished"],
+    unknown: OutcomeUnknown | None = None,
 ) -> Iterator[None]:
-    """Tell a commit whose answer was lost from one that failed.
+    """Find out whether the commit was done, if its answer is lost.
 
-    A session that breaks while it commits leaves open whether it did. That is certain once another
-    session has got the run date, for the first one held it until its end.
+    A session that breaks during its commit may have committed or not. A new session that acquires
+    the lease knows: the old session has ended, because it held the lease until its end. If the
+    commit was done, the error is suppressed.
 
     Parameters
     ----------
+    lease
+        The lease whose session commits in the ``with`` block.
     load_id, status
-        What the commit makes of which load: where it did, the error doesn't leave the ``with``
-        block.
+        The load, and its status after the commit.
+    unknown
+        Error to raise if no new session could find out; by default that of the broken session.
+
+    Raises
+    ------
+    ServiceUnavailable
+        The commit was not done, or `unknown` is None and that could not be found out.
+    OutcomeUnknown
+        It could not be found out, and `unknown` is given.
     """
     try:
         yield
-    except ServiceUnavailable:
-        if not (lease.connection.invalidated and _has_status(lease, load_id, status)):
+    except ServiceUnavailable as error:
+        if not lease.connection.invalidated:
+            raise
+        committed = _has_status(lease, load_id, status)
+        if committed is None and unknown:
+            raise unknown from error
+        if not committed:
             raise
 
 
-def _has_status(lease: Lease, load_id: int, status: str) -> bool:
+def _has_status(lease: Lease, load_id: int, status: str) -> bool | None:
+    """Return whether a load has a status; None if that could not be found out."""
     with suppress(TransientError):
         return bool(_status(lease, load_id) == status)
-    return False
+    return None
 
 
 @retry_transient
 def _status(lease: Lease, load_id: int) -> str | None:
-    """Hold the run date in another session, and read the status of the load."""
+    """Return a load's status, read in a new session that has acquired the lease."""
     with (
-        leases.acquire_lease(lease.connection.engine, lease.run_date) as again,
-        again.transaction() as connection,
+        leases.acquire_lease(lease.connection.engine, lease.run_date) as new_lease,
+        new_lease.transaction() as connection,
     ):
-        now = select(load_run.c.status).where(load_run.c.load_id == load_id)
-        status: str | None = connection.scalar(now)
+        of_load = select(load_run.c.status).where(load_run.c.load_id == load_id)
+        status: str | None = connection.scalar(of_load)
     return status

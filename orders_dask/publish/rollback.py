@@ -1,4 +1,4 @@
-"""From what readers see back to what they saw before."""
+"""Rollback of a publish: readers see the load that it replaced."""
 
 from __future__ import annotations
 
@@ -8,48 +8,59 @@ from sqlalchemy import Connection, select, update
 
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.storage_tables import published
-from orders_dask.errors import NothingToRestore
+from orders_dask.errors import NothingToRestore, OutcomeUnknown
 from orders_dask.ledger.leases import Lease
-from orders_dask.publish import dimensions
-from orders_dask.publish import pointer as gate
+from orders_dask.publish import dimensions, pointer
 
 
 def restore_previous(lease: Lease, load_id: int) -> None:
-    """Withdraw the published load of a run date that is held, for the one that it replaced.
+    """Unpublish the published load of the lease's run date, and publish the one that it replaced.
 
     Raises
     ------
-    NotKept
-        What its publish replaced was pruned, or it is not published.
+    NothingToRestore
+        The load is not published, or the load that it replaced was pruned.
+    ServiceUnavailable
+        PostgreSQL broke off, and nothing was done.
+    OutcomeUnknown
+        PostgreSQL broke off, and whether the rollback was done could not be found out. Terminal: a
+        retry might go one load further back.
     """
-    with gate.confirm_commit(lease, load_id, "unpublished"), lease.transaction() as connection:
-        gate.lock_publishing(connection)
+    unknown = OutcomeUnknown(
+        f"PostgreSQL broke off while load {load_id} of {lease.run_date} was rolled back: see in "
+        "`orders-dask status` whether it is still published before you try again."
+    )
+    with (
+        pointer.confirm_commit(lease, load_id, "unpublished", unknown),
+        lease.transaction() as connection,
+    ):
+        pointer.lock_publishing(connection)
         replaced = _replaced_load(connection, lease.run_date, load_id)
         dimensions.restore(connection, load_id)
-        taken_back = update(load_run).where(load_run.c.load_id == load_id)
-        connection.execute(taken_back.values(can_roll_back=False))
-        gate.set_published(connection, lease.run_date, replaced, "unpublished")
+        of_load = update(load_run).where(load_run.c.load_id == load_id)
+        connection.execute(of_load.values(can_roll_back=False))
+        pointer.set_published(connection, lease.run_date, replaced, "unpublished")
 
 
 def _replaced_load(connection: Connection, run_date: date, load_id: int) -> int | None:
-    """Lock the row of the published load, and give the load that it replaced."""
-    seen = (
+    """Lock the row of the published load, and return the load that it replaced."""
+    query = (
         select(load_run.c.replaced_load_id, load_run.c.can_roll_back)
         .join_from(load_run, published, published.c.load_id == load_run.c.load_id)
         .where(published.c.run_date == run_date, published.c.load_id == load_id)
         .with_for_update(of=load_run)
     )
-    load = connection.execute(seen).one_or_none()
+    load = connection.execute(query).one_or_none()
     if load is None:
         raise NothingToRestore(nothing_published(run_date))
     if not load.can_roll_back:
         raise NothingToRestore(
-            f"Load {load_id} of {run_date} can't be rolled back, for what it replaced was pruned: put the files back "
-            f"as they were, then run `orders-dask run --run-date {run_date}`."
+            f"Load {load_id} of {run_date} can't be rolled back, for what it replaced was pruned: "
+            f"put the files back as they were, then run `orders-dask run --run-date {run_date}`."
         )
     return load.replaced_load_id  # type: ignore[no-any-return]
 
 
 def nothing_published(run_date: date) -> str:
-    """Say that there is nothing to take back."""
+    """Return the message that nothing is published for a run date."""
     return f"Nothing is published for {run_date}: see `orders-dask status`."

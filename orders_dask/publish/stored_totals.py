@@ -1,4 +1,4 @@
-"""What is really in the storage of a load: rows, sums of money, and which file they stem from."""
+"""Control totals of what the storage really contains of a load, and row counts by file."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.load.planner import prefer_hash_plans
 
 FETCH_GROUPS: Final = 1_000
-"""Groups of a query that Python holds at once; libpq has all of them, some 0.3 KB each: as many of a fact as files."""
+"""Groups in Python objects at once; libpq buffers all, a group a fact and file, 0.3 KB each."""
 
 
 @dataclass(frozen=True)
 class StoredTotals:
-    """What a table holds of a load.
+    """What a table contains of a load.
 
     Attributes
     ----------
     totals
-        Its rows and, of a fact, its sums of money.
+        Number of rows and, for a fact, sums of money.
     rows_by_file
-        Rows of a fact that stem from each file, by the ledger's id.
+        For a fact, the number of rows by file id of the ledger; else empty.
     """
 
     totals: ControlTotals
@@ -51,27 +51,27 @@ class StoredTotals:
 
 
 def totals_in_storage(database: Engine, run_date: date, load_id: int) -> dict[str, StoredTotals]:
-    """Return what each table of :data:`~orders_dask.contract.storage_tables.COPIED_TABLES` holds of a load.
+    """Return what each table contains of a load, by table name. Two sessions query concurrently.
 
-    Two sessions work at once.
+    The tables are those of :data:`~orders_dask.contract.storage_tables.COPIED_TABLES`.
     """
 
-    def look(
-        at: Callable[[Connection, date, int], dict[str, StoredTotals]],
+    def query(
+        function: Callable[[Connection, date, int], dict[str, StoredTotals]],
     ) -> dict[str, StoredTotals]:
         with database.begin() as connection:
             prefer_hash_plans(connection)
-            return at(connection, run_date, load_id)
+            return function(connection, run_date, load_id)
 
     with ThreadPoolExecutor(2) as pool:
-        children, orders, others = pool.map(look, (_children, _orders, _row_counts))
+        children, orders, others = pool.map(query, (_children, _orders, _row_counts))
     return orders | children | others
 
 
 def fact_totals_in_storage(
     connection: Connection, run_date: date, load_id: int
 ) -> dict[str, StoredTotals]:
-    """Do the same for the facts alone, in an open transaction."""
+    """Return like :func:`totals_in_storage`, facts only, in the caller's transaction."""
     return _orders(connection, run_date, load_id) | _children(connection, run_date, load_id)
 
 
@@ -81,14 +81,14 @@ def _orders(connection: Connection, run_date: date, load_id: int) -> dict[str, S
 
 
 def _children(connection: Connection, run_date: date, load_id: int) -> dict[str, StoredTotals]:
-    """Look at all children together: their orders, which name the files, are read once for all of them."""
+    """Return the totals of all children by one query, which reads their orders' files once."""
     children = FACTS[1:]
     width = max(len(money_columns(fact.name)) for fact in children)
     rows = union_all(*(_rows(fact, run_date, load_id, width=width) for fact in children)).subquery()
     its_order = and_(
         rows.c.order_id == fact_order.c.order_id, _of_load(fact_order, run_date, load_id)
     )
-    # One without an order counts all the same.
+    # An outer join: a child without an order counts too.
     joined = select(*rows.c, fact_order.c[FILE]).join_from(
         rows, fact_order, its_order, isouter=True
     )
@@ -98,7 +98,10 @@ def _children(connection: Connection, run_date: date, load_id: int) -> dict[str,
 def _rows(
     fact: Table, run_date: date, load_id: int, *others: ColumnElement[Any], width: int = 0
 ) -> SelectBase:
-    """Select the rows of a fact: its name, order, currency and amounts, of which there are `width` at least."""
+    """Select name, order, currency, `others` and amounts of a fact's rows.
+
+    Missing amounts up to `width` are null, so that facts can be joined by UNION ALL.
+    """
     amounts: list[ColumnElement[Any]] = [fact.c[name] for name in money_columns(fact.name)]
     amounts += [null().cast(MONEY)] * (width - len(amounts))
     return select(
@@ -106,44 +109,44 @@ def _rows(
         fact.c.order_id,
         fact.c[CURRENCY],
         *others,
-        *(amount.label(f"amount_{place}") for place, amount in enumerate(amounts)),
+        *(amount.label(f"amount_{number}") for number, amount in enumerate(amounts)),
     ).where(_of_load(fact, run_date, load_id))
 
 
 def _summed(
     connection: Connection, facts: Sequence[Table], rows: SelectBase
 ) -> dict[str, StoredTotals]:
-    """Add up rows as :func:`_rows` gives them, with their file."""
-    each = rows.subquery()
-    amounts = [column for column in each.c if column.name.startswith("amount_")]
-    group = each.c.fact, each.c[FILE], each.c[CURRENCY]
+    """Return the totals of rows selected by :func:`_rows`, with a column of their file."""
+    columns = rows.subquery().c
+    amounts = [column for column in columns if column.name.startswith("amount_")]
+    group = columns.fact, columns[FILE], columns[CURRENCY]
     query = select(*group, func.count(), *map(func.sum, amounts)).group_by(*group)
-    books = {fact.name: ControlTotals() for fact in facts}
+    totals = {fact.name: ControlTotals() for fact in facts}
     files = {fact.name: Counter[int]() for fact in facts}
     for groups in connection.execute(query).partitions(FETCH_GROUPS):
         for name, file_id, _, count, *_ in groups:
             if file_id is not None:
                 files[name][file_id] += count
-        for name in books:
-            books[name] += _totals(name, groups)
-    return {name: StoredTotals(books[name], files[name]) for name in books}
+        for name in totals:
+            totals[name] += _totals(name, groups)
+    return {name: StoredTotals(totals[name], files[name]) for name in totals}
 
 
 def _totals(name: str, groups: Sequence[Any]) -> ControlTotals:
-    """Make the books of a fact from groups of :func:`_summed`."""
+    """Return a fact's control totals from groups of :func:`_summed`."""
     money = money_columns(name)
-    of_fact = [counted for fact, _, *counted in groups if fact == name]
+    of_fact = [aggregates for fact, _, *aggregates in groups if fact == name]
     sums = (
-        (currency, column, total)
-        for currency, _, *totals in of_fact
-        # The widest fact has more of them.
-        for column, total in zip(money, totals[: len(money)], strict=True)
+        (currency, column, amount)
+        for currency, _, *amounts in of_fact
+        # The widest fact has more amounts.
+        for column, amount in zip(money, amounts[: len(money)], strict=True)
     )
     return ControlTotals.of(sum(rows for _, rows, *_ in of_fact), sums)
 
 
 def _row_counts(connection: Connection, run_date: date, load_id: int) -> dict[str, StoredTotals]:
-    """Count the rows of the tables that are no facts."""
+    """Return the row counts of the tables that are not facts."""
     others = [table for table in COPIED_TABLES if table not in FACTS]
     counts = (
         select(func.count())
@@ -160,6 +163,6 @@ def _row_counts(connection: Connection, run_date: date, load_id: int) -> dict[st
 
 
 def _of_load(table: Table, run_date: date, load_id: int) -> ColumnElement[bool]:
-    """Select the rows of a load; of a table with run dates by the leaf, and the beginning of its key."""
+    """Return the condition for a load's rows: with the run date, one partition and index range."""
     of_load = table.c.load_id == load_id
     return and_(of_load, table.c.run_date == run_date) if "run_date" in table.c else of_load

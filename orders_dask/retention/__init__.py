@@ -1,1 +1,1 @@
-"""Deleting loads, partitions and stage files that nobody needs any more."""
+"""Delete loads, partitions, stage files and raw texts that nobody needs any more."""

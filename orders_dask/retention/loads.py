@@ -1,11 +1,11 @@
-"""Removing from the storage the loads that nobody sees and nobody can go back to.
+"""Prune loads that nobody sees and no rollback restores, and raw texts in the ledger.
 
 ::
 
-    replaced, unpublished, refused, ... ──mark──▶ pruned_at is set ──sweep──▶ no rows ──▶ no load_part, the last to go
+    replaced, unpublished, refused, … ──mark──▶ pruned_at is set ──delete_rows──▶ no rows
 
-Rows are only deleted, in small transactions, so no reader waits. The ledger keeps every load, its
-files and its books.
+Rows are deleted in small transactions, so no reader waits. `load_part` is deleted last. The ledger
+keeps every load, its files and its control totals.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from sqlalchemy import (
 from orders_dask.contract.ledger_tables import data_issue, load_part, load_run, rejected_record
 from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.ledger.leases import ACTIVE, Lease
-from orders_dask.publish import dimensions
-from orders_dask.publish import pointer as gate
+from orders_dask.publish import dimensions, pointer
 
 ONCE_PUBLISHED: Final = ("replaced", "unpublished")
 """Statuses of a load that readers saw, until ``unpublished_at``."""
@@ -43,11 +42,11 @@ NEVER_PUBLISHED: Final = ("refused", "failed", "abandoned", "comparison")
 """Statuses of a load that readers never saw; it ended at ``finished_at``."""
 
 BATCH_ROWS: Final = 50_000
-"""Rows that a transaction deletes at the most: some 0.3 s."""
+"""Rows that a transaction deletes at most: about 0.3 s."""
 
 
 def reversible_before(engine: Engine, before: datetime) -> Sequence[int]:
-    """List the loads, oldest first, whose publish lies before an instant and could be rolled back until now."""
+    """Return the loads published before a timestamp that can be rolled back, oldest first."""
     old = load_run.c.can_roll_back, load_run.c.published_at < before
     with engine.connect() as connection:
         query = select(load_run.c.load_id).where(*old).order_by(load_run.c.published_at)
@@ -55,18 +54,21 @@ def reversible_before(engine: Engine, before: datetime) -> Sequence[int]:
 
 
 def make_irreversible(engine: Engine, loads: Sequence[int]) -> None:
-    """See to it that the publishes of some loads can't be rolled back, and forget what that would have needed."""
+    """Make the publishes of loads irreversible, and delete their saved dimension rows."""
     with engine.connect() as connection:
         for load_id in loads:
             with connection.begin():
-                gate.lock_publishing(connection)
+                pointer.lock_publishing(connection)
                 of_load = load_run.c.load_id == load_id
                 connection.execute(update(load_run).where(of_load).values(can_roll_back=False))
                 dimensions.discard_undo(connection, [load_id])
 
 
 def dates_to_prune(engine: Engine, before: datetime) -> Sequence[date]:
-    """List the run dates that have loads to prune, or one that died so long ago."""
+    """Return the run dates that have loads to prune, or an active load that began before.
+
+    The latter may be of a dead run: acquiring the lease abandons it.
+    """
     old = (
         load_run.c.status.in_(ONCE_PUBLISHED) & (load_run.c.unpublished_at < before),
         load_run.c.status.in_(NEVER_PUBLISHED) & (load_run.c.finished_at < before),
@@ -76,7 +78,7 @@ def dates_to_prune(engine: Engine, before: datetime) -> Sequence[date]:
 
 
 def marked_with_rows(engine: Engine) -> Sequence[date]:
-    """List the run dates that have loads which are marked, and still have rows."""
+    """Return the run dates of marked loads that still have rows."""
     return _dates(engine, load_run.c.pruned_at.is_not(None) & _HAS_PARTS)
 
 
@@ -90,14 +92,18 @@ _HAS_PARTS: Final = select(load_part).where(load_part.c.load_id == load_run.c.lo
 
 
 def marked(engine: Engine, run_date: date) -> set[int]:
-    """List the loads of a run date that are marked."""
+    """Return the marked loads of a run date."""
     of_date = load_run.c.run_date == run_date, load_run.c.pruned_at.is_not(None)
     with engine.connect() as connection:
         return {*connection.scalars(select(load_run.c.load_id).where(*of_date))}
 
 
 def prunable(connection: Connection, run_date: date, before: datetime) -> list[int]:
-    """List the loads of a run date that nobody has seen since an instant, and that no rollback comes back to."""
+    """Return the loads of a run date to prune.
+
+    They were unpublished, or ended without a publish, before a timestamp. No rollback restores
+    them.
+    """
     of_date = select(load_run).where(load_run.c.run_date == run_date)
     loads = {load.load_id: load for load in connection.execute(of_date)}
     needed = _rollback_targets(loads, before)
@@ -114,7 +120,7 @@ def prunable(connection: Connection, run_date: date, before: datetime) -> list[i
 
 
 def _rollback_targets(loads: dict[int, Row[Any]], before: datetime) -> set[int]:
-    """Follow what the published load of a run date replaced, as far as a rollback could go."""
+    """Return the loads of a run date that rollbacks may restore, one after another."""
     needed = set()
     load = next((load for load in loads.values() if load.status == "published"), None)
     while load and load.can_roll_back and load.published_at >= before:
@@ -124,11 +130,11 @@ def _rollback_targets(loads: dict[int, Row[Any]], before: datetime) -> set[int]:
 
 
 def mark(lease: Lease, before: datetime) -> list[int]:
-    """Mark the loads of a run date that are to go: from here on they are not whole."""
+    """Mark the loads of a run date to prune, and return them: from now on they are not whole."""
     with lease.transaction() as connection:
         loads = prunable(connection, lease.run_date, before)
-        going = update(load_run).where(load_run.c.load_id.in_(loads))
-        connection.execute(going.values(pruned_at=func.clock_timestamp()))
+        of_loads = update(load_run).where(load_run.c.load_id.in_(loads))
+        connection.execute(of_loads.values(pruned_at=func.clock_timestamp()))
     return loads
 
 
@@ -138,44 +144,44 @@ def delete_rows(lease: Lease) -> int:
     Returns
     -------
     int
-        Number of rows deleted; 0 where none is left.
+        Number of rows deleted; 0 if none is left.
     """
-    swept = select(load_run.c.load_id).where(
+    with_rows = select(load_run.c.load_id).where(
         load_run.c.run_date == lease.run_date,
         load_run.c.pruned_at.is_not(None),
         load_run.c.status.in_((*ONCE_PUBLISHED, *NEVER_PUBLISHED)),
         _HAS_PARTS,
     )
-    left = BATCH_ROWS
+    limit = BATCH_ROWS
     with lease.transaction() as connection:
-        load_id = connection.scalar(swept.limit(1).with_for_update())
+        load_id = connection.scalar(with_rows.limit(1).with_for_update())
         if load_id is None:
             return 0
-        # Its parts come last: as long as they are there, so may be others of its rows.
+        # `load_part` comes last: its rows tell that others may be left.
         for table in (*COPIED_TABLES, load_part):
-            if left:
-                left -= _delete(connection, table, lease.run_date, load_id, left)
-    return BATCH_ROWS - left
+            if limit:
+                limit -= _delete(connection, table, lease.run_date, load_id, limit)
+    return BATCH_ROWS - limit
 
 
 def _delete(connection: Connection, table: Table, run_date: date, load_id: int, limit: int) -> int:
-    """Delete some rows of a load: by their place, for PostgreSQL knows no DELETE with a limit."""
+    """Delete up to `limit` rows of a load, by ctid: PostgreSQL has no DELETE with a limit."""
     same = table.alias("same")
-    place: ColumnElement[Any] = literal_column("ctid")
-    some = select(place).select_from(same).where(*_of_load(same.c, run_date, load_id)).limit(limit)
-    places = func.array(some.scalar_subquery())
-    found = delete(table).where(*_of_load(table.c, run_date, load_id), place == any_(places))
-    return connection.execute(found).rowcount
+    ctid: ColumnElement[Any] = literal_column("ctid")
+    batch = select(ctid).select_from(same).where(*_of_load(same.c, run_date, load_id)).limit(limit)
+    ctids = func.array(batch.scalar_subquery())
+    rows = delete(table).where(*_of_load(table.c, run_date, load_id), ctid == any_(ctids))
+    return connection.execute(rows).rowcount
 
 
 def _of_load(columns: Any, run_date: date, load_id: int) -> list[Any]:
-    """Select a load's rows; with the run date, facts are looked for in one leaf."""
+    """Return the conditions for a load's rows; the run date limits facts to one partition."""
     of_date = [columns.run_date == run_date] if "run_date" in columns else []
     return [*of_date, columns.load_id == load_id]
 
 
 def count_rows(engine: Engine, loads: Sequence[int]) -> int:
-    """Count the rows of some loads."""
+    """Return the number of rows of loads in the storage and in ``load_part``."""
     of_loads = load_run.c.load_id.in_(loads)
     with engine.connect() as connection:
         run_dates = connection.scalars(select(load_run.c.run_date).where(of_loads).distinct()).all()
@@ -189,20 +195,20 @@ def count_rows(engine: Engine, loads: Sequence[int]) -> int:
         return sum(connection.scalar(rows(table)) or 0 for table in (*COPIED_TABLES, load_part))
 
 
-# What was refused, and samples of what was repaired: people's data.
+# Raw texts of rejected records, and samples of issues: personal data.
 
 
 def dates_with_texts(engine: Engine, before: datetime) -> Sequence[date]:
-    """List the run dates whose loads still have texts from before an instant of the dump in the ledger."""
+    """Return the run dates whose loads have texts that were read before a timestamp."""
     old = load_run.c.source_read_at < before
-    refused = select(load_run.c.run_date).join(
+    rejects = select(load_run.c.run_date).join(
         rejected_record, rejected_record.c.load_id == load_run.c.load_id
     )
-    repaired = select(load_run.c.run_date).join(
+    issues = select(load_run.c.run_date).join(
         data_issue, data_issue.c.load_id == load_run.c.load_id
     )
     query = (
-        refused.where(old, _HAS_TEXT).union(repaired.where(old, _HAS_SAMPLES)).order_by("run_date")
+        rejects.where(old, _HAS_TEXT).union(issues.where(old, _HAS_SAMPLES)).order_by("run_date")
     )
     with engine.connect() as connection:
         return connection.scalars(query).all()
@@ -219,35 +225,36 @@ _HAS_SAMPLES: Final = func.jsonb_array_length(data_issue.c.samples) > 0
 
 
 def count_texts(engine: Engine, before: datetime) -> int:
-    """Count the rows of the ledger that :func:`redact_texts` would change."""
+    """Return the number of ledger rows that :func:`redact_texts` would change."""
     old = select(load_run.c.load_id).where(load_run.c.source_read_at < before)
     with engine.connect() as connection:
         return sum(
             connection.scalar(
-                select(func.count()).select_from(table).where(has, table.c.load_id.in_(old))
+                select(func.count()).select_from(table).where(has_text, table.c.load_id.in_(old))
             )
             or 0
-            for table, has in ((rejected_record, _HAS_TEXT), (data_issue, _HAS_SAMPLES))
+            for table, has_text in ((rejected_record, _HAS_TEXT), (data_issue, _HAS_SAMPLES))
         )
 
 
 def redact_texts(lease: Lease, before: datetime) -> int:
-    """Remove the texts from before an instant that a run date's loads keep of what was refused or repaired.
+    """Delete the texts and samples of a run date's loads that were read before a timestamp.
 
-    Where it stands and the code of why stays; the sentences may quote it.
+    File, position, path and code stay. Messages and replay results go too, since they may quote
+    the text.
 
     Returns
     -------
     int
-        Number of rows of the ledger that had some.
+        Number of ledger rows that had a text or samples.
     """
     old = select(load_run.c.load_id).where(
         load_run.c.run_date == lease.run_date, load_run.c.source_read_at < before
     )
-    refused = update(rejected_record).where(_HAS_TEXT, rejected_record.c.load_id.in_(old))
-    repaired = update(data_issue).where(_HAS_SAMPLES, data_issue.c.load_id.in_(old))
+    rejects = update(rejected_record).where(_HAS_TEXT, rejected_record.c.load_id.in_(old))
+    issues = update(data_issue).where(_HAS_SAMPLES, data_issue.c.load_id.in_(old))
     with lease.transaction() as connection:
         return (
-            connection.execute(refused.values(_REDACTED)).rowcount
-            + connection.execute(repaired.values(samples=[])).rowcount
+            connection.execute(rejects.values(_REDACTED)).rowcount
+            + connection.execute(issues.values(samples=[])).rowcount
         )

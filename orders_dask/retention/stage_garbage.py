@@ -1,9 +1,9 @@
-"""What of the stage nobody needs any more, and the texts in it that are to be forgotten.
+"""Garbage collection of stage files, and redaction of raw texts in the parts that stay.
 
-A manifest is kept until its load is pruned. Those of other databases, for several may share a
-stage, and of loads that the ledger doesn't know, for it may be a restored one, are theirs to
-remove. A part is kept while a kept manifest names it, or as long as it is young: its age counts
-from when a run last used it.
+A manifest stays until its load is pruned. Manifests of other databases stay, since several may
+share a stage. So do those of loads that the ledger doesn't know, since it may be restored from a
+backup. A part stays while a manifest that stays names it, or while it is young: its age counts from
+its last use by a run.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from orders_dask.stage.record import Part, StagedFile
 from orders_dask.stage.tables import row_groups
 
 PARALLEL_DELETES: Final = 16
-"""Objects that are removed at once: it is latency that counts."""
+"""Objects deleted at once: the time is latency."""
 
 _TEXTS: Final = (REJECTED, REPLAYED)
-"""Tables of a part with texts of the dump: as they stood, and in sentences that may quote them."""
+"""Tables of a part that contain raw texts, or messages that may quote them."""
 _RAW: Final = rejected_record.c.raw.name
 _ORDER_RAW: Final = rejected_record.c.order_raw.name
 _MESSAGE: Final = rejected_record.c.message.name
@@ -45,14 +45,14 @@ _CODE: Final = rejected_record.c.code.name
 
 @dataclass(frozen=True)
 class PrunedLoads:
-    """Whose manifests go.
+    """The loads whose manifests are garbage.
 
     Attributes
     ----------
     database_id
-        This database's (``schema_info.installation``).
+        Id of this database (``schema_info.database_id``).
     loads
-        Its loads that are pruned.
+        Ids of its pruned loads.
     """
 
     database_id: str
@@ -61,20 +61,20 @@ class PrunedLoads:
 
 @dataclass(frozen=True)
 class StageGarbage:
-    """What of a run date's folder nobody needs.
+    """The objects of a run date's folder that nobody needs, and the parts to redact.
 
     Attributes
     ----------
     parts
-        How many whole parts.
+        Number of whole parts among the garbage.
     delete_first
-        Objects: manifests, and the records of parts.
+        Paths of manifests and part records.
     delete_then
-        Objects: the others.
+        Paths of all other objects.
     bytes
-        Size of these objects.
+        Size of all these objects.
     redact
-        Parts that stay, and have texts of the dump that are to go.
+        Parts that stay, with texts that are too old.
     """
 
     parts: int
@@ -84,7 +84,7 @@ class StageGarbage:
     redact: tuple[Part, ...]
 
     def __bool__(self) -> bool:
-        """Say whether there is anything."""
+        """Return whether there is anything to delete or redact."""
         return bool(self.delete_first or self.delete_then or self.redact)
 
 
@@ -96,7 +96,7 @@ class _Object:
 
 
 def staged_run_dates(stage_url: str) -> list[date]:
-    """List the run dates that have a folder on the stage."""
+    """Return the run dates that have a folder on the stage."""
     with translate_storage_errors(stage_url):
         fs, path = filesystem(stage_url)
         fs.invalidate_cache()
@@ -115,29 +115,31 @@ def _run_date(folder: str) -> date | None:
 def find_garbage(
     stage_url: str, run_date: date, pruned: PrunedLoads, before: datetime, texts_before: datetime
 ) -> StageGarbage:
-    """Find what is not needed of a run date's folder.
+    """Return the garbage of a run date's folder.
 
     Parameters
     ----------
+    stage_url, run_date
+        The stage and the run date.
     pruned
-        Whose manifests go. All others stay, and with them the parts that they name.
+        The loads whose manifests are garbage. Other manifests stay, with the parts that they name.
     before
-        Only parts, and folders of attempts, that nobody used since then.
+        Parts and folders of attempts are garbage only if last used before this timestamp.
     texts_before
-        Only texts in parts that nobody used since then.
+        Texts are redacted in parts that were last used before this timestamp.
     """
     manifests, parts = _list_objects(stage_url, run_date)
-    over = [m for m in manifests if _is_over(m, pruned)]
-    named = _parts_in_manifests(stage_url, [m for m in manifests if m not in over])
+    old_manifests = [m for m in manifests if _is_pruned(m, pruned)]
+    named = _parts_in_manifests(stage_url, [m for m in manifests if m not in old_manifests])
     records: list[_Object] = []
-    rest: list[_Object] = []
-    texts: list[Part] = []
+    others: list[_Object] = []
+    redact: list[Part] = []
     for name, objects in parts.items():
         record = next((o for o in objects if o.path.endswith(f"/{name}/{PART_RECORD}")), None)
         used = record.changed if record else max(o.changed for o in objects)
         if name not in named and used < before:
             records += [record] if record else []
-            rest += [o for o in objects if o is not record]
+            others += [o for o in objects if o is not record]
             continue
         attempts = _attempts(name, objects)
         part = None
@@ -145,44 +147,45 @@ def find_garbage(
             part = find_part(f"{run_date_folder(stage_url, run_date)}/{name}")
         if part:
             attempts.pop(part.attempt, None)
-            rest += [o for a in attempts.values() if max(o.changed for o in a) < before for o in a]
+            others += [
+                o for a in attempts.values() if max(o.changed for o in a) < before for o in a
+            ]
             if used < texts_before and (_has_samples(part) or _has_texts(part)):
-                texts.append(part)
+                redact.append(part)
     return StageGarbage(
         parts=len(records),
-        delete_first=tuple(o.path for o in (*over, *records)),
-        delete_then=tuple(o.path for o in rest),
-        bytes=sum(o.size for o in (*over, *records, *rest)),
-        redact=tuple(texts),
+        delete_first=tuple(o.path for o in (*old_manifests, *records)),
+        delete_then=tuple(o.path for o in others),
+        bytes=sum(o.size for o in (*old_manifests, *records, *others)),
+        redact=tuple(redact),
     )
 
 
-def delete_garbage(stage_url: str, found: StageGarbage) -> None:
-    """Remove the objects, and the texts by writing objects anew: their parts stay as usable as before.
+def delete_garbage(stage_url: str, garbage: StageGarbage) -> None:
+    """Delete the garbage, and redact parts by rewriting objects: runs can still use these parts.
 
-    The records of parts go before what they tell of. Where this ends half-way, the next look finds
-    the rest.
+    Part records are deleted before the files that they name. If this is interrupted,
+    :func:`find_garbage` finds the remaining objects.
     """
     with translate_storage_errors(stage_url):
         fs, _ = filesystem(stage_url)
         with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
-            for paths in (found.delete_first, found.delete_then):
+            for paths in (garbage.delete_first, garbage.delete_then):
                 list(pool.map(partial(_delete, fs), paths))
-    for part in found.redact:
+    for part in garbage.redact:
         _redact(part)
 
 
 def _delete(fs: AbstractFileSystem, path: str) -> None:
-    # One by one: what takes several takes their names as patterns, and some names are somebody
-    # else's.
-    with suppress(FileNotFoundError):  # another prune removed it since it was listed
+    # One by one: the call for several takes globs, and names of others may look like globs.
+    with suppress(FileNotFoundError):  # another prune deleted it since it was listed
         fs.rm_file(path)
 
 
 def _list_objects(
     stage_url: str, run_date: date
 ) -> tuple[list[_Object], Mapping[str, list[_Object]]]:
-    """List a run date's folder: its manifests, and the objects of each part."""
+    """Return the manifests of a run date's folder, and the objects of each part."""
     manifests, parts = [], defaultdict(list)
     url = run_date_folder(stage_url, run_date)
     with translate_storage_errors(url):
@@ -190,40 +193,40 @@ def _list_objects(
         fs.invalidate_cache()
         for name, details in fs.find(path, detail=True).items():
             changed = details.get("LastModified") or fs.modified(name)
-            found = _Object(name, details["size"], changed)
+            listed = _Object(name, details["size"], changed)
             top, _, below = name.removeprefix(f"{path}/").partition("/")
             if below and top.startswith("part="):
-                parts[top].append(found)
+                parts[top].append(listed)
             elif MANIFEST_NAME.fullmatch(top):
-                manifests.append(found)
+                manifests.append(listed)
     return manifests, parts
 
 
-def _is_over(manifest: _Object, pruned: PrunedLoads) -> bool:
+def _is_pruned(manifest: _Object, pruned: PrunedLoads) -> bool:
     match = MANIFEST_NAME.fullmatch(manifest.path.rpartition("/")[2])
     assert match, manifest.path
     return match["database_id"] == pruned.database_id and int(match["load"]) in pruned.loads
 
 
 def _parts_in_manifests(stage_url: str, manifests: list[_Object]) -> set[str]:
-    """Read which parts some manifests name."""
+    """Return the parts that manifests name."""
     named: set[str] = set()
     with translate_storage_errors(stage_url):
         fs, _ = filesystem(stage_url)
         for manifest in manifests:
-            with suppress(FileNotFoundError):  # another prune removed it since it was listed
+            with suppress(FileNotFoundError):  # another prune deleted it since it was listed
                 record = read_json(fs, manifest.path)
                 named.update(record["parts"] if record else ())
     return named
 
 
 def _attempts(part: str, objects: list[_Object]) -> dict[str, list[_Object]]:
-    """Group the objects of a part by the attempt that wrote them."""
+    """Return the objects of a part by the attempt that wrote them."""
     attempts = defaultdict(list)
-    for each in objects:
-        attempt, inside, _ = each.path.rpartition(f"/{part}/")[2].partition("/")
-        if inside:
-            attempts[attempt].append(each)
+    for item in objects:
+        attempt, slash, _ = item.path.rpartition(f"/{part}/")[2].partition("/")
+        if slash:
+            attempts[attempt].append(item)
     return attempts
 
 
@@ -232,7 +235,7 @@ def _has_samples(part: Part) -> bool:
 
 
 def _has_texts(part: Part) -> bool:
-    with suppress(StoredObjectChanged):  # another prune was here since it was listed
+    with suppress(StoredObjectChanged):  # another prune changed it since it was listed
         return any(
             group != _redacted_rows(group) for name in _TEXTS for group in row_groups(part, name)
         )
@@ -240,30 +243,30 @@ def _has_texts(part: Part) -> bool:
 
 
 def _redacted_rows(group: pa.Table) -> pa.Table:
-    """Give rejects without their texts, as :func:`orders_dask.retention.loads.redact_texts` does."""
+    """Return rejects without texts, as :func:`orders_dask.retention.loads.redact_texts` does."""
     empty = pa.nulls(group.num_rows, pa.string())
     redacted = {_MESSAGE: group[_CODE], _RAW: empty, _ORDER_RAW: empty}
-    redacted["of_order"] = empty  # the name of the latter before format 7
+    redacted["of_order"] = empty  # the name of order_raw before stage format 7
     columns = [redacted.get(name, group[name]) for name in group.column_names]
     return pa.table(columns, schema=group.schema)
 
 
 def _redact(part: Part) -> None:
-    """Write refused records without their texts, and the record of the part without samples."""
+    """Rewrite a part's rejects without texts, and its record without samples."""
     for name in _TEXTS:
         if not part.rows.get(name):
             continue
         groups = map(_redacted_rows, row_groups(part, name))
         first = next(groups)
-        written = io.BytesIO()
-        # Its own schema: the part may be of an earlier format.
-        with pq.ParquetWriter(written, first.schema, **PARQUET_OPTIONS) as writer:
+        content = io.BytesIO()
+        # The file's own schema: the part may be of an earlier stage format.
+        with pq.ParquetWriter(content, first.schema, **PARQUET_OPTIONS) as writer:
             for group in chain((first,), groups):
                 writer.write_table(group)
         url = f"{part.url}/{part.attempt}/{name}.parquet"
         with translate_storage_errors(url):
             fs, path = filesystem(url)
-            fs.pipe_file(path, written.getvalue())
+            fs.pipe_file(path, content.getvalue())
     if _has_samples(part):
         write_record(replace(part, files=[_without_samples(file) for file in part.files]))
 

@@ -15,7 +15,8 @@ where not is_test
 group by created_local_date, currency;
 
 comment on view orders.daily_sales is
-    'Current orders by the shop''s day and currency. Test orders are left out; cancelled ones are in every figure';
+    'Current orders by the shop''s day and currency. Test orders are left out; cancelled ones are '
+    'in every figure';
 comment on column orders.daily_sales.created_local_date is
     'The shop''s day on which the orders were made; null where it is unknown';
 comment on column orders.daily_sales.currency is
@@ -32,4 +33,5 @@ comment on column orders.daily_sales.refunded_amount is
 comment on column orders.daily_sales.net_amount is
     'Sum of total_price less refunds over the orders where both are known';
 comment on column orders.daily_sales.unknown_net_count is
-    'Orders whose net amount is unknown: where this is not 0, net_amount need not be gross less refunded';
+    'Orders whose net amount is unknown: where this is not 0, net_amount need not be gross less '
+    'refunded';

@@ -1,4 +1,5 @@
--- The gate and order_superseded are read in one snapshot, so a reader sees all of a publish or nothing of it.
+-- The published pointer and order_superseded are read in one snapshot, so a reader sees all of a
+-- publish or nothing of it.
 create or replace view orders.order_current as
 select f.*
 from orders.fact_order f
@@ -8,4 +9,5 @@ where not exists (
 );
 
 comment on view orders.order_current is
-    'The current version of each order: the greatest (updated_at, else created_at; run date) that is published';
+    'The current version of each order: the greatest (updated_at, else created_at; run date) that '
+    'is published';

@@ -1,5 +1,5 @@
--- Numbered by a count over order_version rather than by a window: a query for one order or one run date stays as
--- large as what it asks for, where a window would have to sort the whole history first.
+-- The version number is a count over order_version, not a window: so a query for one order or one
+-- run date reads only their rows. A window would sort the whole history first.
 create or replace view orders.order_history as
 select
     n.version_number,
@@ -19,7 +19,8 @@ cross join lateral (
 ) n;
 
 comment on view orders.order_history is
-    'Every published version of every order, one a run date; the greatest version_number of an order is the current one';
+    'Every published version of every order, one a run date; the greatest version_number of an '
+    'order is the current one';
 comment on column orders.order_history.version_number is
     'From 1 in the order of updated_at, else created_at, else null first; then of the run date';
 comment on column orders.order_history.is_current is

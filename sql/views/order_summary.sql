@@ -1,5 +1,6 @@
--- Refunds are added up before they are joined, so lines and refunds never multiply each other. The grouping is by the
--- columns that people ask for, so a query for one run date reads one leaf, and one for an order probes indexes.
+-- Refunds are added up before the join, so lines and refunds never multiply each other. They are
+-- grouped by run date and order, so a query for one run date reads one partition, and a query for
+-- an order probes indexes.
 create or replace view orders.order_summary as
 select
     o.order_id,
@@ -54,7 +55,8 @@ cross join lateral (
 ) a;
 
 comment on view orders.order_summary is
-    'One row a current order; test and cancelled orders are kept and flagged. Amounts are in the row''s currency';
+    'One row a current order; test and cancelled orders are kept and flagged. Amounts are in the '
+    'row''s currency';
 comment on column orders.order_summary.order_id is 'The order''s id';
 comment on column orders.order_summary.run_date is 'Date of the dump that this version is from';
 comment on column orders.order_summary.order_number is 'The number that the customer sees';
@@ -92,7 +94,8 @@ comment on column orders.order_summary.gross_amount is
     'total_price: with taxes, shipping and discounts, before refunds';
 comment on column orders.order_summary.refund_count is 'Number of refunds';
 comment on column orders.order_summary.refunded_amount is
-    'Sum of the successful refunds; 0 with none, null where one''s amount is unknown or in another currency';
+    'Sum of the successful refunds; 0 with none, null where one''s amount is unknown or in another '
+    'currency';
 comment on column orders.order_summary.net_amount is
     'gross_amount less refunded_amount; null where either is';
 comment on column orders.order_summary.last_refunded_at is 'When it was last refunded';

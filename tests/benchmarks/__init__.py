@@ -1,1 +1,1 @@
-"""How fast this is beside what people would take instead, on the same machine, in the same run: ``make bench``."""
+"""Speed and memory of runs, beside other tools on the same machine: ``make bench``."""

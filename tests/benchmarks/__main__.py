@@ -1,4 +1,4 @@
-"""Run all contenders in turn, several times, and write what they took as Markdown and JSON."""
+"""Run all contenders in turn, several times, and write the results as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.benchmarks.report import Case
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the benchmark that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--orders", type=int, default=200_000, help="of the dump")
     parser.add_argument("--repeats", type=int, default=3, help="times that each contender runs")
@@ -20,12 +20,12 @@ def main() -> None:
     parser.add_argument(
         "--into", type=Path, default=Path("build"), help="folder of bench.md and .json"
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
 
-    gzip = Form("gzip", given.orders, "gzip", SHARE)
-    plain = Form("plain", given.orders, "none", SHARE)
-    clean = Form("clean", given.orders, "gzip", 0.0)
-    part = Form("part", given.orders // 4, "gzip", 0.0)
+    gzip = Form("gzip", args.orders, "gzip", SHARE)
+    plain = Form("plain", args.orders, "none", SHARE)
+    clean = Form("clean", args.orders, "gzip", 0.0)
+    part = Form("part", args.orders // 4, "gzip", 0.0)
     cases = [
         Case("ours", gzip),
         Case("with_duckdb", gzip),
@@ -38,11 +38,11 @@ def main() -> None:
         Case("with_dlt", part),
         Case("with_pandas", part),
     ]
-    if given.only:
-        cases = [case for case in cases if {case.contender, str(case)} & {*given.only}]
-    measured = measure(cases, given.repeats)
-    report.write(given.into, measured)
-    print((given.into / "bench.md").read_text())
+    if args.only:
+        cases = [case for case in cases if {case.contender, str(case)} & {*args.only}]
+    measured = measure(cases, args.repeats)
+    report.write(args.into, measured)
+    print((args.into / "bench.md").read_text())
 
 
 if __name__ == "__main__":

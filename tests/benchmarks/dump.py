@@ -1,4 +1,4 @@
-"""The generated dump that all contenders read, in several forms, written once into the sandbox's bucket."""
+"""The generated dump of all contenders, in several forms, in the sandbox's bucket."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RUN_DATE: Final = date(2026, 10, 1)
 
 _SAME_KEY: Final = {"bad_order_id", "id_mismatch", "duplicate_child"}
 KINDS: Final = sorted(DEFECTS["ndjson"].keys() - _SAME_KEY)
-"""Of defects, without those that give two rows the same key where nobody looks: no rival could finish."""
+"""Defects, without those that give two rows the same key: no rival could finish."""
 
 SHARE: Final = 0.001
-"""Share of the orders that have one."""
+"""Share of the orders that have a defect."""
 
 FILES: Final = 4
 
@@ -32,13 +32,13 @@ class Form:
     Attributes
     ----------
     name
-        Its name, for people, and its folder.
+        Its name, which is also its folder.
     orders
-        How many it has.
+        Number of orders.
     compression
-        Of its files.
+        Compression of its files.
     defects
-        Share of orders with a defect, of whatever kind.
+        Share of orders with a defect of any kind.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Form:
     defects: float
 
     def source(self, bucket: str) -> str:
-        """Give the source URL."""
+        """Return the source URL."""
         return f"{bucket}{self.name}/run_date={{run_date}}/"
 
 
 def write(bucket: str, forms: Sequence[Form]) -> None:
-    """Write the forms, several at once."""
+    """Write the forms, several in parallel."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         list(pool.map(_write, repeat(bucket), forms))
 

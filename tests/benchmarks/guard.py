@@ -1,6 +1,6 @@
-"""Fail where a run is clearly slower, beside the floors of decode and COPY, than it was when this was recorded.
+"""Fail if a run became clearly slower beside the floors of decode and COPY.
 
-The ratio of one run, never a time: machines differ, and drift.
+It compares ratios of one benchmark run, never times: machines differ, and drift.
 """
 
 from __future__ import annotations
@@ -16,19 +16,17 @@ ORDERS: Final = 20_000
 REPEATS: Final = 3
 
 RECORDED: Final = 1.2
-"""On 2026-11-27, two cores: 1.08, 1.09, 1.11 and 1.17. Slower machines, with the code of
-days before, told 1.45 and 1.60."""
+"""Measured on 2026-11-27 with two cores: 1.08 to 1.17; 1.60 at most on slower machines."""
 
 SLACK: Final = 1.5
-"""What the ratio may be beside the recorded one: medians of three turns differ by a tenth on a
-machine whose speed drifts by half, and a step that went wrong costs more than that."""
+"""Factor allowed on the recorded ratio: medians of three rounds differ by a tenth."""
 
 CORES: Final = 2
-"""The ratio depends on them: on more, the floors fall further than what one core alone can do."""
+"""The ratio depends on the number of cores: with more, the floors fall further than a run."""
 
 
 def main() -> None:
-    """Measure on as many cores as it was recorded on, and compare."""
+    """Measure on the number of cores of the recorded ratio, and compare."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     dump, clean = (Form("gzip", ORDERS, "gzip", SHARE), Form("clean", ORDERS, "gzip", 0.0))

@@ -1,8 +1,8 @@
-"""What ten years of history cost: ``make bench-history``.
+"""Measure publishing and reading with ten years of history: ``make bench-history``.
 
 One real run date of few orders is loaded and copied, inside the database, to 3,650 run dates, each
 with 5% of the orders of a week before edited. Then the same day is published into this history and
-into an empty database, and readers ask their questions."""
+into an empty database, and typical queries are timed."""
 
 from __future__ import annotations
 
@@ -37,44 +37,44 @@ from tests.benchmarks.report import Target
 
 TEMPLATE: Final = date(2026, 10, 30)
 NEW: Final = date(2026, 10, 31)
-"""The day that is published: into the last leaf of the history, as a daily run does."""
+"""The day that is published, into the last partition of the history, as a daily run does."""
 
 WEEK: Final = 7
 EDITED: Final = 20
-"""One order in so many is edited a week later."""
+"""One order in this many is edited a week later."""
 
-APART: Final = 10**12
-"""Between the ids of one day's orders and the next one's."""
+ID_STEP: Final = 10**12
+"""Distance between the order ids of consecutive days."""
 
 SESSIONS: Final = 30
 REPEATS: Final = 7
 
 
 def main() -> None:
-    """Measure, and fail where a target is missed."""
+    """Measure, and fail if a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.history", description=__doc__)
     parser.add_argument("--days", type=int, default=3_650, help="published run dates")
     parser.add_argument("--orders", type=int, default=200, help="of each of them")
-    parser.add_argument("--new", type=int, default=50_000, help="orders of the day that comes")
+    parser.add_argument("--new", type=int, default=50_000, help="orders of the published day")
     parser.add_argument("--into", type=Path, default=Path("build"), help="folder of history.md")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with sandbox() as box:
         os.environ |= without_service_variables(os.environ) | box.environment
         bucket = box.environment["_AWS_S3_URL_SOURCE"]
-        generate(f"{bucket}days/", start=TEMPLATE, days=1, orders=given.orders, edited=0)
-        generate(f"{bucket}days/", start=NEW, days=1, orders=given.new, edited=0, seed=1)
+        generate(f"{bucket}days/", start=TEMPLATE, days=1, orders=args.orders, edited=0)
+        generate(f"{bucket}days/", start=NEW, days=1, orders=args.new, edited=0, seed=1)
         os.environ["_AWS_S3_URL_SOURCE"] = f"{bucket}days/run_date={{run_date}}/"
         settings = load_settings()
         with connect(settings) as client:
-            found = [*_measured(settings, client, given.days)]
+            found = [*_measured(settings, client, args.days)]
     lines = ["| what | target | measured | |", "| --- | ---: | ---: | --- |"]
     lines += [
         f"| {t.what} | ≤ {t.at_most} | {t.ratio:.2f} | {'met' if t.met else 'missed'} |"
         for t in found
     ]
     print("\n".join(lines))
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "history.md").write_text("\n".join(lines) + "\n")
+    args.into.mkdir(parents=True, exist_ok=True)
+    (args.into / "history.md").write_text("\n".join(lines) + "\n")
     raise SystemExit(0 if all(target.met for target in found) else "A target was missed.")
 
 
@@ -99,37 +99,37 @@ def _measured(settings: Settings, client: Client, days: int) -> Iterator[Target]
 
 @contextmanager
 def _database(settings: Settings, name: str) -> Iterator[tuple[Settings, Engine]]:
-    """Make a database with a stage of its own."""
+    """Yield the settings and the engine of a new database with a stage of its own."""
     server = engine(settings).execution_options(isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         driver_cursor(connection).execute(
             sql.SQL("create database {}").format(sql.Identifier(name))
         )
     stage = f"{settings.stage_url.rstrip('/')}/{name}/"
-    of_it = settings.model_copy(update={"pgsql_database": name, "stage_url": stage})
-    yield of_it, engine(of_it)
+    own = settings.model_copy(update={"pgsql_database": name, "stage_url": stage})
+    yield own, engine(own)
 
 
 def _publishes(client: Client, into: Sequence[tuple[Settings, Engine]]) -> list[float]:
-    """Publish the new day into each database in turn; give the median seconds of each, of the second turn on.
+    """Publish the new day into each database in turn; return the median seconds for each.
 
-    Of verify and publish together: what a publish finds out about history before its turn, it does
-    beside verify."""
+    The first round does not count. Verify and publish are summed, because the precomputation of a
+    publish runs beside verify."""
     seconds: list[list[float]] = [[] for _ in into]
-    for turn in range(REPEATS + 1):
+    for round_number in range(REPEATS + 1):
         for (settings, database), taken in zip(into, seconds, strict=True):
             run(NEW, settings=settings, client=client, force=True)
-            told = load_timings(database, NEW)
-            assert told, "a run tells where its time went"
-            steps = {step.step: step.seconds for step in told.steps}
-            if turn:
+            timings = load_timings(database, NEW)
+            assert timings, "a run records the time of its steps"
+            steps = {step.step: step.seconds for step in timings.steps}
+            if round_number:
                 taken.append(steps["verify"] + steps["publish"])
             print(f"verify {steps['verify']:.2f} s, publish {steps['publish']:.2f} s", flush=True)
     return [median(taken) for taken in seconds]
 
 
 def _fill(database: Engine, days: Sequence[date]) -> None:
-    """Copy the template to other days, each as a published load of its own."""
+    """Copy the template to other days, each as a published load."""
     with database.connect() as connection:
         template: int = connection.execute(select(published.c.load_id)).scalar_one()
         connection.rollback()
@@ -149,8 +149,8 @@ def _fill_month(connection: Connection, template: int, days: Sequence[date]) -> 
     loads = {day: template + (TEMPLATE - day).days for day in days}
     runs = [column for column in load_run.c if column.name not in ("load_id", "run_date")]
     for day, load_id in loads.items():
-        given = literal(load_id, load_run.c.load_id.type), literal(day, load_run.c.run_date.type)
-        row = select(*given, *runs)
+        values = literal(load_id, load_run.c.load_id.type), literal(day, load_run.c.run_date.type)
+        row = select(*values, *runs)
         names = ["load_id", "run_date", *(column.name for column in runs)]
         connection.execute(
             insert(load_run).from_select(names, row.where(load_run.c.load_id == template))
@@ -163,15 +163,15 @@ def _fill_month(connection: Connection, template: int, days: Sequence[date]) -> 
 
 
 def _copy(table: Table) -> str:
-    """Copy a load to days: under ids of their own, and of the week before one order in twenty, a week newer."""
-    own = {
+    """Return SQL that copies a load to days; one order in twenty is an edit of a week before."""
+    expressions = {
         "run_date": "d.day",
         "load_id": ":template + (:last - d.day)",
-        "order_id": f"t.order_id + d.back * {APART}",
+        "order_id": f"t.order_id + d.back * {ID_STEP}",
         "version_at": "t.version_at - make_interval(days => (:last - d.day))",
     }
     names = [column.name for column in table.c]
-    values = ", ".join(own.get(name, f't."{name}"') for name in names)
+    values = ", ".join(expressions.get(name, f't."{name}"') for name in names)
     return f"""
         insert into {table} ({", ".join(f'"{name}"' for name in names)})
         select {values}
@@ -186,16 +186,17 @@ _SUPERSEDE: Final = """
     insert into orders_store.order_superseded (order_id, run_date)
     select order_id, run_date from (
       select order_id, run_date,
-        row_number() over (partition by order_id order by version desc nulls last, run_date desc) as place
+        row_number() over (
+          partition by order_id order by version_at desc nulls last, run_date desc) as rank
       from orders_store.order_version) ranked
-    where place > 1
+    where rank > 1
 """
 
 
 def _reads(database: Engine, day: date) -> Iterator[Target]:
     with database.connect() as connection:
-        some = select(order_version.c.order_id).where(order_version.c.run_date == day)
-        order_id = connection.scalar(some.limit(1))
+        orders = select(order_version.c.order_id).where(order_version.c.run_date == day)
+        order_id = connection.scalar(orders.limit(1))
         for what, where, value in (
             ("run date", "run_date", day),
             ("order id", "order_id", order_id),
@@ -205,19 +206,19 @@ def _reads(database: Engine, day: date) -> Iterator[Target]:
             print(plan)
             yield Target(f"order_summary of one {what}, ms", took, at_most=50)
         total = "select count(*), sum(total_price) from {}.fact_order"
-        gated, stored = (
+        through_pointer, stored = (
             _explained(connection, total.format(schema), {})[1] for schema in (PUBLIC, STORE)
         )
         yield Target(
-            "sum of everything through the gate, times that of the storage",
-            gated / stored,
+            "sum of everything through the pointer, times that of the storage",
+            through_pointer / stored,
             at_most=1.5,
         )
     yield Target("sessions of 30 that ran out of locks", _out_of_locks(database), at_most=0)
 
 
 def _explained(connection: Connection, query: str, values: dict[str, Any]) -> tuple[str, float]:
-    """Give the plan, and the median milliseconds of planning and execution together."""
+    """Return the plan, and the median milliseconds of planning and execution together."""
     took = []
     for _ in range(REPEATS):
         lines = list(connection.scalars(text(f"explain (analyze, timing off) {query}"), values))
@@ -226,14 +227,14 @@ def _explained(connection: Connection, query: str, values: dict[str, Any]) -> tu
 
 
 def _out_of_locks(database: Engine) -> int:
-    """Count the sessions that fail where each holds its locks on every leaf of five tables."""
+    """Count sessions that fail when each holds locks on every partition of five tables."""
     joined = " ".join(f"left join {PUBLIC}.{fact.name} using (order_id)" for fact in FACTS[1:5])
     query = text(f"explain select count(*) from {PUBLIC}.{FACTS[0].name} {joined}")
     failed = 0
     with ExitStack() as stack, ThreadPoolExecutor(SESSIONS) as pool:
         sessions = [stack.enter_context(database.connect()) for _ in range(SESSIONS)]
-        for asked in [pool.submit(session.execute, query) for session in sessions]:
-            failed += asked.exception() is not None
+        for query_result in [pool.submit(session.execute, query) for session in sessions]:
+            failed += query_result.exception() is not None
     return failed
 
 

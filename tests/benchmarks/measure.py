@@ -1,4 +1,4 @@
-"""Contenders measured in turn on one sandbox: a machine's drift hits all alike."""
+"""Measure contenders in turn on one sandbox, so that a machine's drift hits all alike."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tests.support.services import administer
 
 
 def measure(cases: Sequence[Case], repeats: int) -> Measured:
-    """Run all cases one after another, so many times."""
+    """Run all cases one after another, `repeats` times."""
     measured: defaultdict[Case, list[dict[str, Any]]] = defaultdict(list)
     with sandbox() as box, TemporaryDirectory() as encoded:
         environment = without_service_variables(os.environ) | box.environment | {ENCODED: encoded}
         bucket = environment["_AWS_S3_URL_SOURCE"]
         os.environ |= environment
         write(bucket, sorted({case.form for case in cases}, key=lambda form: form.name))
-        for turn in range(repeats):
+        for round_number in range(repeats):
             for case in cases:
                 one = _measured(case, environment, bucket)
                 measured[case].append(one)
-                print(turn, case, one, flush=True)
+                print(round_number, case, one, flush=True)
     return measured
 
 
@@ -44,9 +44,9 @@ def _measured(case: Case, environment: dict[str, str], bucket: str) -> dict[str,
     name = f"bench_{uuid4().hex}"
     _administer(environment, sql.SQL("create database {}").format(sql.Identifier(name)))
     with TemporaryDirectory() as folder:
-        told = Path(folder) / "measured.json"
+        results = Path(folder) / "measured.json"
         subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.contenders", case.contender, str(told)],
+            [sys.executable, "-m", "tests.benchmarks.contenders", case.contender, str(results)],
             check=True,
             env=environment
             | {
@@ -55,13 +55,12 @@ def _measured(case: Case, environment: dict[str, str], bucket: str) -> dict[str,
                 "ORDERS_DASK_STAGE_URL": f"{bucket}stage/{name}/",
             },
         )
-        measured: dict[str, Any] = json.loads(told.read_text())
+        measured: dict[str, Any] = json.loads(results.read_text())
     _administer(environment, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
     return measured
 
 
 def _administer(environment: dict[str, str], statement: sql.Composable) -> None:
-    # What the last one left to be written to disk is not the next one's: PostgreSQL's, and the S3
-    # server's.
+    # Pending writes of one case, in PostgreSQL and the S3 server, must not slow down the next.
     administer(environment, statement, sql.SQL("checkpoint"))
     os.sync()

@@ -1,6 +1,6 @@
-"""What a run takes of memory at the most, whatever its input: ``make bench-memory``.
+"""Measure the peak memory of runs of large and odd inputs: ``make bench-memory``.
 
-Each case is a whole ``run`` on a cluster of its own; the kernel tells each process's peak
+Each case is a whole ``run`` on a cluster of its own. The kernel reports the peak of each process
 (``VmHWM``)."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from orders_dask import run
-from orders_dask.cluster import block_pandas as without_pandas
+from orders_dask.cluster import block_pandas
 from orders_dask.cluster.connect import connect
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
@@ -37,7 +37,7 @@ WORKER_MB: Final = 600
 CLIENT_MB: Final = 400
 MB: Final = 1e6
 ORDER: Final = 6_600
-"""Bytes of a generated order, about."""
+"""Approximate bytes of a generated order."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Case:
     Attributes
     ----------
     what
-        For people.
+        Its description.
     write
-        Writes it to a URL: so much of it, 1 for all.
+        Writes it to a URL, at a scale; 1 is the real size.
     settings
-        Those that differ.
+        Settings that differ from the defaults.
     """
 
     what: str
@@ -78,18 +78,18 @@ def one_page(url: str, scale: float) -> None:
 
 
 def _read_lines(fs: AbstractFileSystem, path: str) -> BinaryIO:
-    """Open a file for its lines: fsspec's own way to one copies all that is read ahead."""
+    """Open a file for its lines; the line reader of fsspec copies its whole read-ahead buffer."""
     return cast(BinaryIO, io.BufferedReader(fs.open(path, "rb"), 1 << 20))
 
 
 def two_million(url: str, scale: float) -> None:
-    """Write 2 million orders in eight files, as many at once as there are cores."""
+    """Write 2 million orders in eight files, one process a core."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         list(pool.map(_eighth, [(url, number, round(2e6 * scale / 8)) for number in range(8)]))
 
 
-def _eighth(given: tuple[str, int, int]) -> None:
-    url, number, orders = given
+def _eighth(arguments: tuple[str, int, int]) -> None:
+    url, number, orders = arguments
     start = date(RUN_DATE.year, RUN_DATE.month, 1 + number)
     generate(url, start=start, days=1, orders=orders, seed=number, compression="gzip", edited=0)
 
@@ -100,8 +100,8 @@ def small_files(url: str, scale: float) -> None:
     fs, path = url_to_fs(url)
     [lines] = fs.find(f"{path}/lines")
     with _read_lines(fs, lines) as orders:
-        for some in _batches(enumerate(orders)):
-            fs.pipe({f"{path}/{number:06}.json": line for number, line in some})
+        for batch in _batches(enumerate(orders)):
+            fs.pipe({f"{path}/{number:06}.json": line for number, line in batch})
     fs.rm(lines)
 
 
@@ -112,13 +112,13 @@ def _batches(items: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, byt
 
 
 def half_duplicates(url: str, scale: float) -> None:
-    """Write 100,000 orders, and each of them again."""
+    """Write 100,000 orders, and each of them twice."""
     orders = round(100_000 * scale)
     generate(url, start=RUN_DATE, days=1, orders=orders, duplicates=1.0, files_per_day=4)
 
 
 def many_splits(url: str, scale: float) -> None:
-    """Write what makes 20,000 splits of 64 KiB."""
+    """Write a file that makes 20,000 splits of 64 KiB."""
     generate(url, start=RUN_DATE, days=1, orders=round(20_000 * scale * 65_536 / ORDER))
 
 
@@ -133,50 +133,50 @@ CASES: Final = {
 
 
 def main() -> None:
-    """Run the cases, and fail where a process took too much."""
+    """Run the cases, and fail if a process took too much memory."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.memory", description=__doc__)
     parser.add_argument("--only", nargs="*", choices=CASES, default=[*CASES])
     parser.add_argument(
         "--scale", type=float, default=1.0, help="size of all inputs; 1 is the real one"
     )
     parser.add_argument("--into", type=Path, default=Path("build"), help="folder of memory.md")
-    given = parser.parse_args()
+    args = parser.parse_args()
     lines = [
-        f"| input{'' if given.scale == 1 else f', times {given.scale}'} | orders | seconds | MB of a worker "
-        f"(at most {WORKER_MB}) | MB of the client (at most {CLIENT_MB}) |",
+        f"| input{'' if args.scale == 1 else f', times {args.scale}'} | orders | seconds "
+        f"| MB of a worker (at most {WORKER_MB}) | MB of the client (at most {CLIENT_MB}) |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     failed = False
-    for name in given.only:
-        orders, seconds, worker, client = _measured(CASES[name], given.scale)
+    for name in args.only:
+        orders, seconds, worker, client = _measured(CASES[name], args.scale)
         failed |= worker > WORKER_MB or client > CLIENT_MB
         lines.append(
             f"| {CASES[name].what} | {orders:,} | {seconds:.0f} | {worker:.0f} | {client:.0f} |"
         )
         print(lines[-1], flush=True)
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "memory.md").write_text("\n".join(lines) + "\n")
+    args.into.mkdir(parents=True, exist_ok=True)
+    (args.into / "memory.md").write_text("\n".join(lines) + "\n")
     raise SystemExit("A process took more than it may." if failed else 0)
 
 
 def _measured(case: Case, scale: float) -> tuple[int, float, float, float]:
-    """Give the orders loaded, the seconds, and the greatest peak of a worker's and of the client's memory in MB."""
+    """Return orders loaded, seconds, and the peak MB of any worker and of the client."""
     with sandbox() as box:
         os.environ |= without_service_variables(os.environ) | box.environment | case.settings
         url = f"{box.environment['_AWS_S3_URL_SOURCE']}dump/"
-        _in_a_process(case.write, url, scale)
-        return _in_a_process(_run, url)
+        _in_new_process(case.write, url, scale)
+        return _in_new_process(_run, url)
 
 
-def _in_a_process(function: Callable[..., Result], *args: object) -> Result:
-    """Call a function in a process of its own: its peak is its own, and so are the connections that s3fs keeps."""
+def _in_new_process(function: Callable[..., Result], *args: object) -> Result:
+    """Call a function in a new process, with a peak and s3fs connections of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(function, *args).result()
 
 
 def _run(url: str) -> tuple[int, float, float, float]:
     os.environ["_AWS_S3_URL_SOURCE"] = url
-    without_pandas.block()  # as the command line does
+    block_pandas.block()  # as the command line does
     settings = load_settings()
     initialise(engine(settings))
     with connect(settings) as client:
@@ -188,10 +188,10 @@ def _run(url: str) -> tuple[int, float, float, float]:
 
 
 def _peak() -> float:
-    """Give the most memory that this process ever had resident, in MB."""
-    told = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert told, "only Linux tells it"
-    return int(told[1]) * 1024 / MB
+    """Return the peak resident memory of this process, in MB."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found, "only Linux reports it"
+    return int(found[1]) * 1024 / MB
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as JSON."""
+"""Write the results as a Markdown table and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Measured = Mapping["Case", Sequence[Mapping[str, Any]]]
 BESIDE_FLOORS: Final = "time beside the floors of decode and COPY"
 
 STAGED: Final = ("decode", "normalise", "stage")
-"""The steps of the run's time that one task does for each split."""
+"""The steps that one task does for each split."""
 
 PACKAGES: Final = ("orders_dask", "dask", "pyarrow", "duckdb", "dlt", "pandas")
 
@@ -35,22 +35,22 @@ class Case:
     form: Form
 
     def __str__(self) -> str:
-        """Name it."""
+        """Return its name."""
         return f"{self.contender}:{self.form.name}"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a ratio of this run should be.
+    """A measured ratio and its target.
 
     Attributes
     ----------
     what
-        For people.
+        Its description.
     ratio
-        What it is; None where a contender did not run.
+        Its measured value; None if a contender did not run.
     at_least, at_most
-        What it should be.
+        Bounds of the target.
     """
 
     what: str
@@ -60,7 +60,7 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it is what it should be."""
+        """Return whether the ratio is within the bounds."""
         return (
             self.ratio is not None
             and (self.at_least is None or self.ratio >= self.at_least)
@@ -69,7 +69,7 @@ class Target:
 
 
 def targets(measured: Measured) -> list[Target]:
-    """Compare the medians."""
+    """Return the ratios of the medians."""
     seconds = _medians(measured, "seconds")
     staged = _medians(measured, *STAGED)
     orders = {(case.contender, case.form.name): case.form.orders for case in measured}
@@ -112,7 +112,7 @@ def targets(measured: Measured) -> list[Target]:
 
 
 def _medians(measured: Measured, *names: str) -> dict[tuple[str, str], float]:
-    """Give the median of the sum of some figures, by contender and form, where they were measured."""
+    """Return medians of the sum of these figures by contender and form, where measured."""
     return {
         (case.contender, case.form.name): median(sum(one[name] for name in names) for one in each)
         for case, each in measured.items()
@@ -143,7 +143,7 @@ def write(folder: Path, measured: Measured) -> None:
         json.dumps({"machine": machine, "measured": rows, "ratios": ratios}, indent=1)
     )
     (folder / "bench.md").write_text(
-        f"{_table(measured)}\n\n{_targets(measured)}\n\n{_told(machine)}\n"
+        f"{_table(measured)}\n\n{_targets(measured)}\n\n{_machine_line(machine)}\n"
     )
 
 
@@ -162,8 +162,8 @@ def _table(measured: Measured) -> str:
         seconds, cpu = (median(one[name] for one in each) for name in ("seconds", "cpu"))
         loaded = ", ".join(f"{each[-1].get(f.name, 0):,}" for f in (fact_order, fact_order_line))
         lines.append(
-            f"| {case.contender} | {case.form.name} | {case.form.orders:,} | {seconds:.1f} | {cpu:.1f} "
-            f"| {case.form.orders / seconds:,.0f} | {loaded} |"
+            f"| {case.contender} | {case.form.name} | {case.form.orders:,} "
+            f"| {seconds:.1f} | {cpu:.1f} | {case.form.orders / seconds:,.0f} | {loaded} |"
         )
     return "\n".join(lines)
 
@@ -179,10 +179,10 @@ def _targets(measured: Measured) -> str:
             else ""
         )
         if target.ratio is not None:
-            verdict = "" if not wanted else "met" if target.met else "missed"
-            lines.append(f"| {target.what} | {wanted} | {target.ratio:.2f} | {verdict} |")
+            mark = "" if not wanted else "met" if target.met else "missed"
+            lines.append(f"| {target.what} | {wanted} | {target.ratio:.2f} | {mark} |")
     return "\n".join(lines)
 
 
-def _told(machine: Mapping[str, Any]) -> str:
+def _machine_line(machine: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in machine.items())

@@ -1,4 +1,4 @@
-"""What must hold after each case."""
+"""Checks of what must hold after each case."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from orders_dask.stage.layout import PART_RECORD
 from tests.chaos import dumps
 from tests.support.waiting import until
 
-OWN: Final = ("load_id", "source_file_id")
-"""Columns in which two loads of the same differ."""
+LOAD_COLUMNS: Final = ("load_id", "source_file_id")
+"""Columns that differ between two loads of the same dump."""
 
 
 PUBLISHED: Final = "where load_id in (select load_id from orders_store.published)"
 
 Contents = dict[str, tuple[int, str]]
-"""Rows and a hash of all, by the name of the table or view."""
+"""Row count and hash of the rows, by the name of the table or view."""
 
 
 @contextmanager
-def asking(database: str) -> Iterator[Any]:
-    """Give a cursor on a session of its own."""
+def cursor_on(database: str) -> Iterator[Any]:
+    """Yield a cursor of a new session in autocommit mode."""
     with closing(psycopg2.connect(database)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -43,8 +43,8 @@ def asking(database: str) -> Iterator[Any]:
 
 
 def contents(database: str) -> Contents:
-    """Hash all that readers can see, and which versions are current."""
-    with asking(database) as cursor:
+    """Return hashes of all that readers can see, and of the versions and superseded orders."""
+    with cursor_on(database) as cursor:
         cursor.execute(
             "select table_name from information_schema.tables where table_schema = %s", [PUBLIC]
         )
@@ -57,9 +57,9 @@ def contents(database: str) -> Contents:
 
 def _content(cursor: Any, schema: str, name: str) -> tuple[int, str]:
     cursor.execute(
-        "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
-        " and column_name <> all(%s) order by ordinal_position",
-        [schema, name, list(OWN)],
+        "select column_name from information_schema.columns where table_schema = %s"
+        " and table_name = %s and column_name <> all(%s) order by ordinal_position",
+        [schema, name, list(LOAD_COLUMNS)],
     )
     columns = sql.SQL(", ").join(sql.Identifier(column) for (column,) in cursor.fetchall())
     only = sql.SQL(PUBLISHED if name == order_version.name else "")
@@ -73,10 +73,10 @@ def _content(cursor: Any, schema: str, name: str) -> tuple[int, str]:
     return rows, digest
 
 
-def books_balance(database: str) -> None:
-    """Check, file by file of each published load, that what was read is what became of it, and that it is there."""
-    with asking(database) as cursor:
-        columns = [counter_column(fact, entry) for fact in FACTS for entry in FILE_COUNTERS]
+def control_totals_reconcile(database: str) -> None:
+    """Check each published file: read = loaded + superseded + rejected, and the rows are stored."""
+    with cursor_on(database) as cursor:
+        columns = [counter_column(fact, counter) for fact in FACTS for counter in FILE_COUNTERS]
         cursor.execute(
             sql.SQL(
                 "select {} from orders_ops.load_file join orders_store.published using (load_id)"
@@ -86,8 +86,8 @@ def books_balance(database: str) -> None:
         assert files
         for fact in FACTS:
             for file in files:
-                read, *became = (file[counter_column(fact, entry)] for entry in FILE_COUNTERS)
-                assert read == sum(became), f"{fact.name}: {file}"
+                read, *parts = (file[counter_column(fact, counter)] for counter in FILE_COUNTERS)
+                assert read == sum(parts), f"{fact.name}: {file}"
             cursor.execute(
                 sql.SQL("select count(*) from {}").format(sql.Identifier(PUBLIC, fact.name))
             )
@@ -95,40 +95,41 @@ def books_balance(database: str) -> None:
             assert stored == sum(file[counter_column(fact, "loaded")] for file in files), fact.name
 
 
-def ledger_is_settled(database: str, days: Sequence[date]) -> None:
-    """Check that one load is published for each of these run dates, the gate's, and that none is being worked on."""
-    with asking(database) as cursor:
+def ledger_is_consistent(database: str, days: Sequence[date]) -> None:
+    """Check that ledger and pointer name the same load for each run date, and none is active."""
+    with cursor_on(database) as cursor:
         cursor.execute("select run_date, load_id, status from orders_ops.load_run order by 1, 2")
         loads = cursor.fetchall()
         cursor.execute(
             "select run_date, load_id, 'published' from orders_store.published order by 1"
         )
-        gate = cursor.fetchall()
-        assert [load for load in loads if load[2] == "published"] == gate
-        assert [day for day, *_ in gate] == [*days]
+        pointer = cursor.fetchall()
+        assert [load for load in loads if load[2] == "published"] == pointer
+        assert [day for day, *_ in pointer] == [*days]
         assert [load for load in loads if load[2] in ACTIVE] == []
 
 
 def no_session_is_left(database: str) -> None:
-    """Check that no session of the product is on the server, once it has noticed who was killed."""
-    with asking(database) as cursor:
+    """Check that no session of the product is left, once the server has noticed dead clients."""
+    with cursor_on(database) as cursor:
 
-        def gone() -> bool:
+        def no_session() -> bool:
             cursor.execute(
-                "select from pg_stat_activity where application_name = %s and datname = current_database()",
+                "select from pg_stat_activity where application_name = %s"
+                " and datname = current_database()",
                 [APPLICATION_NAME],
             )
             return not cursor.rowcount
 
-        until(gone)
+        until(no_session)
 
 
 Staged = dict[str, tuple[str, set[str]]]
-"""By part that has a record: the attempt that it names, and the attempts that there are."""
+"""By part that has a record: the attempt that it names, and the attempts in the stage."""
 
 
 def staged(stage: tuple[AbstractFileSystem, str]) -> Staged:
-    """See what is staged for the day: in this folder of that file system."""
+    """Return the parts of the day in a stage, which is given as file system and folder."""
     fs, folder = stage
     folder = f"{folder}/{STAGE_FOLDER}/run_date={dumps.DAY}/"
     try:
@@ -146,6 +147,6 @@ def staged(stage: tuple[AbstractFileSystem, str]) -> Staged:
     }
 
 
-def nothing_staged_again(before: Staged, after: Staged) -> None:
-    """Check that each part that had a record is as it was."""
+def staged_parts_unchanged(before: Staged, after: Staged) -> None:
+    """Check that no part that had a record was staged once more."""
     assert {part: after.get(part) for part in before} == before

@@ -1,8 +1,8 @@
-"""The command line of the product, in processes that halt at points.
+"""The command line of the product, in processes with failpoints.
 
-Importing it takes some three seconds, and there are hundreds of commands: a process imports
-everything once and forks for each. It has no thread and no connection then, so what it forks is as
-good as new."""
+Importing it takes some three seconds, and there are hundreds of commands: one process imports
+everything once and forks for each. It has no thread and no connection then, so a forked process is
+as good as a new one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from orders_dask.cli import main
-from tests.chaos import failpoints as points
+from tests.chaos import failpoints
 
 
 def serve() -> None:
-    """Start a command for each line of standard input, and say its process id."""
-    points.install()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
+    """Start a command for each line of standard input, and print its process id."""
+    failpoints.install()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the waiting processes
     while line := sys.stdin.readline():
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -28,7 +28,7 @@ def serve() -> None:
 
 
 def wait_for_command(request: dict[str, Any]) -> None:
-    """Fork the command, wait for its end and write down its exit code."""
+    """Fork the command, wait for its end and write its exit code to a file."""
     pid = os.fork()
     if pid == 0:
         become(request)

@@ -1,4 +1,4 @@
-"""A Dask cluster of real processes, which a test can kill one by one and all at once."""
+"""A Dask cluster of real processes, which a test can kill one by one or all at once."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ WORKERS: Final = 2
 
 
 class Cluster:
-    """A scheduler, and workers under nannies, in which the points are installed.
+    """A scheduler, and workers under nannies, with the failpoints installed.
 
     Parameters
     ----------
     folder
-        For what the processes write.
+        For files that the processes write.
     environment
-        All of theirs: the settings of the product are among it.
+        All variables of the processes, the settings of the product included.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
@@ -46,20 +46,26 @@ class Cluster:
         self.address = ""
 
     def start(self) -> None:
-        """Start all, and wait until the workers are there."""
-        told = self._folder / "scheduler.json"
-        told.unlink(missing_ok=True)
+        """Start all, and wait until the workers have connected."""
+        scheduler_file = self._folder / "scheduler.json"
+        scheduler_file.unlink(missing_ok=True)
         anywhere = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
-        # None outlives a test run that was killed.
-        ends = ("--idle-timeout", "5 minutes")
-        self._scheduler = self._dask("scheduler", *anywhere, "--scheduler-file", str(told), *ends)
+        # The cluster ends by itself after a test run that was killed.
+        idle = ("--idle-timeout", "5 minutes")
+        self._scheduler = self._dask(
+            "scheduler", *anywhere, "--scheduler-file", str(scheduler_file), *idle
+        )
         self._workers = self._dask(
-            *("worker", "--scheduler-file", str(told), "--nworkers", str(WORKERS)),
+            *("worker", "--scheduler-file", str(scheduler_file), "--nworkers", str(WORKERS)),
             *("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"),
             *("--preload", "tests.chaos.failpoints", "--death-timeout", "300"),
         )
-        until(lambda: told.exists() and told.read_text(), START_SECONDS, "no scheduler")
-        self.address = json.loads(told.read_text())["address"]
+        until(
+            lambda: scheduler_file.exists() and scheduler_file.read_text(),
+            START_SECONDS,
+            "no scheduler",
+        )
+        self.address = json.loads(scheduler_file.read_text())["address"]
         with Client(self.address) as client:
             client.wait_for_workers(WORKERS, timeout=START_SECONDS)
 
@@ -73,14 +79,14 @@ class Cluster:
                 stderr=log,
             )
 
-    def revive(self) -> None:
-        """Start all anew if the scheduler is gone."""
+    def restart_dead(self) -> None:
+        """Restart all if the scheduler is dead."""
         if not self._scheduler or self._scheduler.poll() is not None:
             self.stop()
             self.start()
 
-    def ready(self) -> None:
-        """See to it that both workers are there and idle; start anew what isn't."""
+    def restart_unless_idle(self) -> None:
+        """Restart all unless both workers are connected and idle."""
         if self._scheduler and self._scheduler.poll() is None:
             with suppress(OSError, TimeoutError, AssertionError):
                 self.wait_until_idle()
@@ -89,19 +95,20 @@ class Cluster:
         self.start()
 
     def wait_until_idle(self) -> None:
-        """Wait until all workers are there, and none does anything."""
+        """Wait until all workers are connected and idle."""
         with Client(self.address, timeout=10) as client:
             client.wait_for_workers(WORKERS, timeout=30)
             until(lambda: not any(client.run(_busy).values()))
 
-    def forget_worker(self, pid: int) -> None:
-        """Let the scheduler lose a worker, as when the network between them breaks: it gives its task to another."""
+    def remove_worker(self, pid: int) -> None:
+        """Make the scheduler lose a worker, as in a network failure; another gets its task."""
         with Client(self.address) as client:
-            [address] = [where for where, its in client.run(os.getpid).items() if its == pid]
-            client.run_on_scheduler(_forget, address)
+            pids = client.run(os.getpid)
+            [address] = [address for address, its_pid in pids.items() if its_pid == pid]
+            client.run_on_scheduler(_remove, address)
 
     def worker_pids(self) -> list[int]:
-        """Give the worker processes, nannies apart."""
+        """Return the process ids of the workers, without their nannies."""
         assert self._workers
         return [
             child.pid
@@ -110,7 +117,7 @@ class Cluster:
         ]
 
     def kill_workers(self) -> None:
-        """Kill all workers; their nannies start others."""
+        """Kill all workers; their nannies restart them."""
         for pid in self.worker_pids():
             kill(pid)
 
@@ -132,11 +139,11 @@ class Cluster:
                 process.wait()
         self._workers = self._scheduler = None
 
-    def hanging(self) -> str:
-        """Say where all threads of the workers are."""
+    def thread_dump(self) -> str:
+        """Return the stacks of all threads of the workers."""
         for pid in self.worker_pids():
             os.kill(pid, signal.SIGUSR1)
-        time.sleep(1)  # nobody tells that the handler has written
+        time.sleep(1)  # the handler does not report that it has written
         return (self._folder / "worker.log").read_text(errors="replace")[-30_000:]
 
 
@@ -144,11 +151,11 @@ def _busy(dask_worker: Worker) -> int:
     return dask_worker.state.executing_count + len(dask_worker.active_threads)
 
 
-async def _forget(address: str, dask_scheduler: Scheduler) -> None:
+async def _remove(address: str, dask_scheduler: Scheduler) -> None:
     await dask_scheduler.remove_worker(address, stimulus_id="chaos", close=False)
 
 
 def kill(pid: int) -> None:
-    """Kill a process, if it is still there."""
+    """Kill a process, if it is still running."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Starts commands of the product (:mod:`tests.chaos.client`), and tells how each ends."""
+"""Start commands of the product through :mod:`tests.chaos.client`, and wait for their end."""
 
 from __future__ import annotations
 
@@ -15,21 +15,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-SECONDS: Final = 300
+COMMAND_TIMEOUT: Final = 300
+"""Seconds after which a command hangs."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended: its exit code, negative for a signal, and all that it said."""
+class CommandResult:
+    """How a command ended.
+
+    Attributes
+    ----------
+    code
+        Its exit code, negative for a signal.
+    output
+        What it wrote to standard output and standard error.
+    """
 
     code: int
-    said: str
+    output: str
 
     def __str__(self) -> str:
-        """Say it in two words."""
+        """Return the exit code and the outcome."""
         if self.code < 0:
             return "killed"
-        outcomes = re.findall(r"(?m)^\S+  (published|up to date|failed|refused)", self.said)
+        outcomes = re.findall(r"(?m)^\S+  (published|up to date|failed|refused)", self.output)
         return " ".join([str(self.code), *outcomes[-1:]])
 
 
@@ -42,36 +51,36 @@ class Command:
     pid
         Its process.
     output, code
-        Files with what it says and, when it has ended, its exit code.
-    hanging
-        Says what its workers do when it doesn't end.
+        Files with its output and, when it has ended, its exit code.
+    thread_dump
+        Returns the stacks of its workers' threads, for a command that hangs.
     """
 
     pid: int
     output: Path
     code: Path
-    hanging: Callable[[], str]
+    thread_dump: Callable[[], str]
 
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return not self.code.exists()
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if it is still there."""
+        """Send it a signal, if it is running."""
         if self.running():
             os.kill(self.pid, number)
 
-    def end(self) -> Ended:
+    def end(self) -> CommandResult:
         """Wait for its end."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + COMMAND_TIMEOUT
         while self.running():
             if time.monotonic() > deadline:
-                workers = self.hanging()
+                workers = self.thread_dump()
                 self.signal(signal.SIGUSR1)
                 time.sleep(1)
                 raise AssertionError(f"it hangs: {self.output.read_text()}\n{workers}")
             time.sleep(0.02)
-        return Ended(int(self.code.read_text()), self.output.read_text())
+        return CommandResult(int(self.code.read_text()), self.output.read_text())
 
 
 class Commands:
@@ -80,13 +89,13 @@ class Commands:
     Parameters
     ----------
     folder
-        For what they say.
+        For their output.
     repository
         Where the product and the tests are.
     environment
         Of the process that forks them.
-    hanging
-        Says what workers do while a command doesn't end.
+    thread_dump
+        Returns the stacks of the workers' threads, for a command that hangs.
     """
 
     def __init__(
@@ -94,9 +103,9 @@ class Commands:
         folder: Path,
         repository: Path,
         environment: Mapping[str, str],
-        hanging: Callable[[], str],
+        thread_dump: Callable[[], str],
     ) -> None:
-        self._folder, self._hanging = folder, hanging
+        self._folder, self._thread_dump = folder, thread_dump
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.client"],
             cwd=repository,
@@ -120,8 +129,8 @@ class Commands:
         assert self._server.stdout
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
-        return Command(int(self._server.stdout.readline()), output, code, self._hanging)
+        return Command(int(self._server.stdout.readline()), output, code, self._thread_dump)
 
     def close(self) -> None:
-        """Start no more."""
+        """End the process that forks commands."""
         self._server.communicate()

@@ -1,4 +1,4 @@
-"""Two run dates that share orders and dimension keys, the first of them in an old and a new version."""
+"""Dumps of two run dates that share orders and dimension keys; the first in two versions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tests.support import builders
 from tests.support.builders import lines
 
 DAY: Final = builders.DAY
-"""The run date that is loaded while things go wrong."""
+"""The run date that is loaded while a fault is injected."""
 OTHER: Final = date(2026, 10, 2)
-"""A published run date that has orders in common with it."""
+"""A published run date that shares orders with it."""
 BLOCK_SIZE: Final = "50kB"
 """Small enough that each step has several tasks."""
 
 
-def order(number: int, *, price: int, updated: str, said: str) -> dict[str, Any]:
-    """Make an order of two lines, some with a refund; `said` is what it says of its customer and location."""
+def order(number: int, *, price: int, updated: str, label: str) -> dict[str, Any]:
+    """Return an order of two lines, some with a refund; `label` marks customer and products."""
     text = f"{price}.{number % 100:02}"
     made = builders.order(
         number,
@@ -26,17 +26,17 @@ def order(number: int, *, price: int, updated: str, said: str) -> dict[str, Any]
         currency="EUR" if number % 3 else "USD",
         created_at="2026-09-30T09:00:00Z",
         updated_at=updated,
-        customer={"id": number % 50 + 1, "tags": said, "email": f"{said}-{number}@example.org"},
+        customer={"id": number % 50 + 1, "tags": label, "email": f"{label}-{number}@example.org"},
         location_id=number % 7 + 1,
         line_items=[
             {
                 "id": number * 10 + line,
                 "quantity": line + 1,
                 "price": text,
-                # Who says something else, sells another one.
-                "product_id": sum(map(ord, said)) * 10 + line,
+                # Each label has a product of its own.
+                "product_id": sum(map(ord, label)) * 10 + line,
                 "variant_id": number % 20 + 1,
-                "title": said,
+                "title": label,
             }
             for line in range(2)
         ],
@@ -56,41 +56,41 @@ def order(number: int, *, price: int, updated: str, said: str) -> dict[str, Any]
 
 
 def old() -> dict[str, bytes]:
-    """Give the files of both run dates as they are first published, by their names below the dump."""
-    first = [order(n, price=10, updated="2026-10-01T10:00:00Z", said="old") for n in range(1, 301)]
-    # Of the orders that both dates have, every other one is older than what the first date says.
+    """Return the files of both run dates as first published, by their names below the dump."""
+    first = [order(n, price=10, updated="2026-10-01T10:00:00Z", label="old") for n in range(1, 301)]
+    # Every other order of both dates is older here than on the first date.
     second = [
-        order(n, price=30, updated=f"2026-{'10-02' if n % 2 else '09-30'}T10:00:00Z", said="other")
+        order(n, price=30, updated=f"2026-{'10-02' if n % 2 else '09-30'}T10:00:00Z", label="other")
         for n in range(250, 500)
     ]
     return {f"run_date={DAY}/a.ndjson": lines(*first), f"run_date={OTHER}/a.ndjson": lines(*second)}
 
 
 def new() -> dict[str, bytes]:
-    """Give the files of the first run date as they come later: changed, with more orders, losers and rejects."""
+    """Return later files of the first run date: changed, superseded and rejected orders."""
     orders = [
-        order(n, price=20, updated="2026-10-01T11:00:00Z", said="new") for n in range(50, 451)
+        order(n, price=20, updated="2026-10-01T11:00:00Z", label="new") for n in range(50, 451)
     ]
-    again = [
-        order(n, price=99, updated="2026-10-01T10:30:00Z", said="lost") for n in range(100, 130)
+    older = [
+        order(n, price=99, updated="2026-10-01T10:30:00Z", label="lost") for n in range(100, 130)
     ]
     return {
         f"run_date={DAY}/a.ndjson": lines(*orders[:150]) + b"oops\n",
         f"run_date={DAY}/b.ndjson": lines(*orders[150:]),
-        f"run_date={DAY}/c.ndjson": lines(*again) + b'{"id": "no number"}\n',
+        f"run_date={DAY}/c.ndjson": lines(*older) + b'{"id": "no number"}\n',
     }
 
 
 MANY: Final = [date(2026, 11, day) for day in range(1, 7)]
-"""Run dates that have orders, customers and locations in common, in opposite order."""
+"""Run dates that share orders, customers and locations, in opposite order."""
 
 
 def many() -> dict[str, bytes]:
-    """Give the files of :data:`MANY`."""
+    """Return the files of :data:`MANY`."""
     return {
         f"run_date={day}/a.ndjson": lines(
             *[
-                order(n, price=day.day, updated=f"{day}T{n % 20:02}:00:00Z", said=f"on {day}")
+                order(n, price=day.day, updated=f"{day}T{n % 20:02}:00:00Z", label=f"on {day}")
                 for n in range(1, 61)
             ][:: 1 if day.day % 2 else -1]
         )

@@ -1,4 +1,4 @@
-"""All that a case needs: services behind proxies, a cluster, a database with the old day, and what must come out."""
+"""What a case needs: services behind proxies, a cluster, an old day, and the expected result."""
 
 from __future__ import annotations
 
@@ -22,29 +22,40 @@ from tests.chaos import checks, dumps
 from tests.chaos.cluster import Cluster
 from tests.chaos.commands import Command, Commands
 from tests.chaos.failpoint_control import Failpoints
-from tests.chaos.reader import State, state
+from tests.chaos.reader import State, read_state
 from tests.chaos.servers import Servers, servers
 from tests.support import REPOSITORY
 from tests.support.proxy import Loop, PostgresProxy, S3Proxy
 from tests.support.services import administer, bucket_of, is_setting, server_of
 
 DATABASE: Final = "chaos"
-"""What all cases use: workers have it in their environment, and outlive a case."""
-OLD: Final = "chaos_old"
+"""The database of all cases: workers have its name in their environment, and outlive a case."""
+TEMPLATE: Final = "chaos_old"
 """The database as it is before each case."""
 
 
 class ChaosEnvironment:
-    """The services, proxies and cluster of a test process, and what the run dates must look like.
+    """Services, proxies and cluster of a test process, and the expected content of the run dates.
 
     Parameters
     ----------
     folder
-        For what the processes write.
+        For files that the processes write.
     running
         The servers.
     loop
-        Where the proxies live.
+        Where the proxies run.
+
+    Attributes
+    ----------
+    url
+        URL of the database, straight to the server.
+    environment
+        Variables of every process: the settings of the product, which point at the proxies.
+    before, after
+        What a reader of the day sees before a case, and after it.
+    undisturbed
+        The content of all tables and views after a run without a fault.
     """
 
     def __init__(self, folder: Path, running: Servers, loop: Loop) -> None:
@@ -52,13 +63,13 @@ class ChaosEnvironment:
         direct = running.environment
         self.postgres = PostgresProxy(loop, int(direct["_PGSQL_PORT"]))
         self.s3 = S3Proxy(loop, int(direct["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]))
-        (folder / "points").mkdir()
-        self.trap = Failpoints(folder / "points")
+        (folder / "failpoints").mkdir()
+        self.failpoints = Failpoints(folder / "failpoints")
         self.bucket = bucket_of(direct)
         self.url = server_of(direct) + DATABASE
-        kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
+        inherited = {name: value for name, value in os.environ.items() if not is_setting(name)}
         self.environment = (
-            kept
+            inherited
             | direct
             | {
                 "_PGSQL_PORT": str(self.postgres.port),
@@ -66,15 +77,15 @@ class ChaosEnvironment:
                 "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.s3.port}",
                 "_AWS_S3_URL_SOURCE": source_of("new"),
                 "ORDERS_DASK_BLOCK_SIZE": dumps.BLOCK_SIZE,
-                "CHAOS_FOLDER": str(folder / "points"),
+                "CHAOS_FOLDER": str(folder / "failpoints"),
                 "PYTHONPATH": str(REPOSITORY),
             }
         )
         self.cluster = Cluster(folder, self.environment)
-        self._commands = Commands(folder, REPOSITORY, self.environment, self.cluster.hanging)
+        self._commands = Commands(folder, REPOSITORY, self.environment, self.cluster.thread_dump)
 
     def prepare(self) -> None:
-        """Publish the old day, keep that database, then publish the new one undisturbed."""
+        """Publish the old day, save that database as a template, then publish the new day."""
         for name, files in (("old", dumps.old()), ("new", dumps.new()), ("many", dumps.many())):
             for file, content in files.items():
                 self.bucket.pipe_file(f"{BUCKET}/{name}/{file}", content)
@@ -83,30 +94,30 @@ class ChaosEnvironment:
         assert self.command("init").end().code == 0
         days = ("--from", str(dumps.DAY), "--to", str(dumps.OTHER))
         first = self.run(*days, name="backfill", dump="old", stage="stage-old").end()
-        assert first.code == 0, first.said
-        self._administer("create database {} template {}", OLD, DATABASE)
-        self.before: State = state(self.url, str(dumps.DAY))
+        assert first.code == 0, first.output
+        self._administer("create database {} template {}", TEMPLATE, DATABASE)
+        self.before: State = read_state(self.url, str(dumps.DAY))
         second = self.run(stage="stage-reference").end()
-        assert second.code == 0, second.said
-        self.after: State = state(self.url, str(dumps.DAY))
+        assert second.code == 0, second.output
+        self.after: State = read_state(self.url, str(dumps.DAY))
         assert self.before != self.after
         self.undisturbed = checks.contents(self.url)
 
     def close(self) -> None:
-        """End what it started."""
+        """Stop all that it started."""
         self.cluster.stop()
         self._commands.close()
         self.postgres.close()
         self.s3.close()
 
-    def renew(self) -> str:
-        """Put the database back to the old day, and see to it that all runs; give the name of a stage of its own."""
-        self.trap.clear()
+    def reset(self) -> str:
+        """Restore the old day, clear all faults, and return the name of a new stage."""
+        self.failpoints.clear()
         self.s3.calm()
         self.postgres.release(lose=False)
-        self.cluster.ready()
+        self.cluster.restart_unless_idle()
         self._administer("drop database if exists {} with (force)", DATABASE)
-        self._administer("create database {} template {} strategy file_copy", DATABASE, OLD)
+        self._administer("create database {} template {} strategy file_copy", DATABASE, TEMPLATE)
         return f"stage-{uuid.uuid4().hex[:12]}"
 
     def _administer(self, statement: str, *names: str) -> None:
@@ -114,7 +125,7 @@ class ChaosEnvironment:
         administer(self.servers.environment, made)
 
     def engine(self) -> Engine:
-        """Give an engine for the database, straight to the server."""
+        """Return an engine for the database, straight to the server."""
         direct = self.servers.environment
         settings = Settings(
             pgsql_hostname=direct["_PGSQL_HOSTNAME"],
@@ -129,11 +140,11 @@ class ChaosEnvironment:
     # Commands.
 
     def command(self, *arguments: str, **environment: str) -> Command:
-        """Start a command of the product in which the points are installed."""
+        """Start a command of the product with the failpoints installed."""
         return self._commands.start(*arguments, environment=self.environment | environment)
 
     def files(self, stage: str) -> tuple[AbstractFileSystem, str]:
-        """Give the file system of a stage, and its folder there."""
+        """Return the file system of a stage, and its folder there."""
         if _is_url(stage):
             return url_to_fs(stage)  # type: ignore[no-any-return]
         return self.bucket, f"{BUCKET}/{stage}"
@@ -144,43 +155,43 @@ class ChaosEnvironment:
         stage: str,
         name: str = "run",
         dump: str = "new",
-        on: tuple[str, str] | None = None,
+        cluster: tuple[str, str] | None = None,
     ) -> Command:
-        """Start ``run`` of the day, or what else is named, on the cluster.
+        """Start ``run`` of the day, or another command, on the cluster.
 
         Parameters
         ----------
         dates
-            Options that say which run dates.
+            Options that name the run dates.
         stage
-            Where the stage is to be: a folder of the bucket, or a URL.
+            A folder of the bucket, or a URL.
         name
             The command.
         dump
             Which of the dumps.
-        on
-            The option that says which cluster, where it is another one.
+        cluster
+            The option that names the cluster, if it is another one.
         """
         dates = dates or ("--run-date", str(dumps.DAY))
-        given = {
+        variables = {
             "_AWS_S3_URL_SOURCE": source_of(dump),
             "ORDERS_DASK_STAGE_URL": stage if _is_url(stage) else f"s3://{BUCKET}/{stage}",
         }
-        on = on or ("--scheduler", self.cluster.address)
-        return self.command(name, *dates, *on, **given)
+        cluster = cluster or ("--scheduler", self.cluster.address)
+        return self.command(name, *dates, *cluster, **variables)
 
 
 @contextmanager
-def arena(folder: Path) -> Iterator[ChaosEnvironment]:
-    """Start an arena for as long as the block lasts."""
+def chaos_environment(folder: Path) -> Iterator[ChaosEnvironment]:
+    """Yield a prepared environment, and stop it when the block ends."""
     with servers() as running:
         loop = Loop()
-        made = ChaosEnvironment(folder, running, loop)
+        environment = ChaosEnvironment(folder, running, loop)
         try:
-            made.prepare()
-            yield made
+            environment.prepare()
+            yield environment
         finally:
-            made.close()
+            environment.close()
             loop.close()
 
 
@@ -189,5 +200,5 @@ def _is_url(stage: str) -> bool:
 
 
 def source_of(dump: str) -> str:
-    """Give the source URL of a dump."""
+    """Return the source URL of a dump."""
     return f"s3://{BUCKET}/{dump}/run_date={{run_date}}/"

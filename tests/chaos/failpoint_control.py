@@ -1,4 +1,4 @@
-"""The test's side of the points: say where to halt, wait until a process does, let it go."""
+"""The test's side of the failpoints: arm one, wait until a process halts there, release it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 150.0
+HALT_TIMEOUT = 150.0
+"""Seconds that a process may take to reach an armed failpoint."""
 
 
 @dataclass(frozen=True)
 class Halted:
-    """A process that halts at the point.
+    """A process that halts at a failpoint.
 
     Attributes
     ----------
     pid
         The process.
     sessions
-        The sessions that it has with PostgreSQL, by the server's process ids.
+        Its sessions with PostgreSQL, by the server's process ids.
     """
 
     pid: int
@@ -28,30 +29,30 @@ class Halted:
 
 
 class Failpoints:
-    """A point at which the first process that comes there halts.
+    """The failpoints of a test process. The first process that reaches the armed one halts.
 
     Parameters
     ----------
     folder
-        The folder that the processes look into.
+        The folder that the processes watch.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def arm(self, point: str) -> None:
-        """Let the first process that comes to `point` halt."""
+        """Halt the first process that reaches `point`."""
         self.clear()
         self._write("armed", point)
 
-    def kill_over(self, name: str) -> None:
-        """Let each worker die that is to decode a file with this in its name."""
+    def kill_decoders_of(self, name: str) -> None:
+        """Kill each worker that begins to decode a file whose name contains `name`."""
         self.clear()
         self._write("deadly", name)
 
     def wait(self, alive: Callable[[], bool]) -> Halted:
-        """Wait until a process halts, as long as the one that leads there is alive."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until a process halts, as long as the command that leads there is alive."""
+        deadline = time.monotonic() + HALT_TIMEOUT
         while not (self._folder / "reached").exists():
             assert alive(), "the command ended before it came to the point"
             assert time.monotonic() < deadline, "nobody came to the point"
@@ -59,12 +60,12 @@ class Failpoints:
         return Halted(**json.loads((self._folder / "reached").read_text()))
 
     def release(self) -> None:
-        """Let who halts go on, and nobody halt any more."""
+        """Let the halted process go on, and halt no other."""
         (self._folder / "armed").unlink(missing_ok=True)
         self._write("go", "")
 
     def clear(self) -> None:
-        """Forget all."""
+        """Delete all files of earlier cases."""
         for file in self._folder.iterdir():
             file.unlink()
 

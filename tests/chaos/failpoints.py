@@ -1,11 +1,11 @@
-"""Named points at which a real process halts until the test lets it go, or kills it.
+"""Failpoints: named points where a real process halts until the test releases or kills it.
 
 A worker loads this with ``dask worker --preload``, the client by :mod:`tests.chaos.client`. Nothing
-of the product is replaced: functions are wrapped where they are, so that the process waits there
-and then goes on as it would have.
+of the product is replaced: functions are wrapped, so that the process waits there and then goes on
+as it would have.
 
 The test writes the name of a point into the file ``armed`` of the folder that ``CHAOS_FOLDER``
-names. The first process that comes there writes ``reached`` and waits for ``go`` (:func:`halt`).
+names. The first process that reaches it writes ``reached`` and waits for ``go`` (:func:`halt`).
 :mod:`tests.chaos.failpoint_control` is the test's side.
 """
 
@@ -32,7 +32,7 @@ from orders_dask.extract.discover import discover
 from orders_dask.jobs import backfill
 from orders_dask.load.copy import copy_into
 from orders_dask.pipeline import staged_rows, tasks
-from orders_dask.publish import publish as publishing
+from orders_dask.publish import publish
 from orders_dask.publish.verify import verify
 from orders_dask.stage.layout import PART_RECORD
 from orders_dask.stage.manifest import write_manifest
@@ -40,16 +40,16 @@ from orders_dask.stage.parts import write_part
 from orders_dask.stage.tables import row_groups
 
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
-FORGOTTEN: Final = 600
-"""Seconds after which the test must have died."""
-_COPIED: Final = {rejected_record.name: "ledger:recording"}
-"""Points before the first COPY into a table; into all others it is that of a part which is claimed."""
+HALT_SECONDS: Final = 600
+"""Seconds that a process halts at most; the test must have died by then."""
+_COPY_POINTS: Final = {rejected_record.name: "ledger:recording"}
+"""Points before a COPY, by table; ``load:claimed`` for all other tables."""
 _SESSIONS: Final[set[int]] = set()
-"""Process ids, on the server, of the sessions that this process has open."""
+"""Server process ids of the sessions that this process has open."""
 
 
-def halt(point: str, *, stays: bool = False) -> None:
-    """Wait here until the test says to go on, if `point` is armed and nobody has come here before."""
+def halt(point: str) -> None:
+    """Wait until the test releases this process, if `point` is armed and this is the first here."""
     if not _is_armed(point):
         return
     mine = FOLDER / f"reached-{os.getpid()}"
@@ -58,7 +58,7 @@ def halt(point: str, *, stays: bool = False) -> None:
         os.link(mine, FOLDER / "reached")  # only one succeeds, and its content is whole
     except FileExistsError:
         return
-    deadline = time.monotonic() + FORGOTTEN
+    deadline = time.monotonic() + HALT_SECONDS
     while not (FOLDER / "go").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
 
@@ -70,8 +70,8 @@ def _is_armed(point: str) -> bool:
         return False
 
 
-def _die_over(split: Any, *_: object) -> None:
-    """Die as one that is out of memory does, each time that a file comes whose name the test has written down."""
+def _die_of_file(split: Any, *_: object) -> None:
+    """Die by SIGKILL, as if out of memory, when the split has the file that the test named."""
     try:
         deadly = (FOLDER / "deadly").read_text()
     except FileNotFoundError:
@@ -83,16 +83,16 @@ def _die_over(split: Any, *_: object) -> None:
 # Ways to wrap.
 
 
-def _put(original: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-    """Put a wrapper into every module of the product that names the function."""
+def _patch(original: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    """Replace a function by its wrapper in every module of the product that imports it."""
     functools.update_wrapper(wrapper, original)
-    named = False
+    patched = False
     for module in [m for name, m in sys.modules.items() if name.startswith("orders_dask")]:
         for name, value in list(vars(module).items()):
             if value is original:
                 setattr(module, name, wrapper)
-                named = True
-    assert named, f"no module names {original.__name__}, or it is wrapped already"
+                patched = True
+    assert patched, f"no module names {original.__name__}, or it is wrapped already"
 
 
 def _before(function: Callable[..., Any], act: Callable[..., None]) -> None:
@@ -100,7 +100,7 @@ def _before(function: Callable[..., Any], act: Callable[..., None]) -> None:
         act(*args)
         return function(*args, **kwargs)
 
-    _put(function, wrapper)
+    _patch(function, wrapper)
 
 
 def _after(function: Callable[..., Any], act: Callable[[], None]) -> None:
@@ -109,13 +109,13 @@ def _after(function: Callable[..., Any], act: Callable[[], None]) -> None:
         act()
         return result
 
-    _put(function, wrapper)
+    _patch(function, wrapper)
 
 
 def _after_first(
     generator: Callable[..., Iterator[Any]], act: Callable[[], None], only: Callable[..., bool]
 ) -> None:
-    """Act when a generator is asked for its second item, so that the first has been used."""
+    """Act when a generator is asked for its second item: the first was consumed then."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Iterator[Any]:
         for item in generator(*args, **kwargs):
@@ -123,23 +123,23 @@ def _after_first(
             if only(*args, **kwargs):
                 act()
 
-    _put(generator, wrapper)
+    _patch(generator, wrapper)
 
 
-def _after_statement(begins: str, act: Callable[[], None]) -> None:
+def _after_statement(prefix: str, act: Callable[[], None]) -> None:
     def executed(connection: Any, cursor: Any, statement: str, *_: object) -> None:
-        if statement.lower().startswith(begins):
+        if statement.lower().startswith(prefix):
             act()
 
     event.listen(Engine, "after_cursor_execute", executed)
 
 
-def _before_commit(begins: str, act: Callable[[], None]) -> None:
-    """Act before the commit of a transaction that executed a statement which begins so."""
-    marked = f"chaos {begins}"
+def _before_commit(prefix: str, act: Callable[[], None]) -> None:
+    """Act before the commit of a transaction that executed a statement with this prefix."""
+    marked = f"chaos {prefix}"
 
     def executed(connection: Any, cursor: Any, statement: str, *_: object) -> None:
-        if statement.lower().startswith(begins):
+        if statement.lower().startswith(prefix):
             connection.info[marked] = True
 
     def committing(connection: Any) -> None:
@@ -150,13 +150,13 @@ def _before_commit(begins: str, act: Callable[[], None]) -> None:
     event.listen(Engine, "commit", committing)
 
 
-def _before_object(ends: str, act: Callable[[], None]) -> None:
-    """Act before an object whose name ends so is put into the bucket."""
+def _before_object(suffix: str, act: Callable[[], None]) -> None:
+    """Act before an object whose name has this suffix is put into the bucket."""
     original = s3fs.S3FileSystem._pipe_file
 
     @functools.wraps(original)
     async def wrapper(self: Any, path: str, *args: Any, **kwargs: Any) -> Any:
-        if path.endswith(ends):
+        if path.endswith(suffix):
             act()
         return await original(self, path, *args, **kwargs)
 
@@ -164,57 +164,56 @@ def _before_object(ends: str, act: Callable[[], None]) -> None:
 
 
 def _of_facts(_part: object, table: str, columns: object = None, **_: object) -> bool:
-    """Whether a read of a staged table is one whose rows are copied."""
+    """Return whether this read of a staged table is for COPY."""
     return table == FACTS[0].name and columns is None
 
 
-def at(point: str) -> Callable[..., None]:
-    """Give what halts at a point, whatever it is called with."""
+def halt_at(point: str) -> Callable[..., None]:
+    """Return a function of any arguments that halts at a point."""
     return lambda *_, **__: halt(point)
 
 
 def install() -> None:
-    """Wrap all points; the process must not have begun to work."""
-    # It imports all modules that a run uses: a function is wrapped wherever it is named.
+    """Install all failpoints; the process must not have begun to work."""
+    # All modules that a run uses must be imported: a function is patched wherever it is imported.
     assert backfill.__name__ in sys.modules
-    # Where all threads are, for a test that finds the process hanging; it works without Python's
-    # lock.
+    # For a process that hangs: faulthandler writes the stacks without the GIL.
     faulthandler.register(signal.SIGUSR1)
 
-    def remember(session: Any, record: Any) -> None:
+    def session_opened(session: Any, record: Any) -> None:
         record.info["chaos pid"] = session.get_backend_pid()
         _SESSIONS.add(record.info["chaos pid"])
 
-    def forget(session: Any, record: Any) -> None:
+    def session_closed(session: Any, record: Any) -> None:
         _SESSIONS.discard(record.info.get("chaos pid", 0))
 
-    event.listen(Pool, "connect", remember)
-    event.listen(Pool, "close", forget)
+    event.listen(Pool, "connect", session_opened)
+    event.listen(Pool, "close", session_closed)
 
-    # Where a task begins or ends.
-    _before(tasks.decode_normalise_stage, _die_over)
-    _after(tasks.resolve, at("resolve:done"))
-    _after(tasks.load, at("load:done"))
-    _before(tasks.load, at("load:before"))
-    # In the midst of a task.
-    _after_first(staged_rows.normalise_blocks, at("decode:block"), lambda *_: True)
-    _before_object(PART_RECORD, at("stage:tables"))
-    _after(write_part, at("stage:recorded"))
-    _before(copy_into, lambda _, table, *__: halt(_COPIED.get(table.name, "load:claimed")))
-    _after_first(row_groups, at("load:copying"), _of_facts)
-    _before_commit(f"update {load_part}", at("load:copied"))
+    # At the begin or end of a task.
+    _before(tasks.decode_normalise_stage, _die_of_file)
+    _after(tasks.resolve, halt_at("resolve:done"))
+    _after(tasks.load, halt_at("load:done"))
+    _before(tasks.load, halt_at("load:before"))
+    # Within a task.
+    _after_first(staged_rows.normalise_blocks, halt_at("decode:block"), lambda *_: True)
+    _before_object(PART_RECORD, halt_at("stage:tables"))
+    _after(write_part, halt_at("stage:recorded"))
+    _before(copy_into, lambda _, table, *__: halt(_COPY_POINTS.get(table.name, "load:claimed")))
+    _after_first(row_groups, halt_at("load:copying"), _of_facts)
+    _before_commit(f"update {load_part}", halt_at("load:copied"))
     # On the client.
-    _after(discover, at("discover:listed"))
-    _after(write_manifest, at("resolve:manifest"))
-    _before(publishing.seal, at("seal:before"))
-    _before(verify, at("seal:done"))
-    _after_statement(f"update {load_file}", at("verify:checking"))
-    _before(publishing.publish, at("publish:before"))
-    _after_statement(f"insert into {published}", at("publish:flipped"))
-    _before_commit(f"insert into {published}", at("publish:committing"))
-    _after(publishing.publish, at("publish:done"))  # by now the function is the wrapped one
+    _after(discover, halt_at("discover:listed"))
+    _after(write_manifest, halt_at("resolve:manifest"))
+    _before(publish.seal, halt_at("seal:before"))
+    _before(verify, halt_at("seal:done"))
+    _after_statement(f"update {load_file}", halt_at("verify:checking"))
+    _before(publish.publish, halt_at("publish:before"))
+    _after_statement(f"insert into {published}", halt_at("publish:moved"))
+    _before_commit(f"insert into {published}", halt_at("publish:committing"))
+    _after(publish.publish, halt_at("publish:done"))  # the function is wrapped by now
 
 
 def dask_setup(worker: object) -> None:
-    """Install the points in a worker: what ``--preload`` calls."""
+    """Install the failpoints in a worker; ``--preload`` calls this."""
     install()

@@ -1,4 +1,4 @@
-"""A case: halt a run at a point, strike, let it go, give the same command again, and check that all is well."""
+"""A case: halt a run at a point, inject a fault, retry the command, and check the result."""
 
 from __future__ import annotations
 
@@ -16,183 +16,198 @@ from orders_dask.errors import ServiceUnavailable
 from orders_dask.load.connect import APPLICATION_NAME
 from tests.chaos import checks, dumps
 from tests.chaos.cluster import kill
-from tests.chaos.commands import Command, Ended
+from tests.chaos.commands import Command, CommandResult
 from tests.chaos.environment import ChaosEnvironment
-from tests.chaos.failpoint_control import PATIENCE, Halted
+from tests.chaos.failpoint_control import HALT_TIMEOUT, Halted
 from tests.chaos.reader import Reader
 
-HELD_COMMITS: Final = {"load:committed": str(load_part), "publish:committed": str(published)}
-"""Points that a proxy makes, with what the transaction names: the server has committed, its answer is on the way."""
+COMMIT_POINTS: Final = {"load:committed": str(load_part), "publish:committed": str(published)}
+"""Points of the proxy, and a table of the transaction: committed, but not acknowledged yet."""
 
 ON_WORKER: Final = (
-    "decode:block",  # the first block of a split was decoded and given on
+    "decode:block",  # the first block of a split was decoded and handed on
     "stage:tables",  # a part's tables are written, its record is not
     "stage:recorded",  # its record is, the task has not answered
-    "resolve:done",  # the losers are known, the task has not answered
+    "resolve:done",  # the superseded orders are known, the task has not answered
     "load:claimed",  # a part is claimed, nothing is copied
-    "load:copying",  # in the midst of a COPY
+    "load:copying",  # rows are being sent
     "load:copied",  # before the commit
-    "load:committed",  # after it, the answer on the way
+    "load:committed",  # after it, before the acknowledgement
     "load:done",  # the task has not answered
 )
 ON_CLIENT: Final = (
     "discover:listed",
-    "ledger:recording",  # in the transaction that writes down what was rejected
+    "ledger:recording",  # in the transaction that records rejected records
     "resolve:manifest",  # the manifest is written, nothing is loaded
     "seal:before",
     "seal:done",
-    "verify:checking",  # in the midst of the transaction
+    "verify:checking",  # within the transaction
     "publish:before",
-    "publish:flipped",  # in the transaction, after the flip of the gate
+    "publish:moved",  # in the transaction, after the pointer has moved
     "publish:committing",  # before its commit
-    "publish:committed",  # after it, the answer on the way
+    "publish:committed",  # after it, before the acknowledgement
     "publish:done",
 )
 IN_SESSION: Final = ("load:claimed", "load:copying", "load:copied", "load:committed")
-"""Points on a worker at which it has a session with PostgreSQL."""
+"""Points where a worker has a session with PostgreSQL."""
 
 Fault = Callable[[ChaosEnvironment, Command, Halted], None]
 
 
-def terminate(arena: ChaosEnvironment, sessions: list[int] | None = None) -> None:
-    """Terminate these sessions of the product, or all."""
-    with checks.asking(arena.url) as cursor:
+def terminate(chaos: ChaosEnvironment, sessions: list[int] | None = None) -> None:
+    """Terminate these sessions of the product, or all of them."""
+    with checks.cursor_on(chaos.url) as cursor:
         cursor.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %(ours)s"
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where application_name = %(ours)s"
             " and (%(pids)s::int[] is null or pid = any(%(pids)s))",
             {"ours": APPLICATION_NAME, "pids": sessions},
         )
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    "worker": lambda arena, command, halted: kill(halted.pid),
-    "workers": lambda arena, command, halted: arena.cluster.kill_workers(),
-    "client": lambda arena, command, halted: command.signal(signal.SIGKILL),
-    "scheduler": lambda arena, command, halted: arena.cluster.kill_scheduler(),
-    "session": lambda arena, command, halted: terminate(arena, halted.sessions),
-    "sessions": lambda arena, command, halted: terminate(arena),
-    "connections": lambda arena, command, halted: arena.postgres.reset_all(),
-    "answer": lambda arena, command, halted: None,  # its loss is all that happens
-    "postgres": lambda arena, command, halted: arena.servers.postgres.crash(),
-    "s3": lambda arena, command, halted: arena.servers.s3.crash(),
+    "worker": lambda chaos, command, halted: kill(halted.pid),
+    "workers": lambda chaos, command, halted: chaos.cluster.kill_workers(),
+    "client": lambda chaos, command, halted: command.signal(signal.SIGKILL),
+    "scheduler": lambda chaos, command, halted: chaos.cluster.kill_scheduler(),
+    "session": lambda chaos, command, halted: terminate(chaos, halted.sessions),
+    "sessions": lambda chaos, command, halted: terminate(chaos),
+    "connections": lambda chaos, command, halted: chaos.postgres.reset_all(),
+    "answer": lambda chaos, command, halted: None,  # the lost answer is the fault
+    "postgres": lambda chaos, command, halted: chaos.servers.postgres.crash(),
+    "s3": lambda chaos, command, halted: chaos.servers.s3.crash(),
 }
-"""What can go wrong, by name."""
+"""Faults by name."""
 
 
-def arm(arena: ChaosEnvironment, point: str) -> None:
-    """Let the next process halt that comes to a point."""
-    if point in HELD_COMMITS:
-        arena.postgres.hold_commit(HELD_COMMITS[point])
+def arm(chaos: ChaosEnvironment, point: str) -> None:
+    """Halt the next process that reaches a point."""
+    if point in COMMIT_POINTS:
+        chaos.postgres.hold_commit(COMMIT_POINTS[point])
     else:
-        arena.trap.arm(point)
+        chaos.failpoints.arm(point)
 
 
-def halted(arena: ChaosEnvironment, point: str, command: Command) -> Halted:
+def wait_until_halted(chaos: ChaosEnvironment, point: str, command: Command) -> Halted:
     """Wait until a process halts at the armed point."""
-    if point not in HELD_COMMITS:
-        return arena.trap.wait(command.running)
-    deadline = time.monotonic() + PATIENCE
-    while arena.postgres.held is None:
+    if point not in COMMIT_POINTS:
+        return chaos.failpoints.wait(command.running)
+    deadline = time.monotonic() + HALT_TIMEOUT
+    while chaos.postgres.held is None:
         assert command.running(), "the command ended before it came to the point"
         assert time.monotonic() < deadline, "nobody came to the point"
         time.sleep(0.01)
-    held = arena.postgres.held
-    [whose] = [
+    pending = chaos.postgres.held
+    [pid_of_client] = [
         pid
-        for pid in (command.pid, *arena.cluster.worker_pids())
+        for pid in (command.pid, *chaos.cluster.worker_pids())
         for connection in psutil.Process(pid).net_connections("tcp")
-        if connection.laddr and connection.laddr.port == held.client_port
+        if connection.laddr and connection.laddr.port == pending.client_port
     ]
-    with checks.asking(arena.url) as cursor:
+    with checks.cursor_on(chaos.url) as cursor:
         cursor.execute(
-            "select pid from pg_stat_activity where client_port = %s", [held.server_port]
+            "select pid from pg_stat_activity where client_port = %s", [pending.server_port]
         )
-        return Halted(whose, [pid for (pid,) in cursor.fetchall()])
+        return Halted(pid_of_client, [pid for (pid,) in cursor.fetchall()])
 
 
-def let_go(arena: ChaosEnvironment) -> None:
-    """Let who halts go on; an answer that was held back never comes."""
-    arena.trap.release()
-    arena.postgres.release(lose=True)
+def release(chaos: ChaosEnvironment) -> None:
+    """Let the halted process go on; an answer that the proxy holds back is lost."""
+    chaos.failpoints.release()
+    chaos.postgres.release(lose=True)
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How a case went: the first command, the second, how often a reader looked, and the seconds it took."""
+    """How a case went.
 
-    first: Ended
-    second: Ended
+    Attributes
+    ----------
+    first
+        The command that met the fault.
+    second
+        The same command, retried.
+    reads
+        Statements of the reader.
+    seconds
+        Duration of the case.
+    """
+
+    first: CommandResult
+    second: CommandResult
     reads: int
     seconds: float
 
     def __str__(self) -> str:
-        """Say it in a line."""
-        return f"{self.first}; again: {self.second}; {self.reads} reads, {self.seconds:.1f} s"
+        """Return a line for the summary."""
+        return f"{self.first}; retried: {self.second}; {self.reads} reads, {self.seconds:.1f} s"
 
 
 def run_case(
-    arena: ChaosEnvironment,
+    chaos: ChaosEnvironment,
     stage: str,
     begin: Callable[[], Command],
-    trouble: Callable[[Command], None],
+    inject: Callable[[Command], None],
     codes: tuple[int, ...] = (0, ServiceUnavailable.exit_code, -signal.SIGKILL),
 ) -> CaseResult:
-    """Run a case, and check all that must hold after it.
+    """Run a case, and check what must hold after it.
 
     Parameters
     ----------
+    chaos
+        The environment, reset for this case.
     stage
-        Of this case alone; the arena was renewed for it.
+        Of this case alone.
     begin
         Starts the command.
-    trouble
-        Makes trouble for it, and leaves nobody halting.
+    inject
+        Injects the fault, and leaves no process halted.
     codes
-        How it may end.
+        Exit codes that it may end with.
     """
     began = time.monotonic()
-    with Reader(arena.url, str(dumps.DAY)) as reader:
+    with Reader(chaos.url, str(dumps.DAY)) as reader:
         command = begin()
-        trouble(command)
+        inject(command)
         first = command.end()
-        arena.s3.calm()
-        arena.cluster.revive()
-        before = checks.staged(arena.files(stage))
+        chaos.s3.calm()
+        chaos.cluster.restart_dead()
+        before = checks.staged(chaos.files(stage))
         second = begin().end()
     ended_well(first, codes)
-    assert second.code == 0, f"{second.said}\nafter\n{first.said}"
-    saw_no_part_of_a_day(arena, reader)
-    checks.nothing_staged_again(before, checks.staged(arena.files(stage)))
-    all_is_well(arena)
+    assert second.code == 0, f"{second.output}\nafter\n{first.output}"
+    reader_saw_whole_days(chaos, reader)
+    checks.staged_parts_unchanged(before, checks.staged(chaos.files(stage)))
+    everything_holds(chaos)
     return CaseResult(first, second, reader.reads, time.monotonic() - began)
 
 
-def ended_well(ended: Ended, codes: tuple[int, ...]) -> None:
-    """Check that a command did what it was to do, was killed, or said in one sentence what was in its way."""
-    assert ended.code in codes, ended.said
-    assert "Traceback" not in ended.said, ended.said
+def ended_well(ended: CommandResult, codes: tuple[int, ...]) -> None:
+    """Check that a command succeeded, was killed, or failed with one sentence."""
+    assert ended.code in codes, ended.output
+    assert "Traceback" not in ended.output, ended.output
     if ended.code > 0:
-        assert ended.said.rstrip().splitlines()[-1].startswith("Error: "), ended.said
-        assert ended.said.count("Error: ") == 1, ended.said
+        assert ended.output.rstrip().splitlines()[-1].startswith("Error: "), ended.output
+        assert ended.output.count("Error: ") == 1, ended.output
 
 
-def saw_no_part_of_a_day(arena: ChaosEnvironment, reader: Reader) -> None:
-    """Check that a reader saw the old day, then the new one, and nothing else."""
+def reader_saw_whole_days(chaos: ChaosEnvironment, reader: Reader) -> None:
+    """Check that the reader saw the old day, then the new one, and nothing else."""
     assert not reader.wrong, reader.wrong
     assert reader.reads
-    assert reader.seen[-1] == arena.after
-    assert reader.seen in ([arena.before, arena.after], [arena.after])
+    assert reader.seen[-1] == chaos.after
+    assert reader.seen in ([chaos.before, chaos.after], [chaos.after])
 
 
-def all_is_well(arena: ChaosEnvironment) -> None:
-    """Check tables, books, ledger and sessions."""
-    same_as(arena.undisturbed, checks.contents(arena.url))
-    checks.books_balance(arena.url)
-    checks.ledger_is_settled(arena.url, [dumps.DAY, dumps.OTHER])
-    checks.no_session_is_left(arena.url)
+def everything_holds(chaos: ChaosEnvironment) -> None:
+    """Check tables, control totals, ledger and sessions."""
+    equal_to(chaos.undisturbed, checks.contents(chaos.url))
+    checks.control_totals_reconcile(chaos.url)
+    checks.ledger_is_consistent(chaos.url, [dumps.DAY, dumps.OTHER])
+    checks.no_session_is_left(chaos.url)
 
 
-def same_as(undisturbed: checks.Contents, found: checks.Contents) -> None:
-    """Check that what readers see is what they would after undisturbed runs."""
+def equal_to(undisturbed: checks.Contents, found: checks.Contents) -> None:
+    """Check that readers see the same as after undisturbed runs."""
     differ = [name for name in undisturbed if found.get(name) != undisturbed[name]]
     assert not differ, f"these differ from undisturbed runs: {differ}"

@@ -1,4 +1,4 @@
-"""An analyst who looks at the run date all the time."""
+"""A reader that polls the run date throughout a case."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SQL: Final = """
            (select sum(total_price) from orders.order_current),
            (select count(*) from orders.dim_product_variant)
 """
-"""One statement, so one snapshot: of the facts, of the current versions and of a dimension."""
+"""One statement, so one snapshot of the facts, the current versions and a dimension."""
 
 INTERVAL: Final = 0.03
-"""Seconds between looks."""
+"""Seconds between reads."""
 
 State = tuple[Any, ...]
 
 
 class Reader:
-    """Looks every few milliseconds, in a thread, and keeps what it saw in the order in which that changed.
+    """Polls in a thread every few milliseconds, and records each change of what it sees.
 
     Parameters
     ----------
@@ -33,12 +33,21 @@ class Reader:
         URL of the database, straight to the server.
     day
         The run date, in ISO 8601.
+
+    Attributes
+    ----------
+    seen
+        Distinct consecutive states.
+    reads
+        Statements so far.
+    wrong
+        Errors, except those of a server that stops or starts.
     """
 
     def __init__(self, database: str, day: str) -> None:
         self._database, self._day = database, day
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="reader")
+        self._thread = threading.Thread(target=self._poll, name="reader")
         self.seen: list[State] = []
         self.reads = 0
         self.wrong: list[str] = []
@@ -51,16 +60,16 @@ class Reader:
         self._stop.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while not self._stop.is_set():
             try:
                 connection = psycopg2.connect(self._database, application_name="chaos reader")
-            except psycopg2.OperationalError:  # it is being started again
+            except psycopg2.OperationalError:  # it is restarting
                 self._stop.wait(0.02)
                 continue
             try:
                 connection.autocommit = True
-                self._look_through(connection)
+                self._poll_session(connection)
             except psycopg2.OperationalError:  # it was stopped
                 pass
             except psycopg2.Error as error:
@@ -69,7 +78,7 @@ class Reader:
             finally:
                 connection.close()
 
-    def _look_through(self, connection: Any) -> None:
+    def _poll_session(self, connection: Any) -> None:
         with connection.cursor() as cursor:
             while not self._stop.is_set():
                 cursor.execute(SQL, {"day": self._day})
@@ -80,8 +89,8 @@ class Reader:
                 time.sleep(INTERVAL)
 
 
-def state(database: str, day: str) -> State:
-    """Look once."""
+def read_state(database: str, day: str) -> State:
+    """Return what a reader sees now."""
     connection = psycopg2.connect(database)
     try:
         with connection.cursor() as cursor:

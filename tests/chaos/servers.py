@@ -1,4 +1,4 @@
-"""A real PostgreSQL and a real S3 server that a test can stop, as a crash would, and start again."""
+"""A real PostgreSQL and a real S3 server that a test can crash and restart."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ START_SECONDS = 60
 
 
 class Server:
-    """A service under a supervisor of its own, which ends it when this process ends, however that ends.
+    """A service under a supervisor of its own, which stops it when this process ends in any way.
 
     Parameters
     ----------
     folder
         Where the supervisor has its lock.
     service
-        What to start. Its own sign to stop is the hard one: SIGQUIT, an immediate shutdown, for
-        PostgreSQL, and SIGKILL for the S3 server.
+        What to start. Its stop signal is the hard one: SIGQUIT (immediate shutdown) for PostgreSQL,
+        SIGKILL for the S3 server.
     ready
-        Whether it answers.
+        Returns whether it answers.
     """
 
     def __init__(self, folder: Path, service: Service, ready: Callable[[], bool]) -> None:
@@ -71,7 +71,7 @@ class Server:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop it hard, and wait until it is gone."""
+        """Stop it hard, and wait for its end."""
         if self._supervisor:
             assert self._supervisor.stdin
             self._supervisor.stdin.close()
@@ -95,9 +95,9 @@ class Servers:
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    """Start both servers for as long as the block lasts, in a folder that goes with it."""
+    """Yield both servers in a temporary folder, and stop them when the block ends."""
     with ExitStack() as stack:
-        # Not pytest's: root's PostgreSQL runs as nobody, who can't enter that.
+        # Not pytest's folder: the PostgreSQL of root runs as nobody, who can't enter that one.
         folder = Path(tempfile.mkdtemp(prefix="orders-dask-chaos-", dir="/tmp"))
         folder.chmod(0o711)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -128,17 +128,17 @@ def servers() -> Iterator[Servers]:
         def bucket_ready() -> bool:
             try:
                 with closing(socket.create_connection((ADDRESS, ports["s3"]), timeout=5)):
-                    # What was put must be readable: the volumes come back a moment after the port.
+                    # An object must be readable: the volumes come back a moment after the port.
                     bucket.pipe_file(f"{BUCKET}/ready", b"ready")
                     return bytes(bucket.cat_file(f"{BUCKET}/ready")) == b"ready"
             except OSError:
                 return False
 
-        making = (folder, False, ports, environment)
+        arguments = (folder, False, ports, environment)
         for name in ("postgres", "s3"):
             (folder / f"lock-{name}").mkdir()
-        postgres = Server(folder / "lock-postgres", postgres_service(*making), database_ready)
-        s3 = Server(folder / "lock-s3", weed_service(*making), bucket_ready)
+        postgres = Server(folder / "lock-postgres", postgres_service(*arguments), database_ready)
+        s3 = Server(folder / "lock-s3", weed_service(*arguments), bucket_ready)
         for server in (postgres, s3):
             stack.callback(server.stop)
             server.start()

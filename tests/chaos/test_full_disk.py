@@ -26,7 +26,7 @@ LARGE = 100_000_000
 
 @contextmanager
 def disk() -> Iterator[tuple[Path, Callable[[int], None]]]:
-    """Mount a file system of its own, with room for SMALL; what it gives says how much it is to have."""
+    """Yield a new file system of size SMALL, and a function that changes its size."""
 
     def mount(size: int, *options: str) -> None:
         subprocess.run(
@@ -44,43 +44,41 @@ def disk() -> Iterator[tuple[Path, Callable[[int], None]]]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
-    shared_arena: ChaosEnvironment, tell: Callable[[object], None]
+    chaos: ChaosEnvironment, record_result: Callable[[object], None]
 ) -> None:
-    arena = shared_arena
-    arena.renew()
-    with disk() as (folder, give):
+    chaos.reset()
+    with disk() as (folder, resize):
         stage = f"file://{folder}"
 
-        def room(command: Command) -> None:
+        def make_room(command: Command) -> None:
             command.end()
-            give(LARGE)
+            resize(LARGE)
 
-        story = run_case(arena, stage, lambda: arena.run(stage=stage), room)
-    tell(story)
-    assert story.first.code == 4
-    assert "No space left on device" in story.first.said
+        result = run_case(chaos, stage, lambda: chaos.run(stage=stage), make_room)
+    record_result(result)
+    assert result.first.code == 4
+    assert "No space left on device" in result.first.output
 
 
 def test_a_file_that_may_not_grow_ends_the_run_and_room_lets_it_go_on(
-    shared_arena: ChaosEnvironment, tell: Callable[[object], None], tmp_path: Path
+    chaos: ChaosEnvironment, record_result: Callable[[object], None], tmp_path: Path
 ) -> None:
-    arena = shared_arena
-    arena.renew()
+    chaos.reset()
     stage = f"file://{tmp_path}"
 
     def limit(size: int) -> None:
-        for pid in arena.cluster.worker_pids():
+        for pid in chaos.cluster.worker_pids():
             psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-    def room(command: Command) -> None:
+    def make_room(command: Command) -> None:
         command.end()
         limit(resource.RLIM_INFINITY)
 
     limit(10_000)
     try:
-        story = run_case(arena, stage, lambda: arena.run(stage=stage), room)
+        result = run_case(chaos, stage, lambda: chaos.run(stage=stage), make_room)
     finally:
         limit(resource.RLIM_INFINITY)
-    tell(story)
-    assert story.first.code == 4
-    assert "File too large" in story.first.said
+    record_result(result)
+    assert result.first.code == 4
+    assert "File too large" in result.first.output

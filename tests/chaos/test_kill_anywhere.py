@@ -1,4 +1,4 @@
-"""Whatever is killed, and at whatever point: nothing is lost, nothing comes twice, nobody sees half of a day."""
+"""Any fault at any point: nothing is lost or loaded twice, and nobody sees half of a day."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from tests.chaos.commands import Command
 from tests.chaos.environment import ChaosEnvironment
 from tests.chaos.faults import (
+    COMMIT_POINTS,
     FAULTS,
-    HELD_COMMITS,
     IN_SESSION,
     ON_CLIENT,
     ON_WORKER,
     arm,
-    halted,
-    let_go,
+    release,
     run_case,
+    wait_until_halted,
 )
 
 QUICK = {
@@ -26,43 +26,41 @@ QUICK = {
     ("load:copying", "postgres"),
     ("load:committed", "answer"),
     ("seal:done", "client"),
-    ("publish:flipped", "sessions"),
+    ("publish:moved", "sessions"),
     ("publish:committed", "client"),
 }
-"""Cases that are run with all other tests."""
+"""Cases that run with all other tests."""
 
 
 def _cases() -> Iterator[tuple[str, str]]:
-    """Give every point with every strike that makes sense there."""
+    """Yield every point with every fault that makes sense there."""
     everywhere = {"workers", "client", "scheduler", "sessions", "connections", "postgres", "s3"}
     for point in (*ON_WORKER, *ON_CLIENT):
         here = set(everywhere)
-        if point in HELD_COMMITS:
+        if point in COMMIT_POINTS:
             here |= {"answer"}
         if point in IN_SESSION or (point in ON_CLIENT and point != "discover:listed"):
             here |= {"session"}
         if point in ON_WORKER:
             here |= {"worker"}
-        yield from ((point, strike) for strike in FAULTS if strike in here)
+        yield from ((point, fault) for fault in FAULTS if fault in here)
 
 
 @pytest.mark.parametrize(
-    ("point", "strike"),
+    ("point", "fault"),
     [
         pytest.param(*case, id="-".join(case), marks=() if case in QUICK else pytest.mark.chaos)
         for case in _cases()
     ],
 )
-def test_struck_anywhere_it_is_made_whole(
-    shared_arena: ChaosEnvironment, tell: Callable[[object], None], point: str, strike: str
+def test_a_run_recovers_from_a_fault_at_any_point(
+    chaos: ChaosEnvironment, record_result: Callable[[object], None], point: str, fault: str
 ) -> None:
-    arena = shared_arena
+    def inject(command: Command) -> None:
+        halted = wait_until_halted(chaos, point, command)
+        FAULTS[fault](chaos, command, halted)
+        release(chaos)
 
-    def trouble(command: Command) -> None:
-        there = halted(arena, point, command)
-        FAULTS[strike](arena, command, there)
-        let_go(arena)
-
-    stage = arena.renew()
-    arm(arena, point)
-    tell(run_case(arena, stage, lambda: arena.run(stage=stage), trouble))
+    stage = chaos.reset()
+    arm(chaos, point)
+    record_result(run_case(chaos, stage, lambda: chaos.run(stage=stage), inject))

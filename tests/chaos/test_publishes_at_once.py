@@ -1,4 +1,4 @@
-"""Publishes of many run dates at once that write the same dimension rows never wait in a circle."""
+"""Concurrent publishes of run dates that write the same dimension rows never deadlock."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import text
 
-from orders_dask.ledger import leases
-from orders_dask.ledger.leases import Lease
+from orders_dask.ledger.leases import Lease, acquire_lease
 from orders_dask.publish.publish import precompute, publish
 from tests.chaos.environment import ChaosEnvironment
 from tests.support import loads
@@ -25,29 +24,29 @@ KEYS = range(1_000_001, 1_000_301)
 
 
 def test_publishes_of_many_dates_with_the_same_dimension_keys_never_deadlock(
-    shared_arena: ChaosEnvironment,
+    chaos: ChaosEnvironment,
 ) -> None:
-    shared_arena.renew()
-    warehouse = shared_arena.engine()
+    chaos.reset()
+    warehouse = chaos.engine()
 
-    def rows(day: date, turn: int) -> dict[str, loads.Rows]:
+    def rows(day: date, round_number: int) -> dict[str, loads.Rows]:
         keys = KEYS if day.day % 2 else KEYS[::-1]
-        said = f"{day} {turn}"
+        email = f"{day} {round_number}"
         return {
             "fact_order": [{"order_id": key, "created_at": None} for key in keys],
-            "dim_customer": [{"customer_id": key, "email": said} for key in keys],
+            "dim_customer": [{"customer_id": key, "email": email} for key in keys],
             "dim_location": [{"location_id": key} for key in keys],
         }
 
     def published(lease: Lease, load_id: int, together: Barrier) -> None:
-        foreseen = precompute(warehouse, lease.run_date, load_id)
+        plan = precompute(warehouse, lease.run_date, load_id)
         together.wait()
-        publish(lease, load_id, foreseen)
+        publish(lease, load_id, plan)
 
-    for turn in range(ROUNDS):
+    for round_number in range(ROUNDS):
         with ExitStack() as stack, ThreadPoolExecutor(len(DAYS)) as pool:
-            leases = [stack.enter_context(leases.acquire_lease(warehouse, day)) for day in DAYS]
-            made = [loads.verified(lease, rows(lease.run_date, turn)) for lease in leases]
+            leases = [stack.enter_context(acquire_lease(warehouse, day)) for day in DAYS]
+            made = [loads.verified(lease, rows(lease.run_date, round_number)) for lease in leases]
             together = Barrier(len(DAYS))
             list(pool.map(published, leases, made, [together] * len(DAYS)))
     with warehouse.connect() as connection:

@@ -1,4 +1,4 @@
-"""An S3 server that resets, refuses, falls silent, truncates or is slow: a few times, or until the command ends."""
+"""S3 resets, fails, stays silent, truncates or is slow: a few times, or until the command ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOING = {
     "staging": r"^PUT /\S*part=",
     "loading": r"^GET /\S*part=\S*parquet",
 }
-"""Requests by what the product does, by their first lines."""
+"""Regular expressions on the first line of a request, by what the product does."""
 
 A_FEW = 3
 ALL = 1_000_000
@@ -32,7 +32,7 @@ LASTING: Final[list[tuple[Trouble, str]]] = [
     ("truncated", "loading"),
     *(("slow", doing) for doing in DOING),
 ]
-"""What goes on until the command ends: it takes a minute or two to give up, so not every pair does."""
+"""Faults until the command ends. It retries for a minute or two, so not all pairs are tried."""
 
 
 def _cases() -> list[tuple[Trouble, str, int]]:
@@ -41,7 +41,7 @@ def _cases() -> list[tuple[Trouble, str, int]]:
         (kind, doing, A_FEW)
         for kind in kinds
         for doing in DOING
-        # The answer to a PUT has nothing to truncate.
+        # The answer to a PUT has no body to truncate.
         if kind != "slow" and (kind, doing) != ("truncated", "staging")
     ]
     return [*few, *((kind, doing, ALL) for kind, doing in LASTING)]
@@ -58,21 +58,22 @@ def _cases() -> list[tuple[Trouble, str, int]]:
         for case in _cases()
     ],
 )
-def test_trouble_with_s3_passes_or_is_said(
-    shared_arena: ChaosEnvironment,
-    tell: Callable[[object], None],
+def test_a_fault_of_s3_passes_or_is_reported(
+    chaos: ChaosEnvironment,
+    record_result: Callable[[object], None],
     kind: Trouble,
     doing: str,
     requests: int,
 ) -> None:
-    arena = shared_arena
-    stage = arena.renew()
-    arena.s3.trouble(kind, requests, DOING[doing])
+    stage = chaos.reset()
+    chaos.s3.trouble(kind, requests, DOING[doing])
 
-    def trouble(command: Command) -> None:
+    def inject(command: Command) -> None:
         command.end()
-        assert arena.s3.troubled, "no request met the trouble"
+        assert chaos.s3.troubled, "no request met the trouble"
 
-    story = run_case(arena, stage, lambda: arena.run(stage=stage), trouble)
-    tell(f"{story}, {arena.s3.troubled} requests")
-    assert story.first.code == (4 if requests == ALL and kind != "slow" else 0), story.first.said
+    result = run_case(chaos, stage, lambda: chaos.run(stage=stage), inject)
+    record_result(f"{result}, {chaos.s3.troubled} requests")
+    assert result.first.code == (4 if requests == ALL and kind != "slow" else 0), (
+        result.first.output
+    )

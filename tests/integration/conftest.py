@@ -1,4 +1,4 @@
-"""Fixtures for whole runs: a Dask cluster, an initialised database, and ways to put dumps into the bucket."""
+"""Fixtures for whole runs: a Dask cluster, an initialised database, and dumps in the bucket."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.support.proxy import Loop, PostgresProxy
 from tests.support.services import as_user
 from tests.support.types import Put, Query
 
-# What nobody can run for want of data is no test here, rather than one that is skipped for ever.
+# Without its data the test is not collected, instead of skipped for ever.
 collect_ignore = [] if REAL.exists() else ["test_real_dump.py"]
 
 
 @pytest.fixture(scope="session")
 def client(loader: dict[str, str]) -> Iterator[Client]:
-    """A cluster of two worker processes that know this test process's S3 server."""
+    """Yield a client of two worker processes that know this test process's S3 server."""
     with (
         patch.dict(os.environ, loader),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
@@ -41,38 +41,38 @@ def client(loader: dict[str, str]) -> Iterator[Client]:
 
 @pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
-    """The settings of this test."""
+    """Return the settings of this test."""
     return load_settings()
 
 
 @pytest.fixture
 def owner_login(services: Sandbox) -> dict[str, str]:
-    """The variables that make a command the owner's."""
+    """Return the variables that make a command run as the owner."""
     return {name: services.environment[name] for name in ("_PGSQL_USER", "_PGSQL_PASS")}
 
 
 @pytest.fixture
 def owner(owner_login: dict[str, str], settings: Settings) -> Engine:
-    """This test's database for the user who owns what `init` makes: for whatever a loader may not do."""
+    """Return an engine for the owner of the tables, for all that a loader may not do."""
     return engine(as_user(settings, owner_login))
 
 
 @pytest.fixture
 def warehouse(settings: Settings, owner: Engine) -> Engine:
-    """This test's database, initialised, for the user who loads."""
+    """Return an engine for the loader, with the database initialised."""
     initialise(owner, roles=True)
     return engine(settings)
 
 
 @pytest.fixture
 def analyst(settings: Settings, warehouse: Engine, reader: dict[str, str]) -> Engine:
-    """The same for a user who reads what is published."""
+    """Return an engine for a user who reads what is published."""
     return engine(as_user(settings, reader))
 
 
 @pytest.fixture
 def put(environment: dict[str, str]) -> Put:
-    """Put a file into this test's part of the bucket: ``put("dump/a.json", b"...")``."""
+    """Return ``put("dump/a.json", b"...")``, which writes below this test's prefix."""
 
     def put(name: str, content: bytes) -> None:
         prefix = environment["_AWS_S3_URL_SOURCE"].removesuffix("dump/")
@@ -83,7 +83,7 @@ def put(environment: dict[str, str]) -> Put:
 
 @pytest.fixture
 def query(warehouse: Engine, owner: Engine) -> Query:
-    """Ask this test's database, as the owner who sees all: ``query("select ...")``."""
+    """Return ``query("select ...")``, which asks this test's database as the owner."""
 
     def query(statement: str, **values: Any) -> list[tuple[Any, ...]]:
         with owner.connect() as connection:
@@ -94,7 +94,7 @@ def query(warehouse: Engine, owner: Engine) -> Query:
 
 @pytest.fixture
 def proxy(settings: Settings) -> Iterator[PostgresProxy]:
-    """A proxy in front of PostgreSQL, which makes trouble when it is told to."""
+    """Yield a proxy in front of PostgreSQL that injects faults on demand."""
     loop = Loop()
     with closing(loop), closing(PostgresProxy(loop, settings.pgsql_port)) as made:
         yield made
@@ -102,5 +102,5 @@ def proxy(settings: Settings) -> Iterator[PostgresProxy]:
 
 @pytest.fixture
 def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`prune` takes all that there is for older than any age: objects in S3 can't be made older."""
+    """Make `prune` take everything for old: objects in S3 can't be made older."""
     monkeypatch.setattr(prune, "cutoff", lambda days: datetime.now(UTC) + timedelta(days=1))

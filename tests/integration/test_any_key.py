@@ -1,4 +1,4 @@
-"""Whatever an object's key is, or the folder in the source URL, it is listed, read and loaded."""
+"""Objects of any key, below any folder of the source URL, are listed, read and loaded."""
 
 from __future__ import annotations
 
@@ -42,19 +42,18 @@ ODD = (
 )
 
 
-def _stored(key: str) -> bool:
-    """The S3 server here takes slashes for one, `\\` for `/`, refuses `.` and `..`, and has a limit of its own."""
+def _is_storable(key: str) -> bool:
+    """Return whether the S3 server stores a key: it merges slashes, and refuses `.` and `..`."""
     names = key.split("/")
     return not {"", ".", "..", STAGE_FOLDER} & {*names} and all(
         len(name.encode()) <= 200 for name in names
     )
 
 
-# Not NUL, which the server refuses, and none of the two characters that no UTF-8 has or that it
-# turns.
+# No NUL, which the server refuses; no surrogate, which UTF-8 lacks; no `\`, which it replaces.
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\\")
 KEYS = st.lists(st.sampled_from([*ODD, "/", "a"]) | st.text(_CHARACTERS, max_size=9), max_size=6)
-KEY = KEYS.map("".join).filter(_stored)
+KEY = KEYS.map("".join).filter(_is_storable)
 FOLDER = count()
 
 
@@ -71,20 +70,20 @@ NAMES = (
 
 
 def put(name: str, content: bytes) -> None:
-    """Put an object of exactly this name: s3fs by itself would take a version from it."""
+    """Put an object of exactly this name; s3fs itself would split a version from it."""
     bucket, _, key = name.removeprefix("s3://").partition("/")
     s3fs.S3FileSystem().call_s3("put_object", Bucket=bucket, Key=key, Body=content)
 
 
 def literally(folder: str) -> str:
-    """Write the name of a folder so that it means itself in a source URL."""
+    """Return a folder's name escaped for a source URL."""
     return re.sub(r"[*?[]", r"[\g<0>]", folder).replace("{", "{{").replace("}", "}}")
 
 
 @hypothesis_settings(
     deadline=None,
     max_examples=40,
-    phases=[Phase.generate],  # each example takes requests: to shrink one took minutes
+    phases=[Phase.generate],  # shrinking takes minutes of requests
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(folder=KEY, keys=st.lists(KEY, min_size=1, max_size=4, unique=True))
@@ -92,7 +91,7 @@ def test_any_key_below_any_folder_is_listed_and_read(
     environment: dict[str, str], source: str, folder: str, keys: list[str]
 ) -> None:
     base = f"{source}{next(FOLDER)}/"
-    # No key is the folder of another, which the server here takes for a file.
+    # No key is the folder of another one, which this server takes for a file.
     names = {f"{base}{folder}/{number}{key}": number for number, key in enumerate(keys, 1)}
     for name, number in names.items():
         put(name, ORDER % number)

@@ -1,4 +1,4 @@
-"""The commands as people run them: processes of their own, against real services."""
+"""The commands as users run them, against real services."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from tests.support.commands import ORDERS_DASK, orders_dask, start
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 
 
-def test_a_database_without_tables_is_told_what_to_run(environment: dict[str, str]) -> None:
+def test_a_database_without_tables_is_reported_with_the_command_to_run(
+    environment: dict[str, str],
+) -> None:
     _, err = orders_dask("status", code=2)
     assert "orders-dask init" in err
 
 
-def test_a_run_is_planned_then_published_and_told_in_json(
+def test_a_run_is_planned_then_published_with_both_results_in_json(
     environment: dict[str, str], owner_login: dict[str, str], source: str
 ) -> None:
     made = generate(source, start=DAY, days=1, orders=300)
@@ -40,8 +42,8 @@ def test_a_run_is_planned_then_published_and_told_in_json(
 
     out, err = orders_dask(*arguments, "--json")
     assert err.startswith("Dashboard: http://127.0.0.1:"), "the dashboard comes first"
-    told = json.loads(out)
-    assert (told["run_date"], told["outcome"], told["orders"], told["lines"]) == (
+    result = json.loads(out)
+    assert (result["run_date"], result["outcome"], result["orders"], result["lines"]) == (
         *("2026-03-01", "published"),
         *(made.days[0].rows[table] for table in ("fact_order", "fact_order_line")),
     )
@@ -67,19 +69,19 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
     assert refused.startswith("2026-03-02  refused: ")
     assert total.startswith("3 run dates: 1 missing, 1 published, 1 refused; ")
 
-    again = ("--source", good.source, "--workers", "1", "--json")
-    out, _ = orders_dask("backfill", "--from", "2026-03-02", "--to", "2026-03-02", *again, code=3)
+    options = ("--source", good.source, "--workers", "1", "--json")
+    out, _ = orders_dask("backfill", "--from", "2026-03-02", "--to", "2026-03-02", *options, code=3)
     [of_backfill] = json.loads(out)
-    out, err = orders_dask("run", "--run-date", "2026-03-02", *again, code=3)
-    for told in (of_backfill, json.loads(out)):
-        assert (told["run_date"], told["outcome"], told["exit_code"]) == (
+    out, err = orders_dask("run", "--run-date", "2026-03-02", *options, code=3)
+    for result in (of_backfill, json.loads(out)):
+        assert (result["run_date"], result["outcome"], result["exit_code"]) == (
             "2026-03-02",
             "refused",
             3,
         )
-        assert "were rejected" in told["message"]
-    assert err.splitlines()[-1] == f"Error: {told['message']}"
-    out, _ = orders_dask("run", "--run-date", "2026-02-28", *again, code=3)
+        assert "were rejected" in result["message"]
+    assert err.splitlines()[-1] == f"Error: {result['message']}"
+    out, _ = orders_dask("run", "--run-date", "2026-02-28", *options, code=3)
     assert (json.loads(out)["outcome"], json.loads(out)["exit_code"]) == ("refused", 3)
 
     out, _ = orders_dask(*backfill[:-1], "2026-03-01", "--from", "2026-03-01")
@@ -87,8 +89,8 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
 
     out, _ = orders_dask("status", "--json")
     states = {row["run_date"]: row for row in json.loads(out)}
-    assert states["2026-03-01"]["state"] == "published"
-    assert states["2026-03-02"]["state"] == "refused"
+    assert states["2026-03-01"]["status"] == "published"
+    assert states["2026-03-02"]["status"] == "refused"
     assert states["2026-03-01"]["rejected"] == good.days[0].rejected
     out, _ = orders_dask("status")
     assert f"{good.days[0].rows['fact_order_line']:,}" in out
@@ -103,7 +105,7 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
     assert json.loads(out) == []
 
 
-def test_a_stage_that_can_not_be_written_is_told_at_once(
+def test_a_stage_that_can_not_be_written_is_reported_at_once(
     environment: dict[str, str], owner_login: dict[str, str], source: str
 ) -> None:
     made = generate(source, start=DAY, days=1, orders=100)
@@ -116,7 +118,7 @@ def test_a_stage_that_can_not_be_written_is_told_at_once(
     assert err.splitlines()[-1].startswith("Error: file:///proc/x/.orders_dask/")
 
 
-def test_a_profile_that_is_not_there_needs_no_cluster_to_be_told(
+def test_a_missing_profile_is_reported_without_a_cluster(
     environment: dict[str, str], owner_login: dict[str, str]
 ) -> None:
     orders_dask("init", "--roles", environment=owner_login)
@@ -124,12 +126,12 @@ def test_a_profile_that_is_not_there_needs_no_cluster_to_be_told(
         with start(*days, "2026-03-01", AWS_PROFILE="nobody") as process:
             out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (2, ""), err
-        assert err.startswith("Error: S3 at "), "neither a cluster nor another try"
+        assert err.startswith("Error: S3 at "), "neither a cluster nor a retry"
         assert "profile (nobody) could not be found" in err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_backfill_leaves_what_was_published(
+def test_a_stopped_backfill_keeps_what_was_published(
     environment: dict[str, str],
     owner_login: dict[str, str],
     source: str,
@@ -155,7 +157,7 @@ def test_a_stopped_backfill_leaves_what_was_published(
     assert "Traceback" not in err
     assert out == ""
     out, _ = orders_dask("status", "--json")
-    states = {row["run_date"]: row["state"] for row in json.loads(out)}
+    states = {row["run_date"]: row["status"] for row in json.loads(out)}
     assert states["2026-03-01"] == "published"
     assert len(states) < 12
 
@@ -164,7 +166,7 @@ def test_a_stopped_backfill_leaves_what_was_published(
 
 
 def sandbox(*arguments: str, code: int = 0, **environment: str) -> str:
-    """Run ``orders-dask sandbox ...`` in an environment without settings of ours."""
+    """Run ``orders-dask sandbox ...`` in an environment without settings of the product."""
     with subprocess.Popen(
         [*ORDERS_DASK, "sandbox", *arguments],
         cwd=REPOSITORY,
@@ -179,7 +181,7 @@ def sandbox(*arguments: str, code: int = 0, **environment: str) -> str:
 
 def test_a_sandbox_gives_a_command_all_settings_and_ends_with_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "day.json").write_text('{"orders": []}')
-    look = (
+    script = (
         "import sys, s3fs, psycopg2\n"
         "from orders_dask.settings import load_settings\n"
         "s = load_settings()\n"
@@ -188,21 +190,21 @@ def test_a_sandbox_gives_a_command_all_settings_and_ends_with_its_exit_code(tmp_
         " password=s.pgsql_pass.get_secret_value(), dbname=s.pgsql_database).close()\n"
         "sys.exit(7)"
     )
-    out = sandbox("--upload", str(tmp_path), "--", sys.executable, "-c", look, code=7)
+    out = sandbox("--upload", str(tmp_path), "--", sys.executable, "-c", script, code=7)
     assert out == "s3://orders/ b'{\"orders\": []}'\n"
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs"),
+    ("given", "expected"),
     [
         ("zip://{run_date}.json::s3://orders/orders.zip", None),
         ("s3://production/{run_date}/", "s3://orders/"),
     ],
 )
-def test_a_sandbox_takes_a_source_of_its_own_bucket_alone(mine: str, theirs: str | None) -> None:
+def test_a_sandbox_takes_a_source_of_its_own_bucket_alone(given: str, expected: str | None) -> None:
     echo = ("sh", "-c", 'echo "$_AWS_S3_URL_SOURCE $AWS_PROFILE"')
-    out = sandbox("--", *echo, _AWS_S3_URL_SOURCE=mine, AWS_PROFILE="production")
-    assert out == f"{theirs or mine} \n"
+    out = sandbox("--", *echo, _AWS_S3_URL_SOURCE=given, AWS_PROFILE="production")
+    assert out == f"{expected or given} \n"
 
 
 def test_a_sandbox_names_a_command_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:
@@ -226,11 +228,11 @@ def test_a_sandbox_without_a_command_prints_its_settings_and_stays() -> None:
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     shell = f"unset _PGSQL_PASS; {out} echo $_PGSQL_HOSTNAME $_AWS_S3_URL_SOURCE ${{#_PGSQL_PASS}}"
-    said = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
-    assert said.stdout == "127.0.0.1 s3://orders/ 32\n"
+    echoed = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
+    assert echoed.stdout == "127.0.0.1 s3://orders/ 32\n"
 
 
-def test_the_demo_shows_what_was_loaded_refused_and_how_to_look_further() -> None:
+def test_the_demo_shows_what_was_loaded_and_rejected_and_what_to_try_next() -> None:
     with start(
         "demo", "--orders", "300", "--workers", "1", ORDERS_DASK_STAGE_URL="s3://mine"
     ) as demo:

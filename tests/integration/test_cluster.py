@@ -1,4 +1,4 @@
-"""A command works on a cluster of its own or on a running one, and says what is wrong with either."""
+"""Commands on a local or a running cluster, and the errors of either."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from dask import config
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 from pydantic import SecretStr
 
-from orders_dask.cluster import connect as cluster
+from orders_dask.cluster import connect as connect_module
 from orders_dask.cluster.connect import (
     PROFILER_IS_SAFE,
     connect,
@@ -50,7 +50,7 @@ THEIRS = {
 
 @contextlib.contextmanager
 def dask(folder: Path, *arguments: str, **environment: str) -> Iterator[None]:
-    """Run ``dask ...`` for as long as the block lasts."""
+    """Run ``dask ...`` until the block ends."""
     with subprocess.Popen(
         [sys.executable, "-m", "dask", *arguments],
         cwd=REPOSITORY,
@@ -66,24 +66,26 @@ def dask(folder: Path, *arguments: str, **environment: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scheduler(folder: Path) -> Iterator[str]:
-    """Run a scheduler without workers on a free port and give its address."""
-    told = folder / "scheduler.json"
+    """Run a scheduler without workers on a free port, and yield its address."""
+    scheduler_file = folder / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
-    with dask(folder, "scheduler", *options, "--scheduler-file", str(told)):
-        until(lambda: told.exists() and told.read_text(), otherwise="no scheduler")
-        yield json.loads(told.read_text())["address"]
+    with dask(folder, "scheduler", *options, "--scheduler-file", str(scheduler_file)):
+        until(
+            lambda: scheduler_file.exists() and scheduler_file.read_text(), otherwise="no scheduler"
+        )
+        yield json.loads(scheduler_file.read_text())["address"]
 
 
 @contextlib.contextmanager
 def worker(folder: Path, address: str, **environment: str) -> Iterator[None]:
-    """Run a worker."""
+    """Run a worker until the block ends."""
     with dask(folder, "worker", address, "--nthreads", "1", "--no-dashboard", **environment):
         yield
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running cluster whose worker has settings of its own."""
+    """Yield the address of a running cluster whose worker has settings of its own."""
     folder = tmp_path_factory.mktemp("cluster")
     with scheduler(folder) as address, worker(folder, address, **THEIRS):
         yield address
@@ -123,46 +125,46 @@ def test_a_local_cluster_profiles_only_where_that_can_not_stop_a_process() -> No
 
 
 def test_workers_of_a_cluster_of_ones_own_profile_only_where_that_can_not_stop_a_process() -> None:
-    def samples() -> int:
-        client.submit(_takes_a_while, pure=False).result(timeout=30)
-        return int(client.profile()["count"])
-
+    # No task runs before the profiler is off, so that it can't stop the worker of this test.
     with (
         config.set({"distributed.worker.profile.enabled": True}),
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as own,
         Client(own) as client,
     ):
-        assert samples(), "it profiles"
-        for _ in range(2):
-            resolve_client(client, MINE)
-            before = samples()
-            assert (samples() > before) is PROFILER_IS_SAFE
+        assert [*client.run(_has_profiler).values()] == [True], "the default of Dask"
+        resolve_client(client, MINE)
+        for which in ("the running worker", "a later worker"):
+            assert [*client.run(_has_profiler).values()] == [PROFILER_IS_SAFE], which
+            client.submit(_sleep, pure=False).result(timeout=60)
+            assert (client.profile()["count"] > 0) is PROFILER_IS_SAFE, which
             client.restart()
-        before = samples()
-        assert (samples() > before) is PROFILER_IS_SAFE, "a worker that comes later"
 
 
-def _takes_a_while() -> None:
+def _has_profiler(dask_worker: Worker) -> bool:
+    return "profile" in dask_worker.periodic_callbacks
+
+
+def _sleep() -> None:
     time.sleep(0.5)
 
 
 def test_workers_of_a_local_cluster_do_not_import_pandas_for_pyarrow() -> None:
     with connect(MINE, workers=1) as client:
-        imported = client.submit(_makes_an_array_and_has_pandas).result(timeout=30)
+        imported = client.submit(_imports_pandas_for_an_array).result(timeout=30)
     assert not imported, "pyarrow took 0.4 s and 40 MB of the worker for pandas"
 
 
-def _makes_an_array_and_has_pandas() -> bool:
+def _imports_pandas_for_an_array() -> bool:
     pa.array([1])
     return "pandas" in sys.modules
 
 
-def test_the_dashboard_is_there_without_pandas() -> None:
+def test_the_dashboard_works_without_pandas() -> None:
     program = """
 import sys
 import pyarrow as pa
-from orders_dask import without_pandas
-without_pandas.hide()
+from orders_dask.cluster import block_pandas
+block_pandas.block()
 pa.array([1])
 import distributed.dashboard.scheduler
 from bokeh.document import Document
@@ -170,21 +172,21 @@ from bokeh.models import ColumnDataSource
 document = Document()
 document.add_root(ColumnDataSource({"x": [1]}))
 document.to_json()
-assert "pandas" not in sys.modules, "it was imported all the same"
+assert "pandas" not in sys.modules, "it was imported"
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
 
 
-def test_what_people_configured_to_be_loaded_by_workers_is_loaded_too() -> None:
-    theirs = {"distributed.worker.preload": "import sys; sys.flags_of_theirs = True"}
+def test_preloads_that_users_configured_for_workers_are_loaded_too() -> None:
+    theirs = {"distributed.worker.preload": "import sys; sys.preloaded_by_user = True"}
     with config.set(theirs), connect(MINE, workers=1) as client:
-        loaded = client.submit(_has_what_is_configured).result(timeout=30)
+        loaded = client.submit(_has_preloaded).result(timeout=30)
     assert loaded
 
 
-def _has_what_is_configured() -> bool:
-    return hasattr(sys, "flags_of_theirs")
+def _has_preloaded() -> bool:
+    return hasattr(sys, "preloaded_by_user")
 
 
 def test_local_clusters_run_side_by_side_without_a_warning() -> None:
@@ -194,7 +196,7 @@ def test_local_clusters_run_side_by_side_without_a_warning() -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(connect_module, "CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(ClusterLost, match=re.escape("answers at tcp://127.0.0.1:1:")),
         connect(MINE, "tcp://127.0.0.1:1"),
@@ -203,15 +205,15 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("address", ["nonsense", "tls://127.0.0.1:1", "carrier-pigeon://a:1"])
-def test_an_address_that_can_not_be_used_is_a_setting_to_mend(address: str) -> None:
+def test_an_address_that_can_not_be_used_is_a_settings_error(address: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(address)), connect(MINE, address):
         pass
 
 
-def test_a_scheduler_without_workers_is_said_to_have_none(
+def test_a_scheduler_without_workers_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "WORKER_SECONDS", 0.5)
+    monkeypatch.setattr(connect_module, "WORKER_SECONDS", 0.5)
     with (
         scheduler(tmp_path) as address,
         pytest.raises(ClusterLost, match=f"{re.escape(address)} has no workers after 0.5 s"),
@@ -221,11 +223,13 @@ def test_a_scheduler_without_workers_is_said_to_have_none(
 
 
 def test_a_worker_with_another_version_is_named_with_both_versions(tmp_path: Path) -> None:
-    # What the worker's Python takes for installed: importlib.metadata looks along PYTHONPATH first.
+    # The worker's Python takes these for installed: importlib.metadata searches PYTHONPATH first.
     for package in ("orders_dask", "pyarrow"):
-        told = tmp_path / f"{package}-99.9.dist-info"
-        told.mkdir()
-        (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.9\n")
+        metadata = tmp_path / f"{package}-99.9.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.9\n"
+        )
     with (
         scheduler(tmp_path) as address,
         worker(tmp_path, address, PYTHONPATH=str(tmp_path)),
@@ -233,11 +237,11 @@ def test_a_worker_with_another_version_is_named_with_both_versions(tmp_path: Pat
         connect(MINE, address),
     ):
         pass
-    said = str(caught.value)
-    assert re.search(r"orders_dask is \S.* here and 99\.9 on worker tcp://127", said)
-    assert re.search(r"pyarrow is \d\S* here and 99\.9 on worker tcp://127", said)
-    assert "distributed is" not in said
-    assert "the scheduler" not in said
+    message = str(caught.value)
+    assert re.search(r"orders_dask is \S.* here and 99\.9 on worker tcp://127", message)
+    assert re.search(r"pyarrow is \d\S* here and 99\.9 on worker tcp://127", message)
+    assert "distributed is" not in message
+    assert "the scheduler" not in message
 
 
 INTERRUPTED = """
@@ -270,11 +274,11 @@ def test_ctrl_c_ends_a_local_cluster_at_once_and_quietly(tmp_path: Path) -> None
         time.sleep(0.5)  # so that the task has begun
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        said = process.stderr.read()
+        err = process.stderr.read()
         process.wait()
     assert time.monotonic() - began < 60, "it waited for the task, which takes five minutes"
-    assert said.rstrip().endswith("KeyboardInterrupt")
-    assert said.count("Traceback") == 1, f"only the client hears Ctrl-C:\n{said}"
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert err.count("Traceback") == 1, f"only the client hears Ctrl-C:\n{err}"
     assert len(workers) == 2
     for pid in workers:
         with pytest.raises(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""COPY of Arrow tables: exact, in one transaction, once."""
+"""COPY of Arrow tables: exact, in one transaction, and once (it is idempotent)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.timestamp("us", "UTC"): st.datetimes(timezones=st.just(UTC)),
     pa.date32(): st.dates(),
     pa.bool_(): st.booleans(),
-    # What decode lets pass: no NUL, no surrogates.
+    # Decode lets pass no NUL and no surrogates.
     pa.string(): st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
 }
 EDGES: dict[str, list[Any]] = {
@@ -56,7 +56,7 @@ EDGES: dict[str, list[Any]] = {
 
 
 def stored(engine: Engine, rows: pa.Table) -> pa.Table:
-    """Copy orders and read them back, leaving nothing."""
+    """Copy orders, read them back, and roll back."""
     with engine.connect() as connection:
         copy_into(
             driver_cursor(connection), fact_order, [rows], {"run_date": DAY, "load_id": 2**62}
@@ -128,10 +128,10 @@ def test_a_table_of_many_chunks_and_empty_ones_is_copied_whole(
 ) -> None:
     monkeypatch.setattr(copy, "BATCH_ROWS", 2)
     rows = [{"order_id": n, "source_file_id": 1, "source_position": n} for n in range(5)]
-    tables = [arrow(fact_order, some) for some in ([], rows[:2], [], rows[2:], [])]
+    tables = [arrow(fact_order, chunk) for chunk in ([], rows[:2], [], rows[2:], [])]
     with november.begin() as connection:
-        given_ = {"run_date": DAY, "load_id": 9}
-        assert copy_into(driver_cursor(connection), fact_order, tables, given_)[0] == 5
+        constants = {"run_date": DAY, "load_id": 9}
+        assert copy_into(driver_cursor(connection), fact_order, tables, constants)[0] == 5
     assert query("select count(*) from orders_store.fact_order") == [(5,)]
 
 
@@ -144,7 +144,7 @@ def test_a_part_is_loaded_once(warehouse: Engine, query: Query) -> None:
     assert query("select part, rows->>'fact_order' from orders_ops.load_part") == [("part=a", "2")]
 
 
-def test_rows_of_a_table_may_come_in_turn_with_those_of_others(
+def test_rows_of_one_table_may_alternate_with_those_of_others(
     warehouse: Engine, query: Query
 ) -> None:
     first, second = (part(1, fact_order=[{"order_id": n}], dim_app=[{"app_id": n}]) for n in (1, 2))
@@ -228,7 +228,7 @@ def test_a_zombie_in_the_middle_of_a_copy_is_ended_by_the_seal(
         ("do $$ begin raise sqlstate '42501'; end $$", "grant it to the user in _PGSQL_USER"),
     ],
 )
-def test_errors_of_the_server_are_told_in_one_sentence(
+def test_errors_of_the_server_are_one_sentence(
     warehouse: Engine, statement: str, expected: str
 ) -> None:
     with (

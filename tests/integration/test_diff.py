@@ -1,4 +1,4 @@
-"""What differs between two loads of a run date."""
+"""Differences between two loads of a run date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 import orders_dask
 from orders_dask.errors import DataRefused, NothingToRestore
-from orders_dask.jobs import diff as diffing
+from orders_dask.jobs.diff import diff_without_loading
 from orders_dask.publish.diff import DiffResult, compare
 from tests.support.builders import lines, order
 from tests.support.loads import DAY, published
@@ -23,13 +23,13 @@ from tests.support.types import Put, Query
 Row = dict[str, Any]
 
 
-def compared(database: Engine, before: Any, after: Any) -> DiffResult:
+def diff_of(database: Engine, before: Any, after: Any) -> DiffResult:
     loads = [published(database, DAY, parts) for parts in (before, after)]
     return compare(database, DAY, *loads, published=True)
 
 
-def test_orders_that_came_went_and_changed_are_told_with_their_columns(warehouse: Engine) -> None:
-    found = compared(
+def test_added_removed_and_changed_orders_are_named_with_their_columns(warehouse: Engine) -> None:
+    found = diff_of(
         warehouse,
         {"fact_order": [{"order_id": n, "note": "old"} for n in (1, 2, 3)]},
         {
@@ -42,9 +42,9 @@ def test_orders_that_came_went_and_changed_are_told_with_their_columns(warehouse
     )
     assert (found.added, found.removed, found.changed) == (1, 1, 1)
     assert [(o.order_id, o.change, o.columns) for o in found.orders()] == [
-        (1, "went", ()),
+        (1, "removed", ()),
         (2, "changed", ("note", "email")),
-        (4, "came", ()),
+        (4, "added", ()),
     ]
     assert [o.order_id for o in found.orders(limit=2)] == [1, 2]
 
@@ -52,7 +52,7 @@ def test_orders_that_came_went_and_changed_are_told_with_their_columns(warehouse
 def test_an_order_changed_also_when_only_its_children_did(warehouse: Engine) -> None:
     orders = [{"order_id": n} for n in (1, 2, 3)]
     line, refund = {"order_id": 1, "line_id": 1}, {"order_id": 2, "refund_id": 1}
-    found = compared(
+    found = diff_of(
         warehouse,
         {"fact_order": orders, "fact_order_line": [{**line, "sku": "A"}]},
         {"fact_order": orders, "fact_order_line": [{**line, "sku": "B"}], "fact_refund": [refund]},
@@ -68,7 +68,7 @@ def test_an_order_changed_also_when_only_its_children_did(warehouse: Engine) -> 
 
 def test_an_order_that_only_moved_in_its_files_is_the_same(warehouse: Engine) -> None:
     one, other = {"order_id": 1, "name": "#1"}, {"order_id": 2, "name": "#2"}
-    found = compared(warehouse, {"fact_order": [one, other]}, {"fact_order": [other, one]})
+    found = diff_of(warehouse, {"fact_order": [one, other]}, {"fact_order": [other, one]})
     assert (found.added, found.removed, found.changed) == (0, 0, 0)
     assert list(found.orders()) == []
 
@@ -83,14 +83,14 @@ def test_money_is_exact_by_currency(warehouse: Engine) -> None:
         }
 
     great = "999999999999999999.9999"
-    found = compared(
+    found = diff_of(
         warehouse,
         orders(("USD", great), ("EUR", "5"), (None, "1")),
         orders(("USD", great), ("EUR", "7.25"), (None, "1"), ("USD", "0.0001")),
     )
-    told = [(m.currency, m.column, m.before, m.after, m.difference) for m in found.money]
+    money = [(m.currency, m.column, m.before, m.after, m.difference) for m in found.money]
     more = Decimal("1000000000000000000.0000")
-    assert told == [
+    assert money == [
         (None, "total_price", Decimal(1), Decimal(1), 0),
         ("EUR", "total_price", Decimal(5), Decimal("7.25"), Decimal("2.25")),
         ("USD", "total_price", Decimal(great), more, Decimal("0.0001")),
@@ -99,9 +99,12 @@ def test_money_is_exact_by_currency(warehouse: Engine) -> None:
 
 some_orders = st.dictionaries(
     st.integers(1, 6),
-    st.tuples(st.sampled_from([None, "a", "b"]), st.dictionaries(st.integers(1, 2), st.sampled_from([None, 1, 2]))),
+    st.tuples(
+        st.sampled_from([None, "a", "b"]),
+        st.dictionaries(st.integers(1, 2), st.sampled_from([None, 1, 2])),
+    ),
     max_size=5,
-)  # fmt: skip
+)
 
 
 @examples(
@@ -124,10 +127,10 @@ def test_any_two_loads_differ_as_their_contents_do(
             ],
         }
 
-    expected = {n: "came" for n in after.keys() - before.keys()}
-    expected |= {n: "went" for n in before.keys() - after.keys()}
+    expected = {n: "added" for n in after.keys() - before.keys()}
+    expected |= {n: "removed" for n in before.keys() - after.keys()}
     expected |= {n: "changed" for n in before.keys() & after.keys() if before[n] != after[n]}
-    found = compared(warehouse, rows(before), rows(after))
+    found = diff_of(warehouse, rows(before), rows(after))
     assert {o.order_id: o.change for o in found.orders()} == expected
     assert found.added + found.removed + found.changed == len(expected)
 
@@ -162,12 +165,12 @@ def test_a_changed_dump_is_compared_before_and_after_its_run(
         orders_dask.diff(DAY)
     put("dump/a.json", lines(order(2, "21.50"), order(3)))
 
-    assert diffing.diff_without_loading(DAY) is None
+    assert diff_without_loading(DAY) is None
     ahead = orders_dask.diff(DAY, client=client)
-    differing = [(1, "went"), (2, "changed"), (3, "came")]
+    differing = [(1, "removed"), (2, "changed"), (3, "added")]
     assert [(o.order_id, o.change) for o in ahead.orders()] == differing
     assert not ahead.published
-    assert diffing.diff_without_loading(DAY) == ahead, "it is loaded once"
+    assert diff_without_loading(DAY) == ahead, "it is loaded once"
     states = "select status from orders_ops.load_run order by load_id"
     assert query(states) == [("published",), ("comparison",)]
     assert len(orders_dask.read_staged(DAY).compute()) == 2

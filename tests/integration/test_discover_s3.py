@@ -1,4 +1,4 @@
-"""Listing and reading on a real S3 server."""
+"""Listing and reading objects on a real S3 server."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_objects_of_a_run_date_are_listed_and_read(store: s3fs.S3FileSystem, sou
         assert text_of([split]) == LINES * 2
 
 
-def test_a_process_has_one_client_whatever_it_reads(source: str) -> None:
+def test_a_process_has_one_client_for_all_urls(source: str) -> None:
     first, path = filesystem(source)
-    first.exists(path)  # now it has connected: what it was told must not have changed by that
+    first.exists(path)  # connecting must not change its options
     second, _ = filesystem(f"{source}elsewhere/")
     assert second is first, "a second client costs 0.1 s and 13 MB of each process"
 
@@ -122,20 +122,20 @@ def test_an_object_that_changes_while_it_is_read_is_transient(
         list(records)
 
 
-def test_a_bucket_that_is_not_there_is_no_missing_file(environment: dict[str, str]) -> None:
+def test_a_missing_bucket_is_a_settings_error(environment: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="bucket no-such-bucket"):
         discover("s3://no-such-bucket/a/", DAY, MIB)
 
 
-def test_wrong_keys_are_told_without_them(
+def test_an_error_about_wrong_keys_does_not_show_them(
     environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
     RawKeyFileSystem.clear_instance_cache()
-    with pytest.raises(SettingsError, match="check AWS_ENDPOINT_URL_S3") as told:
+    with pytest.raises(SettingsError, match="check AWS_ENDPOINT_URL_S3") as caught:
         discover(source, DAY, MIB)
-    assert "not-the-secret" not in str(told.value)
-    assert os.environ["AWS_ACCESS_KEY_ID"] not in str(told.value)
+    assert "not-the-secret" not in str(caught.value)
+    assert os.environ["AWS_ACCESS_KEY_ID"] not in str(caught.value)
     RawKeyFileSystem.clear_instance_cache()
 
 

@@ -1,4 +1,4 @@
-"""What the pages show works: their commands, Python examples and queries, in the order of each page."""
+"""Commands, Python examples and queries of the pages work, in the order of each page."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from orders_dask.sandbox import Sandbox
 from orders_dask.synthetic import generate
 
 ROOT: Final = Path(__file__).parents[2]
-ELSEWHERE: Final = {"docs/cli.md", "docs/roles.md"}
-"""Pages of usage lines, and of what only an administrator may do: test_roles has that."""
+NOT_HERE: Final = {"docs/cli.md", "docs/roles.md"}
+"""Pages of usage lines, and of statements for administrators, which test_roles covers."""
 
-OTHERS: Final = ("make ", "orders-dask sandbox ", "orders-dask demo")
-"""Commands that start services of their own; other tests have them."""
+OWN_SERVICES: Final = ("make ", "orders-dask sandbox ", "orders-dask demo")
+"""Commands that start services of their own; other tests cover them."""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -42,19 +42,19 @@ PAGES: Final = [
     page
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     if {language for language, _ in blocks(page)} & {"console", "python"}
-    and str(page.relative_to(ROOT)) not in ELSEWHERE
+    and str(page.relative_to(ROOT)) not in NOT_HERE
 ]
 
 
 def commands(block: str) -> Iterator[str]:
-    """Yield the commands of a block, comments and those with services of their own left out."""
+    """Yield the commands of a block, except those with services of their own."""
     for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        if not command.startswith(OTHERS):
+        if not command.startswith(OWN_SERVICES):
             yield command
 
 
 def call(command: str) -> None:
-    """Run a command of ours in this process; it must end with 0."""
+    """Run ``orders-dask`` in this process; it must end with exit code 0."""
     program, *arguments = shlex.split(command, comments=True)
     assert program == "orders-dask", f"this test can't run {command!r}"
     ended = CliRunner().invoke(app, arguments)
@@ -62,7 +62,7 @@ def call(command: str) -> None:
 
 
 def execute(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a script of ours in this process, as the main module."""
+    """Run a script in this process, as the main module."""
     main = ModuleType("__main__")
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "__main__", main)
@@ -71,7 +71,7 @@ def execute(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def dump(services: Sandbox) -> str:
-    """The source URL of three days from 2026-10-01 on, with some of every defect."""
+    """Return the source URL of three days from 2026-10-01 on, with all kinds of defects."""
     bucket = services.environment["_AWS_S3_URL_SOURCE"]
     with patch.dict(os.environ, services.environment):
         made = generate(
@@ -82,7 +82,7 @@ def dump(services: Sandbox) -> str:
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    """The address of a cluster in this process: five of processes take a minute to start and end."""
+    """Yield the address of a cluster in this process: others take a minute to start and end."""
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     ) as cluster:
@@ -98,7 +98,7 @@ def shop(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[None]:
-    """An empty database, the dump, and a cluster that commands and scripts find by its address."""
+    """Set an empty database, the dump and a cluster for commands and scripts."""
     settings = {**owner_login, "_AWS_S3_URL_SOURCE": dump, "DASK_SCHEDULER_ADDRESS": scheduler}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -124,7 +124,7 @@ def test_what_a_page_shows_works(
                 call(command)
         elif language == "python":
             execute(content, monkeypatch)
-    # Last, for the README shows what a query gives before it tells how to load.
+    # Last, because the README shows queries before the commands that load.
     with owner.connect() as connection:
         for language, content in parts:
             if language == "sql":

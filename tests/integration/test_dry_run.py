@@ -1,4 +1,4 @@
-"""A dry run says what would be read, loaded and replaced, and how much; it writes nothing and needs no cluster."""
+"""A dry run plans what to read, load and replace. It writes nothing and needs no cluster."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ def test_a_first_run_is_planned_without_a_client_and_nothing_is_written(
         replaced_lines=0,
     )
     assert planned.message == (
-        f"Would read 2 files of {size} bytes in 1 tasks. Nothing is published that it would replace."
+        f"Would read 2 files of {size} bytes in 1 tasks. "
+        "Nothing is published that it would replace."
     )
     assert query("select count(*) from orders_ops.load_run") == [(0,)]
     assert not s3fs.S3FileSystem().exists(settings.stage_url)
 
 
-def test_what_is_staged_already_and_what_would_be_replaced_is_told(
+def test_a_plan_counts_staged_parts_and_names_the_load_to_be_replaced(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     small = settings.model_copy(update={"block_size": 200})
@@ -79,7 +80,7 @@ def test_every_member_of_a_zip_counts(settings: Settings, warehouse: Engine, put
     assert (plan.files, plan.bytes) == (2, len(lines(order(1), order(2), order(3))))
 
 
-def test_a_backfill_is_planned_date_by_date_and_told_in_json(
+def test_a_backfill_is_planned_date_by_date_also_in_json(
     settings: Settings, warehouse: Engine, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = settings.source + "{run_date}/"
@@ -91,6 +92,10 @@ def test_a_backfill_is_planned_date_by_date_and_told_in_json(
     monkeypatch.setenv("_AWS_S3_URL_SOURCE", source)
     arguments = ["backfill", "--from", str(DAY), "--to", str(DAY), "--dry-run", "--json"]
     out, err = orders_dask(*arguments)
-    (told,) = json.loads(out)
-    assert (told["outcome"], told["plan"]["tasks"], told["plan"]["staged"]) == ("planned", 1, 0)
+    (result,) = json.loads(out)
+    assert (result["outcome"], result["plan"]["tasks"], result["plan"]["staged"]) == (
+        "planned",
+        1,
+        0,
+    )
     assert "Dashboard" not in err

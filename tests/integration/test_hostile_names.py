@@ -1,4 +1,4 @@
-"""Files and members of any name load, and the ledger, what was rejected and people are told exactly that name."""
+"""Files and members of any name load, and the ledger and all output have exactly that name."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NAMES = (
     "[bold]x[/bold] [red.json",
     "a..b/. ./.../c.json",
 )
-# The S3 server here refuses keys with `..` between slashes and has `/` for `\\`; a zip takes them.
+# The S3 server refuses `..` between slashes and replaces `\`; a zip takes both.
 MEMBERS = ("../../up.json", "./here.json", "back\\slash.json", NAMES[0])
 
 
-def test_names_full_of_sql_and_the_like_load_and_are_told_exactly(
+def test_names_with_sql_and_control_characters_load_and_are_reported_exactly(
     client: Client,
     settings: Settings,
     query: Query,
@@ -46,15 +46,15 @@ def test_names_full_of_sql_and_the_like_load_and_are_told_exactly(
         len(NAMES),
     )
 
-    wanted = {f"{source}{name}" for name in NAMES}
+    expected = {f"{source}{name}" for name in NAMES}
     packed = {f"zip://{name}::{source}in.zip" for name in MEMBERS}
-    assert {name for (name,) in query("select name from orders_ops.load_file")} == wanted | packed
+    assert {name for (name,) in query("select name from orders_ops.load_file")} == expected | packed
     loaded = query(
-        "select order_id, load_file.name from orders.fact_order join orders_ops.load_file on file_id = source_file_id"
-        " where order_id < 100"
+        "select order_id, load_file.name from orders.fact_order"
+        " join orders_ops.load_file on file_id = source_file_id where order_id < 100"
     )
     assert dict(loaded) == {number: f"{source}{name}" for number, name in enumerate(NAMES, 1)}
-    told, _ = orders_dask("rejects", "--json")
-    assert {one["file"]: one["raw"] for one in json.loads(told)} == dict.fromkeys(wanted, "oops")
+    out, _ = orders_dask("rejects", "--json")
+    assert {one["file"]: one["raw"] for one in json.loads(out)} == dict.fromkeys(expected, "oops")
     status, _ = orders_dask("status", "--json")
-    assert [one["files"] for one in json.loads(status)] == [len(wanted | packed)]
+    assert [one["files"] for one in json.loads(status)] == [len(expected | packed)]

@@ -1,4 +1,4 @@
-"""The same orders in every form of the contract give the same tables, byte for byte."""
+"""The same orders in every layout of the contract give the same tables, byte for byte."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ LEDGER_COLUMNS = {"load_id", "source_file_id", "source_position"}
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A dump whose run dates are read as one, in one form after another.
+class Dump:
+    """A dump whose run dates are read as one, in all layouts.
 
     Attributes
     ----------
     path
         The zip.
     orders, superseded, rejected
-        What becomes of its records.
+        Number of its records by outcome.
     cut
         Block size that cuts it into many ranges.
     """
@@ -50,13 +50,13 @@ class Whole:
     cut: int
 
     def pages(self) -> Iterator[list[dict[str, Any]]]:
-        """The records of each day, amounts as written."""
+        """Yield the records of each day, with amounts as written."""
         with zipfile.ZipFile(self.path) as dump:
             for name in sorted(dump.namelist()):
                 yield json.loads(dump.read(name))["orders"]
 
     def forms(self) -> Iterator[tuple[str, str, bytes, int]]:
-        """What each form is, the name of its file, its content and the block size to read it with."""
+        """Yield description, file name, content and block size of each layout."""
         records = [record for page in self.pages() for record in page]
         text = lines(*records)
         pages = [json.dumps({"orders": page}, indent=1) for page in self.pages()]
@@ -67,14 +67,14 @@ class Whole:
         yield "one big array", "all.json", json.dumps(records, indent=2).encode(), 32 << 20
 
 
-DUMPS = [pytest.param(Whole(COMMITTED, 67, 7, 1, 30_000), id="committed")]
+DUMPS = [pytest.param(Dump(COMMITTED, 67, 7, 1, 30_000), id="committed")]
 if REAL.exists():
-    real = Whole(REAL, 25_000, 0, 0, 300_000)
+    real = Dump(REAL, 25_000, 0, 0, 300_000)
     DUMPS.append(pytest.param(real, id="real", marks=pytest.mark.slow))
 
 
 def tables(analyst: Engine) -> dict[str, str]:
-    """Every public table as text, ordered by key, but for what the ledger gives."""
+    """Return every public table as text, ordered by key, without the columns of the ledger."""
     dumped = {}
     with analyst.connect() as connection:
         raw = connection.connection.dbapi_connection
@@ -94,7 +94,7 @@ def tables(analyst: Engine) -> dict[str, str]:
 
 @pytest.mark.parametrize("dump", DUMPS)
 def test_every_layout_of_a_dump_gives_the_same_tables(
-    client: Client, settings: Settings, analyst: Engine, put: Put, dump: Whole
+    client: Client, settings: Settings, analyst: Engine, put: Put, dump: Dump
 ) -> None:
     expected: dict[str, str] = {}
     for number, (form, name, content, block_size) in enumerate(dump.forms()):
@@ -103,8 +103,8 @@ def test_every_layout_of_a_dump_gives_the_same_tables(
             update={"source": f"{settings.source}{number}/", "block_size": block_size}
         )
         result = run(RUN_DATE, settings=of_form, client=client)
-        became = (result.outcome, result.orders, result.superseded, result.rejected)
-        assert became == ("published", dump.orders, dump.superseded, dump.rejected), form
+        counts = (result.outcome, result.orders, result.superseded, result.rejected)
+        assert counts == ("published", dump.orders, dump.superseded, dump.rejected), form
         found = tables(analyst)
         expected = expected or found
         for table, text in found.items():

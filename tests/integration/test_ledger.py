@@ -1,4 +1,4 @@
-"""The ledger: who holds a run date, and what is written down of a load."""
+"""The ledger: leases on run dates, and the records of a load."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rules import Issue
 from orders_dask.errors import LoadNotActive, RunDateLocked
-from orders_dask.ledger import leases
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases, loads
 from orders_dask.ledger.queries import published_load, status
 from orders_dask.ledger.rejects import rejects
 from orders_dask.load.copy import load_part
@@ -27,12 +26,12 @@ from tests.support.types import Query
 READ = dict.fromkeys((fact.name for fact in FACTS), 0)
 
 
-def test_a_held_run_date_names_its_holder(
+def test_a_locked_run_date_names_the_process_that_works_on_it(
     warehouse: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(leases, "LOCK_TIMEOUT", 0.1)
     with leases.acquire_lease(warehouse, DAY) as lease:
-        ledger.create_load(lease, "s3://orders/", "f", "ann on host1, process 7")
+        loads.create_load(lease, "s3://orders/", "f", "ann on host1, process 7")
         with (
             pytest.raises(
                 RunDateLocked, match=f"{DAY} is being worked on by ann on host1, process 7"
@@ -60,15 +59,16 @@ def test_a_load_left_by_a_dead_run_is_abandoned_and_can_do_nothing_more(
         assert begin(lease) > dead
 
 
-def test_a_killed_run_gives_its_run_date_free(warehouse: Engine, environment: object) -> None:
+def test_a_killed_run_releases_its_run_date(warehouse: Engine, environment: object) -> None:
     script = f"""
 import os, signal
 from datetime import date
-from orders_dask.load import ledger
+from orders_dask.ledger import leases, loads
 from orders_dask.load.connect import engine
 from orders_dask.settings import load_settings
-with ledger.hold(engine(load_settings()), date({DAY.year}, {DAY.month}, {DAY.day})) as lease:
-    ledger.begin(lease, "s3://orders/", "f", "someone")
+database = engine(load_settings())
+with leases.acquire_lease(database, date({DAY.year}, {DAY.month}, {DAY.day})) as lease:
+    loads.create_load(lease, "s3://orders/", "f", "someone")
     os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = subprocess.run([sys.executable, "-c", script], check=False)
@@ -81,15 +81,15 @@ def test_ids_of_files_grow_in_the_order_of_the_listing(warehouse: Engine, query:
     names = [f"s3://orders/{n:04}.json" for n in range(1500)]
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
-        ids = ledger.record_files(lease, load_id, [File(READ, name=name) for name in names])
+        ids = loads.record_files(lease, load_id, [File(READ, name=name) for name in names])
         assert ids == sorted(ids)
-        assert ledger.record_files(lease, load_id, []) == []
+        assert loads.record_files(lease, load_id, []) == []
     assert query("select file_id, name from orders_ops.load_file order by 1") == list(
         zip(ids, names, strict=True)
     )
 
 
-def refused(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
+def rejected_rows(file_id: int, *rows: tuple[int, str, str]) -> pa.Table:
     columns = [list(c) for c in zip(*rows, strict=True)]
     return pa.table(
         {
@@ -109,14 +109,14 @@ def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: 
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
-        [first, second] = ledger.record_files(
+        [first, second] = loads.record_files(
             lease, load_id, [File(READ, name="a"), File(READ, name="b")]
         )
         tables = [
-            refused(second, (1, "", "invalid_json")),
-            refused(first, (9, "line_items[3]", "bad_child_id"), (2, "", "invalid_json")),
+            rejected_rows(second, (1, "", "invalid_json")),
+            rejected_rows(first, (9, "line_items[3]", "bad_child_id"), (2, "", "invalid_json")),
         ]
-        ledger.record_rejected(lease, load_id, tables)
+        loads.record_rejected(lease, load_id, tables)
         leases.finish(lease, load_id, "refused", "Too much was rejected.")
     found = [(r.run_date, r.file, r.position, r.path, r.code) for r in rejects(warehouse)]
     assert found == [
@@ -127,23 +127,23 @@ def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: 
     assert [r.position for r in rejects(warehouse, code="bad_child_id")] == [9]
     assert list(rejects(warehouse, run_date=NEXT)) == []
     [line] = status(warehouse)
-    assert line.status == "published", "what was published before stands"
+    assert line.status == "published", "the load that was published before stays published"
 
 
-def test_issues_seconds_and_drift_are_written_down(warehouse: Engine, query: Query) -> None:
+def test_issues_seconds_and_drift_are_recorded(warehouse: Engine, query: Query) -> None:
     issue = Issue("line_items[].price", "bad_money", 7, ((1, "x"), (2, "y")))
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
-        ledger.record_issues(lease, load_id, [(5, issue)])
-        ledger.record_drift(lease, load_id, ["line_items[].colour"])
-        ledger.save_metrics(lease, load_id, {"load": 1.5}, {"load": StepMetrics(2.5, 1.0, 7)})
-    assert query("select file_id, field, code, values, samples from orders_ops.data_issue") == [
-        (5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])
-    ]
+        loads.record_issues(lease, load_id, [(5, issue)])
+        loads.record_drift(lease, load_id, ["line_items[].colour"])
+        loads.save_metrics(lease, load_id, {"load": 1.5}, {"load": StepMetrics(2.5, 1.0, 7)})
+    assert query(
+        "select file_id, field, code, value_count, samples from orders_ops.data_issue"
+    ) == [(5, "line_items[].price", "bad_money", 7, [[1, "x"], [2, "y"]])]
     assert query("select step_seconds, step_metrics, schema_drift from orders_ops.load_run") == [
         (
             {"load": 1.5},
-            {"load": {"seconds": 2.5, "cpu": 1.0, "bytes": 7}},
+            {"load": {"seconds": 2.5, "cpu_seconds": 1.0, "bytes": 7}},
             ["line_items[].colour"],
         )
     ]

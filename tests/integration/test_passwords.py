@@ -1,4 +1,4 @@
-"""A password need not be a setting: what libpq finds by itself, and servers that ask for none."""
+"""Without a password in the settings: what libpq finds, and servers that ask for none."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Environment = dict[str, str]
 
 @pytest.fixture
 def password(environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The password of this test's user, which its settings leave empty, as ``.envrc.example`` does."""
+    """Return the password of this test's user; the settings leave it empty."""
     monkeypatch.setenv("_PGSQL_PASS", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     return environment["_PGSQL_PASS"]
 
 
 def user() -> str:
-    """Connect with the settings of the environment, and say as whom."""
+    """Connect with the settings of the environment, and return the user's name."""
     with engine(load_settings()).connect() as connection:
         return str(connection.scalar(text("select current_user")))
 
@@ -53,34 +53,34 @@ def test_the_variable_of_libpq_is_read(
     assert user() == environment["_PGSQL_USER"]
 
 
-def test_a_server_that_asks_for_a_password_is_told_as_a_setting(password: str) -> None:
+def test_a_server_that_asks_for_a_password_is_a_settings_error(password: str) -> None:
     with pytest.raises(SettingsError, match=r"no password supplied.*_PGSQL_\* settings"):
         user()
 
 
 @pytest.fixture
 def trusting(database: str, environment: Environment) -> Iterator[None]:
-    """The server trusts whoever connects to this test's database."""
+    """Make the server trust all who connect to this test's database."""
     connection = psycopg2.connect(database)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("select current_setting('hba_file')")
         [(path,)] = cursor.fetchall()
         rules = Path(path)
-        mine = f"host {environment['_PGSQL_DATABASE']} all 127.0.0.1/32 trust\n"
-        rules.write_text(mine + rules.read_text())
+        rule = f"host {environment['_PGSQL_DATABASE']} all 127.0.0.1/32 trust\n"
+        rules.write_text(rule + rules.read_text())
         cursor.execute("select pg_reload_conf()")
         try:
             _await_trust(environment)
             yield
         finally:
-            rules.write_text(rules.read_text().replace(mine, ""))
+            rules.write_text(rules.read_text().replace(rule, ""))
             cursor.execute("select pg_reload_conf()")
     connection.close()
 
 
 def _await_trust(environment: Environment) -> None:
-    """Wait until the server has read its rules again."""
+    """Wait until the server has reloaded its rules."""
     address = (
         "host={_PGSQL_HOSTNAME} port={_PGSQL_PORT} user={_PGSQL_USER} dbname={_PGSQL_DATABASE}"
     )

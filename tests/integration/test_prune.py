@@ -1,4 +1,4 @@
-"""Pruning: what goes by age, what stays, and what still works afterwards."""
+"""Pruning: what it deletes by age, what stays, and what still works afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orders_dask.jobs.run import run
 from orders_dask.ledger import leases
 from orders_dask.load.locks import Lock
 from orders_dask.read import read_staged
-from orders_dask.retention import loads as pruning
+from orders_dask.retention import loads as retention
 from orders_dask.settings import Settings
 from orders_dask.stage.layout import REJECTED, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
@@ -44,14 +44,16 @@ def load(*order_ids: int) -> dict[str, Any]:
 
 @pytest.fixture
 def aged(owner: Engine) -> Aged:
-    """Make loads older by some days, as if they had begun, been published, left and ended then."""
+    """Return a function that moves all times of loads into the past by some days."""
 
     def aged(days: int, *loads: int) -> None:
         older = text(
             """
-            update orders_ops.load_run set started_at = started_at - :by, source_read_at = source_read_at - :by,
-              finished_at = finished_at - :by,
-              published_at = published_at - :by, unpublished_at = unpublished_at - :by where load_id = any(:loads)
+            update orders_ops.load_run set
+              started_at = started_at - :by, source_read_at = source_read_at - :by,
+              finished_at = finished_at - :by, published_at = published_at - :by,
+              unpublished_at = unpublished_at - :by
+            where load_id = any(:loads)
             """
         )
         with owner.begin() as connection:
@@ -65,9 +67,9 @@ def rows_of(query: Query, load_id: int) -> int:
     return sum(len(query(f"select from {table} where load_id = {load_id}")) for table in tables)
 
 
-def terminate_holders(owner: Engine) -> None:
-    """End the sessions of this database that hold a run date."""
-    holders = text(
+def terminate_leases(owner: Engine) -> None:
+    """Terminate the sessions of this database that have a lease on a run date."""
+    terminate = text(
         """
         select pg_terminate_backend(pid, 5000) from pg_locks
         where locktype = 'advisory' and classid = :class
@@ -75,14 +77,14 @@ def terminate_holders(owner: Engine) -> None:
         """
     )
     with owner.begin() as connection:
-        connection.execute(holders, {"class": int(Lock.RUN_DATE)})
+        connection.execute(terminate, {"class": int(Lock.RUN_DATE)})
 
 
 def statuses(query: Query) -> list[tuple[Any, ...]]:
     return query("select status, pruned_at is not null from orders_ops.load_run order by load_id")
 
 
-def test_an_old_replaced_load_goes_and_what_is_published_stays(
+def test_an_old_replaced_load_is_deleted_and_the_published_one_stays(
     settings: Settings, warehouse: Engine, query: Query, aged: Aged
 ) -> None:
     first = published(warehouse, DAY, load(1, 2))
@@ -105,13 +107,12 @@ def test_an_old_replaced_load_goes_and_what_is_published_stays(
     assert prune(settings=settings).loads == 0
 
 
-def test_what_a_young_publish_replaced_is_kept_for_its_rollback(
+def test_a_load_that_a_recent_publish_replaced_stays_for_its_rollback(
     settings: Settings, warehouse: Engine, query: Query, aged: Aged
 ) -> None:
     first, second, third = (published(warehouse, DAY, load(n)) for n in (1, 2, 3))
-    aged(
-        40, first, second
-    )  # second left 40 days ago, as if third had been rolled back and published since
+    # As if third had been rolled back, and published once more today.
+    aged(40, first, second)
     assert prune(settings=settings).loads == 1
     assert rows_of(query, first) == 0
     assert rollback(DAY, settings=settings).published == second
@@ -123,7 +124,7 @@ def test_what_a_young_publish_replaced_is_kept_for_its_rollback(
     assert rows_of(query, third) == 0
 
 
-def test_loads_that_ended_unpublished_go_by_the_age_of_their_end(
+def test_loads_that_were_never_published_are_deleted_by_the_age_of_their_end(
     settings: Settings, warehouse: Engine, query: Query, aged: Aged
 ) -> None:
     loads = []
@@ -139,7 +140,7 @@ def test_loads_that_ended_unpublished_go_by_the_age_of_their_end(
     aged(40, *loads, died)
     assert prune(settings=settings).loads == 3
     assert rows_of(query, young) == rows_of(query, died) == 4
-    # The dead one was sealed off: from now on it is an ended load, and its age counts.
+    # The load of the dead run is abandoned now: its age counts from here.
     assert query("select status from orders_ops.load_run where load_id = :l", l=died) == [
         ("abandoned",)
     ]
@@ -148,7 +149,7 @@ def test_loads_that_ended_unpublished_go_by_the_age_of_their_end(
     assert rows_of(query, died) == 0
 
 
-def test_a_prune_goes_on_where_another_was_killed(
+def test_a_prune_continues_where_another_was_killed(
     settings: Settings,
     warehouse: Engine,
     owner: Engine,
@@ -158,17 +159,17 @@ def test_a_prune_goes_on_where_another_was_killed(
 ) -> None:
     first = published(warehouse, DAY, load(*range(10)))
     aged(40, first, published(warehouse, DAY, load(3)))
-    monkeypatch.setattr(pruning, "BATCH_ROWS", 7)
-    sweep = pruning.delete_rows
+    monkeypatch.setattr(retention, "BATCH_ROWS", 7)
+    delete_rows = retention.delete_rows
 
     def killed(lease: leases.Lease) -> int:
-        removed = sweep(lease)
-        terminate_holders(owner)
-        sweep(lease)
+        removed = delete_rows(lease)
+        terminate_leases(owner)
+        delete_rows(lease)
         return removed
 
     with monkeypatch.context() as patch:
-        patch.setattr(pruning, "delete_rows", killed)
+        patch.setattr(retention, "delete_rows", killed)
         with pytest.raises(ServiceUnavailable):
             prune(settings=settings)
     left = rows_of(query, first)
@@ -197,7 +198,7 @@ def test_two_prunes_at_once_and_a_run_date_that_is_worked_on(
     assert query("select order_id from orders.order_current order by 1") == [(3,), (5,)]
 
 
-def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
+def test_texts_of_old_loads_are_redacted_and_their_other_columns_stay(
     settings: Settings, warehouse: Engine, owner: Engine, query: Query, aged: Aged
 ) -> None:
     old, young = published(warehouse, DAY, load(1)), published(warehouse, NEXT, load(2))
@@ -205,7 +206,7 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
         """
         with r as (insert into orders_ops.rejected_record
           select l, 1, 1, '', 'bad_order_id', 'It has none.', 1, 0, 0, 0, 0, 'raw', 'order',
-          'mended', null, null from unnest(cast(:loads as bigint[])) l)
+          'corrected', null, null from unnest(cast(:loads as bigint[])) l)
         insert into orders_ops.data_issue select l, 1, 'email', 'not_text', 1, '[[1, "x"]]'
           from unnest(cast(:loads as bigint[])) l
         """
@@ -216,19 +217,20 @@ def test_texts_of_old_loads_are_forgotten_and_the_rest_of_them_stays(
     assert prune(settings=settings, dry_run=True).redacted_rows == 2
     assert prune(settings=settings).redacted_rows == 2
     assert query(
-        "select load_id, code, raw, order_raw, corrected_raw from orders_ops.rejected_record order by 1"
+        "select load_id, code, raw, order_raw, corrected_raw"
+        " from orders_ops.rejected_record order by 1"
     ) == [
         (old, "bad_order_id", None, None, None),
-        (young, "bad_order_id", "raw", "order", "mended"),
+        (young, "bad_order_id", "raw", "order", "corrected"),
     ]
-    assert query("select values, samples from orders_ops.data_issue order by load_id") == [
+    assert query("select value_count, samples from orders_ops.data_issue order by load_id") == [
         (1, []),
         (1, [[1, "x"]]),
     ]
 
 
-# Whole runs, and the stage in S3. Objects there can't be made older, so what is old is what was
-# before tomorrow.
+# Whole runs, and the stage in S3. Objects there can't be made older, so everything counts as old
+# (fixture `tomorrow`).
 
 
 def staged(settings: Settings) -> list[str]:
@@ -268,13 +270,13 @@ def test_the_stage_keeps_what_published_loads_and_other_databases_need(
     fs, path = filesystem(run_date_folder(settings.stage_url, DAY))
     fs.rm([f"{path}/{name}" for name in left if name.endswith("-another.json")])
     assert ids(read_staged(DAY, stage_url=settings.stage_url)) == [4, 5]
-    again = run(DAY, settings=settings, client=client, force=True)
-    assert (again.outcome, again.orders) == ("published", 2)
+    forced = run(DAY, settings=settings, client=client, force=True)
+    assert (forced.outcome, forced.orders) == ("published", 2)
     assert prune(settings=settings).parts == 1
 
 
 @pytest.mark.usefixtures("tomorrow")
-def test_texts_go_from_the_stage_and_its_parts_stay_usable(
+def test_texts_are_redacted_in_the_stage_and_its_parts_stay_usable(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1, email=7), "oops", order(2), "what"))
@@ -296,12 +298,12 @@ def test_texts_go_from_the_stage_and_its_parts_stay_usable(
         issue for file in part.files for issue in file.issues
     ]
     assert prune(settings=settings).redacted_parts == 0
-    again = run(DAY, settings=settings, client=client, force=True)
-    assert (again.orders, again.rejected) == (2, 2)
+    forced = run(DAY, settings=settings, client=client, force=True)
+    assert (forced.orders, forced.rejected) == (2, 2)
     assert query("select distinct raw from orders_ops.rejected_record") == [(None,)]
 
 
-def test_a_run_while_two_prunes_work_is_whole(
+def test_a_run_beside_two_prunes_is_complete(
     client: Client, settings: Settings, query: Query, put: Put, tomorrow: None
 ) -> None:
     put("dump/a.ndjson", lines(*(order(n) for n in range(1, 201))))
@@ -317,16 +319,16 @@ def test_a_run_while_two_prunes_work_is_whole(
     assert len(ids(read_staged(DAY, stage_url=settings.stage_url))) == 200
 
 
-def test_a_session_that_lost_its_run_date_deletes_nothing(
+def test_a_session_without_its_lease_deletes_nothing(
     warehouse: Engine, owner: Engine, query: Query, aged: Aged
 ) -> None:
     first = published(warehouse, DAY, load(1))
     aged(40, first, published(warehouse, DAY, load(2)))
     with leases.acquire_lease(warehouse, DAY) as lease:
-        assert pruning.mark(lease, datetime.now(UTC) - timedelta(days=30)) == [first]
-        terminate_holders(owner)
+        assert retention.mark(lease, datetime.now(UTC) - timedelta(days=30)) == [first]
+        terminate_leases(owner)
         with pytest.raises(ServiceUnavailable):
-            pruning.delete_rows(lease)
+            retention.delete_rows(lease)
         with pytest.raises(LeaseLost):
-            pruning.delete_rows(lease)
+            retention.delete_rows(lease)
     assert rows_of(query, first)

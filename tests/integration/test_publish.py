@@ -1,4 +1,4 @@
-"""Publishing, against a brute-force model of what readers must find."""
+"""Publishing: verification, the pointer, dimensions and readers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from sqlalchemy import Engine, text
 
 from orders_dask.contract.control_totals import ControlTotals, totals_of
 from orders_dask.errors import LoadNotActive, PartitionInUse, ReconciliationError
-from orders_dask.ledger import leases
-from orders_dask.ledger import loads as ledger
+from orders_dask.ledger import leases, loads
 from orders_dask.load.connect import engine
 from orders_dask.load.copy import load_part
 from orders_dask.load.partitions import ensure_partitions
-from orders_dask.publish import pointer as gate
-from orders_dask.publish import publish as publishing
+from orders_dask.publish import pointer
+from orders_dask.publish import publish as publish_module
 from orders_dask.publish.publish import publish, seal
 from orders_dask.publish.verify import verify
 from orders_dask.settings import Settings
@@ -41,7 +40,9 @@ NONE_READ = {"fact_order": 0, "fact_order_line": 0, "fact_refund": 0} | {
 }
 
 
-def test_a_version_that_left_lets_the_next_best_be_current(warehouse: Engine, query: Query) -> None:
+def test_when_a_version_is_replaced_the_next_best_is_current(
+    warehouse: Engine, query: Query
+) -> None:
     first = published(warehouse, DAYS[0], {"fact_order": [order(1, 5, name="old")]})
     published(warehouse, DAYS[1], {"fact_order": [order(1, 9, name="new")]})
     assert query("select name from orders.order_current") == [("new",)]
@@ -53,43 +54,41 @@ def test_a_version_that_left_lets_the_next_best_be_current(warehouse: Engine, qu
     assert states[0][0] == first
 
 
-def test_the_planner_is_told_when_a_table_grew_by_a_tenth(warehouse: Engine, query: Query) -> None:
-    known = []
+def test_a_table_that_grew_by_a_tenth_is_analysed(warehouse: Engine, query: Query) -> None:
+    estimates = []
     for number, orders in enumerate((20, 1, 20, 1)):
-        some = [order(100 * number + n, 1) for n in range(orders)]
-        published(warehouse, DAY + timedelta(number), {"fact_order": some})
-        known += query(
+        rows = [order(100 * number + n, 1) for n in range(orders)]
+        published(warehouse, DAY + timedelta(number), {"fact_order": rows})
+        estimates += query(
             "select reltuples from pg_class where relname = 'fact_order' and relkind = 'p'"
         )
-    assert known[:2] == [(20,), (20,)], "analysed at first, and not for one order more"
-    # A session's counts may come a moment after its end: the next publish knows them at the latest.
-    assert known[3] in [(41,), (42,)], "analysed after it had doubled"
+    assert estimates[:2] == [(20,), (20,)], "analysed at first, and not for one order more"
+    # The counts of a session may arrive after its end: the next publish knows them at the latest.
+    assert estimates[3] in [(41,), (42,)], "analysed after it had doubled"
 
 
-def test_what_is_published_between_the_look_and_the_turn_counts(
-    warehouse: Engine, query: Query
-) -> None:
+def test_a_publish_between_precomputation_and_lock_counts(warehouse: Engine, query: Query) -> None:
     with leases.acquire_lease(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 5), order(3, 5)]})
         with lease.transaction() as connection:
-            foreseen = gate.precompute(connection, DAYS[0], load_id)
-        assert foreseen == gate.PublishPlan(orders=[], published=[])
+            plan = pointer.precompute(connection, DAYS[0], load_id)
+        assert plan == pointer.PublishPlan(orders=[], published=[])
         published(warehouse, DAYS[1], {"fact_order": [order(1, 9), order(2, 9)]})
         with lease.transaction() as connection:
-            gate.lock_publishing(connection)
-            gate.set_published(connection, DAYS[0], load_id, "replaced", foreseen)
+            pointer.lock_publishing(connection)
+            pointer.set_published(connection, DAYS[0], load_id, "replaced", plan)
     assert query("select order_id, run_date from orders_store.order_superseded") == [(1, DAYS[0])]
 
 
-def test_only_orders_with_versions_elsewhere_are_foreseen(warehouse: Engine) -> None:
+def test_only_orders_with_versions_of_other_run_dates_are_precomputed(warehouse: Engine) -> None:
     first = published(warehouse, DAYS[0], {"fact_order": [order(1, 5), order(2, 5)]})
     published(warehouse, DAYS[1], {"fact_order": [order(2, 9), order(3, 9)]})
     with leases.acquire_lease(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 6), order(3, 6), order(4, 6)]})
         with lease.transaction() as connection:
-            foreseen = gate.precompute(connection, DAYS[0], load_id)
-    assert sorted(foreseen.orders) == [2, 3], "2 goes and 3 comes; 1 is only on this run date"
-    assert first in foreseen.published
+            plan = pointer.precompute(connection, DAYS[0], load_id)
+    assert sorted(plan.orders) == [2, 3], "2 goes and 3 comes; 1 is only on this run date"
+    assert first in plan.published
 
 
 def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> None:
@@ -101,57 +100,61 @@ def test_only_a_verified_load_is_published(warehouse: Engine, query: Query) -> N
     assert query("select * from orders_store.published") == []
 
 
-def test_a_published_load_is_not_published_again(warehouse: Engine) -> None:
+def test_a_published_load_is_not_published_twice(warehouse: Engine) -> None:
     load_id = published(warehouse, DAY, {"fact_order": [order(1)]})
     published(warehouse, DAY, {"fact_order": [order(2)]})
     with leases.acquire_lease(warehouse, DAY) as lease, pytest.raises(LoadNotActive):
         publish(lease, load_id)
 
 
-def customer(customer_id: int, position: int, **said: Any) -> dict[str, Any]:
-    return {"customer_id": customer_id, "version_at": None, "source_position": position, **said}
+def customer(customer_id: int, position: int, **values: Any) -> dict[str, Any]:
+    return {"customer_id": customer_id, "version_at": None, "source_position": position, **values}
 
 
-def test_a_publish_keeps_what_it_replaces_and_overwrites(warehouse: Engine, query: Query) -> None:
-    said = [customer(1, 1, email="old@x"), customer(2, 2, email="same@x")]
-    first = published(warehouse, DAYS[1], {"dim_customer": said})
+def test_a_publish_saves_what_it_replaces_and_overwrites(warehouse: Engine, query: Query) -> None:
+    customers = [customer(1, 1, email="old@x"), customer(2, 2, email="same@x")]
+    first = published(warehouse, DAYS[1], {"dim_customer": customers})
     earlier = [customer(2, 1, email="lost@x")]
     published(warehouse, DAYS[0], {"dim_customer": earlier})
-    said = [customer(1, 1, email="new@x"), customer(3, 2, email="came@x")]
-    last = published(warehouse, DAYS[1], {"dim_customer": said})
+    customers = [customer(1, 1, email="new@x"), customer(3, 2, email="came@x")]
+    last = published(warehouse, DAYS[1], {"dim_customer": customers})
     assert query(
-        "select customer_id, email, first_seen from orders_store.dim_customer_undo where load_id = :last order by 1",
+        "select customer_id, email, first_seen from orders_store.dim_customer_undo"
+        " where load_id = :last order by 1",
         last=last,
     ) == [(1, "old@x", DAYS[1]), (3, None, None)]
     [(replaced, can_roll_back, left)] = query(
-        """ select last.replaced_load_id, last.can_roll_back, first.unpublished_at >= last.started_at from
-        orders_ops.load_run last join orders_ops.load_run first on first.load_id = last.replaced_load_id
-        where last.load_id = :last """,
+        """
+        select last.replaced_load_id, last.can_roll_back, first.unpublished_at >= last.started_at
+        from orders_ops.load_run last
+        join orders_ops.load_run first on first.load_id = last.replaced_load_id
+        where last.load_id = :last
+        """,
         last=last,
     )
     assert (replaced, can_roll_back, left) == (first, True, True)
 
 
-def test_a_publish_leaves_alone_and_does_not_keep_what_a_later_run_date_gave(
+def test_a_publish_neither_overwrites_nor_saves_rows_of_a_later_run_date(
     warehouse: Engine, query: Query
 ) -> None:
     published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="first@x")]})
     published(warehouse, DAYS[1], {"dim_customer": [customer(1, 1, email="later@x")]})
-    again = published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="again@x")]})
+    last = published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="again@x")]})
     assert query("select email from orders.dim_customer") == [("later@x",)]
-    kept = "select from orders_store.dim_customer_undo where load_id = :again"
-    assert query(kept, again=again) == []
+    saved = "select from orders_store.dim_customer_undo where load_id = :last"
+    assert query(saved, last=last) == []
 
 
-def test_a_publish_whose_commit_was_done_but_not_answered_is_done(
+def test_a_publish_that_was_committed_but_not_acknowledged_is_published(
     settings: Settings, warehouse: Engine, proxy: PostgresProxy, query: Query
 ) -> None:
     through_proxy = engine(settings.model_copy(update={"pgsql_port": proxy.port}))
     with ThreadPoolExecutor(1) as pool:
         proxy.hold_commit(of="published_at")
-        publishing = pool.submit(published, through_proxy, DAY, {"fact_order": [order(1)]})
+        pending = pool.submit(published, through_proxy, DAY, {"fact_order": [order(1)]})
         lose_answer(proxy)
-        load_id = publishing.result(30)
+        load_id = pending.result(30)
     assert query("select load_id from orders_store.published") == [(load_id,)]
 
 
@@ -167,10 +170,10 @@ def test_a_reader_keeps_its_snapshot_and_nobody_waits(warehouse: Engine, analyst
         assert reader.scalar(count) == 2
 
 
-def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
+def test_a_publish_into_a_new_partition_waits_for_earlier_readers(
     warehouse: Engine, analyst: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "READERS_TIMEOUT", 0.3)
+    monkeypatch.setattr(publish_module, "READERS_TIMEOUT", 0.3)
     count = text("select count(*) from orders.fact_order")
     with analyst.connect() as reader, leases.acquire_lease(warehouse, DAY) as lease:
         pid = reader.scalar(text("select pg_backend_pid()"))
@@ -183,7 +186,7 @@ def test_a_publish_into_a_new_leaf_waits_for_who_read_before(
         assert reader.scalar(count) == 1
 
 
-def test_a_leaf_is_watched_also_when_its_maker_died_before_it_looked(
+def test_earlier_readers_are_recorded_also_for_a_partition_whose_maker_died(
     warehouse: Engine, analyst: Engine, query: Query
 ) -> None:
     with leases.acquire_lease(warehouse, DAY) as lease:
@@ -196,21 +199,22 @@ def test_a_leaf_is_watched_also_when_its_maker_died_before_it_looked(
             reader.execute(text("select from orders.fact_order"))
             ensure_partitions(lease.connection, DAY)
             wait_for = text(
-                "select cardinality(wait_for) from orders_ops.storage_partition where first_date = '2017-11-01'"
+                "select cardinality(wait_for) from orders_ops.storage_partition"
+                " where first_date = '2017-11-01'"
             )
             with warehouse.connect() as other:
                 assert other.scalar(wait_for) == 1
 
 
-def sealed(lease: leases.Lease, file: File, rows: dict[str, Any], lost: dict[str, Any]) -> int:
-    """Copy one part of one file, and seal."""
+def sealed(
+    lease: leases.Lease, file: File, rows: dict[str, Any], superseded: dict[str, Any]
+) -> int:
+    """Copy one part of one file, seal the load, and return its id."""
     load_id = begin(lease)
-    [file_id] = ledger.record_files(lease, load_id, [file])
+    [file_id] = loads.record_files(lease, load_id, [file])
     tables = part(file_id, **rows)
-    superseded = {name: (of_fact, {file_id: n}) for name, (of_fact, n) in lost.items()}
-    load_part(
-        lease.connection.engine, load_id, lease.run_date, "part=0", tables.items(), superseded
-    )
+    by_file = {name: (of_fact, {file_id: n}) for name, (of_fact, n) in superseded.items()}
+    load_part(lease.connection.engine, load_id, lease.run_date, "part=0", tables.items(), by_file)
     seal(lease, load_id)
     return load_id
 
@@ -219,28 +223,33 @@ def decoded(**facts: ControlTotals) -> dict[str, ControlTotals]:
     return {**dict.fromkeys(NONE_READ, ControlTotals()), **facts}
 
 
-def book(name: str, **rows: Any) -> ControlTotals:
+def totals(name: str, **rows: Any) -> ControlTotals:
     return totals_of(name, part(1, **rows)[name])
 
 
-LOST = [order(3, total_price=7, currency="USD")]
-KEPT = [order(1, total_price=5, currency="USD"), order(2, total_price=6, currency=None)]
+SUPERSEDED = [order(3, total_price=7, currency="USD")]
+LOADED = [order(1, total_price=5, currency="USD"), order(2, total_price=6, currency=None)]
 
 
-def test_books_that_balance_are_written_down_by_file(warehouse: Engine, query: Query) -> None:
+def test_reconciled_control_totals_are_recorded_by_file(warehouse: Engine, query: Query) -> None:
     file = File(NONE_READ | {"fact_order": 4, "fact_order_line": 3})
     file = File(file.read, rejected=NONE_READ | {"fact_order": 1, "fact_order_line": 1})
     lines = [{"order_id": 2, "line_id": n} for n in (1, 2)]
-    lost = book("fact_order", fact_order=LOST)
-    kept = book("fact_order", fact_order=KEPT)
+    superseded = totals("fact_order", fact_order=SUPERSEDED)
+    loaded = totals("fact_order", fact_order=LOADED)
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = sealed(
             lease,
             file,
-            {"fact_order": KEPT, "fact_order_line": lines},
-            {"fact_order": (lost, 1)},
+            {"fact_order": LOADED, "fact_order_line": lines},
+            {"fact_order": (superseded, 1)},
         )
-        verify(lease, load_id, 1, decoded(fact_order=kept + lost, fact_order_line=ControlTotals(2)))
+        verify(
+            lease,
+            load_id,
+            1,
+            decoded(fact_order=loaded + superseded, fact_order_line=ControlTotals(2)),
+        )
     [(status, *counts)] = query(
         """
         select status, order_read, order_loaded, order_superseded, order_rejected, order_line_loaded
@@ -253,52 +262,52 @@ def test_books_that_balance_are_written_down_by_file(warehouse: Engine, query: Q
 @pytest.mark.parametrize(
     ("parts", "read", "expected", "message"),
     [
-        (2, 2, KEPT, "in parts: 2 expected, 1 found"),
-        (1, 3, KEPT, "a.json, the fact_order records read: 3 expected, 2 found"),
-        (1, 2, KEPT[:1], "fact_order, as decoded: the rows: 1 expected, 2 found"),
+        (2, 2, LOADED, "in parts: 2 expected, 1 found"),
+        (1, 3, LOADED, "a.json, the fact_order records read: 3 expected, 2 found"),
+        (1, 2, LOADED[:1], "fact_order, as decoded: the rows: 1 expected, 2 found"),
         (
             1,
             2,
-            [KEPT[0], {**KEPT[1], "total_price": 8}],
+            [LOADED[0], {**LOADED[1], "total_price": 8}],
             "sum of total_price in no currency: 8.0000 expected, 6.0000 found",
         ),
     ],
 )
-def test_books_out_of_balance_are_refused_with_both_figures(
+def test_control_totals_that_differ_are_refused_with_both_figures(
     warehouse: Engine, query: Query, parts: int, read: int, expected: Any, message: str
 ) -> None:
     with leases.acquire_lease(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": read})
-        load_id = sealed(lease, file, {"fact_order": KEPT}, {})
-        books_expected = decoded(fact_order=book("fact_order", fact_order=expected))
+        load_id = sealed(lease, file, {"fact_order": LOADED}, {})
+        expected_totals = decoded(fact_order=totals("fact_order", fact_order=expected))
         with pytest.raises(ReconciliationError, match=message):
-            verify(lease, load_id, parts, books_expected)
+            verify(lease, load_id, parts, expected_totals)
     assert query("select status from orders_ops.load_run") == [("sealed",)]
 
 
 def test_rows_that_vanished_from_the_storage_are_noticed(warehouse: Engine) -> None:
     with leases.acquire_lease(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": 2})
-        load_id = sealed(lease, file, {"fact_order": KEPT}, {})
+        load_id = sealed(lease, file, {"fact_order": LOADED}, {})
         with lease.connection.begin():
             lease.connection.execute(
                 text("delete from orders_store.order_version where order_id = 2")
             )
-        kept = decoded(fact_order=book("fact_order", fact_order=KEPT))
+        expected = decoded(fact_order=totals("fact_order", fact_order=LOADED))
         with pytest.raises(
             ReconciliationError, match="rows of order_version, as copied: 2 expected, 1 found"
         ):
-            verify(lease, load_id, 1, kept)
+            verify(lease, load_id, 1, expected)
 
 
 def test_a_file_that_vanished_from_the_ledger_is_noticed(warehouse: Engine, owner: Engine) -> None:
     with leases.acquire_lease(warehouse, DAY) as lease:
         file = File(NONE_READ | {"fact_order": 2})
-        load_id = sealed(lease, file, {"fact_order": KEPT}, {})
+        load_id = sealed(lease, file, {"fact_order": LOADED}, {})
         with owner.begin() as connection:
             connection.execute(text("delete from orders_ops.load_file"))
-        kept = decoded(fact_order=book("fact_order", fact_order=KEPT))
+        expected = decoded(fact_order=totals("fact_order", fact_order=LOADED))
         with pytest.raises(
             ReconciliationError, match="files that its rows stem from: 1 expected, 0 found"
         ):
-            verify(lease, load_id, 1, kept)
+            verify(lease, load_id, 1, expected)

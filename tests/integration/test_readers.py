@@ -1,4 +1,4 @@
-"""Readers are not disturbed, whatever is published, taken back, pruned or dropped meanwhile."""
+"""Readers are not disturbed by publishes, rollbacks, prunes and unpublishes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
-from orders_dask.jobs import maintenance as held
+from orders_dask.jobs import maintenance
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.unpublish import unpublish
@@ -26,13 +26,13 @@ from tests.support.loads import verified
 from tests.support.services import as_user
 
 FIRST = date(2017, 10, 30)
-DAYS = [FIRST + timedelta(days=n) for n in range(4)]  # two leaves
+DAYS = [FIRST + timedelta(days=n) for n in range(4)]  # two partitions
 ROUNDS = 5
 
 
 @pytest.fixture
 def analysts(database: str, warehouse: Engine, reader: dict[str, str]) -> Analysts:
-    """Sessions that know what they may see; the leaves are there, as `init` makes them ahead."""
+    """Return readers that know what they may see. Partitions exist, as `init` makes them ahead."""
     with warehouse.connect() as connection:
         for day in DAYS:
             ensure_partitions(connection, day)
@@ -52,8 +52,8 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    monkeypatch.setattr(held, "READERS_TIMEOUT", 1.0)
-    of_owner = as_user(settings, services.environment)
+    monkeypatch.setattr(maintenance, "READERS_TIMEOUT", 1.0)
+    owner_settings = as_user(settings, services.environment)
     longest: dict[str, float] = {}
 
     def timed(name: str, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -62,7 +62,7 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
         longest[name] = max(longest.get(name, 0), time.monotonic() - began)
         return result
 
-    def brought(day: date, number: int) -> None:
+    def publish_version(day: date, number: int) -> None:
         version = Version(day, number, orders=300 + 100 * (number % 7))
         analysts.expect(version)
         with leases.acquire_lease(warehouse, day) as lease:
@@ -70,27 +70,26 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
             timed("publish", publish, lease, load_id)
 
     for number, day in enumerate(DAYS, 1):
-        brought(day, number)
+        publish_version(day, number)
     with (
-        closing(psycopg2.connect(analysts.url, application_name="analyst")) as holder,
+        closing(psycopg2.connect(analysts.url, application_name="analyst")) as blocker,
         analysts.at_work(database) as found,
     ):
-        # A transaction that holds its locks throughout; nobody waits for it but the freeing of
-        # partitions.
-        holder.cursor().execute("select count(*) from orders.order_summary")
+        # A transaction that keeps its locks throughout: only the drop of partitions waits for it.
+        blocker.cursor().execute("select count(*) from orders.order_summary")
         for round_ in range(1, ROUNDS + 1):
-            for place, day in enumerate(DAYS):
-                brought(day, 10 * round_ + place)
+            for index, day in enumerate(DAYS):
+                publish_version(day, 10 * round_ + index)
             timed("rollback", rollback, DAYS[round_ % len(DAYS)], settings=settings)
         with owner.begin() as connection:
             connection.execute(text(_AGED))
-        pruned = timed("prune", prune, 1, settings=of_owner)
-        # Later on, freeing partitions waits for others, and for moments somebody may wait for it.
+        pruned = timed("prune", prune, 1, settings=owner_settings)
+        # From here on partitions are dropped: that waits for readers, and they for it, briefly.
         waits, waited_for = found.longest_wait, set(found.waited_for)
-        dropped = timed("drop", unpublish, 1, settings=of_owner)
-        holder.rollback()
-        monkeypatch.setattr(held, "READERS_TIMEOUT", 60.0)
-        freed = timed("freeing", prune, 1, settings=of_owner)
+        unpublished = timed("unpublish", unpublish, 1, settings=owner_settings)
+        blocker.rollback()
+        monkeypatch.setattr(maintenance, "READERS_TIMEOUT", 60.0)
+        dropped = timed("drop of partitions", prune, 1, settings=owner_settings)
     record_property(
         "measured",
         f"{found.reads:,} reads, {len(found.wrong)} wrong; "
@@ -101,15 +100,16 @@ def test_no_reader_sees_part_of_a_day_fails_or_waits(
     assert found.wrong == []
     assert found.reads > 1000
     assert waits == 0, "a reader waited"
-    assert found.longest_wait < 0.1, "a reader waited for long while partitions were freed"
+    assert found.longest_wait < 0.1, "a reader waited for long while partitions were dropped"
     assert waited_for == set(), "somebody waited for a reader"
-    assert pruned.loads > ROUNDS, "loads that were replaced are gone"
-    assert list(dropped.run_dates) == DAYS
-    assert dropped.leaves == (), "somebody still could see them"
-    assert len(freed.leaves) == 2
+    assert pruned.loads > ROUNDS, "replaced loads are deleted"
+    assert list(unpublished.run_dates) == DAYS
+    assert unpublished.partitions == (), "somebody still could see them"
+    assert len(dropped.partitions) == 2
 
 
 _AGED = """
     update orders_ops.load_run set published_at = published_at - interval '2 days',
-      unpublished_at = unpublished_at - interval '2 days', finished_at = finished_at - interval '2 days'
+      unpublished_at = unpublished_at - interval '2 days',
+      finished_at = finished_at - interval '2 days'
 """

@@ -1,4 +1,4 @@
-"""A real dump of 25,000 orders, whose totals were counted independently; collected only where it is there."""
+"""A real dump of 25,000 orders with independently counted totals; collected if it exists."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ def test_the_real_dump_is_published_exactly_and_then_left_alone(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/orders_2017.zip", REAL.read_bytes())
-    of_zip = settings.model_copy(
+    zip_settings = settings.model_copy(
         update={"source": f"zip://{{run_date}}.json::{settings.source}orders_2017.zip"}
     )
     for expected in ("published", "up_to_date"):
-        results = backfill(*RANGE, settings=of_zip, client=client)
+        results = backfill(*RANGE, settings=zip_settings, client=client)
         outcomes = [result.outcome for result in results]
         assert (outcomes.count(expected), outcomes.count("missing")) == (60, 2), results
     assert query("select count(*) from orders_ops.load_run") == [(60,)]
     check_figures(query)
     made = query(
-        "select order_id, created_at, created_local_date, created_utc_offset_min from orders.order_current"
+        "select order_id, created_at, created_local_date, created_utc_offset_min"
+        " from orders.order_current"
     )
     records = [record for day in days_of(REAL).values() for record in day]
     assert {order_id: tuple(rest) for order_id, *rest in made} == made_at(records)
 
 
 def check_figures(query: Query) -> None:
-    """Every figure that was counted independently stands in the public views."""
+    """Check all figures that were counted independently against the public views."""
     [orders] = query(
-        "select count(*), count(distinct order_id), sum(total_price), sum(subtotal_price), sum(total_tax),"
-        " sum(total_discounts), sum(total_line_items_price), count(distinct user_id),"
+        "select count(*), count(distinct order_id), sum(total_price), sum(subtotal_price),"
+        " sum(total_tax), sum(total_discounts), sum(total_line_items_price),"
+        " count(distinct user_id),"
         " count(distinct location_id), count(distinct device_id), count(distinct app_id),"
         " sum(unit_count), count(*) filter (where test) from orders.fact_order"
     )
@@ -53,7 +55,8 @@ def check_figures(query: Query) -> None:
         " count(distinct (product_id, variant_id)) from orders.fact_order_line"
     ) == [(60_555, 60_555, 66_306, 261)]
     assert query(
-        "select run_date, count(*) from orders.order_summary where run_date <= '2017-11-01' group by 1 order by 1"
+        "select run_date, count(*) from orders.order_summary"
+        " where run_date <= '2017-11-01' group by 1 order by 1"
     ) == [(date(2017, 10, 30), 27), (date(2017, 10, 31), 204), (date(2017, 11, 1), 277)]
     assert query(
         "select count(*), sum(gross_amount), sum(net_amount) from orders.order_summary"
@@ -65,9 +68,10 @@ def check_figures(query: Query) -> None:
         (24_999, Decimal(amounts[0]))
     ]
     assert query("select count(*) from orders_ops.rejected_record") == [(0,)]
-    # The dimensions have the distinct ids; the null pair of product and variant is no variant.
+    # Dimensions have the distinct ids; a null product and variant is no row.
     assert query(
         "select (select count(*) from orders.dim_user), (select count(*) from orders.dim_location),"
         " (select count(*) from orders.dim_device), (select count(*) from orders.dim_app),"
-        " (select count(*) from orders.dim_product_variant), (select count(*) from orders.dim_customer)"
+        " (select count(*) from orders.dim_product_variant),"
+        " (select count(*) from orders.dim_customer)"
     ) == [(43, 5, 22, 1, 260, 0)]

@@ -1,4 +1,4 @@
-"""Rejected records that are good now are taken in after all, and the ledger tells the story of each."""
+"""A replay publishes rejected records that are good now, and the ledger has the result of each."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from tests.support.types import Put, Query
 
 NO_ID = json.dumps(order(7) | {"id": None})
 
-Mend = Callable[[int, str], None]
+Correct = Callable[[int, str], None]
 
 
 @pytest.fixture
-def mend(warehouse: Engine) -> Mend:
-    """Mend the published text of the record at a position, as a loader may."""
+def correct(warehouse: Engine) -> Correct:
+    """Return a function that sets the corrected text of the record at a position."""
 
-    def mend(position: int, mended: str) -> None:
-        assert changed(warehouse, position, "corrected_raw = :mended", "", mended=mended) == 1
+    def correct(position: int, text: str) -> None:
+        assert changed(warehouse, position, "corrected_raw = :text", "", text=text) == 1
 
-    return mend
+    return correct
 
 
 @pytest.fixture
 def orders(query: Query) -> Callable[[], list[tuple[int, int, Decimal]]]:
-    """What readers see: id, position and price of each order."""
+    """Return a function that reads id, position and price of each order."""
 
     def orders() -> list[Any]:
         return query(
@@ -55,25 +55,25 @@ def orders(query: Query) -> Callable[[], list[tuple[int, int, Decimal]]]:
     return orders
 
 
-def test_mended_records_are_published_and_the_others_stay_rejected(
+def test_corrected_records_are_published_and_the_others_stay_rejected(
     client: Client,
     settings: Settings,
     query: Query,
     put: Put,
-    mend: Mend,
+    correct: Correct,
     orders: Callable[[], Any],
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops", order(2)))
     put("dump/b.ndjson", lines("no order", order(3)))
     first = run(DAY, settings=settings, client=client)
     s3fs.S3FileSystem().rm(settings.source, recursive=True)
-    mend(2, json.dumps(order(7, "7.5"), indent=1))
-    mend(3, "still no json")
+    correct(2, json.dumps(order(7, "7.5"), indent=1))
+    correct(3, "still no json")
 
     ended = replay(DAY, settings=settings, client=client)
     assert (ended.taken_in, ended.superseded, ended.still_rejected) == (1, 0, {"invalid_json": 2})
-    standing = ended.run
-    assert (standing.outcome, standing.orders, standing.lines, standing.rejected) == (
+    result = ended.run
+    assert (result.outcome, result.orders, result.lines, result.rejected) == (
         *("published", 4, 4),
         2,
     )
@@ -81,12 +81,12 @@ def test_mended_records_are_published_and_the_others_stay_rejected(
         *((1, 1, Decimal(10)), (2, 4, Decimal(10))),
         *((3, 2, Decimal(10)), (7, 2, Decimal("7.5"))),
     ]
-    old, new = first.load_id, standing.load_id
-    told = stories(query)
-    assert told[old, 2, ""] == "taken in as order 7"
-    assert told[new, 3, ""] == told[old, 3, ""]
-    assert (told[new, 3, ""] or "").startswith("still invalid_json: The text is not JSON: ")
-    assert {key[1] for key in told if key[0] == new} == {1, 3}
+    old, new = first.load_id, result.load_id
+    results = stories(query)
+    assert results[old, 2, ""] == "taken in as order 7"
+    assert results[new, 3, ""] == results[old, 3, ""]
+    assert (results[new, 3, ""] or "").startswith("still invalid_json: The text is not JSON: ")
+    assert {key[1] for key in results if key[0] == new} == {1, 3}
     replayed = "select count(*) from orders_ops.rejected_record where replay_load_id = :new"
     assert query(replayed, new=new) == [(5,)]
     files = (
@@ -97,57 +97,59 @@ def test_mended_records_are_published_and_the_others_stay_rejected(
         (2, 1, 1, 1),
     ]
     assert query(
-        "select corrected_raw from orders_ops.rejected_record where load_id = :new and position = 3",
+        "select corrected_raw from orders_ops.rejected_record"
+        " where load_id = :new and position = 3",
         new=new,
     ) == [("still no json",)]
     staged = read_staged(DAY, columns=["order_id"]).compute(scheduler="sync")
     assert sorted(staged["order_id"]) == [1, 2, 3, 7]
 
 
-def test_a_run_of_the_same_files_leaves_a_replay_alone_and_a_rollback_undoes_it(
-    client: Client, settings: Settings, put: Put, mend: Mend, orders: Callable[[], Any]
+def test_a_run_of_the_same_files_keeps_a_replay_and_a_rollback_undoes_it(
+    client: Client, settings: Settings, put: Put, correct: Correct, orders: Callable[[], Any]
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID))
     first = run(DAY, settings=settings, client=client)
     before = orders()
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     replayed = replay(DAY, settings=settings, client=client).run
-    again = run(DAY, settings=settings, client=client)
-    assert (again.outcome, again.load_id) == ("up_to_date", replayed.load_id)
+    unchanged = run(DAY, settings=settings, client=client)
+    assert (unchanged.outcome, unchanged.load_id) == ("up_to_date", replayed.load_id)
 
     rollback(DAY, settings=settings)
     assert orders() == before
-    once_more = replay(DAY, settings=settings, client=client)
-    assert once_more.taken_in == 1
-    assert (once_more.run.load_id or 0) > (replayed.load_id or 0) > (first.load_id or 0)
+    repeated = replay(DAY, settings=settings, client=client)
+    assert repeated.taken_in == 1
+    assert (repeated.run.load_id or 0) > (replayed.load_id or 0) > (first.load_id or 0)
 
 
 def test_a_second_replay_adds_to_the_first(
-    client: Client, settings: Settings, put: Put, mend: Mend, orders: Callable[[], Any]
+    client: Client, settings: Settings, put: Put, correct: Correct, orders: Callable[[], Any]
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops", NO_ID))
     split = settings.model_copy(update={"block_size": 100})
     run(DAY, settings=split, client=client)
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     assert replay(DAY, settings=split, client=client).taken_in == 1
-    mend(4, json.dumps(order(8)))
+    correct(4, json.dumps(order(8)))
     ended = replay(DAY, settings=split, client=client)
     assert (ended.taken_in, ended.still_rejected) == (1, {"invalid_json": 1})
     assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2), (8, 4)]
 
 
 def test_a_replay_makes_no_text_younger(
-    client: Client, settings: Settings, owner: Engine, query: Query, put: Put, mend: Mend
+    client: Client, settings: Settings, owner: Engine, query: Query, put: Put, correct: Correct
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
     run(DAY, settings=settings, client=client)
     with owner.begin() as connection:
         connection.execute(
             text(
-                "update orders_ops.load_run set source_read_at = source_read_at - interval '99 days'"
+                "update orders_ops.load_run"
+                " set source_read_at = source_read_at - interval '99 days'"
             )
         )
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     assert replay(DAY, settings=settings, client=client).taken_in == 1
     prune(rejected_older_than=100, settings=settings)
     assert query("select count(raw) from orders_ops.rejected_record") == [(3,)]
@@ -157,43 +159,43 @@ def test_a_replay_makes_no_text_younger(
     ]
 
 
-def test_a_mended_record_takes_part_as_any_version_of_its_order(
+def test_a_corrected_record_takes_part_as_any_version_of_its_order(
     client: Client,
     settings: Settings,
     query: Query,
     put: Put,
-    mend: Mend,
+    correct: Correct,
     orders: Callable[[], Any],
 ) -> None:
     put("dump/a.ndjson", lines(order(1, "1"), NO_ID, NO_ID, order(2, "2")))
     first = run(DAY, settings=settings, client=client)
-    mend(2, json.dumps(order(1, "3")))  # the same version, further back in the file: it wins
-    mend(3, json.dumps(order(2, "4", updated_at="2026-09-01T00:00:00Z")))
+    correct(2, json.dumps(order(1, "3")))  # the same version, further back in the file: it wins
+    correct(3, json.dumps(order(2, "4", updated_at="2026-09-01T00:00:00Z")))
     ended = replay(DAY, settings=settings, client=client)
     assert (ended.taken_in, ended.superseded, ended.run.superseded) == (2, 1, 2)
     assert orders() == [(1, 2, Decimal(3)), (2, 4, Decimal(2))]
-    told = stories(query)
-    assert told[first.load_id, 2, ""] == "taken in as order 1"
-    assert told[first.load_id, 3, ""] == "lost to another version of order 2"
+    results = stories(query)
+    assert results[first.load_id, 2, ""] == "taken in as order 1"
+    assert results[first.load_id, 3, ""] == "lost to another version of order 2"
 
 
-def test_only_records_with_the_code_asked_for_are_read_again(
-    client: Client, settings: Settings, query: Query, put: Put, mend: Mend
+def test_only_records_with_the_given_code_are_replayed(
+    client: Client, settings: Settings, query: Query, put: Put, correct: Correct
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
     first = run(DAY, settings=settings, client=client)
-    mend(2, json.dumps(order(7)))
-    mend(3, json.dumps({"order": order(8)}))
+    correct(2, json.dumps(order(7)))
+    correct(3, json.dumps({"order": order(8)}))
     ended = replay(DAY, "invalid_json", settings=settings, client=client)
     assert (ended.taken_in, ended.still_rejected, ended.run.rejected) == (1, {}, 1)
-    told = stories(query)
-    assert told[first.load_id, 3, ""] == "taken in as order 8"
-    assert told[first.load_id, 2, ""] is None
-    assert told[ended.run.load_id, 2, ""] is None
+    results = stories(query)
+    assert results[first.load_id, 3, ""] == "taken in as order 8"
+    assert results[first.load_id, 2, ""] is None
+    assert results[ended.run.load_id, 2, ""] is None
     assert replay(DAY, settings=settings, client=client).taken_in == 1
 
 
-def test_what_can_not_be_read_again_is_told_and_nothing_is_loaded(
+def test_records_that_can_not_be_replayed_are_reported_and_nothing_is_loaded(
     client: Client, settings: Settings, query: Query, put: Put, warehouse: Engine
 ) -> None:
     long = json.dumps(order(5, note="x" * 70_000) | {"id": "five"})
@@ -217,23 +219,25 @@ def test_what_can_not_be_read_again_is_told_and_nothing_is_loaded(
         "text not kept whole": 1,
         "text removed": 1,
     }
-    told = stories(query)
-    assert "text not kept whole" in (told[first.load_id, 2, ""] or "")
-    assert "text removed" in (told[first.load_id, 3, ""] or "")
-    assert told[first.load_id, 4, "line_items[0]"] == (
+    results = stories(query)
+    assert "text not kept whole" in (results[first.load_id, 2, ""] or "")
+    assert "text removed" in (results[first.load_id, 3, ""] or "")
+    assert results[first.load_id, 4, "line_items[0]"] == (
         "still bad_child_id: The id of line_items[0] is null, not a positive integer."
     )
-    assert "still invalid_json" in (told[first.load_id, 5, ""] or "")
-    assert "rest of a file" in (told[first.load_id, 6, ""] or "")
+    assert "still invalid_json" in (results[first.load_id, 5, ""] or "")
+    assert "rest of a file" in (results[first.load_id, 6, ""] or "")
     assert query("select count(*) from orders_ops.load_run") == [(1,)]
 
 
-def test_children_refused_of_a_replayed_order_are_counted_and_told(
-    client: Client, settings: Settings, query: Query, put: Put, mend: Mend
+def test_rejected_children_of_a_replayed_order_are_counted_and_recorded(
+    client: Client, settings: Settings, query: Query, put: Put, correct: Correct
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID))
     run(DAY, settings=settings, client=client)
-    mend(2, json.dumps(order(7, line_items=[{"id": 71, "price": "x"}, {"id": "bad"}, {"id": 72}])))
+    correct(
+        2, json.dumps(order(7, line_items=[{"id": 71, "price": "x"}, {"id": "bad"}, {"id": 72}]))
+    )
     ended = replay(DAY, settings=settings, client=client)
     assert (ended.run.lines, ended.run.rejected) == (3, 0)
 
@@ -254,8 +258,8 @@ def test_children_refused_of_a_replayed_order_are_counted_and_told(
     ]
 
 
-def test_a_replayed_order_is_what_a_run_would_have_made_of_it(
-    client: Client, settings: Settings, query: Query, put: Put, mend: Mend
+def test_a_replayed_order_has_the_same_rows_as_in_a_run(
+    client: Client, settings: Settings, query: Query, put: Put, correct: Correct
 ) -> None:
     good = json.dumps(
         order(7, "1.5", customer={"id": 5, "email": "a@b"}, refunds=[{"id": 4, "note": "late"}])
@@ -271,7 +275,7 @@ def test_a_replayed_order_is_what_a_run_would_have_made_of_it(
     assert query(f"select code from orders_ops.rejected_record where {with_code}") == [  # noqa: S608
         ("bad_order_id",)
     ]
-    mend(2, good)
+    correct(2, good)
     replay(DAY, settings=dated, client=client)
     for fact in FACTS:
         names = [c.name for c in fact.c if c.name not in {"run_date", "load_id", FILE}]
@@ -289,13 +293,13 @@ def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
     settings: Settings,
     query: Query,
     put: Put,
-    mend: Mend,
+    correct: Correct,
     orders: Callable[[], Any],
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
     run(DAY, settings=settings, client=client)
     before = orders()
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     replay_killed_before_its_publish()
     assert orders() == before
     assert query("select distinct load_id from orders_ops.rejected_record order by 1") == [
@@ -303,10 +307,10 @@ def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
         (2,),
     ]
     shown = [r.load_id for r in rejects(engine(settings))]
-    assert shown == [1, 1], "what the dead replay wrote down hides nothing"
+    assert shown == [1, 1], "the records of the dead replay hide nothing"
 
-    again = replay(DAY, settings=settings, client=client)
-    assert (again.taken_in, again.still_rejected) == (1, {"invalid_json": 1})
+    repeated = replay(DAY, settings=settings, client=client)
+    assert (repeated.taken_in, repeated.still_rejected) == (1, {"invalid_json": 1})
     assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2)]
     assert query("select status from orders_ops.load_run order by load_id") == [
         ("replaced",),
@@ -320,14 +324,14 @@ def test_a_replay_that_was_killed_before_its_publish_is_repeated_without_harm(
     assert len({(least, most) for _, count, least, most in parts if count == 2}) == 1
 
 
-def test_without_anything_published_or_staged_it_says_what_to_do(
-    client: Client, settings: Settings, warehouse: Engine, put: Put, mend: Mend
+def test_without_a_published_load_or_staged_parts_the_error_names_the_command(
+    client: Client, settings: Settings, warehouse: Engine, put: Put, correct: Correct
 ) -> None:
     with pytest.raises(NothingToRestore, match="Nothing is published for 2026-10-01"):
         replay(DAY, settings=settings, client=client)
     put("dump/a.ndjson", lines(order(1), NO_ID))
     run(DAY, settings=settings, client=client)
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     fs = s3fs.S3FileSystem()
     [part] = fs.glob(f"{settings.stage_url}/run_date={DAY}/part=*/part.json")
     fs.rm(part)
@@ -335,7 +339,7 @@ def test_without_anything_published_or_staged_it_says_what_to_do(
         replay(DAY, settings=settings, client=client)
 
 
-def test_a_later_load_that_was_refused_has_to_be_run_again(
+def test_after_a_later_load_was_refused_a_run_is_needed_first(
     client: Client, settings: Settings, warehouse: Engine, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1), "oops"))
@@ -351,14 +355,14 @@ def test_a_later_load_that_was_refused_has_to_be_run_again(
     )
 
 
-def test_a_replay_or_diff_that_is_refused_hides_nothing_and_bars_nothing(
-    client: Client, settings: Settings, put: Put, mend: Mend, orders: Callable[[], Any]
+def test_a_refused_replay_or_diff_hides_no_rejects_and_blocks_no_replay(
+    client: Client, settings: Settings, put: Put, correct: Correct, orders: Callable[[], Any]
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "[" * 9))
     tolerant = settings.model_copy(update={"allow_unreadable": True})
     run(DAY, settings=tolerant, client=client)
     shown = [(r.load_id, r.position) for r in rejects(engine(settings))]
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     with pytest.raises(DataRefused):
         replay(DAY, settings=settings, client=client)
     put("dump/a.ndjson", lines(order(1), *["oops"] * 20))
@@ -374,10 +378,10 @@ def test_the_parts_are_those_of_the_ledger_whoever_wrote_a_manifest_for_them(
     settings: Settings,
     warehouse: Engine,
     put: Put,
-    mend: Mend,
+    correct: Correct,
     orders: Callable[[], Any],
 ) -> None:
-    """A copy of the database has the same installation, and goes on with the same ids of loads."""
+    """A copy of the database has the same database_id, and continues with the same load ids."""
     put("dump/a.ndjson", lines(order(900)))
     run(DAY, settings=settings, client=client)
     [others] = latest_manifest(settings.stage_url, DAY).parts
@@ -386,17 +390,17 @@ def test_the_parts_are_those_of_the_ledger_whoever_wrote_a_manifest_for_them(
     assert load_id
     copied = Manifest(database_id(warehouse), load_id, [others], {})
     write_manifest(settings.stage_url, DAY, copied)
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     assert replay(DAY, settings=settings, client=client).taken_in == 1
     assert [order_id for order_id, *_ in orders()] == [1, 7]
 
 
-def test_a_replay_that_was_taken_back_is_not_told_as_standing(
-    client: Client, settings: Settings, put: Put, mend: Mend
+def test_a_replay_that_was_rolled_back_is_no_result_of_a_record(
+    client: Client, settings: Settings, put: Put, correct: Correct
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID))
     run(DAY, settings=settings, client=client)
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     replay(DAY, settings=settings, client=client)
     rollback(DAY, settings=settings)
     [record] = rejects(engine(settings))
@@ -407,33 +411,33 @@ def test_a_replay_that_was_taken_back_is_not_told_as_standing(
 
 
 def address(client: Client) -> str:
-    """Where the tests' cluster is."""
+    """Return the address of the tests' cluster."""
     return str(client.scheduler_info(n_workers=0)["address"])
 
 
-def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands(
-    client: Client, settings: Settings, put: Put, mend: Mend
+def test_the_command_replay_prints_its_counts_and_the_published_load(
+    client: Client, settings: Settings, put: Put, correct: Correct
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
     run(DAY, settings=settings, client=client)
-    mend(2, json.dumps(order(7)))
+    correct(2, json.dumps(order(7)))
     scheduler = ("--scheduler", address(client))
     out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), *scheduler)
-    taken_in, standing = out.splitlines()
+    taken_in, published = out.splitlines()
     assert taken_in == f"{DAY}  taken in 1 record, still rejected 1: 1 invalid_json"
-    assert standing.startswith(f"{DAY}  published: 2 orders, 2 lines, 0 superseded, 1 rejected, ")
+    assert published.startswith(f"{DAY}  published: 2 orders, 2 lines, 0 superseded, 1 rejected, ")
 
     out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), "--json", *scheduler)
-    told = json.loads(out)
-    assert (told["taken_in"], told["still"]) == (0, {"invalid_json": 1})
-    assert (told["standing"]["outcome"], told["standing"]["orders"]) == ("up_to_date", 2)
+    result = json.loads(out)
+    assert (result["taken_in"], result["still_rejected"]) == (0, {"invalid_json": 1})
+    assert (result["run"]["outcome"], result["run"]["orders"]) == ("up_to_date", 2)
 
     out, err = orders_dask("rejects", "--json")
     [row] = json.loads(out)
     assert (row["position"], row["corrected_raw"], row["load_id"]) == (
         3,
         None,
-        told["standing"]["load_id"],
+        result["run"]["load_id"],
     )
     assert row["replay_result"].startswith("still invalid_json: ")
     assert err == ""
@@ -442,21 +446,21 @@ def test_a_replay_by_command_tells_what_was_taken_in_and_how_the_run_date_stands
     assert "(still invalid_json: " in out
 
 
-def test_a_code_that_does_not_occur_is_said_with_those_that_do(
+def test_for_an_absent_code_the_present_ones_are_listed(
     client: Client, settings: Settings, put: Put, warehouse: Engine
 ) -> None:
     assert orders_dask("rejects") == ("", "Nothing was rejected.\n")
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops", NO_ID))
     run(DAY, settings=settings, client=client)
-    said = (
+    message = (
         "Nothing was rejected with the code nonsense: there are 2 bad_order_id, 1 invalid_json.\n"
     )
-    assert orders_dask("rejects", "--code", "nonsense") == ("", said)
-    assert orders_dask("rejects", "--code", "nonsense", "--json") == ("[]\n", said)
+    assert orders_dask("rejects", "--code", "nonsense") == ("", message)
+    assert orders_dask("rejects", "--code", "nonsense", "--json") == ("[]\n", message)
     replaying = ("replay", "--run-date", str(DAY), "--scheduler", address(client))
     out, err = orders_dask("rejects", *replaying, "--code", "nonsense")
     assert out.startswith(f"{DAY}  taken in 0 records, still rejected 0\n{DAY}  up to date: ")
-    assert said in err
+    assert message in err
 
 
 def test_options_in_front_of_replay_are_wrong_usage(environment: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What the roles of ``sql/roles.sql`` may do and what not, each as a login of its own."""
+"""Rights of the roles of ``sql/roles.sql``, each tried as a login of its own."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ from tests.support.loads import published as publish_load
 from tests.support.services import administer
 from tests.support.types import Put, Query
 
-ADDED = {"SELECT", "INSERT"}
-KEPT = ADDED | {"DELETE"}
-CHANGED = KEPT | {"UPDATE"}
+APPEND = {"SELECT", "INSERT"}
+APPEND_DELETE = APPEND | {"DELETE"}
+ALL_ROWS = APPEND_DELETE | {"UPDATE"}
 
-# Beside these, some columns of the ledger's tables may be updated.
+# Some columns of the ledger's tables may be updated, too.
 OF_LOADER: dict[Table, set[str]] = {
-    **{fact: KEPT | {"MAINTAIN"} for fact in FACTS},
-    **dict.fromkeys((order_version, order_superseded, *DIMENSION_ROWS), KEPT),
-    **dict.fromkeys((published, *DIMENSIONS, *DIMENSION_UNDO), CHANGED),
-    **dict.fromkeys((load_run, rejected_record, data_issue, storage_partition), ADDED),
-    load_file: ADDED | {"UPDATE"},
-    load_part: KEPT,
+    **{fact: APPEND_DELETE | {"MAINTAIN"} for fact in FACTS},
+    **dict.fromkeys((order_version, order_superseded, *DIMENSION_ROWS), APPEND_DELETE),
+    **dict.fromkeys((published, *DIMENSIONS, *DIMENSION_UNDO), ALL_ROWS),
+    **dict.fromkeys((load_run, rejected_record, data_issue, storage_partition), APPEND),
+    load_file: APPEND | {"UPDATE"},
+    load_part: APPEND_DELETE,
     schema_info: {"SELECT"},
 }
 
@@ -74,7 +74,7 @@ def test_the_loader_has_what_it_needs_of_each_table_and_no_more(
     assert OF_LOADER.keys() == {*METADATA.tables.values()}, "a new table needs rights of its own"
 
 
-def test_what_a_load_was_and_what_was_refused_stays_as_written(
+def test_the_identity_of_loads_and_rejected_records_can_not_be_updated(
     warehouse: Engine, query: Query
 ) -> None:
     granted = query(
@@ -84,16 +84,16 @@ def test_what_a_load_was_and_what_was_refused_stays_as_written(
         where grantee = 'orders_loader'::regrole and privilege_type = 'UPDATE' group by 1
         """
     )
-    stays: dict[Table, set[str]] = {
+    fixed: dict[Table, set[str]] = {
         load_run: {"load_id", "run_date", "source", "fingerprint", "run_by", "started_at"},
         rejected_record: {"load_id", "file_id", "position", "path", "code"},
-        data_issue: {"load_id", "file_id", "field", "code", "values"},
+        data_issue: {"load_id", "file_id", "field", "code", "value_count"},
         storage_partition: {"first_date", "end_date"},
         load_part: {"load_id", "part", "loaded_at", "superseded"},
     }
     may = {name: {*columns} for name, columns in granted}
-    assert may.keys() == {str(table) for table in stays}
-    for table, columns in stays.items():
+    assert may.keys() == {str(table) for table in fixed}
+    for table, columns in fixed.items():
         assert not may[str(table)] & columns, table
 
 
@@ -136,7 +136,10 @@ def test_a_whole_run_is_the_loaders(
         ("replaced",),
         ("published",),
     ]
-    analysed = "select distinct tablename::text from pg_stats where schemaname = 'orders_store' and inherited"
+    analysed = (
+        "select distinct tablename::text from pg_stats"
+        " where schemaname = 'orders_store' and inherited"
+    )
     assert ("fact_order",) in query(analysed), "MAINTAIN lets it analyse the parents"
 
 
@@ -155,7 +158,7 @@ LOADER_MAY_NOT = (
     "truncate orders_store.fact_order",
     "truncate orders_ops.load_run",
     "update orders_store.fact_order set note = ''",
-    "update orders_store.order_version set version = null",
+    "update orders_store.order_version set version_at = null",
     "update orders_store.dim_app set source_name = ''",
     "update orders_ops.load_run set source = ''",
     "update orders_ops.rejected_record set code = ''",
@@ -182,20 +185,20 @@ def test_the_loader_may_do_nothing_else(warehouse: Engine, owner: Engine) -> Non
             connection.execute(text("create schema elsewhere"))
             connection.execute(text("create table elsewhere.secrets ()"))
     for statement in LOADER_MAY_NOT:
-        refused(warehouse, statement)
+        denied(warehouse, statement)
 
 
-def refused(engine: Engine, statement: str) -> None:
-    """See to it that PostgreSQL refuses the statement for want of a right."""
+def denied(engine: Engine, statement: str) -> None:
+    """Check that PostgreSQL denies the statement for lack of a privilege."""
     with pytest.raises(SettingsError) as caught, engine.begin() as connection:
         connection.execute(text(statement))
-    said = str(caught.value)
-    assert "permission denied" in said or "must be owner of" in said, (statement, said)
+    message = str(caught.value)
+    assert "permission denied" in message or "must be owner of" in message, (statement, message)
 
 
 @pytest.fixture
 def rejected(warehouse: Engine) -> None:
-    """A published order, and a record that was refused beside it."""
+    """Publish an order, and store a rejected record."""
     publish_load(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
     with warehouse.begin() as connection:
         connection.execute(
@@ -206,11 +209,11 @@ def rejected(warehouse: Engine) -> None:
         )
 
 
-def test_the_loader_mends_and_forgets_texts_that_were_refused(
+def test_the_loader_corrects_and_redacts_texts_of_rejected_records(
     rejected: None, warehouse: Engine, query: Query
 ) -> None:
     with warehouse.begin() as connection:
-        connection.execute(rejected_record.update().values(mended='{"id": 1}', raw=None))
+        connection.execute(rejected_record.update().values(corrected_raw='{"id": 1}', raw=None))
     assert query("select corrected_raw, raw from orders_ops.rejected_record") == [
         ('{"id": 1}', None)
     ]
@@ -248,10 +251,10 @@ READER_MAY_NOT = (
 
 def test_the_reader_may_do_nothing_else(rejected: None, analyst: Engine) -> None:
     for statement in READER_MAY_NOT:
-        refused(analyst, statement)
+        denied(analyst, statement)
 
 
-def test_a_leaf_begins_where_the_calendar_says(warehouse: Engine) -> None:
+def test_a_partition_begins_at_a_calendar_month(warehouse: Engine) -> None:
     make = text("select orders_store.make_partition(cast(:first as date))")
     for first in ("2017-11-02", "infinity", None):
         with (
@@ -261,10 +264,10 @@ def test_a_leaf_begins_where_the_calendar_says(warehouse: Engine) -> None:
             connection.execute(make, {"first": first})
 
 
-def test_a_leaf_is_made_by_its_own_function_whatever_the_callers_search_path(
+def test_a_partition_is_made_by_our_function_whatever_the_callers_search_path(
     warehouse: Engine, query: Query
 ) -> None:
-    """A temporary table or function of the caller's is not taken for the owner's."""
+    """Temporary tables and functions of the caller don't shadow those of the owner."""
     shadow = """
         create temporary table schema_info as select 'day' as partition_width;
         create temporary table pg_class (relname name, relnamespace oid, relkind "char");
@@ -296,7 +299,7 @@ def test_roles_are_granted_when_asked_for_and_from_then_on(
     with owner.begin() as connection:
         connection.execute(text("drop owned by orders_loader, orders_reader"))
     initialise(owner)
-    refused(warehouse, "table orders_ops.load_run")
+    denied(warehouse, "table orders_ops.load_run")
     initialise(owner, roles=True)
     with owner.begin() as connection:
         connection.execute(text("drop table orders_ops.data_issue"))
@@ -307,13 +310,13 @@ def test_roles_are_granted_when_asked_for_and_from_then_on(
 
 @pytest.fixture
 def bare() -> Iterator[Sandbox]:
-    """A server of its own, without any role of ours."""
+    """Yield a server of its own, without the roles."""
     with sandbox() as box:
         yield box
 
 
 def owner_of(database: str, box: Sandbox, *attributes: str) -> Engine:
-    """Make a user, who is no superuser, and a database of the same name that this user owns."""
+    """Create a user who is no superuser, and a database that this user owns."""
     password = secrets.token_hex(16)
     role = sql.SQL("create role {} login password {} {}").format(
         sql.Identifier(database),
@@ -334,7 +337,7 @@ def owner_of(database: str, box: Sandbox, *attributes: str) -> Engine:
     )
 
 
-def test_ordinary_owners_make_the_roles_also_at_once_or_use_those_that_are_there(
+def test_ordinary_owners_create_the_roles_also_concurrently_or_use_existing_ones(
     bare: Sandbox,
 ) -> None:
     plain = owner_of("plain", bare)

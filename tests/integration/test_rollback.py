@@ -1,4 +1,4 @@
-"""Taking back what was published."""
+"""Rolling back a publish."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import orders_dask
 from orders_dask.errors import NothingToRestore, OutcomeUnknown, RunDateLocked, ServiceUnavailable
 from orders_dask.ledger import leases
 from orders_dask.load.locks import Lock
-from orders_dask.publish import dimensions
-from orders_dask.publish import pointer as gate
+from orders_dask.publish import dimensions, pointer
 from orders_dask.settings import Settings
 from tests.support.loads import DAY, NEXT, instant, lose_answer, order, published, rolled_back
 from tests.support.proxy import PostgresProxy
 from tests.support.types import Query
+from tests.support.waiting import until
 
 CUSTOMERS = "select customer_id, email, first_seen, last_seen from orders.dim_customer order by 1"
 
 
-def said(order_id: int, email: str | None, second: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """Make a load of one order, whose buyer has its number and an address."""
+def load_of(order_id: int, email: str | None, second: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Return a load of one order, whose customer has its number and an address."""
     at = instant(second)
     return {
         "fact_order": [order(order_id, second)],
         "fact_order_line": [{"order_id": order_id, "line_id": 1}],
-        "dim_customer": [{"customer_id": order_id, "email": email, "version": at}],
+        "dim_customer": [{"customer_id": order_id, "email": email, "version_at": at}],
     }
 
 
-def test_the_load_before_is_published_again_and_the_dimensions_are_as_they_were(
+def test_the_previous_load_is_published_and_the_dimensions_are_restored(
     warehouse: Engine, query: Query
 ) -> None:
-    first = published(warehouse, DAY, said(1, "old@x"))
+    first = published(warehouse, DAY, load_of(1, "old@x"))
     before = query(CUSTOMERS)
-    last = published(warehouse, DAY, said(1, "new@x"), said(2, "came@x"))
+    last = published(warehouse, DAY, load_of(1, "new@x"), load_of(2, "came@x"))
 
     done = orders_dask.rollback(DAY)
     assert (done.unpublished, done.unpublished_orders, done.published) == (last, 2, first)
@@ -47,12 +47,14 @@ def test_the_load_before_is_published_again_and_the_dimensions_are_as_they_were(
     assert query(CUSTOMERS) == before
     states = "select status, unpublished_at is null from orders_ops.load_run order by load_id"
     assert query(states) == [("published", True), ("unpublished", False)]
-    kept = "select from orders_store.dim_customer_undo where load_id = :last"
-    assert query(kept, last=last) == []
+    undo = "select from orders_store.dim_customer_undo where load_id = :last"
+    assert query(undo, last=last) == []
 
 
-def test_repeated_it_goes_back_to_nothing_and_then_says_so(warehouse: Engine, query: Query) -> None:
-    loads = [published(warehouse, DAY, said(1, email)) for email in ("a@x", "b@x", "c@x")]
+def test_repeated_rollbacks_end_with_nothing_published_and_then_an_error(
+    warehouse: Engine, query: Query
+) -> None:
+    loads = [published(warehouse, DAY, load_of(1, email)) for email in ("a@x", "b@x", "c@x")]
     done = [orders_dask.rollback(DAY) for _ in loads]
     assert [each.published for each in done] == [loads[1], loads[0], None]
     assert query("select from orders.fact_order") == []
@@ -63,38 +65,40 @@ def test_repeated_it_goes_back_to_nothing_and_then_says_so(warehouse: Engine, qu
         orders_dask.rollback(DAY)
 
 
-def test_what_a_later_publish_wrote_stays_until_that_one_is_rolled_back_too(
+def test_rows_of_a_later_publish_stay_until_that_one_is_rolled_back_too(
     warehouse: Engine, query: Query
 ) -> None:
-    published(warehouse, DAY, said(1, "first@x"), said(2, "first@x"))
+    published(warehouse, DAY, load_of(1, "first@x"), load_of(2, "first@x"))
     before = query(CUSTOMERS)
-    published(warehouse, DAY, said(1, "middle@x"), said(2, "middle@x"))
-    published(warehouse, NEXT, said(1, "last@x"))
+    published(warehouse, DAY, load_of(1, "middle@x"), load_of(2, "middle@x"))
+    published(warehouse, NEXT, load_of(1, "last@x"))
     orders_dask.rollback(DAY)
     assert query(CUSTOMERS) == [(1, "last@x", DAY, NEXT), (2, "first@x", DAY, DAY)]
     orders_dask.rollback(NEXT)
     assert query(CUSTOMERS) == before
 
 
-def test_what_a_later_publish_wrote_stays_also_when_that_one_is_kept_no_more(
+def test_rows_of_a_later_publish_stay_although_its_undo_was_discarded(
     warehouse: Engine, query: Query
 ) -> None:
-    published(warehouse, DAY, said(1, "first@x"), said(2, "second@x"))
-    later = published(warehouse, NEXT, said(1, "last@x"))
+    published(warehouse, DAY, load_of(1, "first@x"), load_of(2, "second@x"))
+    later = published(warehouse, NEXT, load_of(1, "last@x"))
     with leases.acquire_lease(warehouse, NEXT) as lease, lease.transaction() as connection:
-        gate.lock_publishing(connection)
+        pointer.lock_publishing(connection)
         dimensions.discard_undo(connection, [later])
     orders_dask.rollback(DAY)
     assert query(CUSTOMERS) == [(1, "last@x", DAY, NEXT)]
 
 
-def test_what_is_still_published_is_said_again_of_rows_that_are_put_back(
+def test_restored_rows_are_merged_with_loads_that_are_still_published(
     warehouse: Engine, query: Query
 ) -> None:
     last = NEXT + timedelta(days=1)
-    published(warehouse, DAY, said(5, "first@x"))
-    published(warehouse, last, said(5, "last@x"))
-    published(warehouse, NEXT, said(5, "next@x"))  # the row says more already, and stays as it is
+    published(warehouse, DAY, load_of(5, "first@x"))
+    published(warehouse, last, load_of(5, "last@x"))
+    published(
+        warehouse, NEXT, load_of(5, "next@x")
+    )  # the row has a later run date, and stays as it is
     assert query(CUSTOMERS) == [(5, "last@x", DAY, last)]
     orders_dask.rollback(last)
     assert query(CUSTOMERS) == [(5, "next@x", DAY, NEXT)]
@@ -104,19 +108,19 @@ def test_what_is_still_published_is_said_again_of_rows_that_are_put_back(
     assert query(CUSTOMERS) == []
 
 
-def test_versions_are_current_again_as_they_were(warehouse: Engine, query: Query) -> None:
+def test_the_versions_from_before_are_current(warehouse: Engine, query: Query) -> None:
     current = "select run_date from orders.order_current where order_id = 1"
-    published(warehouse, DAY, said(1, "a@x", second=5))
-    published(warehouse, NEXT, said(2, "a@x"))
-    published(warehouse, NEXT, said(1, "a@x", second=9))
+    published(warehouse, DAY, load_of(1, "a@x", second=5))
+    published(warehouse, NEXT, load_of(2, "a@x"))
+    published(warehouse, NEXT, load_of(1, "a@x", second=9))
     assert query(current) == [(NEXT,)]
     orders_dask.rollback(NEXT)
     assert query(current) == [(DAY,)]
     assert query("select from orders_store.order_superseded") == []
 
 
-def test_what_was_pruned_is_not_rolled_back(warehouse: Engine, query: Query) -> None:
-    load_id = published(warehouse, DAY, said(1, "a@x"))
+def test_a_pruned_load_is_not_restored(warehouse: Engine, query: Query) -> None:
+    load_id = published(warehouse, DAY, load_of(1, "a@x"))
     with warehouse.begin() as connection:
         connection.execute(text("update orders_ops.load_run set can_roll_back = false"))
     with pytest.raises(
@@ -127,44 +131,42 @@ def test_what_was_pruned_is_not_rolled_back(warehouse: Engine, query: Query) -> 
 
 
 def test_a_run_date_that_somebody_works_on_is_not_touched(warehouse: Engine, query: Query) -> None:
-    published(warehouse, DAY, said(1, "a@x"))
+    published(warehouse, DAY, load_of(1, "a@x"))
     with leases.acquire_lease(warehouse, DAY), pytest.raises(RunDateLocked):
         orders_dask.rollback(DAY)
     assert len(query("select from orders.fact_order")) == 1
 
 
 def test_a_rollback_that_is_killed_did_nothing(warehouse: Engine, query: Query) -> None:
-    published(warehouse, DAY, said(1, "old@x"))
-    published(warehouse, DAY, said(1, "new@x"), said(2, "came@x"))
-    stands = [query(CUSTOMERS), query("select * from orders_store.published")]
-    # All is written, and the commit is next, when the last statement waits for this lock.
+    published(warehouse, DAY, load_of(1, "old@x"))
+    published(warehouse, DAY, load_of(1, "new@x"), load_of(2, "came@x"))
+    before = [query(CUSTOMERS), query("select * from orders_store.published")]
+    # The last statement before the commit waits for this lock.
     with warehouse.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute(text("lock table orders_store.order_superseded in share mode"))
         rolling_back = pool.submit(orders_dask.rollback, DAY)
-        to_who_waits(warehouse, "pg_terminate_backend")
-        with pytest.raises(OutcomeUnknown, match="whether it is still published before you"):
+        call_on_waiting_session(warehouse, "pg_terminate_backend")
+        with pytest.raises(ServiceUnavailable, match=r"broke off .*: try again"):
             rolling_back.result(30)
-    assert [query(CUSTOMERS), query("select * from orders_store.published")] == stands
+    assert [query(CUSTOMERS), query("select * from orders_store.published")] == before
 
 
-def test_a_rollback_that_is_cancelled_says_so_and_is_not_undecided(
-    warehouse: Engine, query: Query
-) -> None:
-    load_id = published(warehouse, DAY, said(1, "a@x"))
+def test_a_rollback_that_is_cancelled_has_a_known_outcome(warehouse: Engine, query: Query) -> None:
+    load_id = published(warehouse, DAY, load_of(1, "a@x"))
     with warehouse.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
         rolling_back = pool.submit(orders_dask.rollback, DAY)
-        to_who_waits(warehouse, "pg_cancel_backend")
+        call_on_waiting_session(warehouse, "pg_cancel_backend")
         with pytest.raises(ServiceUnavailable, match="broke off"):
             rolling_back.result(30)
     assert query("select load_id from orders_store.published") == [(load_id,)]
 
 
-def to_who_waits(database: Engine, do: str) -> None:
-    """Do something to the session that waits for another, as soon as there is one."""
+def call_on_waiting_session(database: Engine, function: str) -> None:
+    """Call a function of PostgreSQL on the first session that waits for another one."""
     activity = table("pg_stat_activity", column("pid", Integer), column("datname", Text))
     pid = activity.c.pid
-    waiting = select(getattr(func, do)(pid)).where(
+    waiting = select(getattr(func, function)(pid)).where(
         activity.c.datname == func.current_database(),
         func.cardinality(func.pg_blocking_pids(pid)) > 0,
     )
@@ -173,10 +175,10 @@ def to_who_waits(database: Engine, do: str) -> None:
             connection.rollback()
 
 
-def test_a_rollback_whose_commit_was_done_but_not_answered_is_done_once(
+def test_a_rollback_that_was_committed_but_not_acknowledged_is_done_once(
     settings: Settings, warehouse: Engine, proxy: PostgresProxy, query: Query
 ) -> None:
-    loads = [published(warehouse, DAY, said(1, email)) for email in ("a@x", "b@x", "c@x")]
+    loads = [published(warehouse, DAY, load_of(1, email)) for email in ("a@x", "b@x", "c@x")]
     through_proxy = settings.model_copy(update={"pgsql_port": proxy.port})
     with ThreadPoolExecutor(1) as pool:
         proxy.hold_commit(of="order_superseded")
@@ -186,13 +188,33 @@ def test_a_rollback_whose_commit_was_done_but_not_answered_is_done_once(
     assert query("select load_id from orders_store.published") == [(loads[1],)]
 
 
-def test_rollbacks_of_run_dates_that_share_customers_take_turns(
+def test_a_rollback_without_an_answer_is_unknown_while_another_run_holds_the_run_date(
+    settings: Settings, warehouse: Engine, proxy: PostgresProxy, query: Query
+) -> None:
+    loads = [published(warehouse, DAY, load_of(1, email)) for email in ("a@x", "b@x", "c@x")]
+    through_proxy = settings.model_copy(update={"pgsql_port": proxy.port})
+    waiting = "select from pg_locks where locktype = 'advisory' and classid = :lock and not granted"
+    with warehouse.connect() as other, ThreadPoolExecutor(2) as pool:
+        proxy.hold_commit(of="order_superseded")
+        rolling_back = pool.submit(orders_dask.rollback, DAY, settings=through_proxy)
+        until(lambda: proxy.held is not None, 30, "nothing was committed")
+        lock = select(func.pg_advisory_lock(Lock.RUN_DATE, DAY.toordinal()))
+        locked = pool.submit(other.execute, lock)
+        until(lambda: query(waiting, lock=int(Lock.RUN_DATE)), 30, "nobody waits for the run date")
+        lose_answer(proxy)
+        locked.result(30)
+        with pytest.raises(OutcomeUnknown, match="whether it is still published before you"):
+            rolling_back.result(30)
+    assert query("select load_id from orders_store.published") == [(loads[1],)]
+
+
+def test_rollbacks_of_run_dates_that_share_customers_are_serialised(
     warehouse: Engine, query: Query
 ) -> None:
     days = [DAY + timedelta(days=n) for n in range(4)]
     for number, day in enumerate(days):
         customers = sorted(range(40), reverse=bool(number % 2))
-        rows = [{"customer_id": n, "version": None, "email": "a@x"} for n in customers]
+        rows = [{"customer_id": n, "version_at": None, "email": "a@x"} for n in customers]
         published(warehouse, day, {"dim_customer": rows})
     waiting = "select from pg_locks where locktype = 'advisory' and classid = :lock and not granted"
     lock = {"lock": int(Lock.PUBLISH)}

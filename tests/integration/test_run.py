@@ -1,4 +1,4 @@
-"""Whole runs: what is published, refused, left alone, done again."""
+"""Whole runs: published, refused, up to date, forced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orders_dask.jobs.inspect import all_up_to_date, date_range
 from orders_dask.jobs.run import run
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
-from orders_dask.stage import record
+from orders_dask.stage import collect
 from tests.support.builders import DAY, lines, order
 from tests.support.types import Put, Query
 
@@ -41,11 +41,11 @@ def test_a_dump_becomes_a_published_run_date(
     assert query("select position, path, code, raw from orders_ops.rejected_record") == [
         (3, "", "invalid_json", "oops")
     ]
-    [books] = query(
-        "select order_read, order_loaded, order_superseded, order_rejected, order_line_read, order_line_superseded"
-        " from orders_ops.load_file"
+    [counters] = query(
+        "select order_read, order_loaded, order_superseded, order_rejected,"
+        " order_line_read, order_line_superseded from orders_ops.load_file"
     )
-    assert books == (4, 2, 1, 1, 3, 1)
+    assert counters == (4, 2, 1, 1, 3, 1)
 
 
 def test_a_day_without_orders_is_published_and_so_is_an_empty_file_beside_others(
@@ -59,7 +59,7 @@ def test_a_day_without_orders_is_published_and_so_is_an_empty_file_beside_others
     assert (result.outcome, result.files, result.orders) == ("published", 2, 1)
 
 
-def test_what_was_staged_can_be_read_back_without_the_losers(
+def test_staged_orders_can_be_read_without_the_superseded_ones(
     client: Client, settings: Settings, warehouse: Engine, put: Put
 ) -> None:
     put(
@@ -75,7 +75,9 @@ def test_what_was_staged_can_be_read_back_without_the_losers(
     ]
     assert len(read_staged(DAY, "fact_order_line").compute(scheduler="sync")) == 2
     apps = read_staged(DAY, "dim_app", columns=["app_id"], stage_url=settings.stage_url)
-    assert sorted(apps.compute(scheduler="sync")["app_id"]) == [8, 9], "of the orders that won"
+    assert sorted(apps.compute(scheduler="sync")["app_id"]) == [8, 9], (
+        "only of the orders that were not superseded"
+    )
 
 
 def test_too_many_lines_rejected_by_themselves_refuse_the_run(
@@ -86,12 +88,13 @@ def test_too_many_lines_rejected_by_themselves_refuse_the_run(
     with pytest.raises(DataRefused) as refused:
         run(DAY, settings=settings, client=client)
     assert str(refused.value) == (
-        "12 of 24 lines were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; most often bad_child_id (12): "
+        "12 of 24 lines were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; "
+        "most often bad_child_id (12): "
         "The id of line_items[0] is null, not a positive integer: see `orders-dask rejects`."
     )
 
 
-def test_a_refusal_says_why_most_records_were_rejected(
+def test_a_refusal_has_the_most_frequent_reason(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(*({"uuid": n, "positions": []} for n in range(9)), order(1)))
@@ -99,13 +102,14 @@ def test_a_refusal_says_why_most_records_were_rejected(
     with pytest.raises(DataRefused) as refused:
         run(DAY, settings=settings, client=client)
     assert str(refused.value) == (
-        "20 of 21 orders were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; most often not_an_order (17): "
+        "20 of 21 orders were rejected, more than ORDERS_DASK_MAX_REJECTED=0.01 allows; "
+        "most often not_an_order (17): "
         "An object with the keys uuid, positions is no order: see `orders-dask rejects`."
     )
     assert query("select message from orders_ops.load_run") == [(str(refused.value),)]
 
 
-def test_a_run_makes_a_part_anew_whose_files_are_gone_or_damaged(
+def test_a_part_whose_files_are_missing_or_damaged_is_staged_once_more(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1), order(2, "5")))
@@ -125,8 +129,8 @@ def test_tables_are_the_same_from_a_part_that_was_staged_before(
 ) -> None:
     put("dump/a.ndjson", lines(order(1), order(2, "5")))
     first = run(DAY, settings=settings, client=client)
-    again = run(DAY, settings=settings, client=client, force=True)
-    assert (again.orders, again.lines) == (first.orders, first.lines) == (2, 2)
+    forced = run(DAY, settings=settings, client=client, force=True)
+    assert (forced.orders, forced.lines) == (first.orders, first.lines) == (2, 2)
     assert query("select count(distinct part), count(*) from orders_ops.load_part") == [(1, 2)]
 
 
@@ -144,9 +148,13 @@ def test_an_unchanged_run_date_is_left_alone_unless_forced(
 ) -> None:
     put("dump/a.ndjson", lines(order(1)))
     first = run(DAY, settings=settings, client=client)
-    again = run(DAY, settings=settings, client=client)
+    unchanged = run(DAY, settings=settings, client=client)
     forced = run(DAY, settings=settings, client=client, force=True)
-    assert [r.outcome for r in (first, again, forced)] == ["published", "up_to_date", "published"]
+    assert [r.outcome for r in (first, unchanged, forced)] == [
+        "published",
+        "up_to_date",
+        "published",
+    ]
     assert query("select status from orders_ops.load_run order by load_id") == [
         ("replaced",),
         ("published",),
@@ -183,22 +191,22 @@ def test_a_refused_run_keeps_its_rejects_and_what_was_published(
     assert query("select count(*) from orders_ops.rejected_record") == [(11,)]
 
 
-def test_what_a_run_that_fails_had_under_way_is_cancelled_while_the_client_is_there(
+def test_pending_tasks_of_a_failed_run_are_cancelled_while_the_client_is_open(
     client: Client, settings: Settings, query: Query, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error's traceback keeps what gave the results; closed with it, it would find the client's loop closed."""
+    """The traceback keeps the generator of the results, which must not outlive the client."""
 
     def broken(*_: object) -> None:
         raise LookupError("on the client, between two results")
 
-    monkeypatch.setattr(record, "_interned", broken)
+    monkeypatch.setattr(collect, "_interned", broken)
     put("dump/a.ndjson", lines(*(order(n) for n in range(1, 41))))
     split = settings.model_copy(update={"block_size": 500})
     with pytest.raises(LookupError) as caught:
         run(DAY, settings=split, client=client)
     assert caught.tb
     pending = [key for key, state in client.futures.items() if state.status == "pending"]
-    assert pending == [], "they would be cancelled when the traceback goes, on a closed loop"
+    assert pending == [], "they would be cancelled with the traceback, on a closed loop"
     assert query("select status from orders_ops.load_run") == [("failed",)]
 
 
@@ -206,14 +214,17 @@ def test_an_unreadable_file_refuses_the_run_unless_allowed(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1)) + b'{"id": 2, "total_pri')
-    why = r"a\.ndjson could not be read to the end \(The record is not JSON: .* at character \d+\): see"
+    why = (
+        r"a\.ndjson could not be read to the end "
+        r"\(The record is not JSON: .* at character \d+\): see"
+    )
     with pytest.raises(DataRefused, match=why):
         run(DAY, settings=settings, client=client)
     allowed = settings.model_copy(update={"allow_unreadable": True})
     assert run(DAY, settings=allowed, client=client).orders == 1
 
 
-def test_a_run_that_an_unreadable_file_refuses_says_what_the_file_looks_like(
+def test_a_run_that_an_unreadable_file_refuses_names_its_likely_format(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1)))
@@ -276,7 +287,7 @@ def test_a_dry_run_changes_nothing(
     assert query("select count(*) from orders_ops.load_run") == [(0,)]
 
 
-def test_a_database_that_was_not_initialised_is_said_to_be(
+def test_a_database_that_was_not_initialised_is_reported(
     client: Client, settings: Settings, put: Put
 ) -> None:
     put("dump/a.ndjson", lines(order(1)))
@@ -284,7 +295,7 @@ def test_a_database_that_was_not_initialised_is_said_to_be(
         run(DAY, settings=settings, client=client)
 
 
-def test_a_settled_range_is_known_without_a_cluster_and_any_work_is_seen(
+def test_a_range_that_is_up_to_date_is_recognised_without_a_cluster(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
     dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})

@@ -1,4 +1,4 @@
-"""The sandbox starts real services, keeps what it is asked to keep, and leaves nothing else behind."""
+"""The sandbox starts real services, keeps data on request, and cleans up everything else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support import REPOSITORY
 from tests.support.services import bucket_of
 from tests.support.waiting import until
 
-# Starts a sandbox, says what it is, and waits to be killed.
+# Starts a sandbox, prints its settings, and waits to be killed.
 STARTER = """
 import json, pathlib, sys, time
 from orders_dask.sandbox import sandbox
@@ -41,14 +41,14 @@ Starter = subprocess.Popen[str]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user may enter, unlike pytest's own: root's PostgreSQL runs as another user."""
+    """Yield a folder that all users may enter: PostgreSQL does not run as root."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)
         yield Path(name)
 
 
 def query(environment: dict[str, str], statement: str) -> list[tuple[Any, ...]]:
-    """Run one statement over TCP with the sandbox's settings and commit."""
+    """Execute one statement over TCP with the sandbox's settings, commit, and return its rows."""
     connection = psycopg2.connect(
         host=environment["_PGSQL_HOSTNAME"],
         port=environment["_PGSQL_PORT"],
@@ -63,7 +63,7 @@ def query(environment: dict[str, str], statement: str) -> list[tuple[Any, ...]]:
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Return the processes below a process: command lines by process id."""
+    """Return the descendants of a process: command lines by process id."""
     listing = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
@@ -78,13 +78,13 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 def running(pids: dict[int, str]) -> dict[int, str]:
-    """Return those of the processes that still run."""
+    """Return the processes that are still running."""
     alive = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True)
     return {pid: pids[pid] for pid in map(int, alive.stdout.split()) if pid in pids}
 
 
-def gone(pids: dict[int, str]) -> None:
-    """Wait until none of the processes runs any more."""
+def wait_for_end(pids: dict[int, str]) -> None:
+    """Wait until all of the processes have ended."""
     until(lambda: not running(pids), 20, f"some still run of {pids}")
 
 
@@ -92,7 +92,7 @@ def gone(pids: dict[int, str]) -> None:
 def starter(
     folder: Path, *data: Path, python: str = sys.executable, user: int | None = None
 ) -> Iterator[Starter]:
-    """Start a process, in a group of its own, that holds a sandbox in or below a folder; it is killed at the end."""
+    """Start a process with a sandbox in a process group of its own, and kill it at the end."""
     with subprocess.Popen(
         [python, "-c", STARTER, *data],
         cwd=REPOSITORY,
@@ -111,13 +111,13 @@ def starter(
 
 
 def settings_of(starter: Starter) -> dict[str, str]:
-    """Return the settings of its sandbox as soon as it is ready."""
+    """Wait for the sandbox of a starter, and return its settings."""
     assert starter.stdout
     settings: dict[str, str] = json.loads(starter.stdout.readline())
     return settings
 
 
-def test_postgresql_and_s3_answer_with_the_settings_it_gives(services: Sandbox) -> None:
+def test_postgresql_and_s3_answer_with_its_settings(services: Sandbox) -> None:
     environment = services.environment
     [(version, zone, encoding, database, locks)] = query(
         environment,
@@ -141,7 +141,7 @@ def test_a_wrong_password_or_key_is_refused(services: Sandbox) -> None:
         bucket_of(wrong).ls("orders")
 
 
-def test_its_repr_holds_no_secret(services: Sandbox) -> None:
+def test_its_repr_has_no_secret(services: Sandbox) -> None:
     names = ("_PGSQL_PASS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     assert not [name for name in names if services.environment[name] in repr(services)]
 
@@ -158,7 +158,7 @@ def test_two_at_once_have_their_own_ports_and_files(services: Sandbox) -> None:
     assert query(services.environment, "select count(*) from only_here") == [(0,)]
 
 
-def test_ports_that_somebody_else_takes_meanwhile_are_replaced(
+def test_ports_that_another_process_takes_meanwhile_are_replaced(
     services: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgres = int(services.environment["_PGSQL_PORT"])
@@ -188,7 +188,7 @@ def test_uploads_a_file_by_its_name_and_a_folder_by_its_inner_paths(tmp_path: Pa
         }
 
 
-def test_a_missing_upload_is_said_before_anything_starts(tmp_path: Path) -> None:
+def test_a_missing_upload_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with (
         pytest.raises(SettingsError, match=r"no file or folder .*absent to upload"),
         sandbox(upload=[tmp_path / "absent"]),
@@ -196,27 +196,27 @@ def test_a_missing_upload_is_said_before_anything_starts(tmp_path: Path) -> None
         pytest.fail("it started without the file")
 
 
-def test_a_kept_folder_holds_database_bucket_and_secrets_for_the_next_start(folder: Path) -> None:
-    data = folder / "kept"
+def test_a_data_folder_has_database_bucket_and_secrets_for_the_next_start(folder: Path) -> None:
+    data = folder / "data"
     with sandbox(data) as box:
-        query(box.environment, "create table kept as select 42 as answer")
-        bucket_of(box.environment).pipe_file("orders/kept", b"still here")
+        query(box.environment, "create table answers as select 42 as answer")
+        bucket_of(box.environment).pipe_file("orders/answer", b"still here")
         first = box.environment
     with sandbox(data) as box:
-        assert query(box.environment, "select answer from kept") == [(42,)]
-        assert bucket_of(box.environment).cat_file("orders/kept") == b"still here"
+        assert query(box.environment, "select answer from answers") == [(42,)]
+        assert bucket_of(box.environment).cat_file("orders/answer") == b"still here"
         for name in ("_PGSQL_PASS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             assert box.environment[name] == first[name], name
     assert (data / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_kept_folder_survives_the_sigkill_of_its_starter(folder: Path) -> None:
-    data = folder / "kept"
+def test_a_data_folder_survives_the_sigkill_of_its_starter(folder: Path) -> None:
+    data = folder / "data"
     with starter(folder, data) as process:
-        query(settings_of(process), "create table kept as select 42 as answer")
+        query(settings_of(process), "create table answers as select 42 as answer")
         process.kill()
-    with sandbox(data) as box:  # at once: the first one's services are still ending
-        assert query(box.environment, "select answer from kept") == [(42,)]
+    with sandbox(data) as box:  # without a pause: the first services are still ending
+        assert query(box.environment, "select answer from answers") == [(42,)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -230,7 +230,7 @@ def test_nothing_is_left_when_its_process_group_gets(number: signal.Signals, fol
         assert socket.exists()
         os.killpg(process.pid, number)
         process.wait(10)
-    gone(processes)
+    wait_for_end(processes)
     assert list(folder.iterdir()) == []
     assert not socket.exists()
 
@@ -240,7 +240,7 @@ def test_nothing_is_left_when_it_is_killed_while_it_starts(folder: Path) -> None
         until(lambda: "initdb" in str(descendants(process.pid)), 20)
         processes = descendants(process.pid)
         process.kill()
-    gone(processes)
+    wait_for_end(processes)
     assert list(folder.iterdir()) == []
 
 
@@ -253,12 +253,12 @@ def test_works_as_an_ordinary_user(folder: Path) -> None:
         processes = descendants(process.pid)
         [below] = folder.iterdir()
         assert below.owner() == "nobody"
-    gone(processes)
+    wait_for_end(processes)
     assert list(folder.iterdir()) == []
 
 
 def python_for(user: int) -> str:
-    """Return a Python of this version that a user may run: this one may be out of reach, below /root."""
+    """Return a Python of this version that a user may run; this one may be below /root."""
     system = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/local/bin:/usr/bin")
     for python in filter(None, (sys.executable, system)):
         with suppress(PermissionError):
@@ -291,9 +291,9 @@ def test_a_folder_that_postgresql_can_not_reach_is_refused(folder: Path) -> None
     (folder / "private").mkdir(mode=0o700)
     with (
         pytest.raises(
-            ServiceUnavailable, match=r"'nobody'.* can't reach .*private/kept: choose one"
+            ServiceUnavailable, match=r"'nobody'.* can't reach .*private/data: choose one"
         ),
-        sandbox(folder / "private" / "kept"),
+        sandbox(folder / "private" / "data"),
     ):
         pytest.fail("PostgreSQL started where it can't be")
 

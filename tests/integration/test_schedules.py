@@ -1,4 +1,4 @@
-"""Run dates in any order: whatever is published, taken back and dropped, and when, what is left is as if it alone was.
+"""Any schedule of publishes, rollbacks and unpublishes ends in the state of its model.
 
 ``ORDERS_DASK_SCHEDULES`` sets how many schedules are drawn for each test.
 """
@@ -21,7 +21,7 @@ from orders_dask.contract.columns import METADATA, PUBLIC
 from orders_dask.contract.ledger_tables import load_run, schema_info, storage_partition
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import order_superseded
-from orders_dask.contract.storage_tables import published as seen
+from orders_dask.contract.storage_tables import published as pointer_table
 from orders_dask.load.schema import VIEW_FILES
 from tests.support.loads import DAY, dropped, instant, published, rolled_back
 from tests.support.model import Loaded, Model
@@ -34,7 +34,7 @@ Action = tuple[str, date, Parts]
 any_schedule = settings(
     max_examples=SCHEDULES,
     deadline=None,
-    # Without shrinking: a schedule takes a second, and it would take hundreds.
+    # Without shrinking: a schedule takes a second, and shrinking tries hundreds.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -42,28 +42,28 @@ any_schedule = settings(
 
 @st.composite
 def loads(draw: st.DrawFn) -> Parts:
-    """Draw a load of two parts: some orders, each with a line or a refund or not, and what they say of dimensions."""
+    """Draw a load of two parts: orders, some with a line and a refund, and dimension rows."""
     tables: list[dict[str, list[dict[str, Any]]]] = [{}, {}]
     ids = draw(st.lists(st.integers(1, 5), unique=True, max_size=4))
     for position, order_id in enumerate(ids, 1):
         part = tables[draw(st.integers(0, 1))]
         updated = draw(st.none() | st.integers(0, 3).map(instant))
         price = draw(st.sampled_from([None, 5, 7]))
-        place = {"source_position": position}
+        numbered = {"source_position": position}
         add = partial(_add, part)
-        add("fact_order", order_id=order_id, updated_at=updated, total_price=price, **place)
+        add("fact_order", order_id=order_id, updated_at=updated, total_price=price, **numbered)
         if draw(st.booleans()):
             add("fact_order_line", order_id=order_id, line_id=1, quantity=draw(st.integers(0, 1)))
             add("fact_refund", order_id=order_id, refund_id=1, refunded_amount=price)
-        said = {"version": updated, **place}
+        version = {"version_at": updated, **numbered}
         add(
             "dim_customer",
             customer_id=draw(st.integers(1, 3)),
             email=draw(st.sampled_from([None, "a@example.com", "b@example.com"])),
             phone=draw(st.sampled_from([None, "1"])),
-            **said,
+            **version,
         )
-        add("dim_product_variant", product_id=1, variant_id=draw(st.integers(1, 2)), **said)
+        add("dim_product_variant", product_id=1, variant_id=draw(st.integers(1, 2)), **version)
     return tables
 
 
@@ -81,7 +81,7 @@ at_once = st.lists(actions, min_size=1, max_size=2, unique_by=lambda action: act
 
 @any_schedule
 @given(schedule=st.lists(at_once, min_size=2, max_size=7))
-def test_what_is_left_of_any_schedule_is_as_if_it_alone_was_loaded(
+def test_any_schedule_ends_as_if_only_the_published_loads_were_loaded(
     warehouse: Engine, owner: Engine, schedule: list[list[Action]]
 ) -> None:
     truncate(owner)
@@ -90,33 +90,33 @@ def test_what_is_left_of_any_schedule_is_as_if_it_alone_was_loaded(
         possible = [
             action for action in batch if action[0] == "publish" or action[1] in model.seen()
         ]
-        for load_id, (what, day, parts) in done_at_once(warehouse, possible):
+        for load_id, (what, day, parts) in run_concurrently(warehouse, possible):
             if what == "publish":
                 model.publish(Loaded(load_id, day, parts))
             elif what == "roll back":
                 model.roll_back(day)
             else:
                 model.drop(day)
-        assert {day: load.load_id for day, load in model.seen().items()} == gate(owner)
+        assert {day: load.load_id for day, load in model.seen().items()} == pointer(owner)
         assert superseded(owner) == model.superseded()
         assert dimensions(owner) == {d.name: model.dimension(d.name) for d in DIMENSIONS}
-    left = facts(owner)
+    found = facts(owner)
     truncate(owner)
     for day, load in model.seen().items():
         published(warehouse, day, *load.parts)
-    assert facts(owner) == left
+    assert facts(owner) == found
 
 
 @any_schedule
 @given(days=st.fixed_dictionaries({day: loads() for day in DAYS}), data=st.data())
-def test_without_rollbacks_and_drops_the_dimensions_are_those_of_loading_once_in_order(
+def test_publishes_in_any_order_give_the_dimensions_of_loading_once_in_order(
     warehouse: Engine, owner: Engine, days: dict[date, Parts], data: st.DataObject
 ) -> None:
     truncate(owner)
-    some = st.lists(st.sampled_from(DAYS), min_size=1, max_size=2, unique=True)
-    batches = [*data.draw(st.lists(some, max_size=3)), *([day] for day in reversed(DAYS))]
+    batch_days = st.lists(st.sampled_from(DAYS), min_size=1, max_size=2, unique=True)
+    batches = [*data.draw(st.lists(batch_days, max_size=3)), *([day] for day in reversed(DAYS))]
     for batch in data.draw(st.permutations(batches)):
-        done_at_once(warehouse, [("publish", day, days[day]) for day in batch])
+        run_concurrently(warehouse, [("publish", day, days[day]) for day in batch])
     found = facts(owner), dimensions(owner)
     truncate(owner)
     for day, parts in days.items():
@@ -124,40 +124,40 @@ def test_without_rollbacks_and_drops_the_dimensions_are_those_of_loading_once_in
     assert (facts(owner), dimensions(owner)) == found
 
 
-def done_at_once(database: Engine, actions: Sequence[Action]) -> list[tuple[int, Action]]:
-    """Do some things at the same time; give them in turn, with the loads that they published or withdrew."""
+def run_concurrently(database: Engine, actions: Sequence[Action]) -> list[tuple[int, Action]]:
+    """Run actions concurrently; return them in the order of their commits, with their load ids."""
 
-    def do(action: Action) -> tuple[int, Action]:
+    def run(action: Action) -> tuple[int, Action]:
         what, day, parts = action
         if what == "publish":
             return published(database, day, *parts), action
         return {"roll back": rolled_back, "drop": dropped}[what](database, day), action
 
-    def turn(done: tuple[int, Action]) -> datetime:
+    def committed_at(done: tuple[int, Action]) -> datetime:
         load_id, (what, _, _) = done
-        at = load_run.c.published_at if what == "publish" else load_run.c.unpublished_at
+        column = load_run.c.published_at if what == "publish" else load_run.c.unpublished_at
         with database.connect() as connection:
             when: datetime = connection.execute(
-                select(at).where(load_run.c.load_id == load_id)
+                select(column).where(load_run.c.load_id == load_id)
             ).scalar_one()
         return when
 
     with ThreadPoolExecutor(2) as pool:
-        return sorted(pool.map(do, actions), key=turn)
+        return sorted(pool.map(run, actions), key=committed_at)
 
 
 def truncate(database: Engine) -> None:
-    """Empty all tables, but for the leaves and what `init` wrote down."""
-    kept = schema_info, storage_partition
+    """Delete all rows, except those of partitions and of `init`."""
+    unchanged = schema_info, storage_partition
     with database.begin() as connection:
         for table in METADATA.tables.values():
-            if table not in kept:
+            if table not in unchanged:
                 connection.execute(delete(table))
 
 
-def gate(database: Engine) -> dict[date, int]:
+def pointer(database: Engine) -> dict[date, int]:
     with database.connect() as connection:
-        return {day: load_id for day, load_id in connection.execute(select(seen))}
+        return {day: load_id for day, load_id in connection.execute(select(pointer_table))}
 
 
 def superseded(database: Engine) -> set[tuple[int, date]]:
@@ -166,7 +166,7 @@ def superseded(database: Engine) -> set[tuple[int, date]]:
 
 
 def dimensions(database: Engine) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
-    """Give every dimension's rows by key."""
+    """Return the rows of every dimension by key."""
     with database.connect() as connection:
         return {
             d.name: {
@@ -180,7 +180,7 @@ def dimensions(database: Engine) -> dict[str, dict[tuple[Any, ...], dict[str, An
 
 
 def facts(database: Engine) -> dict[str, list[dict[str, Any]]]:
-    """Give what readers see of the facts and in the views, whatever the loads and files are numbered."""
+    """Return what readers see in facts and views, without the ids of files."""
     names = [*(fact.name for fact in FACTS), *VIEW_FILES]
     with database.connect() as connection:
         return {name: rows(connection, name) for name in names}

@@ -1,4 +1,4 @@
-"""What `init` makes, repeated and at once, and the leaves."""
+"""Tables, views and partitions that `init` makes, also repeatedly and concurrently."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ def empty(owner: Engine) -> Engine:
 
 @pytest.fixture
 def initialised(warehouse: Engine, owner: Engine) -> Engine:
-    """The warehouse for its owner, who alone repeats `init`."""
+    """Return the initialised database for its owner, who alone may repeat `init`."""
     return owner
 
 
 def tables(database: Engine) -> list[str]:
     names = """
         select concat(relnamespace::regnamespace, '.', relname) from pg_class
-        where relnamespace::regnamespace::text like 'orders%' and relkind in ('r', 'p', 'v') order by 1
+        where relnamespace::regnamespace::text like 'orders%' and relkind in ('r', 'p', 'v')
+        order by 1
     """
     with database.connect() as connection:
         return list(connection.scalars(text(names)))
@@ -59,7 +60,7 @@ def test_init_makes_everything_and_can_be_repeated(empty: Engine) -> None:
     assert tables(empty) == made
 
 
-def test_init_completes_what_is_missing_and_leaves_the_rest(initialised: Engine) -> None:
+def test_init_completes_what_is_missing_and_keeps_the_rest(initialised: Engine) -> None:
     with initialised.begin() as connection:
         connection.execute(text("drop view orders.daily_sales"))
         connection.execute(text("drop table orders.dim_app"))
@@ -75,26 +76,29 @@ THEIRS = {
     "table orders.fact_order": "create table orders.fact_order (id int)",
     "view orders.fact_order": "create view orders.fact_order as select 1 as id",
     "view orders.daily_sales": "create view orders.daily_sales as select 1 as id",
-    "materialized view orders.order_current": "create materialized view orders.order_current as select 1 as id",
+    "materialized view orders.order_current": "create materialized view orders.order_current"
+    " as select 1 as id",
     "table orders_store.fact_order": "create table orders_store.fact_order (id int)",
-    "table orders_store.fact_refund_2031_05": "create table orders_store.fact_refund_2031_05 (id int)",
+    "table orders_store.fact_refund_2031_05": "create table orders_store.fact_refund_2031_05"
+    " (id int)",
     "index orders_store.order_version_load_id": "create table orders_store.t (id int); "
     "create index order_version_load_id on orders_store.t (id)",
     "sequence orders_ops.load_run": "create sequence orders_ops.load_run",
     "type orders.dim_app": "create type orders.dim_app as enum ('a')",
     "type orders.dim_user": "create type orders.dim_user as (id int)",
     "type orders_ops.load_part": "create domain orders_ops.load_part as int",
-    "function orders_store.make_partition": "create function orders_store.make_partition(first date) returns void "
-    "language sql as 'select'",
+    "function orders_store.make_partition": "create function "
+    "orders_store.make_partition(first date) returns void language sql as 'select'",
     "table orders_ops.schema_info": "create table orders_ops.schema_info (version text)",
-    "foreign table orders_ops.load_file": "create foreign data wrapper w; create server s foreign data wrapper w; "
+    "foreign table orders_ops.load_file": "create foreign data wrapper w; "
+    "create server s foreign data wrapper w; "
     "create foreign table orders_ops.load_file (id int) server s",
 }
 
 
 def everything(database: Engine) -> list[tuple[Any, ...]]:
-    """Whatever is in our schemas, and what of it."""
-    those = """
+    """Return all that is in our schemas, with its definition."""
+    objects = """
         select 'r', oid::regclass::text, relkind::text, relnatts::text from pg_class
         where relnamespace::regnamespace::text like 'orders%'
         union all select 'p', oid::regprocedure::text, prosrc, proacl::text from pg_proc
@@ -105,11 +109,11 @@ def everything(database: Engine) -> list[tuple[Any, ...]]:
         order by 1, 2
     """
     with database.connect() as connection:
-        return [tuple(row) for row in connection.execute(text(those))]
+        return [tuple(row) for row in connection.execute(text(objects))]
 
 
 @pytest.mark.parametrize("named", THEIRS)
-def test_what_others_made_under_a_name_of_ours_is_named_and_left_alone(
+def test_objects_of_others_with_our_names_are_named_and_not_changed(
     empty: Engine, named: str
 ) -> None:
     with empty.begin() as connection:
@@ -122,7 +126,7 @@ def test_what_others_made_under_a_name_of_ours_is_named_and_left_alone(
     ):
         initialise(empty)
     assert everything(empty) == before
-    with pytest.raises(DatabaseNotReady, match=r"orders_ops\.installed"):
+    with pytest.raises(DatabaseNotReady, match=r"orders_ops\.schema_info"):
         ensure_ready(empty)
 
 
@@ -144,13 +148,15 @@ def test_what_others_made_under_a_name_of_ours_is_named_and_left_alone(
             r"table orders\.daily_sales",
         ),
         (
-            "drop index orders_store.order_version_load_id; create table orders_store.order_version_load_id ()",
+            "drop index orders_store.order_version_load_id; "
+            "create table orders_store.order_version_load_id ()",
             r"table orders_store\.order_version_load_id",
         ),
         ("delete from orders_ops.schema_info", r"view orders\.daily_sales .* more names of ours"),
         (
-            "drop function orders_store.make_partition(date); create function orders_store.make_partition(first date) "
-            "returns int language sql as 'select 1'",
+            "drop function orders_store.make_partition(date); "
+            "create function orders_store.make_partition(first date) returns int "
+            "language sql as 'select 1'",
             "PostgreSQL says cannot change return type of existing function",
         ),
         (
@@ -160,7 +166,7 @@ def test_what_others_made_under_a_name_of_ours_is_named_and_left_alone(
         ),
     ],
 )
-def test_what_was_put_in_the_place_of_ours_is_named_and_left_alone(
+def test_objects_that_replaced_ours_are_named_and_not_changed(
     initialised: Engine, statements: str, named: str
 ) -> None:
     with initialised.begin() as connection:
@@ -171,7 +177,7 @@ def test_what_was_put_in_the_place_of_ours_is_named_and_left_alone(
     assert everything(initialised) == before
 
 
-def test_what_else_is_in_our_schemas_is_in_nobodys_way(empty: Engine) -> None:
+def test_other_objects_in_our_schemas_do_not_matter(empty: Engine) -> None:
     with empty.begin() as connection:
         connection.execute(text("create schema orders"))
         connection.execute(text("create table orders.mine (id int)"))
@@ -182,7 +188,7 @@ def test_what_else_is_in_our_schemas_is_in_nobodys_way(empty: Engine) -> None:
     assert "orders.mine" in tables(empty)
 
 
-def test_init_twice_at_once(empty: Engine) -> None:
+def test_init_may_run_concurrently(empty: Engine) -> None:
     with ThreadPoolExecutor(3) as pool:
         done = [pool.submit(initialise, empty, "month", TODAY) for _ in range(3)]
         assert [future.result() for future in done] == [[], [], []]
@@ -221,13 +227,14 @@ def test_every_table_view_and_column_has_a_comment(initialised: Engine, query: Q
 
 def test_what_people_see_has_no_load_id(initialised: Engine, query: Query) -> None:
     columns = query(
-        "select table_name, column_name from information_schema.columns where table_schema = 'orders'"
+        "select table_name, column_name from information_schema.columns"
+        " where table_schema = 'orders'"
     )
     assert [table for table, column in columns if column == "load_id"] == []
 
 
 @pytest.mark.parametrize(
-    ("leaf", "days", "leaves"),
+    ("width", "days", "suffixes"),
     [
         (
             "month",
@@ -241,10 +248,10 @@ def test_what_people_see_has_no_load_id(initialised: Engine, query: Query) -> No
         ),
     ],
 )
-def test_leaves_are_made_once_in_all_facts(
-    empty: Engine, settings: Settings, leaf: PartitionWidth, days: list[date], leaves: list[str]
+def test_partitions_are_made_once_in_all_facts(
+    empty: Engine, settings: Settings, width: PartitionWidth, days: list[date], suffixes: list[str]
 ) -> None:
-    initialise(empty, leaf, TODAY, roles=True)
+    initialise(empty, width, TODAY, roles=True)
     loader = engine(settings)
 
     def make(day: date) -> None:
@@ -261,12 +268,14 @@ def test_leaves_are_made_once_in_all_facts(
     )
     with empty.connect() as connection:
         assert sorted(connection.scalars(attached)) == sorted(
-            f"{fact} {fact.name}_{suffix}" for fact in FACTS for suffix in leaves
+            f"{fact} {fact.name}_{suffix}" for fact in FACTS for suffix in suffixes
         )
 
 
-def test_the_width_of_leaves_is_fixed(initialised: Engine) -> None:
-    with pytest.raises(SettingsError, match=r"ORDERS_DASK_PARTITION is day, .* leaves of a month"):
+def test_the_width_of_partitions_is_fixed(initialised: Engine) -> None:
+    with pytest.raises(
+        SettingsError, match=r"ORDERS_DASK_PARTITION is day, .* partitions of a month"
+    ):
         initialise(initialised, "day")
 
 
@@ -281,10 +290,12 @@ def test_a_database_of_another_contract_is_not_ready(initialised: Engine) -> Non
         connection.execute(
             text("update orders_ops.schema_info set contract_version = contract_version + 1")
         )
-    said = f"version {CONTRACT_VERSION + 1} of the contract and this is version {CONTRACT_VERSION}"
-    with pytest.raises(DatabaseNotReady, match=said):
+    message = (
+        f"version {CONTRACT_VERSION + 1} of the contract and this is version {CONTRACT_VERSION}"
+    )
+    with pytest.raises(DatabaseNotReady, match=message):
         ensure_ready(initialised)
-    with pytest.raises(DatabaseNotReady, match=said):
+    with pytest.raises(DatabaseNotReady, match=message):
         initialise(initialised)
 
 
@@ -330,7 +341,7 @@ def test_a_refused_connection_is_one_sentence_without_the_password(
         ({"PGCHANNELBINDING": "require"}, "channel binding required"),
     ],
 )
-def test_encryption_that_the_server_does_not_have_is_told_as_a_setting(
+def test_encryption_that_the_server_does_not_have_is_a_settings_error(
     settings: Settings, variables: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -341,7 +352,7 @@ def test_encryption_that_the_server_does_not_have_is_told_as_a_setting(
 
 
 def scans(query: Query, statement: str) -> dict[str, str]:
-    """Give how each table is read."""
+    """Return the scan type of each table in the plan of a statement."""
 
     def below(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield plan
@@ -355,7 +366,7 @@ def scans(query: Query, statement: str) -> dict[str, str]:
 
 @pytest.fixture
 def quarter(initialised: Engine) -> Engine:
-    """Published days of three months, 100 orders each, every third refunded, every 20th superseded."""
+    """Publish three months of 100 orders a day, every third refunded, every 20th superseded."""
     fill = """
         insert into orders_store.published
           select d, row_number() over (order by d)
@@ -364,7 +375,8 @@ def quarter(initialised: Engine) -> Engine:
             (run_date, load_id, order_id, source_file_id, source_position, refund_count)
           select run_date, load_id, load_id * 100 + n, 1, n, (n % 3 = 0)::int
           from orders_store.published, generate_series(1, 100) n;
-        insert into orders_store.fact_refund (run_date, load_id, order_id, refund_id, refunded_amount)
+        insert into orders_store.fact_refund
+            (run_date, load_id, order_id, refund_id, refunded_amount)
           select run_date, load_id, order_id, order_id, 1 from orders_store.fact_order
           where refund_count = 1;
         insert into orders_store.order_version (order_id, run_date, load_id)
@@ -381,7 +393,9 @@ def quarter(initialised: Engine) -> Engine:
     return initialised
 
 
-def test_a_query_for_one_run_date_touches_one_leaf_by_index(quarter: Engine, query: Query) -> None:
+def test_a_query_for_one_run_date_reads_one_partition_by_index(
+    quarter: Engine, query: Query
+) -> None:
     for statement in (
         "select * from orders.fact_order where run_date = '2017-11-03'",
         "select * from orders.order_current where run_date = '2017-11-03'",
@@ -395,7 +409,7 @@ def test_a_query_for_one_run_date_touches_one_leaf_by_index(quarter: Engine, que
         assert "Seq Scan" not in found.values(), (statement, found)
 
 
-def test_a_query_for_one_order_scans_no_leaf(quarter: Engine, query: Query) -> None:
+def test_a_query_for_one_order_scans_no_partition(quarter: Engine, query: Query) -> None:
     for statement in (
         "select * from orders.fact_order where order_id = 3703",
         "select * from orders.order_current where order_id = 3703",

@@ -1,4 +1,4 @@
-"""Parts on a real S3 server."""
+"""Staged parts on a real S3 server."""
 
 from __future__ import annotations
 
@@ -26,64 +26,63 @@ DAY = date(2024, 2, 3)
 
 @pytest.fixture
 def part(environment: dict[str, str], source: str) -> Part:
-    """A part of 300 orders."""
+    """Return a part of 300 orders."""
     generate(source, start=DAY, days=1, orders=300)
     [split] = discover(f"{source}run_date={{run_date}}/", DAY, 64 * MIB)
     url = f"{source}part"
     written = write_part(url, normalise_blocks(decode(split, ZoneInfo("UTC"))))
     found = find_part(url)
-    assert found == written, "the record tells the size of each table"
+    assert found == written, "the record has the size of each table"
     return written
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The requests to S3, by their method."""
-    asked: list[str] = []
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of all requests to S3, by their method."""
+    requests: list[str] = []
     call = s3fs.S3FileSystem._call_s3
 
     async def counted(self: s3fs.S3FileSystem, method: str, *args: Any, **kwargs: Any) -> Any:
-        asked.append(method)
+        requests.append(method)
         return await call(self, method, *args, **kwargs)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
-    return asked
+    return requests
 
 
-def test_what_is_small_of_a_large_part_takes_one_request(
-    part: Part, asked: list[str], monkeypatch: pytest.MonkeyPatch
+def test_small_tables_of_a_large_part_take_one_request_each(
+    part: Part, requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As if the part were of many orders: some of its tables are larger than what is fetched at
-    # once.
+    # As if the part had many orders: some of its tables are larger than one request reads.
     middle = sorted(part.bytes.values())[len(part.bytes) // 2]
     monkeypatch.setattr(tables, "BUFFER_BYTES", middle)
     assert sum(part.bytes.values()) > middle
     for name in staged_schemas():
-        asked.clear()
+        requests.clear()
         assert read_table(part, name).num_rows == part.rows.get(name, 0), name
         if part.bytes.get(name, 0) <= middle:
             one = ["get_object"] if name in part.bytes else []
-            assert asked == one, f"{name}, of {part.bytes.get(name)} bytes"
+            assert requests == one, f"{name}, of {part.bytes.get(name)} bytes"
         else:
-            assert "get_object" in asked, f"{name} is larger, and read in pieces"
+            assert "get_object" in requests, f"{name} is larger, and read in pieces"
 
 
-def test_the_smallest_tables_are_fetched_beforehand_and_not_asked_for_again(
-    part: Part, asked: list[str], monkeypatch: pytest.MonkeyPatch
+def test_the_smallest_tables_are_prefetched_and_not_requested_twice(
+    part: Part, requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [KEYS, *staged_schemas()]
     alone = {name: read_table(part, name) for name in names}
-    asked.clear()
+    requests.clear()
     fetched = prefetch_small(part, names)
     assert fetched.keys() == part.bytes.keys() & {*names}, "all of this part is small"
-    assert asked == ["get_object"] * len(fetched)
-    asked.clear()
+    assert requests == ["get_object"] * len(fetched)
+    requests.clear()
     for name in names:
         assert read_table(part, name, prefetched=fetched).equals(alone[name]), name
-    assert not asked
+    assert not requests
 
     half = sum(part.bytes.values()) // 2
     monkeypatch.setattr(tables, "BUFFER_BYTES", half)
-    some = prefetch_small(part, names)
-    assert 0 < sum(map(len, some.values())) <= half, "bounded, whatever the part"
-    assert "fact_order" not in some, "the largest comes as it is read"
+    smallest = prefetch_small(part, names)
+    assert 0 < sum(map(len, smallest.values())) <= half, "bounded for any part"
+    assert "fact_order" not in smallest, "the largest is not prefetched"

@@ -1,4 +1,4 @@
-"""The ledger keeps what the steps of a load took, and `status --run-date` shows it."""
+"""The ledger records the metrics of each step, and `status --run-date` shows them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_each_step_of_a_run_has_its_seconds_and_those_with_bytes_their_bytes(
     assert all((steps[step].cpu_seconds is not None) == (step in on_workers) for step in steps)
     assert times.cpu_seconds > 0
 
-    again = run(DAY, settings=settings, client=client, force=True)
+    forced = run(DAY, settings=settings, client=client, force=True)
     times = load_timings(warehouse, DAY)
     assert times
-    assert times.load_id == again.load_id
+    assert times.load_id == forced.load_id
     steps = {each.step: each for each in times.steps}
-    assert "normalise" not in steps, "what was staged is neither decoded nor normalised again"
+    assert "normalise" not in steps, "staged parts are neither decoded nor normalised"
 
 
 def test_status_of_a_run_date_is_a_table_of_its_steps_with_the_bottleneck_below(
@@ -55,11 +55,13 @@ def test_status_of_a_run_date_is_a_table_of_its_steps_with_the_bottleneck_below(
     rows = [line.split()[0] for line in out.splitlines() if line.startswith(" ")]
     assert rows == ["step", *STEPS]
     assert "The bottleneck was " in out.splitlines()[-1]
-    told = json.loads(orders_dask(*of_day, "--json")[0])
-    assert [each["step"] for each in told["steps"]] == list(STEPS)
+    result = json.loads(orders_dask(*of_day, "--json")[0])
+    assert [each["step"] for each in result["steps"]] == list(STEPS)
 
 
-def test_status_of_a_run_date_without_times_says_so(warehouse: Engine, settings: Settings) -> None:
+def test_status_of_a_run_date_without_times_explains_it(
+    warehouse: Engine, settings: Settings
+) -> None:
     _, err = orders_dask("status", "--run-date", str(DAY), code=3)
     assert err == f"Error: Nothing was ever loaded for {DAY}: see `orders-dask status`.\n"
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})

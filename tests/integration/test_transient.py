@@ -1,4 +1,4 @@
-"""What PostgreSQL says, told apart by whether it may pass; and that the pipeline waits for what may."""
+"""Errors of PostgreSQL are transient or terminal, and transient ones are retried."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ _RAISE = "do $$ begin raise exception using errcode = '{}', message = 'as asked'
 @pytest.mark.parametrize(
     "code", ["08006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01"]
 )
-def test_what_may_pass_is_a_service_that_is_unavailable(settings: Settings, code: str) -> None:
+def test_transient_errors_mean_that_the_service_is_unavailable(
+    settings: Settings, code: str
+) -> None:
     with engine(settings).connect() as connection, pytest.raises(ServiceUnavailable):
         connection.execute(text(_RAISE.format(code)))
 
@@ -38,7 +40,7 @@ def test_a_fault_of_ours_stays_one(settings: Settings, code: str) -> None:
         connection.execute(text(_RAISE.format(code)))
 
 
-def test_a_database_that_may_not_be_written_is_told_as_that(settings: Settings) -> None:
+def test_a_read_only_database_is_a_settings_error(settings: Settings) -> None:
     with engine(settings).connect() as connection:
         connection.execute(text("set transaction read only"))
         with pytest.raises(SettingsError, match="name a primary server"):
@@ -68,7 +70,7 @@ def test_timeouts_that_a_database_sets_end_no_session_of_ours(
 def test_a_server_without_a_free_connection_is_waited_for(
     settings: Settings, database: str
 ) -> None:
-    """PostgreSQL's 53300, which reaches libpq without its code. The limit is not for superusers."""
+    """PostgreSQL's 53300 reaches libpq without its code. The limit doesn't bind superusers."""
     with closing(psycopg2.connect(database)) as owner:
         owner.autocommit = True
 
@@ -80,18 +82,17 @@ def test_a_server_without_a_free_connection_is_waited_for(
         limit(0)
         with pytest.raises(ServiceUnavailable, match="too many connections"):
             engine(settings).connect()
-        freed = Timer(1.0, limit, [-1])
-        freed.start()
+        unlimited = Timer(1.0, limit, [-1])
+        unlimited.start()
         retry_transient(engine(settings).connect)().close()
-        freed.join()
+        unlimited.join()
 
 
-def test_a_session_that_was_connected_again_has_lost_its_run_date(
-    warehouse: Engine, query: Query
-) -> None:
+def test_a_session_that_reconnected_has_no_lease(warehouse: Engine, query: Query) -> None:
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = verified(lease, {"fact_order": [{"order_id": 1}]})
-        pid = lease.connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+        session = lease.connection.connection.driver_connection
+        pid = session.info.backend_pid  # type: ignore[union-attr]
         query("select pg_terminate_backend(:pid)", pid=pid)
         with pytest.raises(ServiceUnavailable):
             publish(lease, load_id)

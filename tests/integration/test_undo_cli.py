@@ -1,4 +1,4 @@
-"""`rollback` and `diff` as people call them."""
+"""The commands `rollback` and `diff`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF_DAY = ("--run-date", "2026-10-01")
 
 @pytest.fixture
 def loads(warehouse: Engine) -> tuple[int, int]:
-    """Two loads of a run date whose dump is gone: of its three orders one went, one changed, one is the same."""
+    """Publish two loads: one order is removed, one changed, one the same. There is no dump."""
 
     def row(order_id: int, price: str) -> dict[str, object]:
         return {"order_id": order_id, "total_price": Decimal(price), "currency": "EUR"}
@@ -28,7 +28,7 @@ def loads(warehouse: Engine) -> tuple[int, int]:
     return published(warehouse, DAY, before), published(warehouse, DAY, after)
 
 
-def test_a_rollback_says_what_it_did_and_ends_with_3_where_there_is_nothing(
+def test_a_rollback_prints_both_loads_and_exits_with_3_without_a_published_one(
     loads: tuple[int, int],
 ) -> None:
     first, last = loads
@@ -38,8 +38,12 @@ def test_a_rollback_says_what_it_did_and_ends_with_3_where_there_is_nothing(
         f"and load {first} (3 orders, 0 lines) is published again\n"
     )
     out, _ = orders_dask("rollback", *OF_DAY, "--json")
-    told = json.loads(out)
-    assert (told["run_date"], told["unpublished"], told["published"]) == ("2026-10-01", first, None)
+    result = json.loads(out)
+    assert (result["run_date"], result["unpublished"], result["published"]) == (
+        "2026-10-01",
+        first,
+        None,
+    )
     _, err = orders_dask("rollback", *OF_DAY, code=3)
     assert err == "Error: Nothing is published for 2026-10-01: see `orders-dask status`.\n"
 
@@ -49,27 +53,28 @@ def test_a_diff_needs_no_cluster_for_loads_that_are_there(loads: tuple[int, int]
     out, err = orders_dask("diff", *OF_DAY, "--limit", "1")
     assert err == ""
     assert f"load {last}, which is published, against load {first}, which it replaced" in out
-    assert "Orders: 0 came, 1 went, 1 changed" in out
-    assert [row.split() for row in out.splitlines() if row.lstrip().startswith(("EUR", "fact_order "))] == [
+    assert "Orders: 0 added, 1 removed, 1 changed" in out
+    rows = [row.split() for row in out.splitlines()]
+    assert [row for row in rows if row and row[0] in ("EUR", "fact_order")] == [
         ["fact_order", "3", "2", "-1"],
         ["EUR", "total_price", "35.5000", "26.0000", "-9.5000"],
-    ]  # fmt: skip
-    assert out.endswith("order 1 went\nand 1 more order: --json gives all\n")
+    ]
+    assert out.endswith("order 1 removed\nand 1 more order: --json gives all\n")
 
 
 def test_a_diff_in_json_has_all_orders_and_exact_amounts(loads: tuple[int, int]) -> None:
     out, _ = orders_dask("diff", *OF_DAY, "--json", "--limit", "0")
-    told = json.loads(out)
-    assert (told["before"], told["after"], told["published"]) == (*loads, True)
-    assert told["orders"] == [
-        {"order_id": 1, "what": "went", "columns": []},
-        {"order_id": 2, "what": "changed", "columns": ["total_price"]},
+    result = json.loads(out)
+    assert (result["before"], result["after"], result["published"]) == (*loads, True)
+    assert result["orders"] == [
+        {"order_id": 1, "change": "removed", "columns": []},
+        {"order_id": 2, "change": "changed", "columns": ["total_price"]},
     ]
-    assert [(m["currency"], m["difference"]) for m in told["money"]] == [("EUR", "-9.5000")]
-    assert "database" not in told
+    assert [(m["currency"], m["difference"]) for m in result["money"]] == [("EUR", "-9.5000")]
+    assert "database" not in result
 
 
-def test_a_diff_of_a_changed_dump_says_what_a_run_would_publish(
+def test_a_diff_of_a_changed_dump_compares_with_what_a_run_would_publish(
     warehouse: Engine, put: Put
 ) -> None:
     published(warehouse, DAY, {})
@@ -77,4 +82,4 @@ def test_a_diff_of_a_changed_dump_says_what_a_run_would_publish(
     out, err = orders_dask("diff", *OF_DAY, "--workers", "1")
     assert "has changed: it is loaded beside, and not published" in err
     assert "which a run would publish, against" in out
-    assert out.endswith("order 2 came\n")
+    assert out.endswith("order 2 added\n")

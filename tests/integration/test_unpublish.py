@@ -1,4 +1,4 @@
-"""Dropping old run dates, and freeing their leaves under readers of every kind."""
+"""Unpublishing old run dates, and dropping their partitions under readers of every kind."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from orders_dask.contract.ledger_tables import load_part
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.errors import NothingToRestore, ServiceUnavailable, SettingsError
-from orders_dask.jobs import maintenance as held
+from orders_dask.jobs import maintenance
 from orders_dask.jobs.prune import prune
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.unpublish import unpublish
 from orders_dask.ledger import leases
 from orders_dask.pipeline.results import UnpublishResult
 from orders_dask.publish.unpublish import unpublish_run_date
-from orders_dask.retention import partitions as freeing
+from orders_dask.retention import partitions
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.support.commands import orders_dask
@@ -34,10 +34,10 @@ from tests.support.services import as_user
 from tests.support.types import Query
 
 LATER = date(2017, 12, 5)
-LEAVES = (date(2017, 11, 1), date(2017, 12, 1))
+PARTITIONS = (date(2017, 11, 1), date(2017, 12, 1))
 
 LONGEST_WAIT = 1.5
-"""Seconds that a reader may take for a statement of some milliseconds: the machine of the tests is a busy one."""
+"""Seconds for a reader's statement of some milliseconds, on a busy machine."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def as_owner(settings: Settings, services: Sandbox) -> Settings:
 
 @pytest.fixture
 def old(warehouse: Engine) -> list[int]:
-    """Three published run dates of two months, with an order that the second and third have again."""
+    """Publish three run dates of two months, which share an order."""
     return [
         published(warehouse, DAY, {"fact_order": [{"order_id": 1}, {"order_id": 2}]}),
         published(warehouse, NEXT, {"fact_order": [{"order_id": 1}]}),
@@ -55,12 +55,15 @@ def old(warehouse: Engine) -> list[int]:
     ]
 
 
-def leaves_left(query: Query) -> list[str]:
-    names = "select relname from pg_class where relkind = 'r' and relname like 'fact%\\_2017%' order by 1"
+def remaining_partitions(query: Query) -> list[str]:
+    names = (
+        "select relname from pg_class"
+        " where relkind = 'r' and relname like 'fact%\\_2017%' order by 1"
+    )
     return [name for (name,) in query(names)]
 
 
-def test_dropping_a_run_date_lets_the_next_best_version_be_current(
+def test_when_a_run_date_is_unpublished_the_next_best_version_is_current(
     warehouse: Engine, old: list[int], query: Query
 ) -> None:
     with leases.acquire_lease(warehouse, LATER) as lease:
@@ -71,23 +74,24 @@ def test_dropping_a_run_date_lets_the_next_best_version_be_current(
         (2, DAY),
     ]
     assert query(
-        "select status, can_roll_back, unpublished_at is not null from orders_ops.load_run where load_id = :l",
+        "select status, can_roll_back, unpublished_at is not null from orders_ops.load_run"
+        " where load_id = :l",
         l=old[2],
     ) == [("unpublished", False, True)]
 
 
-def test_old_run_dates_are_dropped_and_their_leaves_freed(
+def test_old_run_dates_are_unpublished_and_their_partitions_dropped(
     as_owner: Settings, old: list[int], query: Query
 ) -> None:
     planned = unpublish(1000, settings=as_owner, dry_run=True)
     assert planned == UnpublishResult((DAY, NEXT, LATER))
     assert len(query("select from orders.fact_order")) == 4
 
-    dropped = unpublish(1000, settings=as_owner)
-    assert (dropped.run_dates, dropped.partitions) == (planned.run_dates, LEAVES)
-    assert dropped.bytes > 0
-    assert dropped.waiting is None
-    assert leaves_left(query) == []
+    unpublished = unpublish(1000, settings=as_owner)
+    assert (unpublished.run_dates, unpublished.partitions) == (planned.run_dates, PARTITIONS)
+    assert unpublished.bytes > 0
+    assert unpublished.waiting is None
+    assert remaining_partitions(query) == []
     for table in (*COPIED_TABLES, load_part):
         assert query(f"select from {table}") == []
     assert (
@@ -104,7 +108,7 @@ def test_old_run_dates_are_dropped_and_their_leaves_freed(
     assert unpublish(1000, settings=as_owner) == UnpublishResult(())
 
 
-def test_a_month_is_loaded_again_after_it_was_freed(
+def test_a_month_can_be_loaded_after_its_partitions_were_dropped(
     as_owner: Settings, warehouse: Engine, old: list[int], query: Query
 ) -> None:
     unpublish(1000, settings=as_owner)
@@ -112,49 +116,49 @@ def test_a_month_is_loaded_again_after_it_was_freed(
     assert query("select order_id, run_date from orders.order_current") == [(7, DAY)]
 
 
-def test_a_leaf_with_a_younger_run_date_stays(
+def test_a_partition_with_a_younger_run_date_stays(
     as_owner: Settings, warehouse: Engine, query: Query
 ) -> None:
     today = date.today()
     published(warehouse, today, {"fact_order": [{"order_id": 1}]})
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
-    dropped = unpublish(1, settings=as_owner)
-    assert (dropped.run_dates, dropped.partitions) == ((DAY,), LEAVES[:1])
+    unpublished = unpublish(1, settings=as_owner)
+    assert (unpublished.run_dates, unpublished.partitions) == ((DAY,), PARTITIONS[:1])
     assert query("select run_date from orders.fact_order") == [(today,)]
 
 
-def test_the_loader_drops_run_dates_and_the_owner_frees_their_leaves(
+def test_the_loader_unpublishes_run_dates_and_the_owner_drops_their_partitions(
     settings: Settings, as_owner: Settings, old: list[int], query: Query
 ) -> None:
-    dropped = unpublish(1000, settings=settings)
-    assert (len(dropped.run_dates), dropped.partitions) == (3, ())
-    assert dropped.waiting
-    assert "run `orders-dask prune` as " in dropped.waiting
-    assert len(leaves_left(query)) == 10
-    assert prune(settings=as_owner).partitions == LEAVES
-    assert leaves_left(query) == []
+    unpublished = unpublish(1000, settings=settings)
+    assert (len(unpublished.run_dates), unpublished.partitions) == (3, ())
+    assert unpublished.waiting
+    assert "run `orders-dask prune` as " in unpublished.waiting
+    assert len(remaining_partitions(query)) == 10
+    assert prune(settings=as_owner).partitions == PARTITIONS
+    assert remaining_partitions(query) == []
 
 
-def test_a_run_date_that_somebody_works_on_is_left_alone(
+def test_a_locked_run_date_is_skipped(
     as_owner: Settings, warehouse: Engine, old: list[int], query: Query
 ) -> None:
     with leases.acquire_lease(warehouse, NEXT):
-        dropped = unpublish(1000, settings=as_owner)
-    assert (dropped.run_dates, dropped.skipped) == ((DAY, LATER), (NEXT,))
-    assert dropped.partitions == LEAVES[1:]
+        unpublished = unpublish(1000, settings=as_owner)
+    assert (unpublished.run_dates, unpublished.skipped) == ((DAY, LATER), (NEXT,))
+    assert unpublished.partitions == PARTITIONS[1:]
     assert query("select run_date from orders.fact_order") == [(NEXT,)]
 
 
-def test_the_command_says_what_it_did(old: list[int]) -> None:
+def test_the_commands_print_their_results(old: list[int]) -> None:
     def call(*arguments: str) -> str:
         return "".join(orders_dask(*arguments))
 
     assert "Would drop 3 run dates, 2017-11-03 to 2017-12-05." in call(
         "unpublish", "--older-than", "1000", "--dry-run"
     )
-    told = call("unpublish", "--older-than", "1000")
-    assert "Dropped 3 run dates, 2017-11-03 to 2017-12-05." in told
-    assert "Only the owner of the tables frees partitions" in told
+    out = call("unpublish", "--older-than", "1000")
+    assert "Dropped 3 run dates, 2017-11-03 to 2017-12-05." in out
+    assert "Only the owner of the tables frees partitions" in out
     assert json.loads(call("unpublish", "--older-than", "1000", "--json"))["run_dates"] == []
     assert "Removed 0 loads with 0 rows, 0 staged parts" in call("prune")
     assert json.loads(call("prune", "--dry-run", "--json"))["loads"] == 0
@@ -183,25 +187,25 @@ def test_readers_keep_what_they_see_and_nobody_waits(
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(held, "READERS_TIMEOUT", 1.0)
+    monkeypatch.setattr(maintenance, "READERS_TIMEOUT", 1.0)
     ids = "select run_date, order_id from orders.fact_order order by 1, 2"
     with (
         analyst.connect() as holding,
         analyst.connect().execution_options(isolation_level="REPEATABLE READ") as repeatable,
         analyst.connect().execution_options(isolation_level="REPEATABLE READ") as planned,
     ):
-        assert len(timed(holding, ids)[1]) == 4  # READ COMMITTED; it keeps its locks on every leaf
+        assert len(timed(holding, ids)[1]) == 4  # READ COMMITTED; it locks all partitions
         planned.exec_driver_sql("set plan_cache_mode = force_generic_plan")
         planned.exec_driver_sql(f"prepare ids as {ids}")
         planned.commit()
         before = timed(planned, "execute ids")[1]
-        repeatable.exec_driver_sql("select 1")  # a snapshot, and no lock on any leaf
+        repeatable.exec_driver_sql("select 1")  # a snapshot without a lock on a partition
 
-        dropped = unpublish(1000, settings=as_owner)
-        assert (len(dropped.run_dates), dropped.partitions) == (3, ())
+        unpublished = unpublish(1000, settings=as_owner)
+        assert (len(unpublished.run_dates), unpublished.partitions) == (3, ())
         [pid] = holding.exec_driver_sql("select pg_backend_pid()").scalars()
-        assert dropped.waiting
-        assert str(pid) in dropped.waiting
+        assert unpublished.waiting
+        assert str(pid) in unpublished.waiting
 
         slowest = 0.0
         for reader, statement, rows in (
@@ -214,16 +218,16 @@ def test_readers_keep_what_they_see_and_nobody_waits(
             assert found == rows
         repeatable.commit()
         planned.commit()
-        # Its locks alone: nobody sees the rows any more, but the leaf can't be dropped under it.
+        # Nobody sees the rows any more, but its locks prevent the drop.
         assert prune(settings=as_owner).partitions == ()
         assert timed(holding, ids)[1] == []
         holding.commit()
-        assert prune(settings=as_owner).partitions == LEAVES
+        assert prune(settings=as_owner).partitions == PARTITIONS
         for reader, statement in ((repeatable, ids), (planned, "execute ids"), (holding, ids)):
             seconds, found = timed(reader, statement)
             slowest = max(slowest, seconds)
             assert found == []
-    assert leaves_left(query) == []
+    assert remaining_partitions(query) == []
     assert slowest < LONGEST_WAIT
 
 
@@ -255,20 +259,20 @@ def test_the_longest_wait_of_busy_readers_is_short(
             for isolation in ("READ COMMITTED", "REPEATABLE READ")
         ]
         try:
-            dropped = unpublish(300, settings=as_owner)
+            unpublished = unpublish(300, settings=as_owner)
         finally:
             stop.set()
         slowest = max(reader.result() for reader in readers)
-    assert len(dropped.partitions) == len(days)
+    assert len(unpublished.partitions) == len(days)
     assert slowest < LONGEST_WAIT
 
 
 @pytest.fixture
-def dying(owner: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let the session that frees leaves be terminated after so many statements of DDL."""
-    done = freeing._try_ddl
+def terminate_after(owner: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that sets after how many DDL statements the session is terminated."""
+    try_ddl = partitions._try_ddl
 
-    def die_after(steps: int) -> None:
+    def set_limit(steps: int) -> None:
         left = [steps]
 
         def step(session: Connection, statement: sql.Composable, limit: str) -> bool:
@@ -277,38 +281,40 @@ def dying(owner: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Non
                 with owner.begin() as killer:
                     killer.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
             left[0] -= 1
-            return done(session, statement, limit)
+            return try_ddl(session, statement, limit)
 
-        monkeypatch.setattr(freeing, "_try_ddl", step)
+        monkeypatch.setattr(partitions, "_try_ddl", step)
 
-    return die_after
+    return set_limit
 
 
 @pytest.mark.slow
-def test_freeing_goes_on_where_it_was_killed(
+def test_dropping_partitions_continues_where_it_was_killed(
     owner: Engine,
     warehouse: Engine,
     query: Query,
-    dying: Callable[[int], None],
+    terminate_after: Callable[[int], None],
 ) -> None:
     for steps in range(2 * len(FACTS)):
         published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
         with leases.acquire_lease(warehouse, DAY) as lease:
             unpublish_run_date(lease)
-        freeing.mark_for_drop(owner, LEAVES[1])
-        dying(steps)
+        partitions.mark_for_drop(owner, PARTITIONS[1])
+        terminate_after(steps)
         with pytest.raises(ServiceUnavailable):
-            freeing.drop_marked(owner, 5)
-        dying(-1)
-        assert freeing.drop_marked(owner, 5).partitions == LEAVES[:1], steps
-        assert leaves_left(query) == []
+            partitions.drop_marked(owner, 5)
+        terminate_after(-1)
+        assert partitions.drop_marked(owner, 5).partitions == PARTITIONS[:1], steps
+        assert remaining_partitions(query) == []
 
 
-def test_two_drops_at_once_drop_once(as_owner: Settings, old: list[int], query: Query) -> None:
+def test_concurrent_unpublishes_unpublish_each_run_date_once(
+    as_owner: Settings, old: list[int], query: Query
+) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(unpublish, 1000, settings=as_owner) for _ in range(2)]
-        dropped = [each.result() for each in both]
-    assert sorted(day for each in dropped for day in each.run_dates) == [DAY, NEXT, LATER]
+        unpublished = [each.result() for each in both]
+    assert sorted(day for each in unpublished for day in each.run_dates) == [DAY, NEXT, LATER]
     unpublish(1000, settings=as_owner)
-    assert leaves_left(query) == []
+    assert remaining_partitions(query) == []
     assert query("select from orders.fact_order") == []

@@ -1,4 +1,4 @@
-"""The public views on a small data set made by hand."""
+"""The public views on a small data set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refund(order_id: int, refund_id: int, amount: str | None, hour: int) -> dict
 
 @pytest.fixture
 def shop(warehouse: Engine) -> Engine:
-    """Three run dates: order 1 is edited on the later ones, the others stay as they are."""
+    """Publish three run dates: order 1 is edited on the later ones."""
     lines = [{"order_id": order_id, "line_id": n} for order_id in range(1, 8) for n in (1, 2)]
     published(
         warehouse,
@@ -78,7 +78,7 @@ def shop(warehouse: Engine) -> Engine:
             "fact_refund": [refund(1, 11, "10", 14), refund(1, 12, "1.25", 16)],
         },
     )
-    # A dump of a later date with an older state of order 1: it is no news.
+    # A later dump has an older version of order 1, which stays superseded.
     late = order(1, FIRST, "11", "USD", updated_at=instant(day=FIRST, hour=18))
     published(warehouse, THIRD, {"fact_order": [late]})
     return warehouse
@@ -119,7 +119,7 @@ def test_order_summary_keeps_and_flags_test_and_cancelled_orders(
     ]
 
 
-def test_daily_sales_never_mixes_currencies_and_leaves_tests_out(
+def test_daily_sales_never_mixes_currencies_and_excludes_test_orders(
     shop: Engine, query: Query
 ) -> None:
     rows = query("select * from orders.daily_sales order by created_local_date, currency")
@@ -148,7 +148,7 @@ def test_order_history_numbers_every_published_version(shop: Engine, query: Quer
     ]
 
 
-def test_versions_without_an_instant_are_numbered_first_and_by_run_date(
+def test_versions_without_a_timestamp_are_numbered_first_and_by_run_date(
     warehouse: Engine, query: Query
 ) -> None:
     published(warehouse, FIRST, {"fact_order": [{"order_id": 1, "created_at": instant(day=FIRST)}]})

@@ -104,4 +104,4 @@ def _said(load: Loaded) -> dict[Key, dict[str, Any]]:
 
 
 def _version(row: Row) -> tuple[datetime, int]:
-    return row["version"] or EARLIEST, row["source_position"]
+    return row["version_at"] or EARLIEST, row["source_position"]

@@ -110,6 +110,7 @@ def test_plain_text_is_cut_finer_where_few_workers_would_have_work(put: Callable
         b"[\n" + b",\n".join([b'{"id": 1}'] * 500) + b"]",
         b"rubbish" * 500,
     ],
+    ids=["gzip", "array", "rubbish"],
 )
 def test_other_large_files_are_splits_of_their_own(put: Callable[..., str], content: bytes) -> None:
     assert len(content) > 200

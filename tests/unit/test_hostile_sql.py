@@ -1,4 +1,4 @@
-"""No SQL is made by joining strings with values: ruff's S608 finds it by its looks, this by where it goes."""
+"""No SQL is joined from strings: ruff's S608 looks at text, this test at the called function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TAKE_SQL = {
 
 
 def joined(given: ast.expr) -> bool:
-    """Tell whether an expression puts a text together: an f-string, ``%``, ``+``, ``str.format`` or ``str.join``."""
+    """Return whether an expression joins text: f-string, ``%``, ``+``, ``format`` or ``join``."""
     if isinstance(given, ast.Call) and isinstance(given.func, ast.Attribute):
         composed = any(
             isinstance(part, ast.Attribute) and part.attr == "SQL" for part in ast.walk(given.func)
@@ -27,7 +27,7 @@ def joined(given: ast.expr) -> bool:
 
 
 def found(source: str) -> list[int]:
-    """Give the lines in which a joined text goes where SQL is taken, itself or by a name of the module."""
+    """Return the lines that pass joined text, or a name of it, to a function that takes SQL."""
     tree = ast.parse(source)
     names = {
         target.id
@@ -66,5 +66,8 @@ def test_sql_that_is_joined_would_be_found() -> None:
         'c.exec_driver_sql(", ".join(a))',
     )
     assert [found(source) for source in joined_ones] == [[1], [1], [1], [1], [2], [1]]
-    good = 'c.execute(sql.SQL("drop table {}").format(sql.Identifier(a)))\nc.execute(text("select :a"), {"a": a})'
+    good = (
+        'c.execute(sql.SQL("drop table {}").format(sql.Identifier(a)))\n'
+        'c.execute(text("select :a"), {"a": a})'
+    )
     assert found(good) == []

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support import REPOSITORY
+
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 CONDA_NAMES = {"dask[dataframe]": "dask", "psycopg2-binary": "psycopg2", "isal": "python-isal"}
 """Packages that conda-forge has under another name."""
 
 
 def test_environment_yml_asks_for_what_pyproject_asks_for() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     asked = {}
-    for text in (*project["dependencies"], *project["optional-dependencies"]["sandbox"]):
+    for text in (*PROJECT["dependencies"], *EXTRAS["sandbox"]):
         requirement = Requirement(text)
         extras = f"[{','.join(requirement.extras)}]" if requirement.extras else ""
         name = requirement.name + extras
         asked[CONDA_NAMES.get(name, name)] = requirement.specifier
-    asked["python"] = Requirement(f"python{project['requires-python']}").specifier
+    asked["python"] = Requirement(f"python{PROJECT['requires-python']}").specifier
 
     *conda, pip = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
     listed = [Requirement(text) for text in (*conda, *pip["pip"]) if text != "pip"]
     assert {r.name: r.specifier for r in listed} == asked
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_the_lock_has_a_version_in_the_range_of_each_requirement(
+    python: str, platform: str
+) -> None:
+    there = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": platform,
+        "platform_python_implementation": "CPython",
+    }
+    locked: dict[str, list[str]] = {}
+    for text in re.findall(r"^([a-z].*) \\$", (REPOSITORY / "requirements.lock").read_text(), re.M):
+        pin = Requirement(text)
+        if pin.marker is None or pin.marker.evaluate(there):
+            locked.setdefault(canonicalize_name(pin.name), []).append(str(pin.specifier)[2:])
+
+    asked = [*PROJECT["dependencies"], *EXTRAS["sandbox"], *EXTRAS["dev"], *EXTRAS["docs"]]
+    wrong = [
+        f"{text}: {versions or 'not locked'}"
+        for text in (*asked, *PYPROJECT["build-system"]["requires"])
+        for requirement in [Requirement(text)]
+        for versions in [locked.get(canonicalize_name(requirement.name), [])]
+        if not (len(versions) == 1 and requirement.specifier.contains(versions[0]))
+    ]
+    assert not wrong, "`make lock` has to be run after pyproject.toml was changed"

@@ -52,7 +52,7 @@ def _show(found: DiffResult, limit: int) -> None:
         sides = f"{after}, which is published, against {before}, which it replaced"
     else:
         sides = f"{after}, which a run would publish, against {before}, which is published"
-    counts = f"{found.added:,} came, {found.removed:,} went, {found.changed:,} changed"
+    counts = f"{found.added:,} added, {found.removed:,} removed, {found.changed:,} changed"
     screen.result(f"{found.run_date}  {sides}\nOrders: {counts}")
     rows = [(each.table, each.before, each.after, each.after - each.before) for each in found.rows]
     screen.result_table(

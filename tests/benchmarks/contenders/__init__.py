@@ -1,4 +1,4 @@
-"""The contenders: each module has ``ready``, which makes ready what is not timed and gives what is.
+"""The contenders: ``ready`` of each module prepares it, and yields the function to time.
 
 Each runs in a process of its own (``python -m tests.benchmarks.contenders NAME``), on a new
 database in which ``init`` has been run."""

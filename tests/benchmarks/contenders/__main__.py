@@ -1,4 +1,4 @@
-"""Run one contender and write down, as JSON, what it took and what it loaded."""
+"""Run one contender, and write its time and loaded rows as JSON."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ from tests.benchmarks.dump import RUN_DATE
 parser = argparse.ArgumentParser()
 parser.add_argument("contender")
 parser.add_argument("measured", type=Path)
-given = parser.parse_args()
+args = parser.parse_args()
 
 settings = load_settings()
 database = engine(settings)
 initialise(database)
-module = import_module(f"{__package__}.{given.contender}")
+module = import_module(f"{__package__}.{args.contender}")
 with module.ready(settings) as work:
     cpu, began = psutil.cpu_times(), time.monotonic()
     work()
     seconds, ended = time.monotonic() - began, psutil.cpu_times()
-    # Of the whole machine, so the servers' and all processes' alike: what a busy neighbour takes is
-    # not in it.
+    # CPU time of the whole machine: it includes the servers, and not the steal of other guests.
     busy = (ended.user + ended.system + ended.nice) - (cpu.user + cpu.system + cpu.nice)
 measured = {"seconds": seconds, "cpu": busy}
 for fact in (fact_order, fact_order_line):
     measured[fact.name] = rows(database, module.TARGET, fact) if module.TARGET else 0
 if module.TARGET == PUBLIC:
-    told = load_timings(database, RUN_DATE)
-    assert told, "a run tells where its time went"
-    measured |= {step.step: step.seconds for step in told.steps}
-given.measured.write_text(json.dumps(measured))
+    timings = load_timings(database, RUN_DATE)
+    assert timings, "a run records the time of its steps"
+    measured |= {step.step: step.seconds for step in timings.steps}
+args.measured.write_text(json.dumps(measured))

@@ -1,6 +1,6 @@
-"""The floor of load: COPY of binary files made before into the storage tables on all cores, and nothing else.
+"""The floor of load: only COPY of prepared binary files into the storage tables, on all cores.
 
-They hold what a run of the same dump has copied, a folder a file of the dump, each loaded in one
+The files have what a run of the same dump copies: a folder for each file of the dump, loaded in one
 transaction."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.benchmarks.dump import RUN_DATE
 TARGET = STORE
 
 ENCODED: Final = "BENCHMARKS_ENCODED"
-"""Variable that names the folder of the files; the first to find it empty makes them."""
+"""Variable that names the folder of the files; the first round writes them."""
 
 
 _SEND: Final = 1 << 20
@@ -40,13 +40,13 @@ _SEND: Final = 1 << 20
 
 @contextmanager
 def ready(settings: Settings) -> Iterator[Callable[[], object]]:
-    """Make the files where there are none."""
+    """Write the files unless they exist, and yield their COPY."""
     folder, database = Path(os.environ[ENCODED]), engine(settings)
     if not any(folder.iterdir()):
         with connect(settings) as client:
             run(RUN_DATE, settings=settings, client=client)
         _encode(database, folder)
-    # In a later turn nothing was loaded into this database yet.
+    # In later rounds this database has no partitions yet.
     with database.connect() as connection:
         ensure_partitions(connection, RUN_DATE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -54,7 +54,7 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
 
 
 def _encode(database: Engine, folder: Path) -> None:
-    """Write all that a run has loaded, and empty the tables again."""
+    """Write all rows that a run has loaded to files, and truncate the tables."""
     with database.begin() as connection:
         cursor = driver_cursor(connection)
         for file_id in connection.scalars(select(load_file.c.file_id)).all():

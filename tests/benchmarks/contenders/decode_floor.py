@@ -1,7 +1,7 @@
-"""The floor of decode: read, decompress and parse the dump with ``pyarrow.json`` on all cores, and nothing else.
+"""The floor of decode: only read, decompress and parse with ``pyarrow.json``, on all cores.
 
-It reads a clean dump, for nothing is done about defects. Of a byte range the lines that its ends
-cut are left out."""
+It needs a clean dump: defects are not handled. Lines that the ends of a byte range cut are left
+out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TARGET = None
 
 @contextmanager
 def ready(settings: Settings) -> Iterator[Callable[[], object]]:
-    """List the dump and start a process a core."""
+    """List the dump, start a process a core, and yield the decoding."""
     splits = discover(settings.source, RUN_DATE, settings.block_size)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         list(pool.map(abs, range(os.cpu_count() or 1)))

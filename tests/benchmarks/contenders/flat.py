@@ -1,7 +1,7 @@
-"""Orders flattened into rows by a loop in Python, as loaders that work on dictionaries need them.
+"""Flatten orders into rows by a Python loop, for loaders that work on dictionaries.
 
-What the declaration computes (counts, local days) stays null, and a dump without defects is taken
-for granted: both favour these loaders."""
+Computed columns (counts, local days) stay null, and the dump must have no defects: both favour
+these loaders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Getter = Callable[[Row], Any]
 
 
 def flattened(order: Row) -> tuple[Row, list[Row]]:
-    """Give an order's row, and the rows of its lines."""
+    """Return the row of an order, and the rows of its lines."""
     row = {name: get(order) for name, get in _ORDER.items()}
     shared = {name: row[name] for name in _SHARED}
     lines = order[fact_order_line.info["records"].removesuffix("[]")]

@@ -1,7 +1,7 @@
-"""The whole ``run``, from S3 to published, on a cluster of this machine that is up already.
+"""The whole ``run``, from S3 to published, on a local cluster that is already running.
 
-All processes have imported and loaded what they run, the reader's machine code and botocore's
-description of S3 too, as the rivals have imported, loaded and attached theirs."""
+All processes have imported their modules, compiled the reader and loaded botocore's description of
+S3; the rivals have imported, loaded and attached theirs, too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 
 from orders_dask import run
-from orders_dask.cluster import block_pandas as without_pandas
+from orders_dask.cluster import block_pandas
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.columns import PUBLIC
 from orders_dask.extract.decode.json_reader import read_lines
@@ -26,8 +26,8 @@ TARGET = PUBLIC
 
 @contextmanager
 def ready(settings: Settings, workers: int | None = None) -> Iterator[Callable[[], object]]:
-    """Start the cluster; as many workers as there are cores by default."""
-    without_pandas.block()  # as the command line does
+    """Start the cluster, by default with a worker a core, and yield the run."""
+    block_pandas.block()  # as the command line does
     with connect(settings, workers=workers) as client:
         client.run(import_module, tasks.__name__)
         read = partial(read_lines, Lines(b"{}\n"), in_page=True)

@@ -1,4 +1,4 @@
-"""The whole ``run`` with one worker, to see what the second one brings."""
+"""The whole ``run`` with one worker, to measure the gain of a second one."""
 
 from __future__ import annotations
 

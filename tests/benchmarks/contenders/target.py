@@ -1,4 +1,4 @@
-"""The tables that rivals load into: the columns of our facts with their primary keys, without partitions."""
+"""The tables of the rivals: the columns and primary keys of our facts, without partitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TABLES: Final = (fact_order, fact_order_line)
 
 
 def make(database: Engine) -> None:
-    """Make the tables, empty; indexes beside the keys are left out, which ours have."""
+    """Create empty tables, without the further indexes that ours have."""
     with database.begin() as connection:
         connection.execute(CreateSchema(RIVAL))
         for table in TABLES:
@@ -26,7 +26,7 @@ def make(database: Engine) -> None:
 
 
 def rows(database: Engine, schema: str, table: Table) -> int:
-    """Count what was loaded."""
+    """Return the number of loaded rows."""
     with database.begin() as connection:
         loaded = table.to_metadata(MetaData(), schema=schema)
         return connection.scalar(select(func.count()).select_from(loaded)) or 0

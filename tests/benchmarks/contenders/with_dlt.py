@@ -1,7 +1,7 @@
 """dlt: its filesystem source, flattened to the same columns, into PostgreSQL.
 
-Of the loader's file formats ``csv`` is the fastest, by COPY. Types are given, so nothing is
-inferred, and as many processes normalise as there are cores."""
+``csv``, by COPY, is the fastest file format of the loader. Types are given, so nothing is inferred,
+and a process a core normalises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.benchmarks.dump import RUN_DATE
 TARGET = target.RIVAL
 
 ORDERS = 1_000
-"""In an item of the source: dlt works on lists faster than on single rows."""
+"""Orders in an item of the source: dlt is faster on lists than on single rows."""
 
 _TYPES: Final[Mapping[type[object], dict[str, object]]] = {
     BigInteger: {"data_type": "bigint"},
@@ -39,7 +39,7 @@ _TYPES: Final[Mapping[type[object], dict[str, object]]] = {
 
 @contextmanager
 def ready(settings: Settings) -> Iterator[Callable[[], object]]:
-    """Configure the pipeline."""
+    """Configure the pipeline, and yield its run."""
     os.environ |= {
         "NORMALIZE__WORKERS": str(os.cpu_count()),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
@@ -80,16 +80,16 @@ def _source(url: str) -> Any:
     def rows(items: Any) -> Iterator[Any]:
         for item in items:
             with item.open() as text:
-                some = []
+                batch = []
                 for line in text:
-                    some.append(flattened(json.loads(line)))
-                    if len(some) == ORDERS:
-                        yield from marked(some)
-                        some = []
-                yield from marked(some)
+                    batch.append(flattened(json.loads(line)))
+                    if len(batch) == ORDERS:
+                        yield from marked(batch)
+                        batch = []
+                yield from marked(batch)
 
-    def marked(some: list[Any]) -> Iterator[Any]:
-        kinds = [row for row, _ in some], [line for _, lines in some for line in lines]
+    def marked(batch: list[Any]) -> Iterator[Any]:
+        kinds = [row for row, _ in batch], [line for _, lines in batch for line in lines]
         for hint, of_table in zip(hints, kinds, strict=True):
             yield dlt.mark.with_hints(of_table, hint, create_table_variant=True)
 

@@ -1,7 +1,7 @@
 """DuckDB: ``read_json`` of the dump's columns into an attached PostgreSQL.
 
-All threads, no order kept, one pass over the dump into memory, then both tables at once over a
-connection each, by its binary COPY. What the declaration computes (sums, counts, local days) stays
+All threads, insertion order not preserved: one pass over the dump into memory, then both tables in
+parallel, a connection each, by its binary COPY. Computed columns (sums, counts, local days) stay
 null, which favours it."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXTENSIONS = ("httpfs", "postgres_scanner")
 
 @contextmanager
 def ready(settings: Settings) -> Iterator[Callable[[], object]]:
-    """Make the tables and connect."""
+    """Create the tables, connect, and yield the load."""
     target.make(engine(settings))
     with duckdb.connect() as database:
         for name in EXTENSIONS:
@@ -40,7 +40,8 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
             database.execute(f"load '{folder / name}.duckdb_extension'")
         endpoint = urlsplit(os.environ["AWS_ENDPOINT_URL_S3"]).netloc
         database.execute(
-            "create secret (type s3, url_style 'path', use_ssl false, endpoint '{}', key_id '{}', secret '{}')".format(
+            "create secret (type s3, url_style 'path', use_ssl false, "
+            "endpoint '{}', key_id '{}', secret '{}')".format(
                 endpoint, os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
             )
         )
@@ -51,9 +52,8 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
             )
         )
         database.execute("set global preserve_insertion_order = false")
-        database.execute(
-            "set global pg_null_byte_replacement = ''"
-        )  # else one NUL in a text ends it
+        # Without it a NUL in a text ends the load.
+        database.execute("set global pg_null_byte_replacement = ''")
         yield partial(_load, database, settings.source.format(run_date=RUN_DATE))
 
 
@@ -73,16 +73,16 @@ def _load(database: duckdb.DuckDBPyConnection, source: str) -> None:
 
 
 def _insert(fact: Table, rows: str) -> str:
-    given = {column.name: value for column in fact.c if (value := _value(fact, column))}
-    key = " and ".join(f"{given[name]} is not null" for name in fact.info["key"])
+    expressions = {column.name: value for column in fact.c if (value := _value(fact, column))}
+    key = " and ".join(f"{expressions[name]} is not null" for name in fact.info["key"])
     return (
-        f"insert into shop.{TARGET}.{fact.name} ({', '.join(given)}) "
-        f"select {', '.join(given.values())} {rows} where {key}"
+        f"insert into shop.{TARGET}.{fact.name} ({', '.join(expressions)}) "
+        f"select {', '.join(expressions.values())} {rows} where {key}"
     )
 
 
 def _value(fact: Table, column: Column[Any]) -> str | None:
-    """Give the expression of a column; None where it stays null."""
+    """Return the SQL expression of a column; None if it stays null."""
     if column.name == "run_date":
         return f"date '{RUN_DATE}'"
     if not column.info["source"]:
@@ -103,28 +103,28 @@ def _value(fact: Table, column: Column[Any]) -> str | None:
 
 
 def _columns() -> dict[str, str]:
-    """Give the columns of the dump that are read, with their nested types."""
-    leaves: list[tuple[str, str]] = []
+    """Return the columns to read, with their nested types."""
+    columns: list[tuple[str, str]] = []
     dialect = registry.load("postgresql")()
     for fact in (fact_order, fact_order_line):
         prefix = fact.info["records"] and fact.info["records"] + "."
         for column in fact.c:
             if column.info["source"]:
                 kind = column.type.compile(dialect)
-                leaves.append((prefix + column.info["source"], kind))
-    return _nested(leaves)
+                columns.append((prefix + column.info["source"], kind))
+    return _nested(columns)
 
 
-def _nested(leaves: list[tuple[str, str]]) -> dict[str, str]:
+def _nested(columns: list[tuple[str, str]]) -> dict[str, str]:
     below: dict[str, list[tuple[str, str]]] = {}
-    for path, kind in leaves:
+    for path, kind in columns:
         head, _, rest = path.partition(".")
         below.setdefault(head, []).append((rest, kind))
     fields = {}
     for head, inner in below.items():
         kind = inner[0][1]
         if inner[0][0]:
-            fields_of_it = ", ".join(f'"{name}" {of}' for name, of in _nested(inner).items())
-            kind = f"struct({fields_of_it})"
+            members = ", ".join(f'"{name}" {of}' for name, of in _nested(inner).items())
+            kind = f"struct({members})"
         fields[head.removesuffix("[]")] = kind + "[]" * head.endswith("[]")
     return fields

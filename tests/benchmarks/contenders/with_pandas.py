@@ -1,7 +1,7 @@
-"""``pandas.DataFrame.to_sql``, some thousand orders at a time, in one process as it is.
+"""``pandas.DataFrame.to_sql``, some thousand orders at a time, in one process.
 
-Of its methods the default is the fastest: SQLAlchemy sends many rows in one INSERT. The texts of
-amounts and instants are sent as they are, and PostgreSQL converts them."""
+Its default method is the fastest: SQLAlchemy sends many rows in one INSERT. Amounts and timestamps
+are sent as text, and PostgreSQL converts them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.benchmarks.dump import RUN_DATE
 TARGET = target.RIVAL
 
 ORDERS = 5_000
-"""In a data frame."""
+"""Orders in a data frame."""
 
 
 @contextmanager
 def ready(settings: Settings) -> Iterator[Callable[[], object]]:
-    """Make the tables."""
+    """Create the tables, and yield the load."""
     database = engine(settings)
     target.make(database)
     yield partial(_load, database, settings.source.format(run_date=RUN_DATE))
@@ -38,8 +38,8 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
 def _load(database: Engine, source: str) -> None:
     files = fsspec.open_files(f"{source}*", compression="infer")
     orders = (flattened(json.loads(line)) for line in chain.from_iterable(map(_lines, files)))
-    while some := list(islice(orders, ORDERS)):
-        rows = [row for row, _ in some], [line for _, lines in some for line in lines]
+    while batch := list(islice(orders, ORDERS)):
+        rows = [row for row, _ in batch], [line for _, lines in batch for line in lines]
         for table, of_table in zip(target.TABLES, rows, strict=True):
             frame = pd.DataFrame(of_table, dtype=object)
             frame.to_sql(table.name, database, schema=TARGET, if_exists="append", index=False)
