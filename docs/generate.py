@@ -45,8 +45,8 @@ your own ([clusters.md](clusters.md)).
 
 {libraries}
 
-Host, port, user, password and database are always those of `_PGSQL_*`. So `PGHOST`, `PGUSER`, `PGPASSWORD`,
-`PGPASSFILE` and the like have no effect.
+Host, port, user and database are always those of `_PGSQL_*`. So `PGHOST`, `PGPORT`, `PGUSER` and `PGDATABASE` have no
+effect. `PGPASSWORD` and `PGPASSFILE` count only while `_PGSQL_PASS` is empty.
 """
 
 LIBRARIES: Final = {
@@ -201,7 +201,10 @@ def _default(field: FieldInfo) -> str:
         return "*required*"
     if field.default_factory is not None:
         return "*from the others*"
-    return "*none*" if field.default is None else f"`{_written(field.default)}`"
+    if field.default is None:
+        return "*none*"
+    written = _written(field.default)
+    return f"`{written}`" if written else "*empty*"
 
 
 def _written(value: Any) -> str:

@@ -1,8 +1,8 @@
-"""Raw order dumps on S3 become typed, normalised, published run dates in PostgreSQL.
+"""Load raw order dumps from S3 into PostgreSQL: typed, normalised, published by run date.
 
-:func:`run` and :func:`backfill` do the whole of it; :func:`read_orders` and :func:`read_staged`
-give lazy DataFrames; :class:`Settings` come from the environment; every error is an
-:class:`OrdersDaskError` (:mod:`orders_dask.errors`).
+:func:`run` loads a run date, :func:`backfill` a range of them. :func:`read_orders` and
+:func:`read_staged` return lazy Dask DataFrames. :class:`Settings` come from the environment. Every
+error is an :class:`OrdersDaskError` (:mod:`orders_dask.errors`).
 """
 
 from __future__ import annotations

@@ -3,28 +3,28 @@
 ::
 
     OrdersDaskError
-    ├── TerminalError             trying again can't help
+    ├── TerminalError             a retry can't help
     │   ├── SettingsError         a setting is missing or malformed         exit code 2
-    │   ├── ClusterMismatch       client and workers differ in versions     exit code 2
+    │   ├── VersionMismatch       client and workers differ in versions     exit code 2
+    │   ├── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
     │   ├── DataRefused           the dump was refused, nothing published   exit code 3
     │   │   ├── SourceMissing     no file for the run date
-    │   │   └── OutOfBalance      the books don't balance
-    │   ├── WorkersDied           again and again over the same file        exit code 3
-    │   ├── NotKept               what to go back to isn't there (any more) exit code 3
-    │   ├── Undecided             whether it was done can't be found out    exit code 4
-    │   └── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
+    │   │   └── ReconciliationError  control totals differ
+    │   ├── WorkersDied           repeatedly, over the same file            exit code 3
+    │   ├── NothingToRestore      the load needed is missing or pruned      exit code 3
+    │   └── OutcomeUnknown        whether it was done can't be found out    exit code 4
     └── TransientError            the same command may work later           exit code 4
         ├── ServiceUnavailable    PostgreSQL or S3 can't be reached
         ├── ClusterLost           the Dask cluster can't be reached
-        ├── RunDateHeld           another run holds the run date
-        ├── LeaseLost             this run doesn't hold its run date any more
-        ├── LoadWithdrawn         this load was sealed or given up meanwhile
-        ├── SourceChanged         a file of the dump or the stage is not what it was
-        ├── StillInUse            others' transactions are in the way of a partition
-        └── RunStopped            the caller stopped the run
+        ├── RunDateLocked         another run has the run date locked
+        ├── LeaseLost             this run lost its lease of the run date
+        ├── LoadNotActive         the load was sealed or ended meanwhile
+        ├── StoredObjectChanged   a file of the dump or the stage has changed
+        ├── PartitionInUse        others' transactions still use a partition
+        └── RunCancelled          the caller cancelled the run
 
-Each message is one sentence for people: what is wrong, where, and what to do. Each class takes that
-sentence as its only argument, so it survives pickling from a worker to the client.
+Each message is one sentence for people: what is wrong, where, and what to do. The message is the
+only argument of each class, so errors survive pickling from a worker to the client.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from typing import ClassVar
 
 
 class OrdersDaskError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all errors of this package."""
 
     exit_code: ClassVar[int] = 1
 
 
 class TerminalError(OrdersDaskError):
-    """Trying the same again can't help: something has to change first."""
+    """A retry can't help: something has to change first."""
 
 
 class SettingsError(TerminalError):
@@ -49,25 +49,25 @@ class SettingsError(TerminalError):
 
 
 class VersionMismatch(TerminalError):
-    """Client, scheduler and workers run different versions of what they share."""
+    """Client, scheduler and workers run different versions of a package that they share."""
 
     exit_code = 2
 
 
 class WorkersDied(TerminalError):
-    """Workers died again and again over the same input: out of memory, say."""
+    """Workers died repeatedly over the same input, for example for lack of memory."""
 
     exit_code = 3
 
 
 class NothingToRestore(TerminalError):
-    """What a rollback or a comparison needs was never there, or was pruned."""
+    """A rollback, diff or replay needs a load that never existed or was pruned."""
 
     exit_code = 3
 
 
 class OutcomeUnknown(TerminalError):
-    """A service broke off at the last moment, and doing the same again would do more: look first."""
+    """PostgreSQL broke off during a rollback, and a retry might roll back one more load."""
 
     exit_code = 4
 
@@ -79,7 +79,7 @@ class DatabaseNotReady(TerminalError):
 
 
 class DataRefused(TerminalError):
-    """The data of a run date was refused as a whole; what was published before stands."""
+    """The data of a run date was refused as a whole. What was published before stands."""
 
     exit_code = 3
 
@@ -89,42 +89,42 @@ class SourceMissing(DataRefused):
 
 
 class ReconciliationError(DataRefused):
-    """What was read is not what was loaded, superseded and rejected, or a sum differs."""
+    """The control totals of a load differ: it is not reconciled."""
 
 
 class TransientError(OrdersDaskError):
-    """The same command may work when tried again."""
+    """The same command may work later; most of these errors were retried before."""
 
     exit_code = 4
 
 
 class ServiceUnavailable(TransientError):
-    """PostgreSQL or S3 can't be reached, or broke off."""
+    """PostgreSQL or S3 can't be reached, or broke the connection."""
 
 
 class ClusterLost(TransientError):
-    """The Dask cluster can't be reached, or was lost."""
+    """The Dask cluster can't be reached, or the connection to it was lost."""
 
 
 class RunDateLocked(TransientError):
-    """Another run holds the run date."""
+    """Another run has the run date locked."""
 
 
 class LeaseLost(TransientError):
-    """The session that held the run date is gone, and with it the right to publish."""
+    """The session with the run's lease ended, and with it the right to publish."""
 
 
 class LoadNotActive(TransientError):
-    """The load was sealed or given up while this task was still at work."""
+    """The load was sealed or ended while a task still worked on it."""
 
 
 class StoredObjectChanged(TransientError):
-    """A file of the dump changed between its listing and its reading, or one of the stage is gone or damaged."""
+    """A file of the dump changed after its listing, or a stage file is missing or damaged."""
 
 
 class PartitionInUse(TransientError):
-    """Transactions of others began before a partition came or went, and have to end first."""
+    """A partition waits for transactions that began before it was attached or detached."""
 
 
 class RunCancelled(TransientError):
-    """The caller stopped the run; what was published stands."""
+    """The caller cancelled the run. What was published stands."""

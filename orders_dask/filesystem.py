@@ -1,4 +1,4 @@
-"""Where the files are: S3, or whatever else fsspec reaches."""
+"""File systems of the dump and the stage: S3, or any other store that fsspec knows."""
 
 from __future__ import annotations
 
@@ -32,38 +32,40 @@ from orders_dask.errors import ServiceUnavailable, SettingsError
 from orders_dask.settings import S3_PROTOCOLS, store_protocol
 
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
-    # A listing is what the store says now, never what it said to this process before.
+    # A listing has to be fresh, not one that this process cached before.
     "use_listings_cache": False,
-    # A file that is read whole takes one request: for more at once, s3fs first asks how large it
-    # is.
+    # A whole file takes one request. For several at once, s3fs would first ask for its size.
     "max_concurrency": 1,
-    # Seconds, and attempts by botocore; where a connection broke, s3fs tries each five times. With
-    # four a server that never answered a write was given up after more than five minutes.
+    # Timeouts in seconds, and attempts by botocore; s3fs retries a broken connection five times
+    # itself. With four, a server that never answered a write was given up after 5 minutes.
     "config_kwargs": {
         "connect_timeout": 10,
         "read_timeout": 30,
-        # Not `max_attempts`: botocore turns it into this one, in this very dict, and fsspec, which
-        # knows a client by its options, made a second one then, of 0.08 CPU s and 13 MB.
+        # Not `max_attempts`: botocore rewrites it in this dict. fsspec, which caches clients by
+        # their options, then made a second client (13 MB).
         "retries": {"mode": "standard", "total_max_attempts": 3},
     },
 }
 
 
 class ObjectKey(str):
-    """The path of one object of S3, to its last byte."""
+    """The exact path of an S3 object: slashes at its end and ``?versionId=`` are part of it."""
 
     __slots__ = ()
 
 
 class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
-    """S3 with keys as they are: s3fs takes ``?versionId=`` in one for a version, and slashes off its end."""
+    """S3 with keys as they are.
+
+    s3fs would read ``?versionId=`` in a key as a version, and strip slashes from its end.
+    """
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         return path if isinstance(path, ObjectKey) else super()._strip_protocol(path)
 
     def split_path(self, path: str) -> tuple[str, str, None]:
-        """Give bucket and key of a path, and never a version."""
+        """Return bucket and key of a path, and never a version."""
         if not isinstance(path, ObjectKey):
             slashes = path[len(path.rstrip("/")) :]
             path = self._strip_protocol(path).lstrip("/")
@@ -73,16 +75,16 @@ class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """Give the file system of a URL, and the path in it: of a folder, a pattern or an object.
+    """Return the file system of a URL, and the path in it of a folder, a pattern or an object.
 
-    The same on client and workers. Credentials, region and endpoint come from the environment as
-    botocore reads it (``AWS_*``, ``AWS_ENDPOINT_URL_S3``), never from the URL. Nothing in it is
-    taken for a chain of URLs, a query or an escape.
+    It is the same on client and workers. botocore reads credentials, region and endpoint from the
+    environment (``AWS_*``, ``AWS_ENDPOINT_URL_S3``), never from the URL. The URL is never read as a
+    chain of URLs, and has neither query nor escapes.
 
     Raises
     ------
     SettingsError
-        It names no store.
+        The URL names no store.
     """
     try:
         protocol = store_protocol(url)
@@ -95,9 +97,9 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def listed_object(url: str) -> tuple[AbstractFileSystem, str]:
-    """Give the file system of a listed object by its full name, and the path in it, for the rest as :func:`filesystem`.
+    """Return the file system of a listed object, by the object's full name, and its path there.
 
-    The slashes that its key may end in are part of it.
+    Like :func:`filesystem`, but slashes at the end of a key are part of the path.
     """
     fs, path = filesystem(url)
     return fs, ObjectKey(url.partition("://")[2]) if isinstance(fs, RawKeyFileSystem) else path
@@ -105,15 +107,15 @@ def listed_object(url: str) -> tuple[AbstractFileSystem, str]:
 
 @contextmanager
 def translate_storage_errors(url: str) -> Iterator[None]:
-    """Turn what goes wrong on the way to `url` into an error for people.
+    """Translate the errors of a store into errors for people.
 
-    A file that is missing or has changed is still told by FileNotFoundError and FileExpired.
+    FileNotFoundError and FileExpired of a missing or changed file are not translated.
 
     Raises
     ------
     SettingsError
-        The store refuses: there is no such bucket, the credentials don't do, or it is no place for
-        this; or what botocore is told of profile, region or credentials makes no sense.
+        The store refuses: there is no such bucket, the credentials are wrong, or it can't be
+        written. Or botocore can't use the profile, region or credentials.
     ServiceUnavailable
         The store can't be reached.
     """
@@ -144,43 +146,43 @@ _TRANSIENT: Final = (
     TokenRetrievalError,
     CapacityNotAvailableError,
 )
-"""What botocore says of a request that went wrong; all else it says of what it was told before it asks anybody."""
+"""Errors of botocore's requests. It raises its other errors before any request."""
 
 _UNUSABLE_PATH: Final = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def _is_terminal(error: Exception) -> bool:
-    """Say whether an error stays until a setting, or what is at its place, is another one."""
+    """Return whether an error stays until a setting or the store is changed."""
     if isinstance(error, OSError):
-        no_place = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
-        return no_place or error.errno in _UNUSABLE_PATH
-    if (
-        type(error) is HTTPClientError
-    ):  # the client could not begin: no such bundle of certificates, say
-        began: Any = error
-        return isinstance(
-            began.kwargs.get("error"), FileNotFoundError | PermissionError | ValueError
-        )
+        unusable = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        return unusable or error.errno in _UNUSABLE_PATH
+    if type(error) is HTTPClientError:
+        # The client could not be made, for example without its bundle of certificates.
+        client_error: Any = error
+        cause = client_error.kwargs.get("error")
+        return isinstance(cause, FileNotFoundError | PermissionError | ValueError)
     return isinstance(error, BotoCoreError) and not isinstance(error, _TRANSIENT)
 
 
 def _reason(error: Exception) -> str:
+    """Return an error's text for people, without secrets."""
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     text = str(error).rstrip(".").replace("\n", " ")
     if isinstance(error, BotoCoreError) and _is_terminal(error) and "://" not in text:
         return text
-    # Only the kind: the text may quote a proxy's or an endpoint's URL with its password.
+    # Only the class: the text may quote the URL of a proxy or endpoint with its password.
     return type(error).__name__
 
 
 def _message(url: str, reason: str) -> str:
     if not url.startswith(("s3://", "s3a://")):
         return f"{url} can't be read or written ({reason}): see to that and run it again."
-    given = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    endpoint = f"S3 at {urlsplit(given).netloc.rpartition('@')[2]}" if given else "Amazon S3"
+    url_of_s3 = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    host = urlsplit(url_of_s3).netloc.rpartition("@")[2]
+    endpoint = f"S3 at {host}" if url_of_s3 else "Amazon S3"
     bucket = url.partition("://")[2].partition("/")[0]
     return (
-        f"{endpoint} doesn't give bucket {bucket} ({reason}): check AWS_ENDPOINT_URL_S3, the AWS credentials and "
-        "that they may list and read the bucket, then run it again."
+        f"{endpoint} doesn't give bucket {bucket} ({reason}): check AWS_ENDPOINT_URL_S3, the AWS "
+        "credentials and that they may list and read the bucket, then run it again."
     )

@@ -1,4 +1,4 @@
-"""Lazy Dask DataFrames for people: of the raw dump, and of what is staged."""
+"""Lazy Dask DataFrames of a raw dump, and of what a load has staged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from orders_dask.transform.resolve import drop_superseded
 _DIMENSIONS: Final = {table.name: table for table in DIMENSION_ROWS}
 
 _LOAD_COLUMNS: Final = (ORDER_ROW, FILE, POSITION)
-"""Columns that mean nothing outside a part: numbers of its rows, files and ranges."""
+"""Columns that mean nothing outside of a part: numbers of its rows, files and records."""
 
 
 def read_orders(
@@ -43,49 +43,50 @@ def read_orders(
     timezone: str = "UTC",
     block_size: int = 32 << 20,
 ) -> dd.DataFrame:
-    """Read a run date's raw dump as a lazy Dask DataFrame, decoded and normalised as a run would.
+    """Return a run date's raw dump as a lazy Dask DataFrame, decoded and normalised as by a run.
 
-    Nothing is written and no database is asked. Every version of an order that the dump holds is
-    there: which one wins is resolved by a run. Rejected records are left out; a run keeps them.
+    Nothing is written, and no database is used. The frame has every version of an order in the
+    dump: only a run finds those that are superseded. Rejected records are left out.
 
     Parameters
     ----------
     url
-        The source, as ``_AWS_S3_URL_SOURCE``: an fsspec URL that may hold ``{run_date}``, globs and
-        ``zip://…::``.
+        The source, like ``_AWS_S3_URL_SOURCE``: an fsspec URL, with ``{run_date}``, globs and
+        ``zip://…::`` or without. See docs/contract.md#source-url.
     run_date
         The date of the dump.
     table
-        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a
-        row an order (variants: a line) that carries the key.
+        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``, which
+        has a row an order (variants: a line) that has the key.
     columns
-        Those wanted; all by default. The other columns of the dump are decoded all the same.
+        Columns of the frame; all by default. The other columns of the dump are decoded all the
+        same.
     timezone
-        The shop's zone, for instants that are written without an offset.
+        IANA name of the shop's time zone, for timestamps without an offset.
     block_size
-        Bytes of text a partition, for text that can be split.
+        Bytes of text in a partition, for text that can be split.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        Arrow-typed columns: amounts ``decimal128(22, 4)`` in the order's currency, instants
-        ``timestamp[us, UTC]``. A partition is a split: a byte range, a compressed file, a zip's
+        Arrow-typed columns: amounts ``decimal128(22, 4)`` in the order's currency, timestamps
+        ``timestamp[us, UTC]``. A partition is a split: a byte range, a compressed file, a zip
         member or a group of small files.
 
     Raises
     ------
     SourceMissing
-        No file for the run date.
+        The source has no file for the run date.
     ServiceUnavailable
         The store can't be reached.
     SettingsError
-        The URL, the table or a column is not known.
+        The URL is malformed, or the table or a column is not known.
     """
-    wanted = _columns(table, columns)
+    selected = _columns(table, columns)
     frame: dd.DataFrame = dd.from_map(
-        partial(_read_split, table=table, columns=wanted, timezone=timezone),
+        partial(_read_split, table=table, columns=selected, timezone=timezone),
         discover(url, run_date, block_size),
-        meta=_meta(table, wanted),
+        meta=_meta(table, selected),
         label=f"read-{table}",
         enforce_metadata=False,
     )
@@ -99,24 +100,24 @@ def read_staged(
     columns: Sequence[str] | None = None,
     stage_url: str | None = None,
 ) -> dd.DataFrame:
-    """Read a table of the latest staged load of a run date as a lazy Dask DataFrame.
+    """Return a table of the latest staged load of a run date as a lazy Dask DataFrame.
 
     Parameters
     ----------
     run_date
         The date of the dump.
     table
-        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``: there a
-        row an order (variants: a line) that carries the key.
+        A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``, which
+        has a row an order (variants: a line) that has the key.
     columns
-        Those wanted, read from Parquet alone; all by default.
+        Columns of the frame, and all that is read of the Parquet files; all by default.
     stage_url
-        Where the stage lies; the settings' by default.
+        URL of the stage; from the settings by default.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        Only the version of each order that won inside the run date, with Arrow-typed columns as in
+        The winning version of each order within the run date, with Arrow-typed columns as in
         :func:`read_orders`. A partition is a part of the stage.
 
     Raises
@@ -126,14 +127,14 @@ def read_staged(
     SettingsError
         The table, a column or a setting is not known.
     """
-    wanted = _columns(table, columns)
+    selected = _columns(table, columns)
     stage_url = stage_url or load_settings().stage_url
     manifest = latest_manifest(stage_url, run_date)
     frame: dd.DataFrame = dd.from_map(
-        partial(_read_part, table=table, columns=wanted),
+        partial(_read_part, table=table, columns=selected),
         [f"{run_date_folder(stage_url, run_date)}/{part}" for part in manifest.parts],
         [manifest.superseded.get(part, []) for part in manifest.parts],
-        meta=_meta(table, wanted),
+        meta=_meta(table, selected),
         label=f"staged-{table}",
         enforce_metadata=False,
     )
@@ -141,7 +142,7 @@ def read_staged(
 
 
 def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
-    """Check the names of a table and its columns; all columns where none are named."""
+    """Check the names of a table and its columns, and return the columns; all by default."""
     if table not in flat_schemas():
         raise SettingsError(
             f"There is no table {table!r}: name one of {', '.join(flat_schemas())}."
@@ -164,10 +165,10 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
 
 def _read_split(split: Split, table: str, columns: list[str], timezone: str) -> pd.DataFrame:
     tables = [flat_schemas()[table].empty_table().select(columns)]
-    staged, _ = _columns_held(table, columns)
+    staged_name, _ = _staged_columns(table, columns)
     for block in decode(split, ZoneInfo(timezone)):
-        made = normalise(block.orders, 0, 0).tables[staged]
-        tables.append(_flatten(made, table, columns))
+        staged = normalise(block.orders, 0, 0).tables[staged_name]
+        tables.append(_flatten(staged, table, columns))
     return _to_pandas(pa.concat_tables(tables))
 
 
@@ -175,21 +176,22 @@ def _read_part(url: str, superseded: list[int], table: str, columns: list[str]) 
     part = find_part(url)
     if part is None:
         raise SourceMissing(f"The stage part {url} is gone: run its run date again.")
-    staged, held = _columns_held(table, columns)
-    kept = drop_superseded(read_table(part, staged, held), pa.array(superseded, pa.int64()))
-    return _to_pandas(_flatten(kept, table, columns))
+    staged_name, staged_columns = _staged_columns(table, columns)
+    staged = read_table(part, staged_name, staged_columns)
+    winning = drop_superseded(staged, pa.array(superseded, pa.int64()))
+    return _to_pandas(_flatten(winning, table, columns))
 
 
-def _columns_held(table: str, columns: list[str]) -> tuple[str, list[str]]:
-    """Give the staged table that holds a table's rows, and which of its columns are needed."""
+def _staged_columns(table: str, columns: list[str]) -> tuple[str, list[str]]:
+    """Return the name of the staged table that has a table's rows, and its columns to read."""
     if table not in _DIMENSIONS:
         return table, [ORDER_ROW, *columns]
-    staged, held = DIMENSION_SOURCES[table]
-    needed = (held[name] for name in (*_DIMENSIONS[table].info["key"], *columns))
+    staged, column_names = DIMENSION_SOURCES[table]
+    needed = (column_names[name] for name in (*_DIMENSIONS[table].info["key"], *columns))
     return staged.name, [ORDER_ROW, *dict.fromkeys(needed)]
 
 
 def _flatten(staged: pa.Table, table: str, columns: list[str]) -> pa.Table:
-    """Give the rows of a table from those of the staged one that holds them."""
+    """Return the rows of a table from those of the staged table that has them."""
     rows = dimension_rows(_DIMENSIONS[table], staged, columns) if table in _DIMENSIONS else staged
     return rows.select(columns)

@@ -1,4 +1,8 @@
-"""Trying again what may pass, with growing waits and jitter; all else ends at once."""
+"""Retry transient errors with exponential backoff and jitter; other errors propagate at once.
+
+A retry ends with the last error after a number of attempts, or after a timeout. Only idempotent
+work is retried.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +32,19 @@ T = TypeVar("T")
 LOG: Final = logging.getLogger("orders_dask")
 
 ATTEMPTS: Final = 5
-"""Times that an effect is tried: with the waits between for some 10 s, where a PostgreSQL that crashed is back in 3."""
+"""Attempts of an effect, some 10 s with the waits. A PostgreSQL that crashed is back in 3 s."""
 
 RUN_ATTEMPTS: Final = 3
-"""Times that a run date is tried: what it staged before is used again, so that a later try costs little."""
+"""Attempts of a run date. A later attempt uses the parts that are staged already."""
 
 LOCK_WAIT_SECONDS: Final = 600
-"""Seconds that a backfill waits for a run date that another run holds: a day of two million orders takes some 300."""
+"""Timeout for a run date that another run has locked. A day of 2 million orders takes 300 s."""
 
 _BACKOFF: Final = wait_exponential_jitter(multiplier=0.5, max=10, jitter=1)
 
 
 def _log_retry(state: RetryCallState) -> None:
-    """Tell people what is waited for."""
+    """Log the error and the wait until the next attempt."""
     error = state.outcome and state.outcome.exception()
     LOG.warning("%s (Trying again in %.1f s.)", error, state.upcoming_sleep)
 
@@ -52,40 +56,45 @@ retry_transient: Final = retry(
     before_sleep=_log_retry,
     reraise=True,
 )
-"""Try a function again while a service is unavailable. It must be pure, or happen once by its key."""
+"""Retry a function while a service is unavailable. It must be idempotent."""
 
 
-def retry_run(work: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
-    """Let a whole run date be tried again, from its listing, when what it worked with broke off.
-
-    Parameters
-    ----------
-    stop
-        When it is set, nothing is tried again.
-    """
-    broke_off = retry_if_exception_type((ServiceUnavailable, LeaseLost, StoredObjectChanged))
-    ends = _stop_options(stop or Event(), stop_after_attempt(RUN_ATTEMPTS))
-    tried: Callable[P, T] = retry(retry=broke_off, wait=_BACKOFF, **ends)(work)
-    return tried
-
-
-def wait_for_lock(work: Callable[P, T], stop: Event) -> Callable[P, T]:
-    """Let a run date be waited for while another run holds it: that one may leave nothing to do.
+def retry_run(run: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
+    """Retry a whole run date, from its listing, after a lost service, lease or object.
 
     Parameters
     ----------
+    run
+        Function that runs the date.
     stop
-        When it is set, the wait ends.
+        Ends the retries when it is set.
     """
-    held = retry_if_exception_type(RunDateLocked)
-    ends = _stop_options(stop, stop_after_delay(LOCK_WAIT_SECONDS))
-    waited: Callable[P, T] = retry(retry=held, wait=wait_random(1, 3), **ends)(work)
-    return waited
+    lost = retry_if_exception_type((ServiceUnavailable, LeaseLost, StoredObjectChanged))
+    options = _stop_options(stop or Event(), stop_after_attempt(RUN_ATTEMPTS))
+    retried: Callable[P, T] = retry(retry=lost, wait=_BACKOFF, **options)(run)
+    return retried
 
 
-def _stop_options(stop_event: Event, give_up: stop_base) -> dict[str, Any]:
+def wait_for_lock(run: Callable[P, T], stop: Event) -> Callable[P, T]:
+    """Wait while another run has the run date locked; it may do our work for us.
+
+    Parameters
+    ----------
+    run
+        Function that runs the date.
+    stop
+        Ends the wait when it is set.
+    """
+    locked = retry_if_exception_type(RunDateLocked)
+    options = _stop_options(stop, stop_after_delay(LOCK_WAIT_SECONDS))
+    retried: Callable[P, T] = retry(retry=locked, wait=wait_random(1, 3), **options)(run)
+    return retried
+
+
+def _stop_options(stop_event: Event, limit: stop_base) -> dict[str, Any]:
+    """Return tenacity's options for retries that end at a limit, or when an event is set."""
     return {
-        "stop": give_up | stop_when_event_set(stop_event),
+        "stop": limit | stop_when_event_set(stop_event),
         "sleep": sleep_using_event(stop_event),
         "before_sleep": _log_retry,
         "reraise": True,

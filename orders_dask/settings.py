@@ -1,8 +1,8 @@
-"""Settings, from environment variables.
+"""Settings from environment variables. docs/settings.md lists them.
 
-The names with a leading underscore are fixed by those who run this. What the ecosystem has names
-for is read by the libraries themselves: ``AWS_*`` and ``AWS_ENDPOINT_URL_S3`` by botocore,
-``PGSSLMODE`` and ``PGSSLROOTCERT`` by libpq.
+The names with a leading underscore are given by the environment that this runs in. Variables of
+libraries are read by these themselves: ``AWS_*`` by botocore, ``PGSSLMODE`` and ``PGSSLROOTCERT``
+by libpq.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from orders_dask.errors import SettingsError
 
 STAGE_FOLDER: Final = ".orders_dask"
-"""Name of the folder that every stage lies in; ``discover`` leaves out what is below a folder of
-this name, so a source that is a whole bucket never loads its own stage."""
+"""Name of every stage's folder.
+
+``discover`` leaves out files below a folder of this name, so a source that is a whole bucket never
+loads its own stage.
+"""
 
 S3_PROTOCOLS: Final = ("s3", "s3a")
-"""Protocols of S3."""
+"""Protocols of S3 URLs."""
 
 _ARCHIVE_PROTOCOLS: Final = (
     *("zip", "tar", "libarchive", "dir", "reference", "generic"),
     *("cached", "blockcache", "filecache", "simplecache"),
 )
-"""Protocols of what lies within another store."""
+"""Protocols of file systems inside of another store."""
 
 _SERVICE_PREFIXES: Final = (
     "_PGSQL_",
@@ -42,26 +45,26 @@ _SERVICE_PREFIXES: Final = (
     "DASK_SCHEDULER",
     "ORDERS_DASK_STAGE_URL",
 )
-"""How the names of the variables begin that say which services to use: ours, and those of botocore, libpq and Dask."""
+"""Prefixes of the variables that choose a service: ours, botocore's, libpq's and Dask's."""
 
 
 def split_zip_url(source: str) -> tuple[str | None, str]:
-    """Part a source URL into the pattern of a zip's members, or None, and where its files lie.
+    """Split a source URL into the pattern of zip members, or None, and the URL of the files.
 
-    ``zip://PATTERN::URL`` is parted at the first ``::`` that is followed by a URL, or by a path
-    from the root. No other ``::`` means anything: it is part of a name.
+    ``zip://PATTERN::URL`` is split at the first ``::`` before a URL or an absolute path. Any other
+    ``::`` is part of a name. See docs/contract.md#source-url.
     """
     parts = re.fullmatch(r"zip://(.*?)::((?:[\w.+-]+:/)?/.*)", source, re.DOTALL)
     return (parts[1], parts[2]) if parts else (None, source)
 
 
 def store_protocol(url: str) -> str:
-    """Give the protocol of the store that `url` is in; a path from the root is on this machine.
+    """Return the protocol of a URL's store; an absolute path is on this machine.
 
     Raises
     ------
     ValueError
-        It names no store.
+        The URL names no store.
     """
     if url.startswith("/"):
         return "file"
@@ -78,7 +81,7 @@ def store_protocol(url: str) -> str:
 
 
 def _source_url(url: str) -> str:
-    """Check a source URL: its placeholders, and its protocols."""
+    """Validate the placeholders and the protocols of a source URL."""
     try:
         url.format(run_date=date(2000, 1, 1))
     except (ValueError, LookupError, AttributeError):
@@ -97,7 +100,7 @@ def _source_url(url: str) -> str:
 
 
 def _parent_folder(source: str) -> str:
-    """Name the last folder of a source before its first placeholder or wildcard; empty where there is none.
+    """Return the last folder of a source before a placeholder or wildcard, or an empty text.
 
     ``s3://bucket/orders/{run_date}/`` gives ``s3://bucket/orders``, and
     ``zip://{run_date}.json::s3://bucket/orders.zip`` gives ``s3://bucket``.
@@ -112,7 +115,7 @@ def _parent_folder(source: str) -> str:
 
 
 def _stage_url(url: str) -> str:
-    """Put the stage into a folder named :data:`STAGE_FOLDER`, without a trailing slash."""
+    """Return the stage's URL: its folder is :data:`STAGE_FOLDER`, without a trailing slash."""
     folder = url.rstrip("/").removesuffix(f"/{STAGE_FOLDER}")
     if not folder:
         raise ValueError("must be set, for the source has no folder that a stage could lie in")
@@ -121,7 +124,7 @@ def _stage_url(url: str) -> str:
 
 
 def _endpoint_url(url: str) -> str:
-    """Check the address of an S3 server."""
+    """Validate the URL of an S3 server."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address such as https://s3.example.org")
@@ -129,7 +132,7 @@ def _endpoint_url(url: str) -> str:
 
 
 def _timezone_name(name: str) -> str:
-    """Check the name of a time zone."""
+    """Validate the name of a time zone."""
     try:
         return ZoneInfo(name).key
     except (ValueError, OSError, LookupError):  # no zone's name, a folder of zones, no such zone
@@ -137,10 +140,10 @@ def _timezone_name(name: str) -> str:
 
 
 def _parse_bytes(size: object) -> object:
-    """Read a size such as ``32MiB``."""
+    """Parse a size such as ``32MiB``."""
     if not isinstance(size, str):
         return size
-    from dask.utils import parse_bytes  # 0.2 s that the command line's help does without
+    from dask.utils import parse_bytes  # late: 0.2 s that `--help` does without
 
     try:
         return parse_bytes(size)
@@ -149,40 +152,52 @@ def _parse_bytes(size: object) -> object:
 
 
 class Settings(BaseSettings):
-    """What a run needs to know, frozen.
+    """All settings, frozen.
 
-    Each is read from the environment variable of the name beside it, or given by attribute name.
-    Use :func:`load_settings`, which says in one sentence what is wrong.
+    Each is read from an environment variable, or passed by attribute name. Use
+    :func:`load_settings`, which raises one sentence for all problems.
 
     Attributes
     ----------
-    pgsql_hostname, pgsql_port, pgsql_user, pgsql_pass, pgsql_database
-        The PostgreSQL server, a host name or the folder of its socket. The password is masked
-        wherever it could be shown. Empty, none is given: libpq looks into ``PGPASSWORD`` and
-        ``.pgpass``, and a server that trusts the user asks for none.
+    pgsql_hostname
+        Host name of the PostgreSQL server, or the folder of its socket.
+    pgsql_port
+        Port of the PostgreSQL server.
+    pgsql_user
+        User (role) of the PostgreSQL connections.
+    pgsql_pass
+        Password of this user, never shown. It may be empty. Then libpq uses ``PGPASSWORD`` or the
+        password file (``~/.pgpass``, ``PGPASSFILE``), or the server asks for no password (peer or
+        trust authentication).
+    pgsql_database
+        Name of the database.
     source
-        Where the dump lies: an fsspec URL that may hold ``{run_date}``.
+        The dump: an fsspec URL of a file, a folder or a glob, with ``{run_date}`` or without.
     stage_url
-        Folder of the Parquet intermediates, without a trailing slash; it always ends in
-        :data:`STAGE_FOLDER`.
+        Folder of the Parquet intermediates, by default beside the source. Its last folder is always
+        ``.orders_dask``, which is appended if it is missing.
     shop_timezone
-        IANA name of the shop's time zone, for instants that are written without an offset.
+        IANA name of the shop's time zone, for timestamps without an offset.
     max_rejected
-        Share, 0 to 1, of a run date's orders, and of its lines: it is refused when more than this
-        and more than 10 were rejected.
+        Share, 0 to 1, of a run date's orders, and of its lines. A run is refused if more than this
+        share and more than 10 were rejected.
     copy_connections
-        Number of parts that are loaded at once, each over a connection of its own.
+        Number of parts that are loaded at once, each over its own connection.
     block_size
-        Bytes of text that one task decodes, at most.
+        Most bytes of text that one task decodes, such as ``32MiB``.
     partition_width
-        Whether a leaf of the storage tables holds a month or a day; fixed when the tables are made.
+        Whether a partition of the fact storage holds a month or a day. The first ``orders-dask
+        init`` fixes it.
     allow_unreadable
-        Publish a run date although a file couldn't be read to its end.
+        Whether a run date is published although a file could not be read to its end.
     scheduler_address
-        The Dask scheduler to use instead of a cluster on this machine.
-    ssl_mode, s3_endpoint
-        How libpq encrypts, and where botocore finds S3. They read the environment themselves:
-        giving these by attribute name changes nothing.
+        Address of a Dask scheduler to use instead of a cluster on this machine.
+    ssl_mode
+        How libpq encrypts its connections; libpq's own default is ``prefer``. libpq reads the
+        variable itself, so the attribute changes nothing.
+    s3_endpoint
+        URL of an S3 server other than Amazon's. botocore reads the variable itself, so the
+        attribute changes nothing.
     """
 
     model_config = SettingsConfigDict(
@@ -202,7 +217,7 @@ class Settings(BaseSettings):
         validation_alias="_AWS_S3_URL_SOURCE"
     )
     stage_url: Annotated[str, AfterValidator(_stage_url)] = Field(
-        default_factory=lambda known: _parent_folder(known["source"]),
+        default_factory=lambda validated: _parent_folder(validated["source"]),
         validation_alias="ORDERS_DASK_STAGE_URL",
     )
     shop_timezone: Annotated[str, AfterValidator(_timezone_name)] = Field(
@@ -211,12 +226,11 @@ class Settings(BaseSettings):
     max_rejected: float = Field(
         default=0.01, validation_alias="ORDERS_DASK_MAX_REJECTED", ge=0, le=1, allow_inf_nan=False
     )
-    # As many COPYs as the server has cores is enough: one took 3.2 s, two 1.7 s, four 1.6 s on two
-    # cores.
+    # As many COPYs as the server has cores: on two cores one took 3.2 s, two 1.7 s, four 1.6 s.
     copy_connections: int = Field(
         default=4, validation_alias="ORDERS_DASK_COPY_CONNECTIONS", ge=1, le=1000
     )
-    # 128 MiB is some 20,000 orders of 6.6 KB; a small dump is cut finer (discover).
+    # 128 MiB is some 20,000 orders of 6.6 KB; discover splits a small dump finer.
     block_size: Annotated[int, BeforeValidator(_parse_bytes)] = Field(
         default=128 * 2**20, validation_alias="ORDERS_DASK_BLOCK_SIZE", ge=1, le=2**30
     )
@@ -225,8 +239,7 @@ class Settings(BaseSettings):
     )
     allow_unreadable: bool = Field(default=False, validation_alias="ORDERS_DASK_ALLOW_UNREADABLE")
     scheduler_address: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
-    # libpq and botocore read these themselves; here they are only checked, before anything is
-    # contacted.
+    # libpq and botocore read these themselves. They are validated here, before any connection.
     ssl_mode: (
         Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
     ) = Field(default=None, validation_alias="PGSSLMODE")
@@ -241,22 +254,27 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment.
+    """Return the settings from the environment.
 
     Parameters
     ----------
     overrides
-        Settings by attribute name, instead of what the environment says; None leaves what the
-        environment says.
+        Settings by attribute name, which take precedence over the environment. None overrides
+        nothing.
+
+    Returns
+    -------
+    Settings
+        The validated settings.
 
     Raises
     ------
     SettingsError
-        Some are missing or malformed: one sentence names them all by their environment variables,
+        A setting is missing or malformed. One sentence names the variables of all such settings,
         and shows no value.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    odd = [
+    unprintable = [
         name
         for name in sorted(os.environ)
         if name.startswith("AWS_") and _has_control_characters(name)
@@ -264,7 +282,7 @@ def load_settings(**overrides: Any) -> Settings:
     problems = []
     try:
         settings = Settings(**given)
-        if not odd:
+        if not unprintable:
             return settings
     except ValidationError as error:
         problems = [
@@ -278,26 +296,28 @@ def load_settings(**overrides: Any) -> Settings:
         for variable, kind, message in problems
         if kind != "missing"
     ]
-    clauses += [f"{name} must hold no line break or other control character" for name in odd]
+    clauses += [
+        f"{name} must hold no line break or other control character" for name in unprintable
+    ]
     if missing:
         clauses.insert(0, f"{_join_names(missing)} {'is' if len(missing) == 1 else 'are'} not set")
     raise SettingsError("; ".join(clauses))
 
 
 def _has_control_characters(variable: str) -> bool:
-    """Say whether a variable holds what no HTTP header may, such as the newline at the end of a file."""
+    """Return whether a variable has characters that no HTTP header may have, such as a newline."""
     return not os.environ[variable].isprintable()
 
 
 def without_service_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out of an environment what says which PostgreSQL, S3 and Dask to use, so that others can be put there."""
+    """Return an environment without the variables that choose PostgreSQL, S3 and Dask."""
     return {
         name: value for name, value in environment.items() if not name.startswith(_SERVICE_PREFIXES)
     }
 
 
 def _variable_name(name: str) -> str:
-    """Name the environment variable of a setting, which pydantic calls by either name."""
+    """Return the environment variable of a setting, given by either of its names."""
     field = Settings.model_fields.get(name)
     return str(field.validation_alias) if field else name
 

@@ -1,4 +1,4 @@
-"""What steps cost on a worker: seconds, CPU seconds, bytes."""
+"""Metrics of the steps of tasks: wall seconds, CPU seconds, bytes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Given = ParamSpec("Given")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What a step took, of one task or of many together.
+    """Metrics of a step, of one task or summed over many.
 
     Attributes
     ----------
     seconds
-        Wall seconds, of all tasks one after another.
+        Wall seconds, summed over tasks.
     cpu_seconds
         CPU seconds of the tasks' threads.
     bytes
-        Bytes of its input or output, whichever it is bound by: read of the dump as stored (decode),
-        written of Parquet (stage), sent to PostgreSQL (load).
+        Bytes of the input or output that bounds the step: of the dump as stored (decode), of
+        Parquet (stage), sent to PostgreSQL (load).
     """
 
     seconds: float = 0.0
@@ -35,7 +35,7 @@ class StepMetrics:
     bytes: int = 0
 
     def __add__(self, other: StepMetrics) -> StepMetrics:
-        """Give what both took."""
+        """Return the sums of both."""
         return StepMetrics(
             self.seconds + other.seconds,
             self.cpu_seconds + other.cpu_seconds,
@@ -44,29 +44,35 @@ class StepMetrics:
 
 
 MetricsByStep = Mapping[str, StepMetrics]
-"""By the name of the step."""
+"""Metrics by the name of the step."""
 
 
 @dataclass
 class Meter:
-    """Measures the steps of one task in its thread: of steps inside of each other only the innermost is charged."""
+    """Measures the steps of one task in its thread. Of nested steps only the innermost is charged.
+
+    Attributes
+    ----------
+    metrics
+        What was measured so far, by the name of the step.
+    """
 
     metrics: defaultdict[str, StepMetrics] = field(default_factory=lambda: defaultdict(StepMetrics))
     _step: str | None = None
-    _since: tuple[float, float] = (0.0, 0.0)
+    _started: tuple[float, float] = (0.0, 0.0)  # wall and CPU clock
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Charge a block to a step."""
-        before = self._step
+        """Charge the time of a ``with`` block to a step."""
+        outer = self._step
         self._switch(name)
         try:
             yield
         finally:
-            self._switch(before)
+            self._switch(outer)
 
     def timed_iter(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """Give items as they are made, which is charged to a step; what is done with them is not."""
+        """Yield items, and charge the time to produce them to a step, not what the caller does."""
         iterator = iter(items)
         while True:
             with self.step(name):
@@ -81,26 +87,27 @@ class Meter:
         self.metrics[name] += StepMetrics(bytes=size)
 
     def add(self, metrics: MetricsByStep) -> None:
-        """Charge what others have measured."""
-        for step, cost in metrics.items():
-            self.metrics[step] += cost
+        """Add metrics that were measured elsewhere."""
+        for step, measured in metrics.items():
+            self.metrics[step] += measured
 
-    def _switch(self, to: str | None) -> None:
+    def _switch(self, step: str | None) -> None:
+        """End the current step, if there is one, and begin another."""
         now = time.monotonic(), time.thread_time()
         if self._step is not None:
             self.metrics[self._step] += StepMetrics(
-                now[0] - self._since[0], now[1] - self._since[1]
+                now[0] - self._started[0], now[1] - self._started[1]
             )
-        self._step, self._since = to, now
+        self._step, self._started = step, now
 
 
 def with_metrics(
-    task: Callable[Concatenate[Meter, Given], Result],
-) -> Callable[Given, tuple[Result, dict[str, StepMetrics]]]:
-    """Give a task a meter as its first argument, and let it return what its steps cost beside its result."""
+    task: Callable[Concatenate[Meter, P], Result],
+) -> Callable[P, tuple[Result, dict[str, StepMetrics]]]:
+    """Pass a meter to a task as its first argument, and return its metrics beside its result."""
 
     @wraps(task)
-    def timed(*args: Given.args, **kwargs: Given.kwargs) -> tuple[Result, dict[str, StepMetrics]]:
+    def timed(*args: P.args, **kwargs: P.kwargs) -> tuple[Result, dict[str, StepMetrics]]:
         meter = Meter()
         result = task(meter, *args, **kwargs)
         return result, dict(meter.metrics)

@@ -1,4 +1,4 @@
-"""The name under which `dask worker --preload` knows :mod:`orders_dask.cluster.block_pandas`."""
+"""Alias of :mod:`orders_dask.cluster.block_pandas` for ``dask worker --preload``."""
 
 from orders_dask.cluster.block_pandas import dask_setup
 

@@ -1,6 +1,7 @@
-"""What an order is: tables, derived schemas, and what a bad value gets.
+"""The order contract: tables, the schemas derived from them, and the rules for bad values.
 
-Importing any module of it declares all tables, so ``columns.METADATA`` is complete.
+docs/contract.md specifies it. Importing any module of this package declares all tables, so
+:data:`orders_dask.contract.columns.METADATA` is complete.
 """
 
 from orders_dask.contract import ledger_tables, order_tables, storage_tables

@@ -1,14 +1,14 @@
-"""Arrow schemas, derived from the one declaration in :mod:`orders_dask.contract.tables`.
+"""Arrow schemas, derived from the declarations in :mod:`orders_dask.contract.order_tables`.
 
-Three stages of the same data:
+The same data has three kinds of schemas:
 
 raw
-    What the JSON reader is told to read: nested as in the dump, instants as text.
+    The schema that the JSON reader reads: nested as in the dump, timestamps as text.
 typed
-    What decode gives: nested as in the dump, amounts as ``decimal128(22, 4)``, instants as
-    ``timestamp[us, UTC]``.
+    The schema that decode returns: nested as in the dump, amounts as ``decimal128(22, 4)``,
+    timestamps as ``timestamp[us, UTC]``.
 staged
-    What normalise gives: flat tables, those of the contract with :data:`ORDER_ROW` in front.
+    The schemas that normalise returns: the contract's flat tables, led by :data:`ORDER_ROW`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,19 @@ MONEY_TYPE: Final = pa.decimal128(22, 4)
 TIMESTAMP_TYPE: Final = pa.timestamp("us", tz="UTC")
 
 ORDER_ROW: Final = "order_row"
-"""Column of every staged table: the row, from 0, that its order has in the part's ``fact_order``."""
+"""Column of every staged table: the row of its order in the part's ``fact_order``, from 0."""
 
 POSITION: Final = fact_order.c.source_position.name
-"""Number of the record in its file; in a part that is a byte range, counted from the range's first record."""
+"""Number of the record in its file, from 1.
+
+In a part of a byte range it is counted from the first record of the range.
+"""
 
 FILE: Final = fact_order.c.source_file_id.name
-"""In a stage part: index of the file in the part's record, from 0. The load puts the ledger's id in its place."""
+"""File of a record. In a stage part: index of the file in the part's record, from 0.
+
+The load replaces it by the ledger's id of the file.
+"""
 
 _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
     (BigInteger, pa.int64()),
@@ -48,19 +54,19 @@ _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
 
 
 def arrow_type(kind: TypeEngine[Any]) -> pa.DataType:
-    """Give the Arrow type of a column's SQL type (the table under *Types* in the contract)."""
+    """Return the Arrow type of a column's SQL type. See docs/contract.md#types."""
     return next(arrow for sql, arrow in _TYPES if isinstance(kind, sql))
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Give the Arrow schema of a table of the contract: the same columns in the same order."""
+    """Return the Arrow schema of a table of the contract: the same columns in the same order."""
     return pa.schema(
         [pa.field(c.name, arrow_type(c.type), nullable=bool(c.nullable)) for c in table.c]
     )
 
 
 def paths() -> Iterator[tuple[str, pa.DataType]]:
-    """Give every path that the contract reads, from the order, with its typed Arrow type.
+    """Yield every path within an order that the contract reads, with its typed Arrow type.
 
     ``[]`` ends the name of an array: ``line_items[].tax_lines[].price``,
     ``payment_gateway_names[]``.
@@ -74,37 +80,37 @@ def paths() -> Iterator[tuple[str, pa.DataType]]:
                 yield prefix + path, arrow_type(kind)
 
 
-def _nested(entries: list[tuple[str, pa.DataType]]) -> list[pa.Field]:
-    """Build the fields that hold `entries`, in order of first mention."""
-    below: dict[str, list[tuple[str, pa.DataType]]] = {}
-    for path, kind in entries:
-        head, _, rest = path.partition(".")
-        below.setdefault(head, []).append((rest, kind))
+def _nested(typed_paths: list[tuple[str, pa.DataType]]) -> list[pa.Field]:
+    """Return the nested fields of dotted paths and their types, in order of first mention."""
+    paths_by_key: dict[str, list[tuple[str, pa.DataType]]] = {}
+    for path, kind in typed_paths:
+        key, _, rest = path.partition(".")
+        paths_by_key.setdefault(key, []).append((rest, kind))
     fields = []
-    for head, inner in below.items():
+    for key, inner in paths_by_key.items():
         kind = inner[0][1] if inner[0][0] == "" else pa.struct(_nested(inner))
-        fields.append(pa.field(head.removesuffix("[]"), pa.list_(kind) if "[]" in head else kind))
+        fields.append(pa.field(key.removesuffix("[]"), pa.list_(kind) if "[]" in key else kind))
     return fields
 
 
 @cache
 def typed_schema() -> pa.Schema:
-    """Give the nested schema of decoded orders, without their position."""
+    """Return the nested schema of decoded orders, without the columns that decode computes."""
     return pa.schema(_nested(list(dict(paths()).items())))
 
 
 @cache
 def decoded_schema() -> pa.Schema:
-    """Give the schema of decoded orders: typed, with their position and what `created_at` said of its zone."""
+    """Return the schema of decoded orders: typed, local day and offset of created_at, position."""
     order = arrow_schema(fact_order)
-    written = (fact_order.c.created_local_date, fact_order.c.created_utc_offset_min)
+    local = (fact_order.c.created_local_date, fact_order.c.created_utc_offset_min)
     return pa.schema(
-        [*typed_schema(), *(order.field(c.name) for c in written), order.field(POSITION)]
+        [*typed_schema(), *(order.field(c.name) for c in local), order.field(POSITION)]
     )
 
 
 def _raw(kind: pa.DataType) -> pa.DataType:
-    """Give the type that the JSON reader reads `kind` as."""
+    """Return the type that the JSON reader uses for values of a typed Arrow type."""
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(f.name, _raw(f.type)) for f in kind])
     if pa.types.is_list(kind):
@@ -114,39 +120,42 @@ def _raw(kind: pa.DataType) -> pa.DataType:
 
 @cache
 def raw_schema() -> pa.Schema:
-    """Give the nested schema that the JSON reader is told."""
+    """Return the nested schema that the JSON reader reads."""
     return pa.schema([pa.field(f.name, _raw(f.type)) for f in typed_schema()])
 
 
 @cache
 def staged_schemas() -> dict[str, pa.Schema]:
-    """Return the schema of each staged table (:data:`~orders_dask.contract.storage_tables.STAGED`) by name."""
+    """Return the schemas of the staged tables by name.
+
+    The tables are :data:`~orders_dask.contract.storage_tables.STAGED`.
+    """
     return {table.name: flat_schemas()[table.name] for table in STAGED}
 
 
 @cache
 def flat_schemas() -> dict[str, pa.Schema]:
-    """Give the schema of every table that orders are flattened to, by the table's name.
+    """Return the schema of every table that orders are flattened to, by the table's name.
 
-    Facts and what is said of dimensions have the columns of their storage tables without
-    ``run_date`` and ``load_id`` (the load gives them), with :data:`ORDER_ROW` first. What is said
-    of dimensions stands a row an order (variants: a line) that carries the key, and without
-    version, file and position, which are its order's.
+    Facts and dimension rows have the columns of their storage tables, led by :data:`ORDER_ROW`.
+    ``run_date`` and ``load_id`` are missing: the load adds them. Dimension rows are one an order
+    that has the key (variants: one a line). They lack version, file and position, which are those
+    of their order.
     """
     order_row = pa.field(ORDER_ROW, pa.int64(), nullable=False)
-    given_by_load = {fact_order.c.run_date.name, fact_order.c.load_id.name}
-    of_order = {order_version.c.version_at.name, FILE, POSITION}
+    added_by_load = {fact_order.c.run_date.name, fact_order.c.load_id.name}
+    order_columns = {order_version.c.version_at.name, FILE, POSITION}
     schemas = {}
     for table in (*FACTS, *DIMENSION_ROWS):
-        given = given_by_load | (of_order if table in DIMENSION_ROWS else set())
-        fields = [f for f in arrow_schema(table) if f.name not in given]
+        left_out = added_by_load | (order_columns if table in DIMENSION_ROWS else set())
+        fields = [f for f in arrow_schema(table) if f.name not in left_out]
         schemas[table.name] = pa.schema([order_row, *fields])
     return schemas
 
 
 @cache
 def key_schema() -> pa.Schema:
-    """Give the schema of a part's key file: what decides which version wins, a row an order of the part."""
+    """Return the schema of a part's key file: id, version, file and position of each order."""
     return pa.schema(
         [
             arrow_schema(fact_order).field(fact_order.c.order_id.name),

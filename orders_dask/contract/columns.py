@@ -1,13 +1,14 @@
-"""Types, schemas and kinds of columns that the tables are declared with.
+"""SQL types, schema names and column constructors for the declarations of tables.
 
-The source of a value is declared in ``Column.info``:
+``Column.info`` declares where a value comes from:
 
 ``source``
-    The path of the value, from the table's own records: ``customer.id``,
-    ``total_shipping_price_set.shop_money.amount``. The table's records stand at
-    ``Table.info["records"]``, from the order: ``refunds[].refund_line_items[]``.
+    Path of the value within a record of the table: ``customer.id``,
+    ``total_shipping_price_set.shop_money.amount``. None for a computed column.
+    ``Table.info["records"]`` is the path of these records within the order:
+    ``refunds[].refund_line_items[]``.
 ``reads``
-    Further paths that the column is checked or computed with, each with the type it is read as.
+    Further paths that the column is checked or computed with, and the type of each.
 """
 
 from __future__ import annotations
@@ -29,40 +30,24 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 STORE: Final = "orders_store"
-
+"""Schema of the storage: rows of all loads."""
 
 PUBLIC: Final = "orders"
-
+"""Schema of dimensions and of the views that people read."""
 
 OPS: Final = "orders_ops"
-
+"""Schema of the ledger."""
 
 ID = BigInteger()
-
-
 COUNT = BigInteger()
-
-
 MONEY = Numeric(22, 4)
-
-
 TIMESTAMP = DateTime(timezone=True)
-
-
 DATE = Date()
-
-
 MINUTES = Integer()
-
-
 BOOLEAN = Boolean()
-
-
 TEXT = Text()
 
-
 METADATA: Final = MetaData()
-
 
 SqlType = TypeEngine[Any]
 
@@ -75,7 +60,7 @@ def source_column(
     reads: Mapping[str, SqlType] | None = None,
     **options: Any,
 ) -> Column[Any]:
-    """Declare a column that holds the value at `source` (default: the key of the column's own name)."""
+    """Declare a column with the value at `source`, by default the key of the column's name."""
     info = {"source": source or name, "reads": dict(reads or {})}
     return Column(name, kind, comment=comment, info=info, **options)
 
@@ -87,6 +72,6 @@ def computed_column(
     reads: Mapping[str, SqlType] | None = None,
     **options: Any,
 ) -> Column[Any]:
-    """Declare a column that the pipeline computes, from `reads` if it needs more than the other columns."""
+    """Declare a column that the pipeline computes, from other columns and from `reads`."""
     info = {"source": None, "reads": dict(reads or {})}
     return Column(name, kind, comment=comment, info=info, **options)

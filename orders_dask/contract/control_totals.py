@@ -1,7 +1,8 @@
-"""The books: rows and exact sums of money by currency, to compare what was decoded with what is stored.
+"""Control totals: row counts and exact sums of money by currency, to reconcile loads.
 
-Amounts of different currencies are never added up, and a null currency is a group of its own. A sum
-of 0 and no sum at all are the same: a column of nothing but nulls counts as 0.
+A load is reconciled if the totals of what was decoded equal those of what is stored. Amounts of
+different currencies are never added up, and a null currency is a group of its own. No amount and a
+sum of 0 are the same. See docs/contract.md#reconciliation.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from orders_dask.contract.order_tables import fact_order
 CURRENCY: Final = fact_order.c.currency.name
 
 _EXACT: Final = Context(prec=60, traps=[Inexact])
-"""Python's default of 28 digits would round a sum of 10^10 of the greatest amounts; 60 are enough for any."""
+"""Python's default of 28 digits would round a sum of 10^10 of the greatest amounts."""
 
 SumKey = tuple[str | None, str]
 """A currency and the name of a money column."""
@@ -28,15 +29,15 @@ SumKey = tuple[str | None, str]
 
 @dataclass(frozen=True)
 class ControlTotals:
-    """Rows, and sums of money, of a fact.
+    """Row count and sums of money of a fact.
 
     Attributes
     ----------
     rows
         Number of rows.
     sums
-        Exact sum of each money column by currency; only those that are not 0. Make books from sums
-        that may be 0 or null with :meth:`of`.
+        Exact sum of each money column by currency, those that are 0 left out. Use :meth:`of` for
+        sums that may be 0 or null.
     """
 
     rows: int = 0
@@ -44,44 +45,49 @@ class ControlTotals:
 
     @classmethod
     def of(cls, rows: int, sums: Iterable[tuple[str | None, str, Decimal | None]]) -> ControlTotals:
-        """Make books from ``(currency, column, sum)``; sums of the same pair are added up, None counts as 0."""
+        """Add up ``(currency, column, sum)`` by currency and column; None counts as 0."""
         totals: dict[SumKey, Decimal] = {}
         for currency, column, total in sums:
             if total:
-                entry = currency, column
-                totals[entry] = _EXACT.add(totals.get(entry, Decimal(0)), total)
-        return cls(rows, {entry: total for entry, total in totals.items() if total})
+                key = currency, column
+                totals[key] = _EXACT.add(totals.get(key, Decimal(0)), total)
+        return cls(rows, {key: total for key, total in totals.items() if total})
 
     def __add__(self, other: ControlTotals) -> ControlTotals:
-        """Give the books of both together."""
+        """Return the totals of both together."""
         sums = chain(self.sums.items(), other.sums.items())
-        return ControlTotals.of(self.rows + other.rows, ((*entry, total) for entry, total in sums))
+        return ControlTotals.of(self.rows + other.rows, ((*key, total) for key, total in sums))
 
     def __sub__(self, other: ControlTotals) -> ControlTotals:
-        """Give the books of what is left when `other` is taken out: empty where both are equal."""
-        return self + ControlTotals(
-            -other.rows, {e: _EXACT.minus(s) for e, s in other.sums.items()}
-        )
+        """Return the difference, which is empty if both are equal."""
+        negated = {key: _EXACT.minus(total) for key, total in other.sums.items()}
+        return self + ControlTotals(-other.rows, negated)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what JSON can hold: the rows, and ``[currency, column, "12.3400"]`` sorted, the null currency first."""
-        entries = sorted(
-            self.sums.items(), key=lambda e: (e[0][0] is not None, e[0][0] or "", e[0][1])
-        )
+        """Return a JSON value: the rows, and ``[currency, column, "12.3400"]`` for each sum.
+
+        The sums are sorted by currency and column, the null currency first.
+        """
+
+        def null_first(item: tuple[SumKey, Decimal]) -> tuple[bool, str, str]:
+            (currency, column), _ = item
+            return currency is not None, currency or "", column
+
+        sums = sorted(self.sums.items(), key=null_first)
         return {
             "rows": self.rows,
-            "sums": [[currency, column, f"{total:.4f}"] for (currency, column), total in entries],
+            "sums": [[currency, column, f"{total:.4f}"] for (currency, column), total in sums],
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ControlTotals:
-        """Read what :meth:`to_json` gave."""
+        """Parse the result of :meth:`to_json`."""
         sums = ((currency, column, Decimal(total)) for currency, column, total in record["sums"])
         return cls.of(record["rows"], sums)
 
 
 def money_columns(name: str) -> list[str]:
-    """Name the columns of a fact that hold money."""
+    """Return the names of a fact's money columns."""
     return [field.name for field in staged_schemas()[name] if field.type == MONEY_TYPE]
 
 
@@ -91,9 +97,9 @@ def totals_of(name: str, table: pa.Table) -> ControlTotals:
     Parameters
     ----------
     name
-        The fact.
+        Name of the fact.
     table
-        Its rows, with at least ``currency`` and the money columns.
+        Its rows, with ``currency`` and the money columns at least.
     """
     money = money_columns(name)
     # Sums of decimal128 come as decimal128(38, 4): room for 10^16 rows of the greatest amounts.

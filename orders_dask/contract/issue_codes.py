@@ -1,7 +1,7 @@
 """Every issue code, declared once: what is wrong with a record or a value.
 
-The codes are types, so mypy checks each place that gives one. What each means, with an example and
-what is stored, stands in ``docs/contract.md`` under *Issue codes*; a test compares the two.
+The codes are types, so mypy finds a misspelt one. docs/contract.md#issue-codes explains each code
+with an example; a test compares the two lists.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RejectedCode: TypeAlias = Literal[
     "bad_child_id",
     "duplicate_child",
 ]
-"""The record, or the child of an order, is in no fact table."""
+"""The record, or the child of an order, is rejected: it is in no fact table."""
 
 RepairedCode: TypeAlias = Literal[
     "integer_from_text",
@@ -28,7 +28,7 @@ RepairedCode: TypeAlias = Literal[
     "bad_unicode",
     "duplicate_key",
 ]
-"""The value is stored converted."""
+"""The value is repaired: it is stored converted."""
 
 NulledCode: TypeAlias = Literal[
     "bad_integer",
@@ -38,10 +38,10 @@ NulledCode: TypeAlias = Literal[
     "bad_text",
     "bad_children",
 ]
-"""The value is stored as NULL."""
+"""The value is nulled: NULL is stored."""
 
 ValueCode: TypeAlias = RepairedCode | NulledCode
-"""A code of ``data_issue``."""
+"""A code of ``orders_ops.data_issue``."""
 
 REJECTED: Final[tuple[RejectedCode, ...]] = get_args(RejectedCode)
 REPAIRED: Final[tuple[RepairedCode, ...]] = get_args(RepairedCode)

@@ -1,7 +1,8 @@
-"""JSON text to Python values that keep what the rules need: numbers as written, keys said twice, bad UTF-8.
+"""A strict JSON parser that keeps numbers as written, overwritten values, and bad UTF-8.
 
-The rules of JSON are those of https://www.rfc-editor.org/rfc/rfc8259, read strictly: no ``NaN``, no
-comments, no trailing commas, no control characters in strings.
+The rules (:mod:`orders_dask.contract.rules`) need all three. JSON is read strictly, by
+https://www.rfc-editor.org/rfc/rfc8259: without ``NaN``, comments, trailing commas, or control
+characters in strings.
 """
 
 from __future__ import annotations
@@ -13,30 +14,39 @@ from collections.abc import Iterator
 from typing import Final, NoReturn, TypeAlias
 
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | bool | None
-"""A value; a number is a :class:`Number`, an object that says a key twice a :class:`DuplicateKeys`."""
+"""A JSON value.
+
+A number is a :class:`Number`; an object in which a key occurs twice is a :class:`DuplicateKeys`.
+"""
 
 MAX_RAW_BYTES: Final = 64 * 1024
-"""Bytes of a refused record's text that are kept (the contract)."""
+"""Bytes of a rejected record's text that the ledger keeps. See docs/contract.md#limits."""
 
 PREVIEW_CHARACTERS: Final = 200
-"""Characters of a value that a sample or a message shows."""
+"""Characters of a value in a sample or a message. See docs/contract.md#limits."""
 
 _MAX_LEVELS: Final = 200
-"""Levels that are parsed at once: the parser recurses, and Python stops it at 1,000 with the caller's own levels."""
+"""Levels that are parsed at once. The parser recurses; Python's recursion limit is 1,000."""
 
 
 class NotJson(ValueError):
-    """The text is not JSON; the argument says where and why."""
+    """The text is not JSON. The message names the character and the reason."""
 
 
 class Number(str):
-    """A number, as it is written: an id never goes through a float, nor a million digits through an int."""
+    """A number as written: an id never becomes a float, nor a million digits an int."""
 
     __slots__ = ()
 
 
 class DuplicateKeys(dict[str, Json]):
-    """An object that says a key twice: the last stands, `overwritten` holds the keys and values said before."""
+    """An object in which a key occurs more than once. The last value of a key wins.
+
+    Attributes
+    ----------
+    overwritten
+        The other keys and values, in the order of the text.
+    """
 
     overwritten: list[tuple[str, Json]]
 
@@ -44,25 +54,26 @@ class DuplicateKeys(dict[str, Json]):
 def parse(line: bytes) -> Json:
     """Parse one JSON value.
 
-    Bytes that are not UTF-8 become an unpaired surrogate, one for each U+FFFD that Python's
-    ``errors="replace"`` gives; so do escapes that stand for one. :func:`sanitise` replaces both.
+    Bytes that are not UTF-8 become unpaired surrogates, one for each U+FFFD that Python's
+    ``errors="replace"`` gives. Escapes may be unpaired surrogates too. :func:`sanitise` replaces
+    all of them.
 
     Raises
     ------
     NotJson
-        The text is not one JSON value, blanks around it aside.
+        The text is not one JSON value, with blanks around it or not.
     """
     text = line.decode("utf-8", _SURROGATE_HANDLER)
     if text.count("[") + text.count("{") <= _MAX_LEVELS:
         return _parse(text)
-    *cut, whole = _cut_by_depth(text)
-    for inner in cut:
+    *inner_texts, outermost = _cut_by_depth(text)
+    for inner in inner_texts:
         _parse(inner)
-    return _parse(whole)
+    return _parse(outermost)
 
 
 def to_json(value: Json) -> str:
-    """Write a parsed value as JSON text again, numbers as they were written."""
+    """Return a parsed value as JSON text, with numbers as they were written."""
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
@@ -75,35 +86,35 @@ def to_json(value: Json) -> str:
 def preview(value: Json) -> str:
     """Return a value's text for samples and messages.
 
-    Sanitised, a string without its quotes, cut at :data:`PREVIEW_CHARACTERS`.
+    It is sanitised and cut at :data:`PREVIEW_CHARACTERS`. A string has no quotes.
     """
     return sanitise((value if isinstance(value, str) else to_json(value))[:PREVIEW_CHARACTERS])
 
 
 def sanitise(text: str) -> str:
-    """Replace NUL, which PostgreSQL doesn't store, and unpaired surrogates, which no encoding has, by U+FFFD."""
+    """Replace NUL and unpaired surrogates, which PostgreSQL can't store, by U+FFFD."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def is_sanitised(text: str) -> bool:
-    """Tell whether :func:`sanitise` leaves `text` as it is."""
+    """Return whether :func:`sanitise` would leave `text` unchanged."""
     return (text.isascii() and "\0" not in text) or not _UNSTORABLE.search(text)
 
 
 def truncate_raw(raw: bytes) -> str:
-    """Give the text of a refused record that is kept: clean, and cut at 64 KiB on a character boundary."""
-    # No text gets shorter by cleaning, so what is cut off here could not have stayed.
+    """Return the raw text for the ledger: sanitised, and cut at 64 KiB on a character boundary."""
+    # Sanitising never shortens a text, so the bytes that are cut off first would not have stayed.
     text = sanitise(raw[: MAX_RAW_BYTES + 4].decode("utf-8", "replace"))
     return text.encode()[:MAX_RAW_BYTES].decode("utf-8", "ignore")
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    made = dict(pairs)
-    if len(made) == len(pairs):
-        return made
-    last = {key: place for place, (key, _) in enumerate(pairs)}
-    repeated = DuplicateKeys(made)
-    repeated.overwritten = [pair for place, pair in enumerate(pairs) if last[pair[0]] != place]
+    unique = dict(pairs)
+    if len(unique) == len(pairs):
+        return unique
+    last = {key: index for index, (key, _) in enumerate(pairs)}
+    repeated = DuplicateKeys(unique)
+    repeated.overwritten = [pair for index, pair in enumerate(pairs) if last[pair[0]] != index]
     return repeated
 
 
@@ -136,14 +147,17 @@ def _parse(text: str) -> Json:
 
 
 def _cut_by_depth(text: str) -> Iterator[str]:
-    """Cut text into texts of at most :data:`_MAX_LEVELS` levels, null for what is cut out; the outermost comes last."""
-    outer: list[list[str]] = [[]]
+    """Yield texts of at most :data:`_MAX_LEVELS` levels, cut out of a text that may have more.
+
+    ``null`` replaces a text that is cut out. The outermost text comes last.
+    """
+    pieces: list[list[str]] = [[]]
     depth = at = 0
     for token in _TOKEN.finditer(text):
         if token[0] in "[{":
             if depth and depth % _MAX_LEVELS == 0:
-                outer[-1] += (text[at : token.start()], "null")
-                outer.append([])
+                pieces[-1] += (text[at : token.start()], "null")
+                pieces.append([])
                 at = token.start()
             depth += 1
         elif token[0] in "]}":
@@ -151,8 +165,8 @@ def _cut_by_depth(text: str) -> Iterator[str]:
             if depth < 0:
                 break
             if depth and depth % _MAX_LEVELS == 0:
-                yield "".join((*outer.pop(), text[at : token.end()]))
+                yield "".join((*pieces.pop(), text[at : token.end()]))
                 at = token.end()
     if depth:
         raise NotJson("brackets that don't match")
-    yield "".join((*outer.pop(), text[at:]))
+    yield "".join((*pieces.pop(), text[at:]))

@@ -1,4 +1,4 @@
-"""The tables of the ledger: loads, their files, parts, rejects and issues."""
+"""The tables of the ledger: loads, their files and parts, rejected records and issues."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ schema_info = Table(
         "partition_width",
         TEXT,
         nullable=False,
-        comment="What a leaf of the storage holds: month or day",
+        comment="What a partition of the storage holds: month or day",
     ),
     Column(
         "views_hash", TEXT, nullable=False, comment="Hash of the definitions of the public views"
@@ -65,27 +65,27 @@ storage_partition = Table(
     Column(
         "wait_for",
         ARRAY(TEXT),
-        comment="Transactions that began before it was attached: they may not see it, so a publish into it "
-        "waits for them; null while nobody has looked",
+        comment="Transactions that began before it was attached: they may not see it, so a publish "
+        "into it waits for them; null until somebody has asked for them",
     ),
     Column(
         "draining",
         ARRAY(TEXT),
-        comment="Transactions that may still see what was published in it: it is freed when they have ended; null "
-        "while it is kept",
+        comment="Transactions that may still see what was published in it: it is dropped when they "
+        "have ended; null while it stays",
     ),
     schema=OPS,
-    comment="The leaves of the fact storage: a row commits with the leaf in all five tables",
+    comment="The partitions of the fact storage: a row commits with the partition in all tables",
 )
 
 
 STATUSES: Final = (
     "loading",  # parts may still commit
     "sealed",  # no part can commit any more
-    "verified",  # the books balance
+    "verified",  # it is reconciled
     "published",  # readers see it
     "replaced",  # was published until a later load of its date was
-    "unpublished",  # was published until its date was rolled back or dropped
+    "unpublished",  # was published until its date was rolled back or unpublished
     "refused",  # its data was refused
     "failed",  # it ended with an error
     "abandoned",  # its run died; a later one sealed it off
@@ -110,7 +110,8 @@ load_run = Table(
         TIMESTAMP,
         nullable=False,
         server_default=func.now(),
-        comment="What the age of its texts counts from: its begin; of a replay, that of the load before",
+        comment="What the age of its texts counts from: its begin; of a replay, that of the load "
+        "before",
     ),
     Column("finished_at", TIMESTAMP, comment="End, whatever it was"),
     Column("published_at", TIMESTAMP, comment="When it was last published"),
@@ -146,12 +147,12 @@ load_run = Table(
 
 
 def counter_column(fact: Table, counter: str) -> str:
-    """Name the ledger's column for an entry of a fact's books, such as ``order_line_rejected``."""
+    """Return the ledger's column for a counter of a fact, such as ``order_line_rejected``."""
     return f"{fact.name.removeprefix('fact_')}_{counter}"
 
 
 FILE_COUNTERS: Final = ("read", "loaded", "superseded", "rejected")
-"""Entries of the books: read = loaded + superseded + rejected."""
+"""Counters of each file and fact. See docs/contract.md#reconciliation."""
 
 
 load_file = Table(
@@ -167,18 +168,18 @@ load_file = Table(
     Column("unreadable", BOOLEAN, nullable=False, comment="Not read to its end"),
     *(
         Column(
-            counter_column(fact, entry),
+            counter_column(fact, counter),
             COUNT,
             nullable=False,
             server_default="0",
-            comment=f"{fact.name}: {entry}",
+            comment=f"{fact.name}: {counter}",
         )
         for fact in FACTS
-        for entry in FILE_COUNTERS
+        for counter in FILE_COUNTERS
     ),
     UniqueConstraint("load_id", "name"),
     schema=OPS,
-    comment="Every file of every load, with its books",
+    comment="Every file of every load, with its counters: read = loaded + superseded + rejected",
 )
 
 
@@ -196,7 +197,8 @@ load_part = Table(
         "superseded",
         JSONB,
         nullable=False,
-        comment="What lost to another version, by fact: books (rows, and sums of money by currency), rows by file",
+        comment="What another version superseded, by fact: control totals (rows, and sums of money "
+        "by currency), rows by file",
     ),
     schema=OPS,
     comment="The parts that are loaded: the row commits with the part's own rows",
@@ -219,7 +221,7 @@ rejected_record = Table(
             counter_column(fact, "rejected"),
             COUNT,
             nullable=False,
-            comment=f"{fact.name} records refused with it, itself included",
+            comment=f"{fact.name} records rejected with it, itself included",
         )
         for fact in FACTS
     ),
@@ -227,20 +229,20 @@ rejected_record = Table(
     Column(
         "order_raw",
         TEXT,
-        comment="The text of the order that a rejected child belongs to, cut at 64 KiB; on the first of its rejected "
-        "children; personal data",
+        comment="The text of the order that a rejected child belongs to, cut at 64 KiB; on the "
+        "first of its rejected children; personal data",
     ),
     Column(
         "corrected_raw",
         TEXT,
-        comment="The text as people mended it, for a child that of its whole order: a replay reads it instead of raw "
-        "or of_order",
+        comment="The text as people corrected it, for a child that of its whole order: a replay "
+        "reads it instead of raw or order_raw",
     ),
-    Column("replay_load_id", ID, comment="The load that last read it again"),
+    Column("replay_load_id", ID, comment="The load that last replayed it"),
     Column("replay_result", TEXT, comment="What became of it there"),
     Index("rejected_record_load_id", "load_id"),
     schema=OPS,
-    comment="What was refused, why, and where it stands",
+    comment="What was rejected, why, and where it stands",
 )
 
 

@@ -1,8 +1,9 @@
-"""The one declaration of what an order is: facts and dimensions, their columns, types and sources.
+"""The declaration of facts and dimensions: their columns, types and sources.
 
 Arrow schemas, the JSON reader's schema, Dask metadata, DDL and COPY column lists are derived from
-here (:mod:`orders_dask.contract.arrow`, :mod:`orders_dask.load`). A new column is one line here;
-what else it takes stands in CONTRIBUTING.md.
+these tables (:mod:`orders_dask.contract.arrow`, :mod:`orders_dask.load`). A new column is one line
+here; CONTRIBUTING.md lists what else it takes. docs/contract.md#facts and
+docs/contract.md#dimensions describe the tables.
 
 Names of fields are those of the Admin REST Order resource:
 https://shopify.dev/docs/api/admin-rest/latest/resources/order
@@ -39,7 +40,7 @@ from orders_dask.contract.columns import (
 def fact_table(
     name: str, records: str, comment: str, key: tuple[str, ...], *columns: Column[Any]
 ) -> Table:
-    """Declare the storage of a fact: partitioned by run date, its key led by run date and load."""
+    """Return the storage table of a fact, partitioned by run date; its key includes the load."""
     return Table(
         name,
         METADATA,
@@ -223,7 +224,8 @@ fact_refund = fact_table(
     computed_column(
         "refunded_amount",
         MONEY,
-        "Sum of its successful refund transactions; null where one has no amount or another currency",
+        "Sum of its successful refund transactions; null where one has no amount or another "
+        "currency",
         {
             "transactions[].amount": MONEY,
             "transactions[].kind": TEXT,
@@ -288,7 +290,7 @@ Index("fact_refund_order_id", fact_refund.c.order_id)
 def dimension_table(
     name: str, records: str, comment: str, key: tuple[str, ...], *columns: Column[Any]
 ) -> Table:
-    """Declare a dimension: its key, its attributes, and the run dates that carried it."""
+    """Return the table of a dimension: key, attributes, and the run dates that had the key."""
     return Table(
         name,
         METADATA,
@@ -406,5 +408,5 @@ DIMENSIONS: Final[tuple[Table, ...]] = (
 
 
 def attributes(dimension: Table) -> list[Column[Any]]:
-    """List the columns of a dimension that its records give beside its key."""
+    """Return the columns of a dimension that are read from the dump, without its key."""
     return [c for c in dimension.c if c.info["source"] and c.name not in dimension.info["key"]]

@@ -1,4 +1,7 @@
-"""What is found in records: rejections and issues, as the ledger keeps them."""
+"""Rejected records and issues: the quarantine of bad records, and the counts of bad values.
+
+See docs/contract.md#bad-values.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,36 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from orders_dask.contract.issue_codes import RejectedCode, ValueCode
+
 MAX_SAMPLES: Final = 3
-"""Values that an :class:`Issue` shows."""
+"""Values that an :class:`Issue` has as samples. See docs/contract.md#limits."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that is in no fact table.
+    """A rejected record, or a rejected child of an order. It is in no fact table.
 
     Attributes
     ----------
     position
-        Number of the record in its file, from 1; a child has its order's.
+        Number of the record in its file, from 1. A child has the position of its order.
     path
-        Empty for the record itself, else that of the child, such as ``line_items[3]`` (from 0).
+        Empty for a record, else the path of the child, counted from 0: ``line_items[3]``.
     code, message
-        The contract's code of what is wrong, and a sentence for people.
+        The issue code, and a sentence for people.
     raw
-        The text as it stood, cleaned, cut at 64 KiB. A child's is written again from its values.
+        The text in the dump, sanitised and cut at 64 KiB. A child's is written anew from its
+        values.
     counts
-        Records refused with it, itself included, by the name of their fact table.
+        Number of records rejected with it, itself included, by the name of their fact table.
     order_raw
-        The text of the order that stands without this child, as `raw`; only on the first refused
-        child of each order.
+        The text of the whole order, like `raw`. Only the first rejected child of an order has it.
     """
 
     position: int
     path: str
-    code: str
+    code: RejectedCode
     message: str
     raw: str
     counts: Mapping[str, int]
@@ -42,28 +47,27 @@ class Rejected:
 
 @dataclass(frozen=True)
 class StoredReject:
-    """A rejected record as the ledger kept it, or an order that stands without children which were rejected.
+    """A rejected record in the ledger, or a loaded order of which children were rejected.
 
     Attributes
     ----------
     file_id
         The ledger's id of its file.
     name, size, etag
-        The file's, as discovered.
+        Name, size in bytes and ETag of the file, as discovered.
     position
         Number of the record in the whole file, from 1.
     code
-        The contract's code of what was wrong.
+        The issue code.
     text
-        The whole text, as it stood or as it was mended.
+        The whole text, from the dump or as somebody corrected it.
     counts
-        Records that were refused with it, itself included, by the name of their fact table; of an
-        order that stands, those that were refused of it.
+        Number of records rejected with it, itself included, by the name of their fact table. For a
+        loaded order: number of its rejected children.
     children
-        Paths of the children that were refused of an order that stands; empty for a rejected
-        record.
+        Paths of the rejected children of a loaded order; empty for a rejected record.
     corrected
-        People mended the text.
+        Whether somebody corrected the text.
     """
 
     file_id: int
@@ -80,33 +84,33 @@ class StoredReject:
 
 @dataclass(frozen=True)
 class Issue:
-    """Values that were repaired or nulled.
+    """Repaired or nulled values of one field, with the same code.
 
     Attributes
     ----------
     field
-        Dotted path as in :func:`orders_dask.contract.arrow.paths`; of an array as a whole without
+        Dotted path as in :func:`orders_dask.contract.arrow.paths`. The path of a whole array lacks
         its ``[]``.
     code
-        The contract's code.
+        The issue code.
     count
-        How many values.
+        Number of values.
     samples
-        Position and text of the least :data:`MAX_SAMPLES` of them.
+        Position and text of the least :data:`MAX_SAMPLES` values.
     """
 
     field: str
-    code: str
+    code: ValueCode
     count: int
     samples: tuple[tuple[int, str], ...]
 
 
 def merge_issues(issues: Iterable[Issue]) -> tuple[Issue, ...]:
-    """Add up issues by field and code; the samples that stand are the least, whatever order they come in."""
-    found: dict[tuple[str, str], tuple[int, list[tuple[int, str]]]] = {}
+    """Add up issues by field and code, with the least samples. Their order never matters."""
+    merged: dict[tuple[str, ValueCode], tuple[int, list[tuple[int, str]]]] = {}
     for issue in issues:
-        count, samples = found.get((issue.field, issue.code), (0, []))
+        count, samples = merged.get((issue.field, issue.code), (0, []))
         if len(samples) < MAX_SAMPLES or issue.samples < (samples[-1],):
             samples = sorted([*samples, *issue.samples])[:MAX_SAMPLES]
-        found[issue.field, issue.code] = count + issue.count, samples
-    return tuple(Issue(*key, count, tuple(samples)) for key, (count, samples) in found.items())
+        merged[issue.field, issue.code] = count + issue.count, samples
+    return tuple(Issue(*key, count, tuple(samples)) for key, (count, samples) in merged.items())

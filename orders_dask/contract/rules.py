@@ -1,9 +1,9 @@
-"""What a bad value gets: the record-level rules, one record's text at a time.
+"""The rules for bad records: reject a record, or repair and null its bad values.
 
-The fast decoder sends a record here when it can't take it, or can't tell whether it is as it should
-be. What comes back is either a rejection, or the record written again with the contract's keys
-alone, in forms that the same decoder takes. So a good record comes out of here as it came in: the
-rules only say more about bad ones.
+The fast decoder sends a record here if it can't read it, or can't tell whether it is good. The
+result is a rejection (the record is quarantined in the ledger), or the record in JSON that the fast
+decoder reads, with the contract's keys alone. A good record comes back with the same values. See
+docs/contract.md#bad-values.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import typed_schema
+from orders_dask.contract.issue_codes import RejectedCode, ValueCode
 from orders_dask.contract.json_parser import (
     DuplicateKeys,
     Json,
@@ -58,23 +59,39 @@ ORDER_KEYS: Final = (
     "order_number",
     "financial_status",
 )
-"""Outside pages and wrappers an object is an order when it has one of these keys."""
+"""Outside of containers, an object with one of these keys is an order.
+
+See docs/contract.md#input-documents.
+"""
 
 CONTAINER_KEYS: Final = ("orders", "order")
-"""Outside pages and wrappers an object that has one of these keys is a page or a wrapper."""
+"""Outside of containers, an object with one of these keys is a page or a wrapper."""
 
 CHILDREN: Final[dict[str, Table]] = {
     fact.info["records"]: fact for fact in FACTS if fact.info["records"]
 }
-"""The facts whose records stand in arrays within an order, by their path, such as ``refunds[].refund_line_items[]``."""
+"""The facts of an order's children by path, such as ``refunds[].refund_line_items[]``."""
 
 GRAPHQL_ID: Final[str] = next(iter(fact_order.c.order_id.info["reads"]))
 GRAPHQL_ORDER: Final = r"^gid://(?s:.*)/Order/(?P<digits>[0-9]+)$"
-"""Such an ``admin_graphql_api_id`` must end in the order's id (RE2 and Python read it alike but for Python's ``$``)."""
+"""An ``admin_graphql_api_id`` of this form must end in the order's id (code ``id_mismatch``).
+
+RE2 and Python understand the pattern alike, except for Python's ``$``.
+"""
 
 
 class Repaired(NamedTuple):
-    """A record that stands: its text for the decoder, ending in LF, and what was found in it."""
+    """A record that is not rejected.
+
+    Attributes
+    ----------
+    line
+        Its repaired text for the fast decoder, ending in LF.
+    issues
+        Its repaired and nulled values.
+    rejected
+        Its rejected children.
+    """
 
     line: bytes
     issues: list[Issue]
@@ -82,21 +99,25 @@ class Repaired(NamedTuple):
 
 
 def reject_invalid_json(line: bytes, position: int, strict: bool, why: str) -> Rejected:
-    """Reject a line that is not JSON.
+    """Return the rejection of a line that is not JSON.
 
-    It is ``unreadable_file`` where it may have held any number of orders: in text that is not
-    newline-delimited (`strict`), where it begins like a page or an array, and in a last line
-    without its newline.
+    The code is ``unreadable_file`` if the line may contain any number of orders: if the text is not
+    newline-delimited (`strict`), if the line begins like a page or an array, or if it is a last
+    line without a newline.
     """
-    many = strict or not line.endswith(b"\n") or CONTAINER_START.match(line)
-    code = "unreadable_file" if many else "invalid_json"
-    return reject_record(line, position, code, f"The record is not JSON: {why}.")
+    may_have_many = strict or not line.endswith(b"\n") or CONTAINER_START.match(line)
+    return reject_record(
+        line,
+        position,
+        "unreadable_file" if may_have_many else "invalid_json",
+        f"The record is not JSON: {why}.",
+    )
 
 
 def reject_record(
-    line: bytes, position: int, code: str, message: str, record: Json = None
+    line: bytes, position: int, code: RejectedCode, message: str, record: Json = None
 ) -> Rejected:
-    """Reject a record, with the children of `record`, its value, if it is known and an order."""
+    """Return the rejection of a record. Its children are counted if its value is given."""
     raw = truncate_raw(line.removesuffix(b"\n"))
     return Rejected(
         position, "", code, sanitise(message), raw, _count_with_children(record, fact_order)
@@ -111,21 +132,21 @@ def apply_rules(
     Parameters
     ----------
     line
-        The record's text; without LF only where the last line of a file has none.
+        The record's text. Only the last line of a file may lack its LF.
     position
-        Its number in its file.
+        Number of the record in its file, from 1.
     in_page
-        It stood inside a page or a wrapper: every object is an order.
+        Whether it is inside of a page or a wrapper, where every object is an order.
     unwrapped
-        It was taken out of an array, page or wrapper, or isn't newline-delimited: it can't be one
-        of these any more.
+        Whether it can't be a container itself: it comes out of one, or the text is not
+        newline-delimited.
     strict
-        A record that is not JSON makes the file unreadable.
+        Whether a record that is not JSON makes the file unreadable.
 
     Returns
     -------
     Repaired, Rejected or None
-        None for an array, a page or a wrapper that is still to be opened.
+        None for a container that the caller has to unwrap.
     """
     try:
         record = parse(line)
@@ -151,31 +172,32 @@ def apply_rules(
     if _contradicts(record.get(GRAPHQL_ID), order_id):
         message = f"The order's id is {order_id}, but {GRAPHQL_ID} ends in another one."
         return reject_record(line, position, "id_mismatch", message, record)
-    notes = _RecordFindings(position)
+    findings = _RecordFindings(position)
     try:
-        order = _ORDER(record, notes, "")
+        order = _ORDER(record, findings, "")
     except _TooManyRejected:
         message = f"More than {MAX_REJECTED_CHILDREN:,} children of the order are rejected."
         return reject_record(line, position, "bad_child_id", message, record)
-    return Repaired(
-        _encode(order).encode() + b"\n", notes.issues(), _with_order_raw(notes.rejected, line)
-    )
+    repaired = _encode(order).encode() + b"\n"
+    return Repaired(repaired, findings.issues(), _with_order_raw(findings.rejected, line))
 
 
 def _with_order_raw(children: list[Rejected], line: bytes) -> list[Rejected]:
-    """Keep the text of the order with the first of its rejected children: only there, for they may be many."""
-    first = (
-        replace(child, order_raw=truncate_raw(line.removesuffix(b"\n"))) for child in children[:1]
-    )
-    return [*first, *children[1:]]
+    """Add the text of the order to the first of its rejected children; there may be thousands."""
+    if not children:
+        return []
+    first, *others = children
+    return [replace(first, order_raw=truncate_raw(line.removesuffix(b"\n"))), *others]
 
 
 MAX_REJECTED_CHILDREN: Final = 10_000
-"""Children of one order that are rejected by themselves; one that has more is rejected as a whole.
-(Real orders have at most 500 lines; of ``[0,0,…`` a record of 16 MiB holds 8 million.)"""
+"""An order with more rejected children is rejected as a whole. Real orders have at most 500 lines.
+
+See docs/contract.md#limits.
+"""
 
 CONTAINER_START: Final = re.compile(rb'[ \t\r\n]*(?:\[|\{[ \t\r\n]*"orders")')
-"""Text that begins like an array or a page may hold any number of orders."""
+"""Text that begins like an array or a page may contain any number of orders."""
 
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
@@ -186,19 +208,19 @@ class _TooManyRejected(Exception):
 
 @dataclass
 class _RecordFindings:
-    """What is found in one record."""
+    """Collects the bad values and the rejected children of one record."""
 
     position: int
-    found: dict[tuple[str, str], tuple[int, list[str]]] = field(default_factory=dict)
+    bad_values: dict[tuple[str, ValueCode], tuple[int, list[str]]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
 
-    def note(self, path: str, code: str, value: Json) -> None:
-        """Count a value under its code; of many, a few texts are held."""
-        count, texts = self.found.get((path, code), (0, []))
-        self.found[path, code] = count + 1, sorted([*texts, preview(value)])[:MAX_SAMPLES]
+    def add_value(self, path: str, code: ValueCode, value: Json) -> None:
+        """Count a bad value under its path and code, and keep the least texts as samples."""
+        count, texts = self.bad_values.get((path, code), (0, []))
+        self.bad_values[path, code] = count + 1, sorted([*texts, preview(value)])[:MAX_SAMPLES]
 
-    def reject(self, child: Rejected) -> None:
-        """Note a child that is rejected by itself."""
+    def add_rejected(self, child: Rejected) -> None:
+        """Add a rejected child."""
         if len(self.rejected) == MAX_REJECTED_CHILDREN:
             raise _TooManyRejected
         self.rejected.append(child)
@@ -206,16 +228,16 @@ class _RecordFindings:
     def issues(self) -> list[Issue]:
         return [
             Issue(path, code, count, tuple((self.position, text) for text in texts))
-            for (path, code), (count, texts) in self.found.items()
+            for (path, code), (count, texts) in self.bad_values.items()
         ]
 
 
 _Rule: TypeAlias = Callable[[Json, _RecordFindings, str], Any]
-"""Gives what is stored in a value's place; the text is where its object stands, such as ``refunds[0].``."""
+"""Converts a value, given the findings and the path of its object, such as ``refunds[0].``."""
 
 
 def _nested(kind: pa.DataType, path: str) -> _Rule:
-    """Give the rule for the objects or arrays of a typed Arrow type at a dotted path."""
+    """Return the rule for a struct or list of a typed Arrow type at a dotted path."""
     if pa.types.is_struct(kind):
         return _object(kind, path)
     inner, elements = kind.value_type, f"{path}[]"
@@ -227,6 +249,7 @@ def _nested(kind: pa.DataType, path: str) -> _Rule:
 
 
 def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
+    """Return the rule for objects: each value that the contract reads has its own rule."""
     name = path.rpartition(".")[2]
     prefix = path and f"{path}."
     scalars = {item.name: RULES[item.type] for item in kind if item.type in RULES}
@@ -236,128 +259,129 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
     }
 
-    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, dict):
-            notes.note(path, "bad_children", value)
+            findings.add_value(path, "bad_children", value)
             return None
         if isinstance(value, DuplicateKeys):
-            for key, loser in value.overwritten:
+            for key, overwritten in value.overwritten:
                 if key in scalars or key in nested:
-                    notes.note(prefix + key, "duplicate_key", loser)
+                    findings.add_value(prefix + key, "duplicate_key", overwritten)
         inside = where if not name or name.endswith("]") else f"{where}{name}."
-        made: dict[str, Any] = {}
+        converted: dict[str, Any] = {}
         for key, given in value.items():
             if rule := scalars.get(key):
-                made[key], code = (None, None) if given is None else rule(given)
+                converted[key], code = (None, None) if given is None else rule(given)
                 if code:
-                    notes.note(prefix + key, code, given)
+                    findings.add_value(prefix + key, code, given)
             elif key in nested:
-                made[key] = nested[key](given, notes, inside)
-        return made
+                converted[key] = nested[key](given, findings, inside)
+        return converted
 
     return convert
 
 
 def _values(rule: Rule, path: str) -> _Rule:
-    """Give the rule for an array of plain values, each of which stands or falls alone."""
+    """Return the rule for an array of scalars: each bad element is nulled by itself."""
 
-    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list):
-            notes.note(path, "bad_children", value)
+            findings.add_value(path, "bad_children", value)
             return None
-        made = []
+        converted = []
         for given in value:
             stored, code = (None, None) if given is None else rule(given)
             if code:
-                notes.note(f"{path}[]", code, given)
-            made.append(stored)
-        return made
+                findings.add_value(f"{path}[]", code, given)
+            converted.append(stored)
+        return converted
 
     return convert
 
 
 def _array(element: _Rule, path: str) -> _Rule:
-    """Give the rule for an array of objects without ids: an element that is none spoils it."""
+    """Return the rule for an array of objects without ids: any other element nulls it."""
 
-    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            notes.note(path, "bad_children", value)
+            findings.add_value(path, "bad_children", value)
             return None
-        return [element(each, notes, where) for each in value]
+        return [element(each, findings, where) for each in value]
 
     return convert
 
 
 def _children(element: _Rule, path: str, fact: Table) -> _Rule:
-    """Give the rule for an array of children with ids: null stands in the place of each that is rejected."""
+    """Return the rule for an array of children with ids: each that is rejected becomes null."""
     name = path.rpartition(".")[2]
 
-    def convert(value: Json, notes: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list):
-            notes.note(path, "bad_children", value)
+            findings.add_value(path, "bad_children", value)
             return None
         ids = [_positive_id(child, fact) for child in value]
-        last = {child_id: place for place, child_id in enumerate(ids)}
+        last = {child_id: index for index, child_id in enumerate(ids)}
 
-        def taken(place: int, child: Json) -> Any:
-            here = f"{where}{name}[{place}]"
+        def convert_child(index: int, child: Json) -> Any:
+            here = f"{where}{name}[{index}]"
+            code: RejectedCode
             if not isinstance(child, dict):
                 code, message = "bad_child_id", f"{here} is no object."
-            elif ids[place] is None:
+            elif ids[index] is None:
                 code = "bad_child_id"
                 message = f"The id of {here} is {_kind_of_id(child, fact)}, not a positive integer."
-            elif last[ids[place]] != place:
+            elif last[ids[index]] != index:
                 code = "duplicate_child"
-                message = f"{here} has the id {ids[place]} of a later one, which stands."
+                message = f"{here} has the id {ids[index]} of a later one, which stands."
             else:
-                return element(child, notes, f"{here}.")
+                return element(child, findings, f"{here}.")
             raw = truncate_raw(sanitise(to_json(child)).encode())
             counts = _count_with_children(child, fact)
-            notes.reject(Rejected(notes.position, here, code, message, raw, counts))
+            findings.add_rejected(Rejected(findings.position, here, code, message, raw, counts))
             return None
 
-        return [taken(place, child) for place, child in enumerate(value)]
+        return [convert_child(index, child) for index, child in enumerate(value)]
 
     return convert
 
 
 def _graphql_id(value: Json) -> tuple[Value, None]:
-    """Keep the text that the order's id is checked with; what it is beyond that is ignored."""
+    """Return the GraphQL id as text, without a code: it is only compared with the order's id."""
     return RULES[pa.string()](value)[0], None
 
 
 def _contradicts(graphql_id: Json, order_id: int) -> bool:
+    """Return whether a GraphQL id names another order."""
     match = re.fullmatch(GRAPHQL_ORDER, graphql_id) if isinstance(graphql_id, str) else None
     return match is not None and match["digits"] != str(order_id)
 
 
 def id_key(fact: Table) -> str:
-    """Give the key that holds the id of a fact's records: the source of the last column of the fact's own key."""
+    """Return the JSON key of a fact's ids, which is the source of its last key column."""
     source: str = fact.c[fact.info["key"][-1]].info["source"]
     return source
 
 
 def _positive_id(record: Json, fact: Table) -> int | None:
-    """Give the id of a record of `fact` if it is one."""
+    """Return the id of a record of `fact`, or None if it is not a positive integer."""
     value = record.get(id_key(fact)) if isinstance(record, dict) else None
     number = integer(value)[0] if value is not None else None
     return number if number is not None and number > 0 else None
 
 
-# What a message says of a record is shown to all who see how a run ended, so it quotes nothing that
-# may be of a person.
+# Everybody who sees how a run ended reads these messages, so they quote no personal data.
 
 
 def _preview_keys(record: Mapping[str, Json]) -> str:
-    """Name the keys of an object; those that are no names, such as an address for mail, are only counted."""
+    """Return the keys of an object; keys such as an email address are only counted."""
     names = [key for key in record if key.replace("-", "_").isidentifier()]
     others = len(record) - len(names)
     named = preview(", ".join(names)) or "(none)"
@@ -365,7 +389,7 @@ def _preview_keys(record: Mapping[str, Json]) -> str:
 
 
 def _kind_of(value: Json) -> str:
-    """Say what a value is; of a text, an array or an object only that."""
+    """Describe a value without quoting any text, array or object."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -376,11 +400,12 @@ def _kind_of(value: Json) -> str:
 
 
 def _kind_of_id(record: Mapping[str, Json], fact: Table) -> str:
+    """Describe the id of a record, which may be missing."""
     return _kind_of(record[id_key(fact)]) if id_key(fact) in record else "missing"
 
 
 def _count_with_children(record: Json, fact: Table) -> dict[str, int]:
-    """Count a record of `fact` and, by their fact's name, the children that it takes with it."""
+    """Count a record of `fact` and its children, by the names of their facts."""
     counts = {fact.name: 1}
     own = fact.info["records"]
     for path, child in CHILDREN.items():
@@ -391,7 +416,7 @@ def _count_with_children(record: Json, fact: Table) -> dict[str, int]:
 
 
 def _count_at(value: Json, steps: list[str]) -> int:
-    """Count the elements of the arrays at a path such as ``["refunds[]", "refund_line_items[]"]``."""
+    """Count the elements at a path of arrays: ``["refunds[]", "refund_line_items[]"]``."""
     if not steps:
         return 1
     inner = value.get(steps[0].removesuffix("[]")) if isinstance(value, dict) else None

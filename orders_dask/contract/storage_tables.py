@@ -1,4 +1,4 @@
-"""Tables of the storage beside the facts: versions of orders, the published pointer, and rows of dimensions by load."""
+"""Tables of the storage beside the facts: versions, the published pointer, dimension rows."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ published = Table(
     Column("load_id", ID, nullable=False, comment="The load that readers see for it"),
     UniqueConstraint("load_id"),
     schema=STORE,
-    comment="The gate: which load readers see for each run date",
+    comment="The published pointer: which load readers see for each run date",
 )
 
 
 def _dimension_rows(dimension: Table) -> Table:
-    """Declare what each load said of a dimension: a row a key and part, with the version that said it."""
+    """Return the table of a dimension's rows by load: one a key and part, with its version."""
     return Table(
         dimension.name,
         METADATA,
@@ -97,14 +97,14 @@ DIMENSION_ROWS: Final[tuple[Table, ...]] = tuple(
 
 
 class DimensionSource(NamedTuple):
-    """What is staged and says a dimension.
+    """The staged table that has the rows of a dimension.
 
     Attributes
     ----------
     table
-        The staged table: a fact, or what is said of the dimension itself.
+        A fact that has all values of the dimension, else the dimension's own rows.
     columns
-        By column that the dimension's records give, the column of the staged table that holds it.
+        Column of `table` by column of the dimension.
     """
 
     table: Table
@@ -112,30 +112,31 @@ class DimensionSource(NamedTuple):
 
 
 def _dimension_source(rows: Table) -> DimensionSource:
-    """Find a fact of the same records that has all values of a dimension; without one, it is staged itself."""
+    """Return a fact of the same records that has all values of a dimension, or its own rows."""
     sources = {c.name: c.info["source"] for c in rows.c if c.info["source"]}
     for fact in FACTS:
-        held = {c.info["source"]: c.name for c in fact.c if c.info["source"]}
-        if fact.info["records"] == rows.info["records"] and held.keys() >= {*sources.values()}:
-            return DimensionSource(fact, {name: held[source] for name, source in sources.items()})
+        by_source = {c.info["source"]: c.name for c in fact.c if c.info["source"]}
+        if fact.info["records"] == rows.info["records"] and by_source.keys() >= {*sources.values()}:
+            columns = {name: by_source[source] for name, source in sources.items()}
+            return DimensionSource(fact, columns)
     return DimensionSource(rows, {name: name for name in sources})
 
 
 DIMENSION_SOURCES: Final[Mapping[str, DimensionSource]] = {
-    said.name: _dimension_source(said) for said in DIMENSION_ROWS
+    rows.name: _dimension_source(rows) for rows in DIMENSION_ROWS
 }
-"""What is staged and says a dimension, by the dimension's name."""
+"""The staged table that has the rows of each dimension, by the dimension's name."""
 
 
 STAGED: Final[tuple[Table, ...]] = (
     *FACTS,
-    *(said for said in DIMENSION_ROWS if DIMENSION_SOURCES[said.name].table is said),
+    *(rows for rows in DIMENSION_ROWS if DIMENSION_SOURCES[rows.name].table is rows),
 )
-"""The tables that are staged: facts, and what is said of dimensions where no fact carries it."""
+"""The tables that are staged: facts, and rows of the dimensions that no fact contains."""
 
 
 def _undo_table(dimension: Table) -> Table:
-    """Declare what publishes overwrote of a dimension: each row as it stood, for a rollback to put back."""
+    """Return the table of a dimension's overwritten rows, which a rollback restores."""
     key = dimension.info["key"]
     return Table(
         f"{dimension.name}_undo",
@@ -155,8 +156,8 @@ def _undo_table(dimension: Table) -> Table:
         Index(f"{dimension.name}_undo_load_id", "load_id"),
         Index(f"{dimension.name}_undo_key", *key),
         schema=STORE,
-        comment=f"What publishes overwrote of {PUBLIC}.{dimension.name}, kept for rollback; a row that was not there "
-        "before has no first_seen",
+        comment=f"What publishes overwrote of {PUBLIC}.{dimension.name}, kept for rollback; a row "
+        "that was not there before has no first_seen",
         info={"key": key},
     )
 

@@ -1,1 +1,1 @@
-"""Pure Arrow: orders become facts and dimensions, and versions are resolved."""
+"""Normalise orders into facts and dimension rows, and deduplicate versions: pure Arrow, no I/O."""

@@ -1,4 +1,7 @@
-"""What orders say of dimensions: the rows that carry a key, and the one of them that counts."""
+"""Dimension rows of orders, and their deduplication to one row a key.
+
+See docs/contract.md#dimensions.
+"""
 
 from __future__ import annotations
 
@@ -18,66 +21,72 @@ from orders_dask.transform.resolve import VERSION, sort_indices
 def dimension_rows(
     dimension: Table, staged: pa.Table, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Give what rows of a staged table say of a dimension: one for each of them that carries the whole key.
+    """Return the dimension rows of a staged table: one for each row that has the whole key.
 
     Parameters
     ----------
     dimension
         One of :data:`~orders_dask.contract.storage_tables.DIMENSION_ROWS`.
     staged
-        Rows of the table that carries it
+        Rows of the dimension's staged table
         (:data:`~orders_dask.contract.storage_tables.DIMENSION_SOURCES`).
     columns
-        Those of the dimension's schema (:func:`~orders_dask.contract.arrow.flat_schemas`) that are
-        wanted beside its key and :data:`~orders_dask.contract.arrow.ORDER_ROW`; all by default.
+        Columns of the dimension's schema (:func:`~orders_dask.contract.arrow.flat_schemas`) beside
+        its key and :data:`~orders_dask.contract.arrow.ORDER_ROW`, which are always there; all by
+        default.
+
+    Returns
+    -------
+    pa.Table
+        These columns, in the order of `staged`.
     """
     flat, key = flat_schemas()[dimension.name], dimension.info["key"]
     names = dict.fromkeys((ORDER_ROW, *key, *(columns or flat.names)))
     schema = pa.schema([flat.field(name) for name in names])
-    held = {ORDER_ROW: ORDER_ROW, **DIMENSION_SOURCES[dimension.name].columns}
-    rows = pa.table([staged[held[name]] for name in schema.names], schema=schema)
+    source = {ORDER_ROW: ORDER_ROW, **DIMENSION_SOURCES[dimension.name].columns}
+    rows = pa.table([staged[source[name]] for name in schema.names], schema=schema)
     return rows.filter(reduce(pc.and_, (rows[name].is_valid() for name in key)))
 
 
 def sort_by_version(orders: pa.Table) -> pa.Table:
-    """Sort the orders of a part for :func:`latest_per_key`: the latest version comes last."""
+    """Return the orders of a part sorted for :func:`latest_per_key`: greatest version last."""
     return orders.take(sort_indices(orders, [VERSION, FILE, POSITION]))
 
 
 def latest_per_key(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
-    """Reduce what orders say of a dimension to one row a key.
+    """Deduplicate dimension rows to one row a key.
 
-    A key's row comes whole, nulls included, from the greatest order that carries it, and within
-    that from its last line.
+    A key's row comes whole, nulls included, from the order with the greatest version that has the
+    key. Within an order it comes from the last line.
 
     Parameters
     ----------
     dimension
         One of :data:`~orders_dask.contract.storage_tables.DIMENSION_ROWS`.
     rows
-        What rows of orders that stand say of it (:func:`dimension_rows`).
+        Its rows (:func:`dimension_rows`), without those of superseded orders.
     orders
-        ``ORDER_ROW``, version, file and position of these orders at least, :func:`sort_by_version`.
+        These orders, sorted by :func:`sort_by_version`: ``ORDER_ROW``, version, file and position
+        at least.
 
     Returns
     -------
     pa.Table
-        The columns of the dimension's storage table but for ``load_id``, a row a key.
+        A row a key: the columns of the dimension's storage table without ``load_id``.
     """
     schema = pa.schema([field for field in arrow_schema(dimension) if field.name != "load_id"])
-    standing = orders[ORDER_ROW].to_numpy()
-    ranks = np.empty(standing.max(initial=-1) + 1, np.int64)
-    ranks[standing] = np.arange(len(standing))
-    rank = ranks[rows[ORDER_ROW].to_numpy()]
-    # The greatest rank of a key, then the last row: both in one number, for one pass over the keys
-    # alone.
-    place = rank * rows.num_rows + np.arange(rows.num_rows)
-    keys = rows.select(dimension.info["key"]).append_column("place", pa.array(place))
-    of_key = keys.group_by(dimension.info["key"], use_threads=False)
-    greatest = of_key.aggregate([("place", "max")])["place_max"].to_numpy()
+    order_rows = orders[ORDER_ROW].to_numpy()
+    rank_by_order_row = np.empty(order_rows.max(initial=-1) + 1, np.int64)
+    rank_by_order_row[order_rows] = np.arange(len(order_rows))
+    rank = rank_by_order_row[rows[ORDER_ROW].to_numpy()]
+    # Rank of the order and number of the row in one integer, for one pass over the keys alone.
+    combined = rank * rows.num_rows + np.arange(rows.num_rows)
+    keys = rows.select(dimension.info["key"]).append_column("rank", pa.array(combined))
+    by_key = keys.group_by(dimension.info["key"], use_threads=False)
+    greatest = by_key.aggregate([("rank", "max")])["rank_max"].to_numpy()
     if not len(greatest):
         return schema.empty_table()
     row = np.sort(greatest % rows.num_rows)
-    best, by = rows.take(pa.array(row)), orders.take(pa.array(rank[row]))
-    columns = [by[f.name] if f.name in by.column_names else best[f.name] for f in schema]
+    latest, order = rows.take(pa.array(row)), orders.take(pa.array(rank[row]))
+    columns = [order[f.name] if f.name in order.column_names else latest[f.name] for f in schema]
     return pa.table(columns, schema=schema)

@@ -1,7 +1,7 @@
-"""Nested Arrow arrays taken apart: the leaves of structs, the elements of lists, joins and sums over lists.
+"""Operations on nested Arrow arrays: fields of structs, elements of lists, joins and sums.
 
-Arrays may be slices of others, a null struct or list may stand over values that nobody should see,
-and an empty list is not a null one; everything here keeps to that.
+Every function handles sliced arrays, null structs and lists above values that don't count, and
+empty lists, which differ from null lists.
 """
 
 from __future__ import annotations
@@ -18,44 +18,46 @@ Rows = NDArray[np.int64]
 
 
 class Elements(NamedTuple):
-    """The elements of all lists of an array, one after another, null elements included.
+    """The elements of all lists of an array, in order, null elements included.
 
     Attributes
     ----------
     values
         The elements.
     lists
-        For each element, the row of its list.
-    places
-        For each element, its place in its list, from 1.
+        Row of each element's list.
+    numbers
+        Number of each element in its list, from 1.
     """
 
     values: pa.Array
     lists: Rows
-    places: Rows
+    numbers: Rows
 
     def where(self, mask: pa.BooleanArray) -> Elements:
-        """Give the elements where `mask` is true; their places stay those in the list."""
+        """Return the elements where `mask` is true, with the numbers that they had."""
         chosen = mask.to_numpy(zero_copy_only=False)
-        return Elements(self.values.filter(mask), self.lists[chosen], self.places[chosen])
+        return Elements(self.values.filter(mask), self.lists[chosen], self.numbers[chosen])
 
     def present(self) -> Elements:
-        """Give the elements that are not null."""
+        """Return the elements that are not null, with the numbers that they had."""
         return self.where(self.values.is_valid()) if self.values.null_count else self
 
 
 def struct_field(records: pa.Array, path: str) -> pa.Array:
-    """Give the values at a dotted path of structs; null where one of the structs is; `records` where it is empty."""
+    """Return the values at a dotted path of structs: null below a null struct.
+
+    An empty path returns `records`.
+    """
     for name in path.split(".") if path else ():
-        # field() is 50 times faster on wide structs, but shows what stands under a null struct.
+        # field() is 50 times faster on wide structs, but ignores that a struct may be null.
         records = pc.struct_field(records, name) if records.null_count else records.field(name)
     return records
 
 
 def explode(lists: pa.ListArray) -> Elements:
-    """Give the elements of an array of lists; null lists have none."""
-    # Not list_parent_indices: it counts what stands under a null list, which list_flatten leaves
-    # out.
+    """Return the elements of an array of lists. Null lists have none."""
+    # Not list_parent_indices: it counts values under a null list, which list_flatten leaves out.
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
     rows = np.repeat(np.arange(len(lists)), lengths)
     begins = np.cumsum(lengths) - lengths
@@ -63,7 +65,10 @@ def explode(lists: pa.ListArray) -> Elements:
 
 
 def join_texts(texts: Elements, lists: pa.ListArray) -> pa.StringArray:
-    """Join the texts of each list by ``", "``, null ones left out: ``""`` for an empty list, null for a null one."""
+    """Join the texts of each list by ``", "``, without null ones.
+
+    The result is ``""`` for an empty list, and null for a null list.
+    """
     texts = texts.present()
     ends = np.cumsum(count_by_row(texts.lists, len(lists)))
     offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
@@ -72,7 +77,7 @@ def join_texts(texts: Elements, lists: pa.ListArray) -> pa.StringArray:
 
 
 def count_by_row(rows: Rows, size: int) -> Rows:
-    """Count how often each row number below `size` occurs."""
+    """Return how often each row number below `size` occurs."""
     return np.bincount(rows, minlength=size).astype(np.int64)
 
 
@@ -82,17 +87,17 @@ def sum_by_row(values: pa.Array, rows: Rows, size: int) -> pa.Array:
     Parameters
     ----------
     values
-        What is added up: a decimal. (Sums of int64 would wrap around.)
+        Decimals. (Sums of int64 would wrap around.)
     rows
-        For each value, the row of its list; ascending.
+        Row of each value's list, ascending.
     size
-        How many lists there are.
+        Number of lists.
 
     Returns
     -------
     pa.Array
-        A row a list: 0 where there is nothing to add, null where one of the values is null. Of the
-        widest precision: 38 digits for a ``decimal128``, 76 for a ``decimal256``.
+        A row a list: 0 without values, null if one of its values is null. It has the widest
+        precision: 38 digits for ``decimal128``, 76 for ``decimal256``.
     """
     summed = (
         pa.table({"row": rows, "value": values})
@@ -105,5 +110,5 @@ def sum_by_row(values: pa.Array, rows: Rows, size: int) -> pa.Array:
 
 
 def null_where_missing(totals: pa.Array, lists: pa.ListArray) -> pa.Array:
-    """Give the totals of the lists that are there, null for those that are missing."""
+    """Return the totals of lists, with null for null lists."""
     return pc.if_else(lists.is_valid(), totals, pa.scalar(None, totals.type))

@@ -1,10 +1,11 @@
-"""Decoded orders to the flat tables of the contract: Arrow in, Arrow out, nothing else.
+"""Flatten decoded orders into the contract's tables: Arrow in, Arrow out, no I/O.
 
-Where a column's values come from follows from the declaration (:mod:`orders_dask.contract.tables`).
-A column with a ``source`` is read there: the texts of an array are joined, its amounts added up.
-Another column that the records above have under the same name, such as an order's ``currency``, is
-copied from them. The few that are left are computed in :func:`_computed`, from children that the
-order still has after decode.
+The declaration (:mod:`orders_dask.contract.order_tables`) decides where a column's values come
+from:
+
+- A column with a ``source`` is read there. Texts of an array are joined, amounts are added up.
+- A column without one that the parent records have too, such as ``currency``, is copied from them.
+- The few other columns are computed by :func:`_computed`, from the children that decode left.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from orders_dask.contract.arrow import (
     key_schema,
     staged_schemas,
 )
+from orders_dask.contract.issue_codes import NulledCode
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line, fact_refund
 from orders_dask.contract.rules import MAX_SAMPLES, Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED
@@ -49,9 +51,9 @@ _FACT_BY_PATH: Final[Mapping[str, Table]] = {fact.info["records"]: fact for fact
 
 
 class _Limits(NamedTuple):
-    """What a type holds, and the contract's code of a value that it doesn't."""
+    """The least and greatest value of a type, and the issue code of a sum beyond them."""
 
-    code: str
+    code: NulledCode
     least: Decimal
     most: Decimal
 
@@ -69,13 +71,13 @@ class Normalised:
     Attributes
     ----------
     tables
-        Every staged table by its name, with the schemas of
-        :func:`~orders_dask.contract.arrow.staged_schemas`: a row a record, of a dimension a row a
-        record that carries the whole key, in the order of the source.
+        Every staged table by name, with the schemas of
+        :func:`~orders_dask.contract.arrow.staged_schemas` and the rows in source order. A dimension
+        has a row for each record with the whole key.
     keys
         A row an order, in the same order, with :func:`~orders_dask.contract.arrow.key_schema`.
     issues
-        Sums that did not fit their column, by the column's name.
+        Sums that do not fit their column, by the column's name. See docs/contract.md#sums.
     """
 
     tables: dict[str, pa.Table]
@@ -91,11 +93,11 @@ class _Level(NamedTuple):
     records
         Structs, one a record; never null.
     parent
-        For each, the row of the record that it is a child of.
+        Row of each record's parent.
     order
-        For each, the row of its order.
+        Row of each record's order.
     numbers
-        For each, its place in its source array, from 1.
+        Number of each record in its source array, from 1.
     """
 
     records: pa.StructArray
@@ -111,18 +113,18 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
     ----------
     orders
         Orders with :func:`~orders_dask.contract.arrow.decoded_schema`. A null element of an array
-        of lines, refunds, refund lines or adjustments is a child that decode refused: it is no row,
-        but keeps its place in the array.
+        of lines, refunds, refund lines or adjustments is a rejected child: it becomes no row, but
+        is counted in the numbers of the others.
     file
-        Index of their file in the part: the ``source_file_id`` of all of them.
+        Index of their file in the part, which becomes their ``source_file_id``.
     first_row
-        Number of orders before these in the part: their
-        :data:`~orders_dask.contract.arrow.ORDER_ROW` counts from it.
+        :data:`~orders_dask.contract.arrow.ORDER_ROW` of the first of them: the number of orders
+        before these in the part.
 
     Returns
     -------
     Normalised
-        The tables, the keys, and the sums that did not fit.
+        The tables, the keys, and the sums that do not fit.
     """
     levels = _levels(orders)
     columns = {
@@ -134,8 +136,9 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
     }
     columns[fact_order.name] |= _provenance(levels[""].records, file)
     for fact in FACTS[1:]:
-        above = columns[_FACT_BY_PATH[_parent_path(fact)].name]
-        columns[fact.name] |= _columns_from_parent(fact, above, levels[fact.info["records"]].parent)
+        parent = columns[_FACT_BY_PATH[_parent_path(fact)].name]
+        rows = levels[fact.info["records"]].parent
+        columns[fact.name] |= _columns_from_parent(fact, parent, rows)
     for name, computed in _computed(levels, columns).items():
         columns[name] |= computed
 
@@ -156,70 +159,72 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
 
 
 def _parent_path(fact: Table) -> str:
-    """Give the path of the records whose children the fact's are: ``""`` for orders."""
-    above: str = fact.info["records"].rpartition(".")[0]
-    return above
+    """Return the path of a fact's parent records, ``""`` for orders."""
+    path: str = fact.info["records"]
+    return path.rpartition(".")[0]
 
 
 def _levels(orders: pa.Table) -> dict[str, _Level]:
-    """Give the records of every fact by their path; a record stands before its children."""
+    """Return the records of every fact by path, parents before their children."""
     structs = orders.combine_chunks().to_struct_array()
-    # Now there is one chunk, or none without orders; to combine one with itself would copy it.
+    # There is one chunk, or none without orders. Combining a single chunk would copy it.
     records = structs.chunk(0) if structs.num_chunks == 1 else structs.combine_chunks()
     rows = np.arange(len(records))
     levels = {"": _Level(records, rows, rows, rows + 1)}
     for fact in FACTS[1:]:
-        above, path = _parent_path(fact), fact.info["records"]
-        name = path.removeprefix(f"{above}.").removesuffix("[]")
-        children = explode(struct_field(levels[above].records, name)).present()
-        order = levels[above].order[children.lists]
-        levels[path] = _Level(children.values, children.lists, order, children.places)
+        parent_path, path = _parent_path(fact), fact.info["records"]
+        parent = levels[parent_path]
+        key = path.removeprefix(f"{parent_path}.").removesuffix("[]")
+        children = explode(struct_field(parent.records, key)).present()
+        order = parent.order[children.lists]
+        levels[path] = _Level(children.values, children.lists, order, children.numbers)
     return levels
 
 
 def _source_columns(table: Table, records: pa.StructArray) -> Columns:
-    """Read the columns that have a source from the table's records."""
+    """Return the columns of a table that are read from its records."""
     return {c.name: _source_value(c, records) for c in table.c if c.info["source"]}
 
 
 def _source_value(column: Column[Any], records: pa.StructArray) -> pa.Array:
+    """Return the values at a column's source; arrays are joined (texts) or added up (amounts)."""
     path, array, rest = column.info["source"].partition("[]")
     values = struct_field(records, path)
     if not array:
         return values
-    inside = explode(values)
-    inside = inside._replace(values=struct_field(inside.values, rest.removeprefix(".")))
+    elements = explode(values)
+    elements = elements._replace(values=struct_field(elements.values, rest.removeprefix(".")))
     if arrow_type(column.type) == MONEY_TYPE:
-        return null_where_missing(sum_by_row(inside.values, inside.lists, len(values)), values)
-    return join_texts(inside, values)
+        return null_where_missing(sum_by_row(elements.values, elements.lists, len(values)), values)
+    return join_texts(elements, values)
 
 
 def _provenance(records: pa.StructArray, file: int) -> Columns:
-    """Give where each order stood, and what decode made of its text."""
-    made = [
+    """Return the file of each order, and the columns that decode computed."""
+    decoded = [
         c.name for c in fact_order.c if not c.info["source"] and c.name in decoded_schema().names
     ]
     return {FILE: pa.repeat(pa.scalar(file, pa.int64()), len(records))} | {
-        name: struct_field(records, name) for name in made
+        name: struct_field(records, name) for name in decoded
     }
 
 
 def _columns_from_parent(fact: Table, parent: Columns, rows: Rows) -> Columns:
-    """Copy the columns that a fact shares with the records above, such as the order's currency."""
+    """Copy the columns that a fact shares with its parent, such as the order's currency."""
     take = pa.array(rows)
     shared = [c.name for c in fact.c if not c.info["source"] and c.name in parent]
     return {name: parent[name].take(take) for name in shared}
 
 
 def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> dict[str, Columns]:
-    """Compute what the declaration can't say; sums stay wide."""
+    """Compute the columns without a source, by fact. Sums are wider than their column."""
     orders, lines, refunds = (
         levels[fact.info["records"]] for fact in (fact_order, fact_order_line, fact_refund)
     )
     line = columns[fact_order_line.name]
     size = len(orders.records)
     quantity = line["quantity"].cast(pa.decimal128(19, 0))
-    # A product has up to 41 digits; of the 76, that leaves enough to add up any number of them.
+    # A product has up to 41 digits: the 76 of decimal256 are enough to add up any number of them.
     amounts = pc.multiply(
         line["price"].cast(pa.decimal256(22, 4)), quantity.cast(pa.decimal256(19, 0))
     )
@@ -240,26 +245,29 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
 
 
 def _refunded(refunds: pa.StructArray, refund: Columns) -> pa.Array:
-    """Add up the successful refund transactions; null where one has no amount or is not in the order's currency."""
+    """Add up the successful refund transactions of each refund.
+
+    The sum is null if one of them has no amount or another currency than the order. See
+    docs/contract.md#fact_refund.
+    """
     lists = struct_field(refunds, "transactions")
-    given = explode(lists)
+    transactions = explode(lists)
     succeeded = pc.and_(
-        pc.equal(struct_field(given.values, "kind"), "refund"),
-        pc.equal(struct_field(given.values, "status"), "success"),
+        pc.equal(struct_field(transactions.values, "kind"), "refund"),
+        pc.equal(struct_field(transactions.values, "status"), "success"),
     )
-    given = given.where(succeeded.fill_null(False))
-    currency = struct_field(given.values, "currency")
-    same = pc.equal(currency, refund["currency"].take(pa.array(given.lists))).fill_null(False)
-    amounts = pc.if_else(
-        pc.or_(currency.is_null(), same), struct_field(given.values, "amount"), None
-    )
-    return null_where_missing(sum_by_row(amounts, given.lists, len(lists)), lists)
+    transactions = transactions.where(succeeded.fill_null(False))
+    currency = struct_field(transactions.values, "currency")
+    expected = refund["currency"].take(pa.array(transactions.lists))
+    matches = pc.or_(currency.is_null(), pc.equal(currency, expected).fill_null(False))
+    amounts = pc.if_else(matches, struct_field(transactions.values, "amount"), None)
+    return null_where_missing(sum_by_row(amounts, transactions.lists, len(lists)), lists)
 
 
 def _fit(
     column: Column[Any], values: pa.Array, positions: pa.Array
 ) -> tuple[pa.Array, list[Issue]]:
-    """Give sums the type of their column; those that don't fit become null, and are counted."""
+    """Cast sums to the type of their column; those that don't fit become null and an issue."""
     kind = arrow_type(column.type)
     code, least, most = _LIMITS[kind]
     fits = pc.and_(
@@ -280,6 +288,7 @@ def _fit(
 
 
 def _keys(order: Columns) -> pa.Table:
+    """Return the key file's rows of orders."""
     version = pc.coalesce(order["updated_at"], order["created_at"])
     schema = key_schema()
     columns = {**order, "version_at": version}

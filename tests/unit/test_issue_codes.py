@@ -95,6 +95,8 @@ def given_codes(sources: list[str]) -> set[str]:
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 found.update(assigned(target, node.value))
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            found.update(assigned(node.target, node.value))
         elif isinstance(node, ast.FunctionDef) and is_rule(node):
             found.update(returned(node))
     return found
@@ -113,6 +115,7 @@ def given() -> set[str]:
         "class Notes:\n    def note(self, path, code): ...\nnotes.note('id', 'new_code')",
         "class Issue:\n    field: str\n    code: str\nIssue('id', 'new_code')",
         "if bad:\n    code = 'new_code' if worse else None",
+        "code: RejectedCode = 'new_code'",
         "code, message = 'new_code', 'It is bad.'",
         "def rule(value) -> tuple[int | None, str | None]:\n    return None, 'new_code'",
         "def rule(value) -> tuple[int, ValueCode | None]:\n    return 1, None if good else 'new_code'",

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
+from orders_dask.contract.issue_codes import RejectedCode
 from orders_dask.contract.json_parser import Json, NotJson, parse
 from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.contract.rejects import Issue, Rejected, StoredReject
@@ -122,7 +123,7 @@ class _Batch:
     lines_rejected_before: int = 0
     rows: int = 0
 
-    def reject(self, record: StoredReject, code: str, message: str) -> None:
+    def reject(self, record: StoredReject, code: RejectedCode, message: str) -> None:
         rejected = Rejected(record.position, "", code, message, "", {})
         self.outcomes += _outcomes(record, {"": rejected})
 

@@ -13,6 +13,7 @@ from orders_dask.contract.arrow import (
     decoded_schema,
     typed_schema,
 )
+from orders_dask.contract.issue_codes import ValueCode
 from orders_dask.contract.json_parser import preview
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rules import MAX_SAMPLES, Issue
@@ -106,7 +107,7 @@ class _Conversion:
     def _add_issue(
         self,
         path: str,
-        code: str,
+        code: ValueCode,
         where: Flags,
         positions: Positions,
         values: pa.StringArray,
