@@ -16,7 +16,7 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra 
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -60,6 +60,12 @@ test-lowest: $(INSTALLED) ## Run the unit and integration tests with the lowest 
 	$(RESOLVE) --resolution lowest-direct --upgrade --python $(LOWEST_PYTHON) --output-file build/lowest.lock
 	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba \
 	$(MAKE) test PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest LOCK=build/lowest.lock TESTS="$(TESTS)"
+
+coverage: $(INSTALLED) ## Run the tests as `make test` does, and fail where they cover less than they did
+	rm -rf build/coverage
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, and many schedules of publishing
 	$(BIN)/pytest tests/chaos -n 3 --dist worksteal
