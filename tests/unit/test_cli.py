@@ -9,17 +9,16 @@ import sys
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orders_dask.cli import app
-from orders_dask.cli import output as screen
+from orders_dask.cli import app, output
 from orders_dask.pipeline.progress import Progress
 from orders_dask.pipeline.results import RunResult
+from tests.support.commands import commands_of
 
 OPTIONS = {
     "init": {"--roles"},
@@ -52,16 +51,7 @@ UNREACHABLE = {
 }
 
 
-def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
-    found = {}
-    for name, command in group.commands.items():
-        found[prefix + name] = command
-        if hasattr(command, "commands"):
-            found |= _commands(command, f"{prefix}{name} ")
-    return found
-
-
-COMMANDS = _commands(typer.main.get_command(app))
+COMMANDS = commands_of(typer.main.get_command(app))
 DAY = date(2017, 10, 30)
 
 
@@ -150,7 +140,7 @@ def test_an_unreachable_database_is_exit_code_4_and_no_password(
         (["sandbox", "--upload", "no-such-file"], "no-such-file"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_says_what(
+def test_wrong_usage_is_exit_code_2_and_names_the_problem(
     runner: CliRunner, arguments: list[str], complaint: str
 ) -> None:
     ended = runner.invoke(app, arguments)
@@ -197,7 +187,7 @@ def test_generate_writes_only_json_to_stdout(runner: CliRunner, tmp_path: Path) 
     }
 
 
-def test_generate_tells_where_it_can_not_write(runner: CliRunner) -> None:
+def test_generate_names_the_folder_that_it_can_not_write(runner: CliRunner) -> None:
     ended = runner.invoke(app, ["generate", "/dev/null/dump", "--orders", "10"])
     assert ended.exit_code == 4
     assert "Error: Can't write to /dev/null/dump" in ended.stderr
@@ -212,7 +202,7 @@ def test_no_control_codes_where_there_is_no_terminal(runner: CliRunner, tmp_path
 def test_progress_is_plain_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with screen.progress() as listener:
+    with output.progress() as listener:
         for done in range(4):
             listener(Progress(DAY, "decode", done, 3, done * 100))
     shown = capsys.readouterr()
@@ -225,9 +215,9 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr(screen, "STDERR", terminal)
-    bars = screen._bars()
-    listener = screen._drawing(bars)
+    monkeypatch.setattr(output, "STDERR", terminal)
+    bars = output._bars()
+    listener = output._drawing(bars)
 
     def drawn() -> list[str]:
         return [f"{bar.description} {bar.completed}/{bar.total}" for bar in bars.tasks]
@@ -244,9 +234,9 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
     assert "50 orders" in terminal.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_what_a_dump_says_can_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.result("a note: \x1b[31m[bold]red[/bold] :smile:\x07")
-    screen.result_table([{"note": "\x1b[2Jgone [link]"}])
+def test_text_of_a_dump_can_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output.result("a note: \x1b[31m[bold]red[/bold] :smile:\x07")
+    output.result_table([{"note": "\x1b[2Jgone [link]"}])
     shown = capsys.readouterr().out
     assert "a note: \ufffd[31m[bold]red[/bold] :smile:\ufffd\n" in shown
     assert "\ufffd[2Jgone [link]" in shown
@@ -257,10 +247,10 @@ def test_a_range_ends_with_a_line_a_run_date_and_a_total() -> None:
         RunResult(DAY, "published", orders=1200, lines=3400, files=1, seconds=1.25, rejected=2),
         RunResult(date(2017, 10, 31), "missing", message="There is no file."),
     ]
-    assert [screen.show_outcome(result) for result in results] == [
+    assert [output.show_outcome(result) for result in results] == [
         "2017-10-30  published: 1,200 orders, 3,400 lines, 0 superseded, 2 rejected, 1 file, 1.2 s",
         "2017-10-31  missing: There is no file.",
     ]
-    assert screen.show_outcomes(results, 2.0) == (
+    assert output.show_outcomes(results, 2.0) == (
         "2 run dates: 1 published, 1 missing; 1,200 orders, 3,400 lines, 2.0 s"
     )

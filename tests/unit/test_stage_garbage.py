@@ -1,4 +1,4 @@
-"""What of the stage is left over, by age and by who names it, on a file system where files can be made older."""
+"""Garbage of the stage, by age and by manifest, on a file system where files can be made older."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from orders_dask.stage.tables import read_table
 
 DAY = date(2017, 11, 3)
 OURS = "8f3a-ours"
-GONE = PrunedLoads(OURS, {3})
+PRUNED = PrunedLoads(OURS, {3})
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(url: str, name: str, text: str = "raw") -> Part:
-    """Write a part of one refused record that has a text."""
+    """Write a part of one rejected record with a raw text."""
     none = dict.fromkeys((fact.name for fact in FACTS), 0)
     file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [], [])
-    refused = {field.name: [None] for field in REJECTED_SCHEMA} | {
+    rejected = {field.name: [None] for field in REJECTED_SCHEMA} | {
         "code": ["invalid_json"],
         "message": ["Not JSON: oops"],
         text: ["oops"],
@@ -55,7 +55,7 @@ def write(url: str, name: str, text: str = "raw") -> Part:
     tables = {
         **{table: schema.empty_table() for table, schema in staged_schemas().items()},
         KEYS: key_schema().empty_table(),
-        REJECTED: pa.table(refused, schema=REJECTED_SCHEMA),
+        REJECTED: pa.table(rejected, schema=REJECTED_SCHEMA),
     }
     return write_part(f"{run_date_folder(url, DAY)}/part={name}", [(file, tables)])
 
@@ -67,16 +67,18 @@ def age(folder: Path, days: int) -> None:
         os.utime(file, (then, then))
 
 
-def look(url: str, days: int = 30, texts: int = 90) -> StageGarbage:
+def garbage(url: str, days: int = 30, texts: int = 90) -> StageGarbage:
     now = datetime.now(UTC)
-    return find_garbage(url, DAY, GONE, now - timedelta(days), now - timedelta(texts))
+    return find_garbage(url, DAY, PRUNED, now - timedelta(days), now - timedelta(texts))
 
 
 def names(folder: Path) -> set[str]:
     return {part.name for part in folder.glob("part=*") if any(part.rglob("*.*"))}
 
 
-def test_a_part_goes_when_it_is_old_and_no_kept_manifest_names_it(url: str, folder: Path) -> None:
+def test_a_part_is_deleted_when_it_is_old_and_no_remaining_manifest_names_it(
+    url: str, folder: Path
+) -> None:
     for name in ("ours", "others", "pruned", "nobodys", "young", "unknown"):
         write(url, name)
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=ours"], {}))
@@ -86,7 +88,7 @@ def test_a_part_goes_when_it_is_old_and_no_kept_manifest_names_it(url: str, fold
     age(folder, 40)
     age(folder / "part=young", 20)
     assert staged_run_dates(url) == [DAY]
-    found = look(url)
+    found = garbage(url)
     assert found.parts == 2
     delete_garbage(url, found)
     assert names(folder) == {"part=ours", "part=others", "part=young", "part=unknown"}
@@ -95,10 +97,12 @@ def test_a_part_goes_when_it_is_old_and_no_kept_manifest_names_it(url: str, fold
         "3-another.json",
         f"99-{OURS}.json",
     ]
-    assert not look(url)
+    assert not garbage(url)
 
 
-def test_what_a_dead_attempt_left_goes_by_its_newest_object(url: str, folder: Path) -> None:
+def test_files_of_a_dead_attempt_are_deleted_by_the_age_of_the_newest(
+    url: str, folder: Path
+) -> None:
     write(url, "dead")
     write(url, "dying")
     for name in ("dead", "dying"):
@@ -106,45 +110,47 @@ def test_what_a_dead_attempt_left_goes_by_its_newest_object(url: str, folder: Pa
     age(folder, 40)
     newest = next((folder / "part=dying").rglob("*.parquet"))
     os.utime(newest)
-    found = look(url)
+    found = garbage(url)
     assert (found.parts, len(found.delete_then)) == (0, 1)
     delete_garbage(url, found)
     assert names(folder) == {"part=dying"}
 
 
-def test_the_folder_of_another_attempt_goes_and_the_part_stays(url: str, folder: Path) -> None:
+def test_the_folder_of_another_attempt_is_deleted_and_the_part_stays(
+    url: str, folder: Path
+) -> None:
     for _ in range(2):
         part = write(url, "twice")
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=twice"], {}))
-    assert not look(url)
+    assert not garbage(url)
     age(folder, 40)
-    delete_garbage(url, look(url))
+    delete_garbage(url, garbage(url))
     assert [each.parent.name for each in folder.glob("part=twice/*/*")] == [part.attempt]
     assert find_part(part.url) == part
 
 
-def test_a_part_that_is_used_again_is_young_again(url: str, folder: Path) -> None:
+def test_a_part_that_is_touched_is_young(url: str, folder: Path) -> None:
     part = write(url, "used")
     age(folder, 40)
-    assert look(url).parts == 1
+    assert garbage(url).parts == 1
     assert find_part(part.url) == part
-    assert look(url).parts == 1
+    assert garbage(url).parts == 1
     assert touch_part(part.url) == part
-    assert not look(url)
+    assert not garbage(url)
     assert touch_part(f"{part.url}-not") is None
 
 
-def test_a_table_that_goes_while_it_is_read_is_told_as_what_may_pass(
+def test_a_table_that_is_deleted_while_it_is_read_is_a_transient_error(
     url: str, folder: Path
 ) -> None:
     part = write(url, "going")
     age(folder, 40)
-    delete_garbage(url, look(url))
+    delete_garbage(url, garbage(url))
     with pytest.raises(StoredObjectChanged, match="was removed, written anew or damaged"):
         read_table(part, REJECTED)
 
 
-def test_what_a_full_disk_left_half_written_names_nothing_and_is_written_anew(
+def test_a_half_written_manifest_or_record_names_nothing_and_is_written_anew(
     url: str, folder: Path
 ) -> None:
     part = write(url, "half")
@@ -156,7 +162,7 @@ def test_what_a_full_disk_left_half_written_names_nothing_and_is_written_anew(
     with pytest.raises(SourceMissing):
         latest_manifest(url, DAY)
     age(folder, 40)
-    delete_garbage(url, look(url))
+    delete_garbage(url, garbage(url))
     assert names(folder) == set()
     assert find_part(write(url, "half").url)
 
@@ -170,7 +176,7 @@ def test_names_that_are_somebody_elses_or_patterns_harm_nothing(url: str, folder
         (folder.parent / foreign).mkdir()
     age(folder, 40)
     assert staged_run_dates(url) == [DAY]
-    found = look(url)
+    found = garbage(url)
     for _ in range(2):
         delete_garbage(url, found)  # two prunes that listed the same
     assert names(folder) == {"part=kept"}
@@ -184,19 +190,19 @@ def test_manifests_are_found_where_the_stage_has_brackets_in_its_name(tmp_path: 
 
 
 @pytest.mark.parametrize("text", ["raw", "order_raw"])
-def test_texts_go_from_parts_that_stay(url: str, folder: Path, text: str) -> None:
+def test_texts_are_redacted_in_parts_that_stay(url: str, folder: Path, text: str) -> None:
     part = write(url, "old", text)
     write_manifest(url, DAY, Manifest(OURS, 17, ["part=old"], {}))
     age(folder, 40)
-    assert not look(url)
+    assert not garbage(url)
     age(folder, 100)
-    found = look(url)
+    found = garbage(url)
     assert [each.url for each in found.redact] == [part.url]
     delete_garbage(url, found)
     [rejected] = read_table(part, REJECTED).to_pylist()
     assert (rejected[text], rejected["message"]) == (None, "invalid_json"), "messages quote texts"
     age(folder, 100)
-    assert not look(url)
+    assert not garbage(url)
 
 
 def test_a_part_of_an_earlier_format_can_be_read(url: str, folder: Path) -> None:
