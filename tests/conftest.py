@@ -1,4 +1,4 @@
-"""Fixtures on the real services. Nothing is started for tests that ask for none of them."""
+"""Fixtures on the real services, which start only for tests that ask for them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.lines import Lines
 from orders_dask.sandbox import Sandbox, sandbox
 
-# Helpers say what differs when they assert, as tests do.
+# Rewritten, so that a failed assertion of a helper shows the values, as in a test.
 pytest.register_assert_rewrite("tests.support")
 from tests.support.services import administer, is_setting, server_of  # noqa: E402
 
-# As the product's own clusters: on some Pythons the profiler can stop a process for good.
+# As in the product's own clusters: on some Pythons the profiler can hang a process.
 config.set({"distributed.worker.profile.enabled": PROFILER_IS_SAFE})
 
-# A shell that runs the tests in the background makes them, and all they start, ignore Ctrl-C.
+# A shell that runs the tests in the background makes them and their children ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests measured: ``record_property("measured", sentence)``."""
+    """Print what tests record by ``record_property("measured", sentence)``."""
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name, sentence in report.user_properties:
             if name == "measured":
@@ -38,23 +38,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_reader() -> None:
-    """The reader's machine code: made once in a fresh clone, which takes longer than some tests may."""
+    """Compile the reader once: in a fresh clone, it takes longer than the timeout of some tests."""
     read_lines(Lines(b"{}\n"), in_page=True)
 
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Sandbox]:
-    """A PostgreSQL and an S3 server for this test process.
+    """Yield a PostgreSQL and an S3 server for this test process.
 
-    Each xdist worker has its own: it costs 1.5 s of CPU once, less than what sharing one would cost
-    in complexity."""
+    Each xdist worker has its own, for 1.5 s of CPU. Sharing one would be more complex."""
     with sandbox() as box:
         yield box
 
 
 @pytest.fixture(scope="session")
 def logins(services: Sandbox) -> dict[str, dict[str, str]]:
-    """By each of our roles, the settings with a user who may do what the role may."""
+    """Return, by role, the settings with a user who has the role."""
     made = {}
     for role in ("orders_loader", "orders_reader"):
         user, password = f"{role}_of_tests", secrets.token_hex(16)
@@ -71,19 +70,19 @@ def logins(services: Sandbox) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def loader(logins: dict[str, dict[str, str]]) -> dict[str, str]:
-    """The settings with a user who loads and may do no more than that needs."""
+    """Return the settings with a user who has the role of the loader alone."""
     return logins["orders_loader"]
 
 
 @pytest.fixture(scope="session")
 def reader(logins: dict[str, dict[str, str]]) -> dict[str, str]:
-    """The settings with a user who reads what is published."""
+    """Return the settings with a user who has the role of the reader alone."""
     return logins["orders_reader"]
 
 
 @pytest.fixture
 def database(services: Sandbox) -> Iterator[str]:
-    """The URL of an empty database that only this test uses, for psycopg2 and SQLAlchemy alike."""
+    """Yield the URL, for psycopg2 and SQLAlchemy, of an empty database for this test."""
     name = f"test_{uuid.uuid4().hex}"
     made = sql.Identifier(name)
     administer(services.environment, sql.SQL("create database {} strategy file_copy").format(made))
@@ -93,13 +92,13 @@ def database(services: Sandbox) -> Iterator[str]:
 
 @pytest.fixture
 def bucket_prefix(services: Sandbox) -> str:
-    """A place in the bucket that only this test uses: ``s3://orders/<unique>/``."""
+    """Return a prefix in the bucket for this test: ``s3://orders/<unique>/``."""
     return f"{services.environment['_AWS_S3_URL_SOURCE']}test-{uuid.uuid4().hex}/"
 
 
 @pytest.fixture
 def source(bucket_prefix: str) -> str:
-    """Where this test puts its dump."""
+    """Return the prefix for the dump of this test."""
     return f"{bucket_prefix}dump/"
 
 
@@ -111,9 +110,9 @@ def environment(
     source: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, str]:
-    """All settings for this test's own database, dump and stage, as the user who loads.
+    """Return all settings for this test's database, dump and stage, with the loader as user.
 
-    They are also set in ``os.environ``, and no others.
+    ``os.environ`` has exactly these settings too.
     """
     settings = loader | {
         "_PGSQL_DATABASE": database.rpartition("/")[2],

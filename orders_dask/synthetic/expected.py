@@ -1,4 +1,4 @@
-"""What a loader must find in a synthetic dump, counted while it is written."""
+"""Count what a loader must find in a synthetic dump, while the dump is written."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from orders_dask.synthetic.order import Order
 
 @dataclass(frozen=True)
 class GeneratedDay:
-    """What a loader must find in the dump of one run date.
+    """The counts and sums that a loader must find in the dump of one run date.
 
     Attributes
     ----------
     run_date
-        The local day on which its orders were made or edited.
+        The run date: the local day on which its orders were made or edited.
     files
-        URLs written, in the order of the sorted listing; a zip stands for its members.
+        URLs of the files, in the order of the sorted listing. A zip is one file.
     records
-        Order records in the files, of whatever kind: loaded + superseded + rejected.
+        Order records in the files: loaded + superseded + rejected.
     edited
-        Orders made on an earlier run date that come again, changed.
+        Orders that were made on an earlier run date and edited on this one.
     superseded
-        Versions that lose against another one of the same order in this run date.
+        Versions that are superseded by another version of the same order in this run date.
     rejected
-        Records refused whole; children that are refused by themselves are not among them.
+        Records that are rejected as a whole. Rejected children are not counted.
     rows
         Rows to be loaded, by fact table.
     total_price, gross_line_amount, refunded_amount
-        Sums over the loaded orders by currency, each amount as it is to be stored, nulls left out.
+        Sums over the loaded orders by currency, of the amounts as they are stored, without nulls.
     defects
-        Defects made, by code. Each gives one entry in `rejected_record` or one count in
-        `data_issue`, and none under another code.
+        Number of defects by issue code. Each gives one row in `rejected_record`, or adds one to a
+        count in `data_issue`, under this code alone.
     """
 
     run_date: date
@@ -54,7 +54,7 @@ class GeneratedDay:
 
 @dataclass(frozen=True)
 class Generated:
-    """A dump as written: the source URL that reads it, and what each run date holds."""
+    """A dump as written: its source URL, and the expected counts of each run date."""
 
     source: str
     days: tuple[GeneratedDay, ...]
@@ -62,7 +62,7 @@ class Generated:
 
 @dataclass
 class Tally:
-    """The counts of a run date while it is written."""
+    """Counts of a run date while it is written; see :class:`GeneratedDay`."""
 
     files: list[str] = field(default_factory=list)
     records: int = 0
@@ -75,8 +75,8 @@ class Tally:
     refunded_amount: dict[str, Decimal] = field(default_factory=dict)
     defects: Counter[str] = field(default_factory=Counter)
 
-    def load(self, order: Order) -> None:
-        """Count an order that stands and wins."""
+    def count_loaded(self, order: Order) -> None:
+        """Count the rows and amounts of an order that is loaded."""
         self.rows["fact_order"] += 1
         self.rows["fact_order_line"] += order.lines
         self.rows["fact_refund"] += order.refunds
@@ -90,11 +90,11 @@ class Tally:
             if amount is not None:
                 sums[order.currency] = sums.get(order.currency, Decimal(0)) + amount
 
-    def mark(self, code: str) -> None:
-        """Count a defect, and its record as rejected where the code says so."""
+    def count_defect(self, code: str) -> None:
+        """Count a defect, and the record as rejected if the code is a rejecting one."""
         self.defects[code] += 1
         self.rejected += code in REJECTING
 
     def result(self, run_date: date) -> GeneratedDay:
-        """Freeze the counts."""
+        """Return the counts."""
         return GeneratedDay(run_date, **{**vars(self), "files": tuple(self.files)})

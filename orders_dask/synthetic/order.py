@@ -1,8 +1,8 @@
-"""One synthetic order: drawn from its key alone, written as JSON, and what its rows come to.
+"""Make one synthetic order from its key: the JSON, and the rows and amounts it comes to.
 
-Everything about an order follows from ``(seed, date, number)``, and from the second of the edit for
-an edited one, so that any order can be made again without any other. Amounts are whole cents until
-they are written.
+An order follows from ``(seed, date, number)`` alone, an edited order also from the second of the
+edit. So any order can be made without making others. Amounts are integer cents until they are
+written.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from orders_dask.synthetic.catalogue import (
     address_values,
     amount_text,
     customer_member,
-    flag,
+    json_boolean,
     money_set,
     variant,
 )
 
 ID_SPACE = 10_000_000
-"""Orders a date can have: ids are date.toordinal() * ID_SPACE + number, 13 digits like Shopify's."""
+"""Orders that a date can have: its ids are date.toordinal() * ID_SPACE + number, with 13 digits."""
 
 DAY = 86_400
 
 
 @dataclass
 class Order:
-    """An order as JSON text, and what a loader must find of it.
+    """An order as JSON text, and the rows and amounts that a loader must get from it.
 
     Attributes
     ----------
     text
-        The JSON, compact.
+        Compact JSON.
     created, version
-        `created_at` and `updated_at` in local seconds, ``date.toordinal() * 86400`` and up. An
-        order's offset never changes, so those of one order compare.
+        `created_at` and `updated_at` as local seconds since day 0, ``date.toordinal() * 86400`` and
+        up. The UTC offset of an order never changes, so its versions can be compared.
     currency
-        Of all its amounts.
+        The currency of all amounts.
     total_price, gross
-        `total_price` and `gross_line_amount` as they are to be stored, None for null.
+        `total_price` and `gross_line_amount` as they are stored, None for null.
     refunded
-        Sum of its refunds' `refunded_amount`.
+        Sum of `refunded_amount` over the refunds.
     lines, refunds, refund_lines, adjustments
-        Rows it gives.
+        Number of rows in the fact tables of the children.
     """
 
     text: str
@@ -80,7 +80,7 @@ NOTES = ("null", "null", '""', '"Leave it at the \\"red\\" door"', '"Für Zoë �
 REFUND_NOTES = ("null", '"Wrong size"', '"Damaged"', '""')
 REASONS = ('"customer"', '"fraud"', '"inventory"')
 STAFF, LOCATIONS, DEVICES = 24, 6, 18
-# Each of the 100 places is a hundredth of the orders or lines.
+# Each of the 100 items is one percent of the orders or lines.
 CHANNELS = ("web",) * 80 + ("pos",) * 12 + ("shopify_draft_order",) * 8
 APPS = {"web": 580_111, "pos": 129_785, "shopify_draft_order": 1_354_745}
 LINE_COUNTS = (1,) * 20 + (2,) * 35 + (3,) * 25 + (4,) * 15 + (5,) * 5  # 2.5 on average
@@ -88,31 +88,37 @@ QUANTITIES = (1,) * 82 + (2,) * 12 + (3,) * 4 + (6,) * 2
 
 
 def random_for(*key: object) -> Random:
-    """Return the random numbers that belong to a key, whatever was drawn before."""
+    """Return a random number generator that is seeded by a key."""
     return Random("/".join(map(str, key)))
 
 
 def order_id(born: date, number: int) -> int:
-    """Return the id of an order; every 16th is past 2^53, where a float can't hold it exactly."""
+    """Return the id of an order; every 16th is above 2^53, where a float is inexact."""
     return born.toordinal() * ID_SPACE + number + (2**55 if number % 16 == 15 else 0)
 
 
 def make_order(seed: int, born: date, number: int, edited: int | None = None) -> Order:
-    """Make an order as it is on the day it is born, or after an edit.
+    """Return an order as it was made, or after an edit.
 
     Parameters
     ----------
     seed, born, number
-        The key of the order: `number` counts from 0 on the date it is born, below `ID_SPACE`.
+        The key of the order. `born` is the date on which it was made, `number` counts from 0 on
+        that date and is less than `ID_SPACE`.
     edited
-        The local second of the edit (see `Order.version`). An edit starts from the order as it was
-        born, and may change a quantity, the note, the status, and add refunds.
+        The local second of the edit (see `Order.version`). An edit changes the order as it was
+        made: a quantity, the note, the status, and it may add refunds.
+
+    Returns
+    -------
+    Order
+        The JSON, and what it comes to.
     """
     draw = random_for(seed, born, number)
     chance = draw.random
     market = MARKETS[int(chance() * len(MARKETS))]
     channel = CHANNELS[int(chance() * 100)]
-    buyer = int(CUSTOMERS * chance() ** 3)  # the cube: a few buy very often, most seldom
+    buyer = int(CUSTOMERS * chance() ** 3)  # cubed: a few customers buy often, most seldom
     known = chance() < (0.4 if channel == "pos" else 0.97)
     basket = [
         (int(chance() * VARIANTS), QUANTITIES[int(chance() * 100)])
@@ -133,10 +139,10 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
 
     id_ = order_id(born, number)
     currency = market.currency
-    created_at, updated_at = _instant(created, market.offset), _instant(version, market.offset)
+    created_at, updated_at = _timestamp(created, market.offset), _timestamp(version, market.offset)
     lines = [
-        _line(id_ * 10 + place, chosen, quantity, market, taxed=not test, fulfilled=fulfilled)
-        for place, (chosen, quantity) in enumerate(basket)
+        _line(id_ * 10 + index, chosen, quantity, market, taxed=not test, fulfilled=fulfilled)
+        for index, (chosen, quantity) in enumerate(basket)
     ]
     gross, tax = sum(line.price * line.quantity for line in lines), sum(line.tax for line in lines)
     discount = gross // 10 if coupon else 0
@@ -145,8 +151,8 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
     returned = lines[: 1 + (chance() < 0.3)] if refunded else []
     staff = 41_000_000 + number % STAFF
     refunds = [
-        _refund(draw, id_, place, line, market.currency, staff, updated_at)
-        for place, line in enumerate(returned)
+        _refund(draw, id_, index, line, market.currency, staff, updated_at)
+        for index, line in enumerate(returned)
     ]
     given_back = sum(amount for _, amount, _ in refunds)
 
@@ -159,7 +165,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         id=id_,
         app_id=APPS[channel],
         browser_ip=f'"203.0.113.{number % 250}"' if web else "null",
-        marketing=flag(buyer % 3 > 0),
+        marketing=json_boolean(buyer % 3 > 0),
         cancel_reason=REASONS[number % 3] if cancelled else "null",
         cancelled_at=f'"{updated_at}"' if cancelled else "null",
         cart_token=f'"{token[::-1]}"' if web else "null",
@@ -207,7 +213,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         source_name=channel,
         source_url=f'"https://pos.example.com/{number}"' if pos else "null",
         tags=("", "gift", "gift, wholesale")[buyer % 3],
-        test=flag(test),
+        test=json_boolean(test),
         address=address_text,
         customer=customer_member(buyer, market, updated_at, address, address_text) if known else "",
         shipping_address="null" if pos else f"{{{address_text}}}",
@@ -235,7 +241,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
     )
 
 
-def _instant(local_second: int, offset: str) -> str:
+def _timestamp(local_second: int, offset: str) -> str:
     day, second = divmod(local_second, DAY)
     time = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
     return f"{date.fromordinal(day)}T{time}{offset}"
@@ -265,16 +271,17 @@ def _tax_line(cents: int, market: Market) -> str:
 
 
 def _refund(
-    draw: Random, order: int, place: int, line: _Line, currency: str, staff: int, at: str
+    draw: Random, order: int, index: int, line: _Line, currency: str, staff: int, at: str
 ) -> tuple[str, int, bool]:
-    """Refund one unit of a line: JSON, cents given back, whether some were kept as an adjustment.
+    """Refund one unit of a line; return the JSON, the cents refunded, and whether adjusted.
 
-    One in five follows an attempt that failed, which a loader must not count.
+    One refund in five has a failed transaction before the successful one. A loader must not count
+    it.
     """
-    refund_id = order * 10 + place
+    refund_id = order * 10 + index
     unit_tax = line.tax // line.quantity
-    kept = draw.randrange(100, 400) if draw.random() < 0.3 else 0
-    given_back = line.price + unit_tax - kept
+    withheld = draw.randrange(100, 400) if draw.random() < 0.3 else 0
+    given_back = line.price + unit_tax - withheld
     statuses = ("failure", "success") if draw.random() < 0.2 else ("success",)
     shared = {"order_id": order, "refund_id": refund_id, "currency": currency, "at": at}
     transactions = [
@@ -283,7 +290,7 @@ def _refund(
         )
         for number, status in enumerate(statuses)
     ]
-    adjustment = templates.ADJUSTMENT(**shared, amount=amount_text(kept)) if kept else ""
+    adjustment = templates.ADJUSTMENT(**shared, amount=amount_text(withheld)) if withheld else ""
     text = templates.REFUND(
         **shared,
         id=refund_id,
@@ -295,4 +302,4 @@ def _refund(
         subtotal=amount_text(line.price),
         tax=amount_text(unit_tax),
     )
-    return text, given_back, kept > 0
+    return text, given_back, withheld > 0

@@ -1,4 +1,4 @@
-"""What tests of several folders build with, wait for and compare with: no test stands here."""
+"""Shared helpers of the tests; there are no tests here."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from pathlib import Path
 from typing import Final
 
 REPOSITORY: Final = Path(__file__).parents[2]
-"""Where processes start that import the product or the tests."""
+"""The working directory of processes that import the product or the tests."""

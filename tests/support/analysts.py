@@ -1,7 +1,7 @@
-"""Analysts who query all the time, each in a session of its own, and what they found wrong or waited for.
+"""Run analysts that query all the time, each in its own session, and collect what goes wrong.
 
-Every load here is uniform: `orders` orders of the same `price` with two lines each, so what one
-statement sees of a run date tells whether it saw one load, the whole of it and nothing else."""
+Every load here is uniform: `orders` orders of one price with two lines each. So the rows that a
+statement sees of a run date show whether it saw one whole load and nothing else."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ WHOLE = """
 """
 JOINED = """
     select o.run_date, count(distinct o.order_id), min(o.total_price), max(o.total_price), count(*)
-    from orders.fact_order o join orders.fact_order_line l using (run_date, order_id) group by o.run_date
+    from orders.fact_order o join orders.fact_order_line l using (run_date, order_id)
+    group by o.run_date
 """
 CURRENT = """
     select
-      (select count(*) from orders.order_current) - (select count(distinct order_id) from orders.fact_order),
+      (select count(*) from orders.order_current)
+        - (select count(distinct order_id) from orders.fact_order),
       (select count(*) from orders.order_current c where exists (
          select from orders.fact_order f where f.order_id = c.order_id
            and (f.updated_at, f.run_date) > (c.updated_at, c.run_date)))
@@ -45,7 +47,7 @@ DAY = f"{WHOLE.partition('group by')[0]} where run_date = %s group by run_date"
 
 @dataclass(frozen=True)
 class Version:
-    """A load of a run date: as many orders of one price, updated at one moment."""
+    """A load of a run date: `orders` orders of one price and one timestamp."""
 
     run_date: date
     number: int
@@ -53,13 +55,13 @@ class Version:
 
     @property
     def seen(self) -> tuple[Any, ...]:
-        """What a reader finds of it."""
+        """Return the row that a reader sees."""
         price = Decimal(self.number)
         return (self.run_date, self.orders, price, price, LINES * self.orders)
 
     @property
     def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """Its rows; the order ids are those of every other load, from 1."""
+        """Return the rows by table; order ids begin at 1, as in every other load."""
         moment = datetime(2017, 1, 1, tzinfo=UTC) + timedelta(minutes=self.number)
         ids = range(1, self.orders + 1)
         return {
@@ -76,7 +78,7 @@ class Version:
                 {"order_id": n, "line_id": line} for n in ids for line in range(1, LINES + 1)
             ],
             "dim_customer": [
-                {"customer_id": n, "email": f"{self.number}@example.com", "version": moment}
+                {"customer_id": n, "email": f"{self.number}@example.com", "version_at": moment}
                 | {"source_file_id": 1, "source_position": n}
                 for n in ids
             ],
@@ -85,7 +87,7 @@ class Version:
 
 @dataclass
 class Findings:
-    """What the analysts found."""
+    """Errors and waits that the analysts observed."""
 
     reads: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -96,14 +98,18 @@ class Findings:
 
 @dataclass
 class Analysts:
-    """Sessions that read until they are told to stop.
+    """Sessions that read until `stop` is set.
 
     Attributes
     ----------
     url
-        Of the database, as a reader.
+        URL of the database, as a reader.
     versions
-        By run date what may be seen of it, beside nothing; whoever publishes adds to it first.
+        The versions that may be seen, by run date. Add a version before it is published.
+    found
+        What the sessions observed.
+    stop
+        Set at the end of `at_work`.
     """
 
     url: str
@@ -112,7 +118,7 @@ class Analysts:
     stop: Event = field(default_factory=Event)
 
     def expect(self, version: Version) -> None:
-        """Let a version be seen from now on."""
+        """Allow a version to be seen from now on."""
         self.versions.setdefault(version.run_date, []).append(version)
 
     def _check(self, rows: Iterable[tuple[Any, ...]], what: str) -> None:
@@ -130,7 +136,7 @@ class Analysts:
         return rows
 
     def short(self, session: Session) -> None:
-        """Look at one run date at a time."""
+        """Query one run date at a time."""
         session.autocommit = True
         random = Random(1)
         while not self.stop.is_set():
@@ -138,7 +144,7 @@ class Analysts:
                 self._check(self._read(session, DAY, day), "one day")
 
     def whole(self, session: Session) -> None:
-        """Look at everything, also joined with the lines, and at which versions are current."""
+        """Query all run dates, also joined with the lines, and the current versions."""
         session.autocommit = True
         while not self.stop.is_set():
             self._check(self._read(session, WHOLE), "everything")
@@ -148,7 +154,7 @@ class Analysts:
                 self.found.wrong.append(f"current: {doubled} too many or too few, {stale} stale")
 
     def prepared(self, session: Session) -> None:
-        """Use one generic plan for ever."""
+        """Query through prepared statements with a generic plan."""
         session.autocommit = True
         with session.cursor() as cursor:
             cursor.execute("set plan_cache_mode = force_generic_plan")
@@ -160,7 +166,7 @@ class Analysts:
             self._check(self._read(session, "execute all_of_it"), "all of it, prepared")
 
     def repeatable(self, session: Session) -> None:
-        """See the same throughout a transaction."""
+        """Query several times in a transaction and expect the same snapshot."""
         session.set_session(isolation_level="REPEATABLE READ", readonly=True)
         while not self.stop.is_set():
             first = sorted(self._read(session, WHOLE))
@@ -172,7 +178,7 @@ class Analysts:
             session.rollback()
 
     def late(self, session: Session) -> None:
-        """Begin with something else, and look at the orders only later."""
+        """Query something else first in a transaction, and the orders later."""
         session.set_session(isolation_level="REPEATABLE READ", readonly=True)
         while not self.stop.is_set():
             self._read(session, "select 1")
@@ -181,7 +187,7 @@ class Analysts:
             session.rollback()
 
     def dumping(self, owner: str) -> None:
-        """Dump the database, again and again, with rests in which a partition can be dropped."""
+        """Dump the database repeatedly, with pauses in which a partition can be dropped."""
         while not self.stop.is_set():
             argv = [str(PG_DUMP), "--schema=orders*", f"--dbname={owner}", "--file=/dev/null"]
             ended = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -191,7 +197,7 @@ class Analysts:
             self.stop.wait(1.0)
 
     def watching(self, session: Session) -> None:
-        """Look out for sessions of readers that wait for a lock, and for anybody who waits for a reader."""
+        """Record readers that wait for a lock, and sessions that wait for a reader."""
         session.autocommit = True
         while not self.stop.is_set():
             with session.cursor() as cursor:
@@ -205,7 +211,7 @@ class Analysts:
 
     @contextmanager
     def at_work(self, owner: str, dump: bool = True) -> Iterator[Findings]:
-        """Let them all work for as long as the block lasts."""
+        """Run all sessions while the block lasts."""
         readers = (self.short, self.whole, self.prepared, self.repeatable, self.late)
         with ExitStack() as stack:
             threads = [Thread(target=self._guarded, args=[read, self.url]) for read in readers]

@@ -1,4 +1,4 @@
-"""Values of every field's type, good, repaired and nulled, and orders that have them."""
+"""Good, repaired and nulled values of every type of field, and orders with them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from decimal import Decimal
 GOOD = '{"id":9,"line_items":[],"order_number":1}'
 
 
-def place(path: str, value: str) -> str:
-    """An order with a JSON value at a path such as ``line_items[].price``; what surrounds it is good."""
+def order_with(path: str, value: str) -> str:
+    """Return a good order with a JSON value at a path such as ``line_items[].price``."""
     marker = (
         "" if path.startswith(("line_items", "total_price", "order_number")) else '"line_items":[],'
     )
-    return f'{{"id":1,{marker}{_place(path, value)}}}'
+    return f'{{"id":1,{marker}{_member_at(path, value)}}}'
 
 
-def _place(path: str, value: str) -> str:
+def _member_at(path: str, value: str) -> str:
     head, _, rest = path.partition(".")
     child_id = "" if rest == "id" else '"id":5,'
-    inner = f"{{{child_id}{_place(rest, value)}}}" if rest else value
+    inner = f"{{{child_id}{_member_at(rest, value)}}}" if rest else value
     return f'"{head.removesuffix("[]")}":' + (f"[{inner}]" if head.endswith("[]") else inner)
 
 
 INT = "order_number"
 MONEY = "total_price"
-INSTANT = "processed_at"
-FLAG = "test"
+TIMESTAMP = "processed_at"
+BOOLEAN = "test"
 TEXT = "note"
 
 
@@ -58,16 +58,16 @@ GOOD_VALUES = [
     (MONEY, f'"{"0" * 500}1.5"', Decimal("1.5")),
     ("line_items[].tax_lines[].price", '"0.10"', Decimal("0.1")),
     ("total_shipping_price_set.shop_money.amount", "5", Decimal(5)),
-    (INSTANT, '"2017-10-30T19:58:29-04:00"', utc("2017-10-30T23:58:29")),
-    (INSTANT, '"2017-10-30t19:58:29Z"', utc("2017-10-30T19:58:29")),
-    (INSTANT, '"2017-10-30 19:58 +0530"', utc("2017-10-30T14:28")),
-    (INSTANT, '"2017-10-30 19:58:29.123456789+05"', utc("2017-10-30T14:58:29.123456")),
-    (INSTANT, '"2017-10-30T19:58:29.5-00:00"', utc("2017-10-30T19:58:29.5")),
-    (INSTANT, '"2016-02-29T23:59:59+23:59"', utc("2016-02-29T00:00:59")),
-    (INSTANT, '"0001-01-01T00:00:00Z"', utc("0001-01-01")),
-    (INSTANT, '"9999-12-31T23:59:59.999999Z"', utc("9999-12-31T23:59:59.999999")),
-    (INSTANT, '"0000-12-31T23:00-02:00"', utc("0001-01-01T01:00")),
-    (FLAG, "true", True),
+    (TIMESTAMP, '"2017-10-30T19:58:29-04:00"', utc("2017-10-30T23:58:29")),
+    (TIMESTAMP, '"2017-10-30t19:58:29Z"', utc("2017-10-30T19:58:29")),
+    (TIMESTAMP, '"2017-10-30 19:58 +0530"', utc("2017-10-30T14:28")),
+    (TIMESTAMP, '"2017-10-30 19:58:29.123456789+05"', utc("2017-10-30T14:58:29.123456")),
+    (TIMESTAMP, '"2017-10-30T19:58:29.5-00:00"', utc("2017-10-30T19:58:29.5")),
+    (TIMESTAMP, '"2016-02-29T23:59:59+23:59"', utc("2016-02-29T00:00:59")),
+    (TIMESTAMP, '"0001-01-01T00:00:00Z"', utc("0001-01-01")),
+    (TIMESTAMP, '"9999-12-31T23:59:59.999999Z"', utc("9999-12-31T23:59:59.999999")),
+    (TIMESTAMP, '"0000-12-31T23:00-02:00"', utc("0001-01-01T01:00")),
+    (BOOLEAN, "true", True),
     (TEXT, '""', ""),
     (TEXT, '"NULL"', "NULL"),
     (TEXT, '"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
@@ -97,22 +97,22 @@ REPAIRED = [
     ("money_rounded", MONEY, '"999999999999999999.99994"', Decimal("999999999999999999.9999")),
     ("money_rounded", "line_items[].tax_lines[].price", '"0.33333"', Decimal("0.3333")),
     ("money_rounded", "refunds[].transactions[].amount", '"0.33333"', Decimal("0.3333")),
-    ("instant_without_offset", INSTANT, '"2017-10-30T19:58:29"', utc("2017-10-30T23:58:29")),
-    ("instant_without_offset", INSTANT, '"2017-10-30 19:58"', utc("2017-10-30T23:58")),
-    ("instant_without_offset", INSTANT, '"2025-11-02T01:30:00"', utc("2025-11-02T05:30")),
-    ("instant_without_offset", INSTANT, '"2025-03-09T02:30:00"', utc("2025-03-09T07:30")),
-    ("instant_without_offset", INSTANT, '"2050-07-01T12:00:00"', utc("2050-07-01T16:00")),
+    ("instant_without_offset", TIMESTAMP, '"2017-10-30T19:58:29"', utc("2017-10-30T23:58:29")),
+    ("instant_without_offset", TIMESTAMP, '"2017-10-30 19:58"', utc("2017-10-30T23:58")),
+    ("instant_without_offset", TIMESTAMP, '"2025-11-02T01:30:00"', utc("2025-11-02T05:30")),
+    ("instant_without_offset", TIMESTAMP, '"2025-03-09T02:30:00"', utc("2025-03-09T07:30")),
+    ("instant_without_offset", TIMESTAMP, '"2050-07-01T12:00:00"', utc("2050-07-01T16:00")),
     (
         "instant_without_offset",
         "customer.created_at",
         '"2017-10-30T19:58:29.5"',
         utc("2017-10-30T23:58:29.5"),
     ),
-    ("flag_from_text", FLAG, '"true"', True),
-    ("flag_from_text", FLAG, '"FALSE"', False),
-    ("flag_from_text", FLAG, '"tRuE"', True),
-    ("flag_from_text", FLAG, "0", False),
-    ("flag_from_text", FLAG, "1", True),
+    ("flag_from_text", BOOLEAN, '"true"', True),
+    ("flag_from_text", BOOLEAN, '"FALSE"', False),
+    ("flag_from_text", BOOLEAN, '"tRuE"', True),
+    ("flag_from_text", BOOLEAN, "0", False),
+    ("flag_from_text", BOOLEAN, "1", True),
     ("flag_from_text", "line_items[].taxable", "1", True),
     ("text_from_scalar", TEXT, "1001", "1001"),
     ("text_from_scalar", TEXT, "1.50E+3", "1.50E+3"),
@@ -166,35 +166,35 @@ NULLED = [
     ("bad_money", MONEY, '"1e99999999999999999999"'),
     ("bad_money", "line_items[].price", '"x"'),
     ("bad_money", "total_shipping_price_set.shop_money.amount", '"x"'),
-    ("bad_instant", INSTANT, '"2025-10-07"'),
-    ("bad_instant", INSTANT, '""'),
-    ("bad_instant", INSTANT, "1760000000"),
-    ("bad_instant", INSTANT, "true"),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:60Z"'),
-    ("bad_instant", INSTANT, '"2025-10-07T24:00:00Z"'),
-    ("bad_instant", INSTANT, '"2025-10-07T11: 28: 07-05: 00"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00z"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00,5Z"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00.Z"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00  Z"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00Z\\n"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00+24:00"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00+05:60"'),
-    ("bad_instant", INSTANT, '"2025-02-29T10:00:00+05:00"'),
-    ("bad_instant", INSTANT, '"2025-13-01T10:00:00+05:00"'),
-    ("bad_instant", INSTANT, '"2025-00-01T10:00:00+05:00"'),
-    ("bad_instant", INSTANT, '"0000-01-01T00:00:00Z"'),
-    ("bad_instant", INSTANT, '"0001-01-01T00:00:00+00:01"'),
-    ("bad_instant", INSTANT, '"9999-12-31T23:59:59-00:01"'),
-    ("bad_instant", INSTANT, '"2025-10-07T10:00:00\\u0000"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07"'),
+    ("bad_instant", TIMESTAMP, '""'),
+    ("bad_instant", TIMESTAMP, "1760000000"),
+    ("bad_instant", TIMESTAMP, "true"),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:60Z"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T24:00:00Z"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T11: 28: 07-05: 00"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00z"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00,5Z"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00.Z"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00  Z"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00Z\\n"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00+24:00"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00+05:60"'),
+    ("bad_instant", TIMESTAMP, '"2025-02-29T10:00:00+05:00"'),
+    ("bad_instant", TIMESTAMP, '"2025-13-01T10:00:00+05:00"'),
+    ("bad_instant", TIMESTAMP, '"2025-00-01T10:00:00+05:00"'),
+    ("bad_instant", TIMESTAMP, '"0000-01-01T00:00:00Z"'),
+    ("bad_instant", TIMESTAMP, '"0001-01-01T00:00:00+00:01"'),
+    ("bad_instant", TIMESTAMP, '"9999-12-31T23:59:59-00:01"'),
+    ("bad_instant", TIMESTAMP, '"2025-10-07T10:00:00\\u0000"'),
     ("bad_instant", "refunds[].created_at", '"yesterday"'),
-    ("bad_flag", FLAG, '"yes"'),
-    ("bad_flag", FLAG, '""'),
-    ("bad_flag", FLAG, '"1"'),
-    ("bad_flag", FLAG, '" true"'),
-    ("bad_flag", FLAG, "2"),
-    ("bad_flag", FLAG, "1.0"),
-    ("bad_flag", FLAG, "[]"),
+    ("bad_flag", BOOLEAN, '"yes"'),
+    ("bad_flag", BOOLEAN, '""'),
+    ("bad_flag", BOOLEAN, '"1"'),
+    ("bad_flag", BOOLEAN, '" true"'),
+    ("bad_flag", BOOLEAN, "2"),
+    ("bad_flag", BOOLEAN, "1.0"),
+    ("bad_flag", BOOLEAN, "[]"),
     ("bad_flag", "customer.verified_email", '"no"'),
     ("bad_text", TEXT, '{"text":"x"}'),
     ("bad_text", TEXT, "[]"),
@@ -222,5 +222,5 @@ NULLED = [
 
 def spliced(path: str, value: str | bytes) -> bytes:
     if isinstance(value, str):
-        return place(path, value).encode()
-    return place(path, "@").encode().replace(b"@", value)
+        return order_with(path, value).encode()
+    return order_with(path, "@").encode().replace(b"@", value)

@@ -1,4 +1,4 @@
-"""Orders as a dump has them, and the texts and archives of its files."""
+"""Build orders as a dump has them, and the texts and archives of its files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from io import BytesIO
 from typing import Any, Final
 
 DAY: Final = date(2026, 10, 1)
-"""The run date of the orders that are made here."""
+"""The run date of the orders."""
 
 
 def order(order_id: int, price: str = "10.00", **more: Any) -> dict[str, Any]:
-    """Make a good order of one line; `more` are further members, or others."""
+    """Return a good order of one line; `more` adds members or replaces them."""
     return {
         "id": order_id,
         "total_price": price,
@@ -26,13 +26,13 @@ def order(order_id: int, price: str = "10.00", **more: Any) -> dict[str, Any]:
 
 
 def lines(*orders: dict[str, Any] | str) -> bytes:
-    """Make newline-delimited text of orders; a text stands as it is."""
+    """Return orders as newline-delimited text; a text is written unchanged."""
     texts = (o if isinstance(o, str) else json.dumps(o) for o in orders)
     return "".join(f"{text}\n" for text in texts).encode()
 
 
 def zipped(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    """Make a zip of members by their names."""
+    """Return a zip of members, given by name."""
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w", method) as made:
         for name, content in members.items():

@@ -1,4 +1,4 @@
-"""What is read of splits, and records that go to the rules where a test wants that."""
+"""Read the text of splits, and force records through the rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orders_dask.extract.records import Split
 
 
 def only_the_rules() -> AbstractContextManager[Any]:
-    """Have every record sent to the rules first: they and the fast way must agree."""
+    """Send every record to the rules, which must agree with the fast path."""
 
     def none_taken(lines: Lines, *, in_page: bool) -> tuple[pa.Table, np.ndarray]:
         return raw_schema().empty_table(), np.zeros(0, np.int64)
@@ -26,7 +26,7 @@ def only_the_rules() -> AbstractContextManager[Any]:
 
 
 def text_of(splits: list[Split]) -> bytes:
-    """Read the text of all records of some splits."""
+    """Return the text of all records of some splits."""
     return b"".join(
         some.text for split in splits for _, records in read_files(split) for some in records
     )

@@ -1,4 +1,4 @@
-"""Documents of a dump once more, on Python's own JSON decoder."""
+"""Frame the documents of a dump with Python's own JSON decoder, as an oracle."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 
 class Pairs(list[tuple[str, Any]]):
-    """A JSON object, its keys in order and repeated as written."""
+    """A JSON object with its keys as written: in order, with duplicates."""
 
 
 class Number(str):
-    """A number as it was written, for decoders that keep that."""
+    """A number as it was written."""
 
     __slots__ = ()
 
@@ -26,9 +26,9 @@ DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=refuse)
 
 
 def sequence(text: str, decoder: json.JSONDecoder = DECODER) -> Iterator[Any]:
-    """Yield the documents of a text, one after another; ValueError where it is not JSON.
+    """Yield the documents of a text in turn; raise ValueError where it is not JSON.
 
-    A number and a word end at a blank.
+    A number or a word must end at a blank.
     """
     at = 0
     while at < len(text):
@@ -43,7 +43,10 @@ def sequence(text: str, decoder: json.JSONDecoder = DECODER) -> Iterator[Any]:
 
 
 def expected(value: Any, *, within_array: bool = False) -> Iterator[tuple[Any, bool]]:
-    """Give the records of a document, and whether each stands in a page, by the words of the contract."""
+    """Yield the records of a document, each with whether it is in a page or wrapper.
+
+    See docs/contract.md#input-documents.
+    """
     keys = [key for key, _ in value] if isinstance(value, Pairs) else []
     if "orders" in keys:
         for key, orders in value:

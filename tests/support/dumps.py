@@ -1,6 +1,6 @@
-"""Whole dumps that are files, and what stands in them: counted with Python's json and decimal alone.
+"""Count the content of dump files with Python's json and decimal alone.
 
-Nothing of the product is used here: what it publishes is compared with this.
+No code of the product is used, since what it publishes is compared with these counts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tests.support import REPOSITORY
 COMMITTED: Final = REPOSITORY / "tests" / "data" / "orders_2025.zip"
 """Three run dates of 25 records: see ``tests/data/README.md``."""
 REAL: Final = REPOSITORY.parent / "shared" / "data" / "orders_2017.zip"
-"""Sixty run dates of a real shop, which may not be passed on: tests use them where they are."""
+"""Sixty run dates of a real shop, which can't be shared. Tests use the file where it exists."""
 
 Order = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What some records come to; the sums of `total_price` and of refunds are by currency."""
+    """Counts of some records, and the sums of `total_price` and of refunds by currency."""
 
     records: int
     rejected: int
@@ -41,7 +41,7 @@ class Figures:
 
 
 def days_of(dump: Path) -> dict[date, list[Order]]:
-    """Read the records of each run date, numbers with a fraction as they are written."""
+    """Return the records of each run date, with decimal numbers as Decimal."""
     with zipfile.ZipFile(dump) as archive:
         return {
             date.fromisoformat(Path(name).stem): json.loads(
@@ -52,7 +52,7 @@ def days_of(dump: Path) -> dict[date, list[Order]]:
 
 
 def current(records: Iterable[Order]) -> dict[int, Order]:
-    """Give by id the version of each order that is changed last, of equal ones the later."""
+    """Return the current version of each order by id: the latest one, of equal ones the last."""
     best: dict[int, Order] = {}
     for order in filter(has_id, records):
         other = best.get(order["id"])
@@ -62,7 +62,7 @@ def current(records: Iterable[Order]) -> dict[int, Order]:
 
 
 def counted(records: Sequence[Order]) -> Figures:
-    """Count some records of which the last version of each order is to stand."""
+    """Count some records, of which the current version of each order is loaded."""
     orders = current(records).values()
     rejected = sum(not has_id(record) for record in records)
     lines = [line for order in orders for line in order["line_items"]]
@@ -85,7 +85,7 @@ def counted(records: Sequence[Order]) -> Figures:
 
 
 def made_at(records: Iterable[Order]) -> dict[int, tuple[datetime, date, int]]:
-    """Give by id when each order was made: the instant, the shop's own day, and its offset in minutes."""
+    """Return by id the creation timestamp of each order, its local day and offset in minutes."""
     made = {}
     for order in filter(has_id, records):
         written = datetime.fromisoformat(order["created_at"])
@@ -96,22 +96,22 @@ def made_at(records: Iterable[Order]) -> dict[int, tuple[datetime, date, int]]:
 
 
 def has_id(order: Order) -> bool:
-    """Tell whether a record has an order's id, without which it is rejected."""
+    """Return whether a record has an order's id, without which it is rejected."""
     return isinstance(order["id"], int) and order["id"] > 0
 
 
 def changed_at(order: Order) -> datetime:
-    """Give what the versions of an order are ordered by."""
+    """Return the timestamp that the versions of an order are ordered by."""
     return datetime.fromisoformat(order["updated_at"])
 
 
 def money(written: str | int | Decimal) -> Decimal:
-    """Read an amount as it is written, to four decimals."""
+    """Parse an amount and round it to four decimals."""
     return Decimal(str(written)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
 def paid_back(refund: Order) -> Decimal:
-    """Add up what a refund's transactions gave back."""
+    """Return the sum of a refund's successful transactions."""
     paid = ("refund", "success")
     amounts = (t["amount"] for t in refund["transactions"] if (t["kind"], t["status"]) == paid)
     return sum(map(money, amounts), Decimal())

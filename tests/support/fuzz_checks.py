@@ -1,4 +1,4 @@
-"""What must hold for every input of the fuzz, and an oracle on Python's own JSON decoder."""
+"""Check the invariants of every fuzz input, with an oracle on Python's own JSON decoder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ from orders_dask.contract.rules import GRAPHQL_ID, ORDER_KEYS, id_key
 from orders_dask.extract import records
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.framing import files as text
-from orders_dask.extract.framing import json_cursor as window
-from orders_dask.extract.framing import ndjson as lines
-from orders_dask.extract.source import compression as archives
+from orders_dask.extract.framing import files, json_cursor, ndjson
+from orders_dask.extract.source import compression
 from orders_dask.pipeline.staged_rows import normalise_blocks
 from tests.support.builders import DAY
 from tests.support.decoding import only_the_rules
@@ -38,12 +36,12 @@ from tests.support.fuzz_corpus import Input
 ZONE = ZoneInfo("America/New_York")
 WHOLE = 1 << 30
 SECONDS = 20
-"""Of CPU: no input of some KB may take more, read five times."""
+"""CPU seconds that reading an input of some KB five times may take."""
 
 
 @dataclass
 class Read:
-    """What came of one file, however it was cut."""
+    """What was decoded from one file, however it was cut."""
 
     tables: list[pa.Table] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -58,7 +56,7 @@ class Read:
 
     @property
     def ids(self) -> dict[int, int]:
-        """The id of the order at each position that has one."""
+        """Return the id of the order at each position that has one."""
         rows = self.orders
         return dict(
             zip(rows[POSITION].to_pylist(), rows[id_key(fact_order)].to_pylist(), strict=True)
@@ -66,9 +64,10 @@ class Read:
 
     def same(self, other: Read) -> None:
         assert self.orders.equals(other.orders)
-        # How much is left of text that can't be read further, and what is said of it, may depend on
-        # the cuts.
-        assert [_told(one) for one in self.rejected] == [_told(one) for one in other.rejected]
+        # The raw text and the message of an unreadable rest may depend on the cuts.
+        assert [_comparable(one) for one in self.rejected] == [
+            _comparable(one) for one in other.rejected
+        ]
         mine, others = (
             {(i.field, i.code): (i.count, i.samples) for i in merge_issues(read.issues)}
             for read in (self, other)
@@ -77,12 +76,12 @@ class Read:
         assert (self.read, self.unreadable) == (other.read, other.unreadable)
 
 
-def _told(one: Rejected) -> Rejected | tuple[int, str]:
+def _comparable(one: Rejected) -> Rejected | tuple[int, str]:
     return (one.position, one.code) if one.code == "unreadable_file" else one
 
 
 def check(folder: Path, given: Input) -> None:
-    """Check all that must hold of an input; `folder` is empty and keeps the file where something doesn't."""
+    """Check all invariants of an input; the empty `folder` has the file after a failure."""
     began = time.process_time()
     piece = max(200, len(given.file) // 8)
     dump = folder / "dump"
@@ -90,7 +89,7 @@ def check(folder: Path, given: Input) -> None:
     (dump / "a").write_bytes(given.file)
     whole = _read(dump, WHOLE)
     for one in whole.values():
-        _balanced(one)
+        _reconciled(one)
     _alike(whole, _read(dump, WHOLE))
     _alike(whole, _read(dump, piece))
     with only_the_rules():
@@ -99,7 +98,7 @@ def check(folder: Path, given: Input) -> None:
         with _small_pieces(piece):
             _alike(whole, _read(dump, WHOLE))
         (only,) = whole.values()
-        _nothing_lost(only, given.text)
+        _complete(only, given.text)
     assert time.process_time() - began < SECONDS
 
 
@@ -110,7 +109,7 @@ def _alike(whole: dict[str, Read], other: dict[str, Read]) -> None:
 
 
 def _read(dump: Path, block_size: int) -> dict[str, Read]:
-    """Read all files at `dump`, as they are cut for a block size; where that is all, up to what COPY sends."""
+    """Decode the files at `dump`, cut for a block size; encode them for COPY if nothing is cut."""
     found: dict[str, Read] = {}
     for split in discover(f"{dump}/", DAY, block_size):
         before = {name: read.read for name, read in found.items()}
@@ -143,19 +142,19 @@ def _add(read: Read, block: Decoded, before: int) -> None:
 
 
 def _sound(block: Decoded) -> None:
-    """Check that a block is what its schema says, and can be stored."""
+    """Check that a block has its schema and that its texts can be stored."""
     assert block.orders.schema.equals(decoded_schema())
     block.orders.validate(full=True)
     for column in block.orders.columns:
         for texts in _texts(column.combine_chunks()):
             assert "\0" not in "".join(texts.drop_null().to_pylist())
-    said = [
+    strings = [
         part
         for r in block.rejected
         for part in (r.path, r.code, r.message, r.raw, r.order_raw or "")
     ]
-    said += [text for issue in block.issues for _, text in issue.samples]
-    assert all(map(is_sanitised, [*said, *block.drift]))
+    strings += [text for issue in block.issues for _, text in issue.samples]
+    assert all(map(is_sanitised, [*strings, *block.drift]))
 
 
 def _texts(values: pa.Array) -> Iterator[pa.StringArray]:
@@ -176,8 +175,8 @@ def _encoded(rows: pa.Table) -> None:
     encoder.finish()
 
 
-def _balanced(read: Read) -> None:
-    """Check that each position holds an order or a rejection of a whole record, and none both."""
+def _reconciled(read: Read) -> None:
+    """Check that each position has either an order or a rejection of the whole record."""
     rejected = [one.position for one in read.rejected if not one.path]
     assert sorted([*read.ids, *rejected]) == list(range(1, read.read + 1))
     assert all(one.position in read.ids for one in read.rejected if one.path)
@@ -186,22 +185,22 @@ def _balanced(read: Read) -> None:
 
 @contextmanager
 def _small_pieces(size: int) -> Iterator[None]:
-    """Have all that travels in pieces travel in small ones, so that whatever can be cut is."""
+    """Make all chunks small, so that everything that can be cut is cut."""
     with ExitStack() as stack:
-        for module in (archives, lines, text):
+        for module in (compression, ndjson, files):
             stack.enter_context(patch.object(module, "CHUNK_BYTES", size))
         stack.enter_context(patch.object(records, "BLOCK_BYTES", size))
         stack.enter_context(patch.object(records, "BLOCK_RECORDS", size // 50))
-        stack.enter_context(patch.object(window, "_CHUNK_BYTES", size // 15))
-        stack.enter_context(patch.object(window, "_RUN", 2))
+        stack.enter_context(patch.object(json_cursor, "_CHUNK_BYTES", size // 15))
+        stack.enter_context(patch.object(json_cursor, "_RUN", 2))
         yield
 
 
-# The oracle: the contract's words once more, on Python's JSON decoder.
+# The oracle: the rules of docs/contract.md#input-documents on Python's JSON decoder.
 
 
 class _TooDeep(Exception):
-    """What nests deeper than 200 levels may be refused."""
+    """The text nests deeper than 200 levels, so it may be rejected."""
 
 
 _DECODER = json.JSONDecoder(
@@ -211,8 +210,8 @@ _LEVELS = 200
 _AMOUNT = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)([eE]([+-]?[0-9]+))?")
 
 
-def _nothing_lost(read: Read, file: bytes) -> None:
-    """Check that of a text that is JSON every order is there, at its position, and nothing else."""
+def _complete(read: Read, file: bytes) -> None:
+    """Check that exactly the orders of a JSON text were decoded, each at its position."""
     text = file.decode("latin-1").removeprefix("\xef\xbb\xbf")
     if text.startswith(("\xff\xfe", "\xfe\xff")) or "\0" in text[:4]:
         assert (read.read, read.unreadable) == (1, True)
@@ -228,7 +227,7 @@ def _nothing_lost(read: Read, file: bytes) -> None:
 
 
 def _of_lines(text: str) -> tuple[list[int | None], bool]:
-    """Give for each record its order's id, or None for one that is rejected; and whether the file can be read."""
+    """Return the order id of each record, None if rejected, and whether the file is readable."""
     wanted: list[int | None] = []
     readable = True
     *ended, last = text.split("\n")
@@ -262,7 +261,7 @@ def _container(line: str) -> bool:
 
 
 def _parsed(text: str) -> list[Any] | None:
-    """Parse a sequence of documents; None where it is not JSON."""
+    """Return a sequence of documents, or None if the text is not JSON."""
     found = []
     try:
         for document in sequence(text, _DECODER):
@@ -289,16 +288,16 @@ def _ids(documents: list[Any]) -> list[int | None]:
 
 
 def _order_id(record: Any, in_page: bool) -> int | None:
-    """Give the id of an order that stands."""
+    """Return the id of an order, or None if it is rejected."""
     if not isinstance(record, Pairs):
         return None
     order = dict(record)
     if not in_page and (order.keys().isdisjoint(ORDER_KEYS) or "orders" in order):
         return None
     number = _positive(order.get("id"))
-    said = order.get(GRAPHQL_ID)
-    if isinstance(said, str) and not isinstance(said, Number):
-        match = re.fullmatch(r"gid://.*/Order/([0-9]+)", said, re.DOTALL)
+    graphql_id = order.get(GRAPHQL_ID)
+    if isinstance(graphql_id, str) and not isinstance(graphql_id, Number):
+        match = re.fullmatch(r"gid://.*/Order/([0-9]+)", graphql_id, re.DOTALL)
         if match and match[1] != str(number):
             return None
     return number

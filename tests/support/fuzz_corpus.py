@@ -1,7 +1,7 @@
-"""Inputs for the fuzz: every form of the contract, its bad values, all layouts and packings, and damage to them.
+"""Generate fuzz inputs: every form and bad value of the contract, all layouts and packings, damage.
 
-Everything is drawn from a ``Random``: a seeded one makes the same input again, Hypothesis's own one
-makes it small."""
+Everything is drawn from a ``Random``. A seeded one reproduces an input, Hypothesis's own one
+shrinks it."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ RECORDS: Final[tuple[bytes, ...]] = (
     *(spliced(path, value) for path, value, _ in GOOD_VALUES),
     *(spliced(path, cast("str | bytes", value)) for _, path, value, _ in REPAIRED),
     *(spliced(path, value) for _, path, value in NULLED),
-    # Ids, and what contradicts them.
+    # Ids, and GraphQL ids that contradict them.
     *(b'{"id":%b,"line_items":[]}' % text for text in b'null,0,-1,"4",4.0,1e3,"x",1.5,[],9e18,9e19'.split(b",")),
     b'{"line_items":[]}',
     b'{"id":4,"admin_graphql_api_id":"gid://shopify/Order/4","line_items":[]}',
     b'{"id":4,"admin_graphql_api_id":"gid://shopify/Order/5","line_items":[]}',
     b'{"id":4,"admin_graphql_api_id":"gid://a\\nb/Order/05","line_items":[]}',
     b'{"id":4,"admin_graphql_api_id":5,"line_items":[]}',
-    # Children: none, not objects, without an id, said twice.
+    # Children: none, not objects, without an id, duplicates.
     b'{"id":5,"line_items":[{"id":1},{"id":1},{"id":"1"},{"id":0},{},null,7,[]]}',
     b'{"id":5,"refunds":[{"id":1,"refund_line_items":[{"id":2},{"id":2}]},{"id":"x","refund_line_items":[{"id":3}]}],'
     b'"line_items":null}',
     b'{"id":5,"refunds":[{"id":1,"order_adjustments":[null,{"id":8}],"transactions":[{"kind":"refund","status":'
     b'"success","currency":"USD"}]}],"order_number":1}',
-    # Keys: twice, escaped, odd, hostile.
+    # Keys: duplicate, escaped, odd, hostile.
     b'{"id":1,"id":6,"note":"a","note":"b","line_items":[],"line_items":[{"id":1}]}',
     b'{"i\\u0064":6,"line_\\u0069tems":[],"":1,"a.b":2,"\\ud800":3,"\\u0000":4}',
     b'{"id":6,"line_items":[],"\'; drop table orders.fact_order; --":1,"../../etc/passwd":2,"%s{}":3}',
     b'{"id":6,"note":"\'; drop table orders.fact_order; -- %s {} \\\\x00 ${x}","line_items":[]}',
-    # What is no order, or no JSON.
+    # No order, or no JSON.
     *(b'5,"x",true,null,[],{},[[]],[1],{"a":1},{"data":{"orders":[]}},NaN,oops,{"id":1,}'.split(b",")),
     b'{"id":7,"line_items":[],"total_price":NaN}',
     b'{"id":7,"line_items":[],"x":-Infinity}',
@@ -87,11 +87,11 @@ class Input:
     Attributes
     ----------
     text
-        What it holds.
+        The text.
     file
-        What it is packed in.
+        The text as packed, perhaps damaged.
     damaged
-        The packing was damaged, so that `text` may not be what it holds.
+        Whether the packing was damaged, so that `file` may not contain `text`.
     """
 
     text: bytes
@@ -100,7 +100,7 @@ class Input:
 
 
 def made(random: Random) -> Input:
-    """Make an input: some records in a layout, damaged or not, packed, and damaged again or not."""
+    """Return an input: records in a layout, perhaps damaged, packed, perhaps damaged once more."""
     text = _laid_out(random)
     for _ in range(random.choice((0, 0, 1, 1, 2, 4))):
         text = _mutated(random, text)
@@ -116,7 +116,7 @@ def _laid_out(random: Random) -> bytes:
 
 def _lines(random: Random, records: list[bytes]) -> bytes:
     end = random.choice((b"\n", b"\n", b"\r\n", b"\n \n"))
-    first = [GOOD.encode()] if random.random() < 0.7 else []  # newline-delimited beyond doubt
+    first = [GOOD.encode()] if random.random() < 0.7 else []  # certainly newline-delimited
     return end.join((*first, *records)) + end * random.randrange(2)
 
 

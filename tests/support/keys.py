@@ -1,4 +1,4 @@
-"""Keys of orders at places of a dump, drawn, and which of two versions wins."""
+"""Draw keys of orders at positions of a dump, and order their versions."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ VERSIONS = st.sampled_from(
     [None, NOON, NOON + timedelta(microseconds=1), datetime.min.replace(tzinfo=UTC)]
 )
 
-PLACES = st.tuples(st.integers(0, 3), st.integers(1, 9))
+POSITIONS = st.tuples(st.integers(0, 3), st.integers(1, 9))
 
 IDS = st.sampled_from([1, 2, 2**63 - 1])
 
 
-def standing(record: Json) -> tuple[bool, datetime, int, int]:
-    """What decides, as the contract words it: (version, file, position), a null version before every other."""
+def version_key(record: Json) -> tuple[bool, datetime, int, int]:
+    """Return the sort key of versions: (version, file, position), a null version first.
+
+    See docs/contract.md#versions.
+    """
     version = record["version_at"]
     return (version is not None, version or NOON, record[FILE], record[POSITION])
 
 
 @st.composite
 def keys(draw: st.DrawFn) -> list[Json]:
-    places = draw(st.lists(PLACES, unique=True, max_size=12))
+    positions = draw(st.lists(POSITIONS, unique=True, max_size=12))
     return [
         {
             "order_id": draw(IDS),
@@ -46,5 +49,5 @@ def keys(draw: st.DrawFn) -> list[Json]:
             PART: number % 3,
             ORDER_ROW: number // 3,
         }
-        for number, (file, position) in enumerate(places)
+        for number, (file, position) in enumerate(positions)
     ]

@@ -1,4 +1,4 @@
-"""Loads made by hand, a few rows each, taken through the ledger as a run takes them."""
+"""Make loads of a few rows by hand, and take them through the ledger as a run does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.proxy import PostgresProxy
 from tests.support.waiting import until
 
 DAY: Final = date(2017, 11, 3)
-"""The run date of most of them."""
+"""The run date of most loads."""
 NEXT: Final = DAY + timedelta(days=1)
 
 Rows = Sequence[Mapping[str, Any]]
@@ -37,7 +37,7 @@ TABLES = {table.name: table for table in COPIED_TABLES}
 
 @dataclass(frozen=True)
 class File:
-    """A file that was read."""
+    """A file of a load, as the ledger records it."""
 
     read: Mapping[str, int]
     name: str = "s3://orders/a.json"
@@ -50,44 +50,44 @@ class File:
 
 
 def instant(second: int = 0, *, day: date = DAY, hour: int = 12) -> datetime:
-    """Give a moment of a day, by default seconds after noon."""
+    """Return a timestamp in UTC, by default seconds after noon of `DAY`."""
     return datetime(day.year, day.month, day.day, hour, 0, second, tzinfo=UTC)
 
 
 def order(order_id: int, second: int = 0, **columns: Any) -> dict[str, Any]:
-    """Make a row of ``fact_order`` whose version is some seconds after noon."""
+    """Return a row of ``fact_order`` whose version is some seconds after noon."""
     return {"order_id": order_id, "updated_at": instant(second), **columns}
 
 
 def arrow(table: Table, rows: Rows) -> pa.Table:
-    """Make what is copied into a table; columns that a row doesn't name are null."""
+    """Return rows as they are copied into a table; columns that a row doesn't name are null."""
     fields = [f for f in arrow_schema(table) if f.name not in {"run_date", "load_id"}]
     return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
 
 
 def part(file_id: int, **rows: Rows) -> dict[str, pa.Table]:
-    """Make the tables of a part: those named, and the versions of its orders."""
-    placed = {
+    """Return the tables of a part: the named ones, and the versions of its orders."""
+    tables = {
         name: [{FILE: file_id, POSITION: n, **row} for n, row in enumerate(of_table, 1)]
         for name, of_table in rows.items()
     }
     versions = [
         {"order_id": o["order_id"], "version_at": o.get("updated_at") or o.get("created_at")}
-        for o in placed.get(fact_order.name, ())
+        for o in tables.get(fact_order.name, ())
     ]
-    placed[order_version.name] = versions
-    return {name: arrow(TABLES[name], of_table) for name, of_table in placed.items()}
+    tables[order_version.name] = versions
+    return {name: arrow(TABLES[name], of_table) for name, of_table in tables.items()}
 
 
 def begin(lease: Lease) -> int:
-    """Begin a load whose leaves are there."""
+    """Create a load and its partitions; return its id."""
     load_id = ledger.create_load(lease, "s3://orders/", "fingerprint", "tester")
     ensure_partitions(lease.connection, lease.run_date)
     return load_id
 
 
 def verified(lease: Lease, *parts: Mapping[str, Rows]) -> int:
-    """Bring a load of one file to where it can be published."""
+    """Load, seal and verify a load of one file; return its id."""
     load_id = begin(lease)
     read = {f.name: sum(len(rows.get(f.name, ())) for rows in parts) for f in FACTS}
     [file_id] = ledger.record_files(lease, load_id, [File(read)])
@@ -105,7 +105,7 @@ def verified(lease: Lease, *parts: Mapping[str, Rows]) -> int:
 
 
 def published(engine: Engine, run_date: date, *parts: Mapping[str, Rows]) -> int:
-    """Publish a load of one file."""
+    """Publish a load of one file; return its id."""
     with leases.acquire_lease(engine, run_date) as lease:
         load_id = verified(lease, *parts)
         publish(lease, load_id, precompute(engine, run_date, load_id))
@@ -113,7 +113,7 @@ def published(engine: Engine, run_date: date, *parts: Mapping[str, Rows]) -> int
 
 
 def rolled_back(engine: Engine, run_date: date) -> int:
-    """Roll back what is published of a run date, and give the load that was."""
+    """Roll back the published load of a run date; return its id."""
     with leases.acquire_lease(engine, run_date) as lease:
         with lease.transaction() as connection:
             load_id = connection.execute(
@@ -124,7 +124,7 @@ def rolled_back(engine: Engine, run_date: date) -> int:
 
 
 def dropped(engine: Engine, run_date: date) -> int:
-    """Unpublish a run date, and give the load that was published."""
+    """Unpublish a run date; return the id of the load that was published."""
     with leases.acquire_lease(engine, run_date) as lease:
         load_id = unpublish_run_date(lease)
     assert load_id
@@ -132,6 +132,6 @@ def dropped(engine: Engine, run_date: date) -> int:
 
 
 def lose_answer(proxy: PostgresProxy) -> None:
-    """Wait until the commit that the proxy holds back is done, and break its session off in place of the answer."""
+    """Wait until the delayed commit is done, and reset its connection in place of the answer."""
     until(lambda: proxy.held is not None, 30, "nothing was committed")
     proxy.release(lose=True)

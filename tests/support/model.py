@@ -1,4 +1,4 @@
-"""What must stand after some publishes, rollbacks and drops, the slow way."""
+"""Model the published state after some publishes, rollbacks and unpublishes, the slow way."""
 
 from __future__ import annotations
 
@@ -28,16 +28,26 @@ class Loaded:
 
 @dataclass
 class Model:
-    """Of each run date the loads that were published, the last one of which is seen; of each row who wrote what."""
+    """The loads published of each run date, the last one visible, and the states of each row.
+
+    Attributes
+    ----------
+    published
+        The published loads of each run date that were not rolled back, oldest first.
+    written
+        The states of each dimension row, each with the id of the load that wrote it.
+    publish_order
+        The ids of all loads in the order of their publishes.
+    """
 
     published: dict[date, list[Loaded]] = field(default_factory=dict)
     written: dict[Key, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
-    turns: list[int] = field(default_factory=list)
+    publish_order: list[int] = field(default_factory=list)
 
     def publish(self, load: Loaded) -> None:
         self.published.setdefault(load.run_date, []).append(load)
-        self.turns.append(load.load_id)
-        for key, given in _said(load).items():
+        self.publish_order.append(load.load_id)
+        for key, given in _attributes_of(load).items():
             self._write(key, load, given)
 
     def _write(self, key: Key, load: Loaded, given: dict[str, Any]) -> None:
@@ -45,27 +55,29 @@ class Model:
         day = load.run_date
         nothing = dict.fromkeys(given), None, day, day
         had, gave, first, last = states[-1][1].values() if states else nothing
-        stands = any(v is not None for v in given.values()) and (gave is None or day >= gave)
-        if not states or stands or not first <= day <= last:
+        wins = any(v is not None for v in given.values()) and (gave is None or day >= gave)
+        if not states or wins or not first <= day <= last:
             after = {
-                "attributes": given if stands else had,
-                "attributes_run_date": day if stands else gave,
+                "attributes": given if wins else had,
+                "attributes_run_date": day if wins else gave,
                 "first_seen": min(first, day),
                 "last_seen": max(last, day),
             }
             states.append((load.load_id, after))
 
     def roll_back(self, run_date: date) -> None:
-        gone = self.published[run_date].pop()
-        turn = self.turns.index(gone.load_id)
-        later = [load for load in self.seen().values() if self.turns.index(load.load_id) > turn]
-        later.sort(key=lambda load: self.turns.index(load.load_id))
+        removed = self.published[run_date].pop()
+        rank = self.publish_order.index(removed.load_id)
+        later = [
+            load for load in self.seen().values() if self.publish_order.index(load.load_id) > rank
+        ]
+        later.sort(key=lambda load: self.publish_order.index(load.load_id))
         for key, states in list(self.written.items()):
-            self.written[key] = [state for state in states if state[0] != gone.load_id]
-            if states and states[-1][0] == gone.load_id:
+            self.written[key] = [state for state in states if state[0] != removed.load_id]
+            if states and states[-1][0] == removed.load_id:
                 for load in later:
-                    if key in _said(load):
-                        self._write(key, load, _said(load)[key])
+                    if key in _attributes_of(load):
+                        self._write(key, load, _attributes_of(load)[key])
 
     def drop(self, run_date: date) -> None:
         del self.published[run_date]
@@ -83,7 +95,7 @@ class Model:
         return {(i, d) for i, of_order in versions.items() for _, d in sorted(of_order)[:-1]}
 
     def dimension(self, name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-        """Give its rows by key: attributes by name, then the three run dates."""
+        """Return the rows of a dimension by key: attributes by name, then the three run dates."""
         rows = {key: states[-1][1] for key, states in self.written.items() if states}
         return {
             key[1:]: {**row["attributes"], **{k: v for k, v in row.items() if k != "attributes"}}
@@ -92,15 +104,15 @@ class Model:
         }
 
 
-def _said(load: Loaded) -> dict[Key, dict[str, Any]]:
-    """Give the attributes that a load gives each key of each dimension."""
-    said: dict[Key, dict[str, Any]] = {}
+def _attributes_of(load: Loaded) -> dict[Key, dict[str, Any]]:
+    """Return the attributes that a load has for each key of each dimension."""
+    found: dict[Key, dict[str, Any]] = {}
     for dimension in DIMENSIONS:
         names = [c.name for c in attributes(dimension)]
         for row in sorted(load.rows(dimension.name), key=_version):
             key = (dimension.name, *(row[k] for k in dimension.info["key"]))
-            said[key] = {name: row.get(name) for name in names}
-    return said
+            found[key] = {name: row.get(name) for name in names}
+    return found
 
 
 def _version(row: Row) -> tuple[datetime, int]:

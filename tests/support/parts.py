@@ -1,4 +1,4 @@
-"""The steps of a run up to the database, on files: staged parts, and what of them stands."""
+"""Run the steps before the database on local files: stage parts, and resolve them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ from tests.support.builders import DAY
 
 
 def staged(source: str, stage: str, block_size: int) -> list[Part]:
-    """Stage a dump, a part for each split: ``<stage>0``, ``<stage>1`` and so on."""
+    """Stage a dump, one part per split: ``<stage>0``, ``<stage>1`` and so on."""
     return [
         write_part(f"{stage}{n}", normalise_blocks(decode(split, ZoneInfo("UTC"))))
         for n, split in enumerate(discover(source, DAY, block_size))
     ]
 
 
-def placed(parts: list[Part]) -> list[LedgerPart]:
-    """Number the files of some parts as the ledger does."""
+def numbered(parts: list[Part]) -> list[LedgerPart]:
+    """Return parts with the numbers of their files, as the ledger assigns them."""
     return assign_ids(parts, {name: number for number, name in enumerate(merge_files(parts))})
 
 
-def standing(parts: list[Part]) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
-    """Yield of each table of each part its name, the rows of orders that win, and how many others it has."""
-    all_placed = placed(parts)
-    losers, _ = resolve(all_placed, 1, 0)
-    for number, one in enumerate(all_placed):
-        lost = pa.array(losers.get(number, []), pa.int64())
+def resolved(parts: list[Part]) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
+    """Yield for each table of each part: its name, its rows of current orders, how many others."""
+    ledger_parts = numbered(parts)
+    superseded, _ = resolve(ledger_parts, 1, 0)
+    for number, one in enumerate(ledger_parts):
+        order_rows = pa.array(superseded.get(number, []), pa.int64())
         for name in staged_schemas():
             rows = read_table(one.part, name)
-            kept = drop_superseded(rows, lost)
-            others = rows.num_rows - kept.num_rows
-            kept = one.with_ledger_ids(kept) if FILE in kept.column_names else kept
-            yield name, kept.drop_columns([ORDER_ROW]).to_pylist(), others
+            remaining = drop_superseded(rows, order_rows)
+            others = rows.num_rows - remaining.num_rows
+            remaining = (
+                one.with_ledger_ids(remaining) if FILE in remaining.column_names else remaining
+            )
+            yield name, remaining.drop_columns([ORDER_ROW]).to_pylist(), others

@@ -1,7 +1,6 @@
-"""Proxies between the product and its services, which make real trouble on real connections.
+"""Proxies between the product and its services that cause real faults on real connections.
 
-Both live on the event loop of a thread of the test's process and are told by plain method calls
-what to do."""
+Both run on the event loop of a thread of the test's process, and are controlled by method calls."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Loop:
-    """An event loop in a thread."""
+    """An event loop in its own thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -32,11 +31,11 @@ class Loop:
         self._thread.start()
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do something there, and wait for it."""
+        """Run a coroutine on the loop and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     def close(self) -> None:
-        """End it, with all that it does."""
+        """Cancel all tasks and stop the loop."""
         self.do(self._cancel())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -50,7 +49,7 @@ class Loop:
 
 
 class Proxy:
-    """Listens on a port of its own and answers with what a server at another port says."""
+    """Listens on a free port and forwards connections to a server at another port."""
 
     def __init__(self, loop: Loop, upstream: int) -> None:
         self._upstream = upstream
@@ -60,12 +59,12 @@ class Proxy:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
-        """Listen no more, and end all connections."""
+        """Stop listening, and reset all connections."""
         self._loop.loop.call_soon_threadsafe(self._server.close)
         self.reset_all()
 
     def reset_all(self) -> None:
-        """Break off all connections, on both sides."""
+        """Reset all connections, on both sides."""
 
         async def work() -> None:
             for writer in list(self._open):
@@ -76,8 +75,8 @@ class Proxy:
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            # OSError: the other side went, or isn't there. IncompleteReadError: it went in the
-            # midst of something.
+            # OSError: the other side is closed or absent. IncompleteReadError: it closed in the
+            # middle of a message.
             with suppress(OSError, asyncio.IncompleteReadError):
                 await self._serve(reader, writer)
         finally:
@@ -89,7 +88,7 @@ class Proxy:
 
     @contextmanager
     def _reach(self, streams: Streams) -> Iterator[Streams]:
-        """Close a connection upstream at the end of the block."""
+        """Yield the streams of an upstream connection, and close it at the end of the block."""
         self._open.add(streams[1])
         try:
             yield streams
@@ -99,14 +98,14 @@ class Proxy:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Break a connection off with a TCP reset, whatever is still to be sent."""
+    """Reset a TCP connection, and discard what is still to be sent."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes until it ends."""
+    """Forward bytes until the stream ends."""
     while piece := await reader.read(PIECE):
         writer.write(piece)
         await writer.drain()
@@ -114,7 +113,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 class S3Proxy(Proxy):
-    """In front of the S3 server: a connection for each request, so that each can be given trouble of its own."""
+    """Proxy of the S3 server: one connection per request, so that each can have its own fault."""
 
     _trouble: Trouble | None = None
     _left = 0
@@ -122,16 +121,16 @@ class S3Proxy(Proxy):
     troubled = 0
 
     def trouble(self, kind: Trouble, requests: int, only: str = "") -> None:
-        """Let the next requests whose first line, unquoted, matches `only` go wrong."""
+        """Inject a fault into the next requests whose first line, unquoted, matches `only`."""
         self._trouble, self._left, self._only = kind, requests, re.compile(only)
         self.troubled = 0
 
     def calm(self) -> None:
-        """Let all requests go well."""
+        """Inject no further fault."""
         self._trouble, self._left = None, 0
 
-    def _of(self, head: bytes) -> Trouble | None:
-        """Say what goes wrong with a request."""
+    def _fault_of(self, head: bytes) -> Trouble | None:
+        """Return the fault to inject into a request, if any."""
         if self._left > 0 and self._only.search(unquote(head.partition(b"\r\n")[0].decode())):
             self._left -= 1
             self.troubled += 1
@@ -140,7 +139,7 @@ class S3Proxy(Proxy):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        kind = self._of(head)
+        kind = self._fault_of(head)
         if kind == "reset":
             reset(writer)
             return
@@ -154,14 +153,14 @@ class S3Proxy(Proxy):
             await writer.drain()
             return
         with self._reach(await asyncio.open_connection(ADDRESS, self._upstream)) as (answer, to):
-            # The signature covers neither of the headers that are taken out here.
+            # The signature covers neither of the headers that are removed here.
             to.write(re.sub(rb"(?i)\r\n(expect|connection):[^\r]*", b"", head)[:-2])
             to.write(b"Connection: close\r\n\r\n" + body)
             await to.drain()
-            told = await answer.readuntil(b"\r\n\r\n")
-            writer.write(told)
+            answer_head = await answer.readuntil(b"\r\n\r\n")
+            writer.write(answer_head)
             if kind == "truncated":
-                writer.write(await answer.read(max(1, _length(told) // 2)))
+                writer.write(await answer.read(max(1, _length(answer_head) // 2)))
                 await writer.drain()
             elif kind == "slow":
                 while piece := await answer.read(2048):
@@ -185,8 +184,8 @@ def _refusal(status: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Held:
-    """Whose answer is held back: its port as the client has it, and as the server sees it."""
+class DelayedCommit:
+    """A session whose answer is delayed, by the ports that client and server see."""
 
     client_port: int
     server_port: int
@@ -197,25 +196,25 @@ def _port(writer: asyncio.StreamWriter, end: str) -> int:
 
 
 class PostgresProxy(Proxy):
-    """In front of PostgreSQL: it can hold back the answer to a COMMIT, and break all connections off."""
+    """Proxy of PostgreSQL: it can delay the answer to a COMMIT, and reset all connections."""
 
     def __init__(self, loop: Loop, upstream: int) -> None:
         super().__init__(loop, upstream)
         self._pattern: bytes | None = None
         self._go: asyncio.Event = asyncio.Event()
         self._lose = False
-        self.held: Held | None = None
+        self.held: DelayedCommit | None = None
 
     def hold_commit(self, of: str) -> None:
-        """Hold back the answer to the next COMMIT of a transaction in which a statement contained `of`.
+        """Delay the answer to the next COMMIT of a transaction with a statement that contains `of`.
 
-        ``held`` says whose, when the server has answered.
+        ``held`` is the session when the server has answered, and None before.
         """
         self.held, self._go, self._lose = None, asyncio.Event(), False
         self._pattern = of.encode()
 
     def release(self, *, lose: bool) -> None:
-        """Give the answer that is held back, or break its connection off instead."""
+        """Send the delayed answer, or reset its connection instead."""
         self._pattern, self._lose = None, lose
         self._loop.loop.call_soon_threadsafe(self._go.set)
 
@@ -234,7 +233,7 @@ class PostgresProxy(Proxy):
                 await asyncio.gather(*ends, return_exceptions=True)
 
     async def _requests(self, session: _Session) -> None:
-        """Pass on what the client says, message by message, and see when it commits what is waited for."""
+        """Forward the messages of the client, and mark the session when it sends that COMMIT."""
         length = await session.reader.readexactly(4)  # the first message has no type
         session.to.write(length + await _rest(session.reader, length))
         while True:
@@ -244,16 +243,18 @@ class PostgresProxy(Proxy):
             if kind == b"Q" and self._pattern:
                 session.seen |= self._pattern in body
                 if session.seen and body.upper().startswith(b"COMMIT"):
-                    session.holding, self._pattern = True, None  # no other one
+                    session.delayed, self._pattern = True, None  # no other one
             session.to.write(kind + length + body)
             await session.to.drain()
 
     async def _answers(self, session: _Session) -> None:
         while piece := await session.answer.read(PIECE):
-            if session.holding:
-                self.held = Held(_port(session.writer, "peername"), _port(session.to, "sockname"))
+            if session.delayed:
+                self.held = DelayedCommit(
+                    _port(session.writer, "peername"), _port(session.to, "sockname")
+                )
                 await self._go.wait()
-                session.holding = session.seen = False
+                session.delayed = session.seen = False
                 if self._lose:
                     reset(session.writer)
                     return
@@ -262,7 +263,7 @@ class PostgresProxy(Proxy):
 
 
 class _Session:
-    """The two connections of a session through the proxy, and what is known of its transaction."""
+    """The two connections of a session through the proxy, and the state of its transaction."""
 
     def __init__(
         self,
@@ -273,7 +274,7 @@ class _Session:
     ) -> None:
         self.reader, self.writer, self.answer, self.to = reader, writer, answer, to
         self.seen = False
-        self.holding = False
+        self.delayed = False
 
 
 async def _rest(reader: asyncio.StreamReader, length: bytes) -> bytes:

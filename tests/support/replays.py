@@ -1,4 +1,4 @@
-"""Rejected records that are changed and read again, and what became of each."""
+"""Correct rejected records, replay them, and return the result of each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from tests.support.types import Query
 
 
 def changed(warehouse: Engine, position: int, what: str, path: str, **values: Any) -> int:
-    """Set something of the published rejected records at a position, and give how many there are.
+    """Update the published rejected records at a position; return how many there are.
 
-    `path` is a pattern: of a record as a whole it is empty.
+    Parameters
+    ----------
+    warehouse
+        Engine of the database.
+    position, path
+        Position, and pattern of the path, which is empty for a whole record.
+    what, values
+        The assignments of the UPDATE statement, and the values of their placeholders.
     """
     statement = (
         f"update orders_ops.rejected_record set {what}"  # noqa: S608
@@ -29,11 +36,12 @@ def changed(warehouse: Engine, position: int, what: str, path: str, **values: An
 
 
 def stories(query: Query) -> dict[tuple[int | None, int, str], str | None]:
-    """Give what became of each record, by load, position and path."""
-    told = query(
-        "select load_id, position, path, replay_result from orders_ops.rejected_record order by 1, 2, 3"
+    """Return the replay result of each record, by load, position and path."""
+    rows = query(
+        "select load_id, position, path, replay_result from orders_ops.rejected_record"
+        " order by 1, 2, 3"
     )
-    return {(load_id, position, path): result for load_id, position, path, result in told}
+    return {(load_id, position, path): result for load_id, position, path, result in rows}
 
 
 _KILLED = """
@@ -53,7 +61,7 @@ if __name__ == "__main__":
 
 
 def replay_killed_before_its_publish() -> None:
-    """Replay `DAY` in a process that is killed when all is loaded."""
+    """Replay `DAY` in a process that is killed after the load, before the publish."""
     script = _KILLED.replace("{day}", str(DAY))
     ended = subprocess.run([sys.executable, "-c", script], check=False)
     assert ended.returncode == -signal.SIGKILL

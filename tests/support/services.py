@@ -1,4 +1,4 @@
-"""The real services of the tests, and their users."""
+"""URLs, clients and users of the real services of the tests."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from orders_dask.settings import Settings
 
 
 def is_setting(name: str) -> bool:
-    """Tell whether an environment variable may be one of the product, of its services' clients or of Dask."""
+    """Return whether a variable may be a setting of the product, of its clients or of Dask."""
     return name.startswith(("_PGSQL_", "_AWS_", "AWS_", "ORDERS_DASK_", "DASK_", "PG"))
 
 
 def server_of(environment: Mapping[str, str]) -> str:
-    """Give the URL of the PostgreSQL server, to which a database's name is to be added."""
+    """Return the URL of the PostgreSQL server, without the name of a database."""
     return "postgresql://{_PGSQL_USER}:{_PGSQL_PASS}@{_PGSQL_HOSTNAME}:{_PGSQL_PORT}/".format(
         **environment
     )
 
 
 def bucket_of(environment: Mapping[str, str]) -> S3FileSystem:
-    """Give the file system of the S3 server, straight to it."""
+    """Return a file system on the S3 server, without a proxy."""
     return S3FileSystem(
         key=environment["AWS_ACCESS_KEY_ID"],
         secret=environment["AWS_SECRET_ACCESS_KEY"],
@@ -38,7 +38,7 @@ def bucket_of(environment: Mapping[str, str]) -> S3FileSystem:
 
 
 def administer(environment: Mapping[str, str], *statements: sql.Composable) -> None:
-    """Execute what concerns the whole server, each in a transaction of its own."""
+    """Execute statements that concern the whole server, each in its own transaction."""
     with closing(psycopg2.connect(f"{server_of(environment)}postgres")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -47,6 +47,6 @@ def administer(environment: Mapping[str, str], *statements: sql.Composable) -> N
 
 
 def as_user(settings: Settings, login: Mapping[str, str]) -> Settings:
-    """Give the same settings with another user."""
+    """Return the same settings with another user."""
     user, password = login["_PGSQL_USER"], SecretStr(login["_PGSQL_PASS"])
     return settings.model_copy(update={"pgsql_user": user, "pgsql_pass": password})

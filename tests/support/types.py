@@ -1,4 +1,4 @@
-"""What the fixtures of whole runs give."""
+"""Types of the fixtures `put` and `query`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do."""
+"""Wait for other processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 def until(
     holds: Callable[[], object], seconds: float = 60, otherwise: str = "it doesn't hold"
 ) -> None:
-    """Wait until something holds; `otherwise` says what it means that it never does."""
+    """Wait until `holds` returns something true; after a timeout, fail with `otherwise`."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"{otherwise} after {seconds} s"

@@ -1,4 +1,4 @@
-"""Any mixture of records, however it is cut: the same tables, and every record loaded, superseded or rejected."""
+"""Any mixture of records, however it is cut, gives the same tables and loses no record."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import FILE, POSITION, staged_schemas
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.stage import parts as staging
+from orders_dask.stage import parts as stage_parts
 from orders_dask.stage.layout import REJECTED
 from orders_dask.stage.record import merge_files
 from orders_dask.stage.tables import read_table
-from tests.support.parts import placed, staged, standing
+from tests.support.parts import numbered, resolved, staged
 
 money = st.sampled_from(["1.10", "0.00005", 7, "-3", "1,5", None, "1e3", True])
-instant = st.sampled_from(
+timestamp = st.sampled_from(
     ["2026-10-01T10:00:00+02:00", "2026-10-01T10:00:00.5Z", "2026-10-01 10:00", "noon", None, 5]
 )
 ids = st.integers(1, 6)
@@ -47,8 +47,8 @@ refund = st.fixed_dictionaries(
 order = st.fixed_dictionaries(
     {"id": any_id, "total_price": money},
     optional={
-        "updated_at": instant,
-        "created_at": instant,
+        "updated_at": timestamp,
+        "created_at": timestamp,
         "currency": text,
         "test": st.sampled_from([True, "false", "maybe"]),
         "line_items": st.lists(line, max_size=3),
@@ -65,15 +65,15 @@ any_text = st.one_of(
 
 
 def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str], Counter[str]]:
-    """Take the dump in `folder` through all steps but the database.
+    """Run all steps before the database on the dump in `folder`.
 
-    Gives the tables as Python values, and the records read and accounted for by fact.
+    Returns the tables as Python values, and the records read and accounted for, by fact.
     """
     parts = staged(f"{folder}/dump/", f"{folder}/stage-{block_size}/", block_size)
     files = merge_files(parts)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in staged_schemas()}
     accounted = Counter[str]()
-    for name, rows, others in standing(parts):
+    for name, rows, others in resolved(parts):
         accounted[name] += len(rows) + others
         tables[name] += rows
     read = Counter[str]()
@@ -82,7 +82,7 @@ def loaded(folder: Path, block_size: int) -> tuple[dict[str, Any], Counter[str],
         accounted.update(file.rejected)
     rejected = [
         row
-        for one in placed(parts)
+        for one in numbered(parts)
         for row in one.with_ledger_ids(read_table(one.part, REJECTED)).to_pylist()
     ]
     issues = {
@@ -107,10 +107,10 @@ def test_any_mixture_of_records_in_any_split_gives_the_same_tables_and_loses_non
         folder = Path(made)
         (folder / "dump").mkdir()
         for number, texts in enumerate(files):
-            lines = ['{"id": 99, "total_price": "1"}', *texts]  # newline-delimited beyond doubt
+            lines = ['{"id": 99, "total_price": "1"}', *texts]  # certainly newline-delimited
             (folder / "dump" / f"{number}.ndjson").write_text("".join(f"{t}\n" for t in lines))
         whole, read, accounted = loaded(folder, 1 << 20)
-        with patch.object(staging, "ROW_GROUP_BYTES", flush):
+        with patch.object(stage_parts, "ROW_GROUP_BYTES", flush):
             cut, cut_read, cut_accounted = loaded(folder, block_size)
     assert cut == whole
     for fact in FACTS:

@@ -1,4 +1,4 @@
-"""What a bad value gets: the contract's table, row by row, as lines and as elements of a page."""
+"""Each row of the contract's tables of bad values, in a line and as an element of a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from orders_dask.contract.rules import Issue, Rejected
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.records import Records
-from tests.support.bad_values import GOOD, GOOD_VALUES, INT, NULLED, REPAIRED, place, spliced
+from tests.support.bad_values import GOOD, GOOD_VALUES, INT, NULLED, REPAIRED, order_with, spliced
 
 ZONE = ZoneInfo("America/New_York")
 Layout = Callable[..., Block]
@@ -26,13 +26,13 @@ def as_lines(*records: str | bytes) -> Block:
 
 
 def as_page(*records: str | bytes) -> Block:
-    """Decode records as elements of one page that stands on a line."""
+    """Decode records as elements of one page on a line."""
     page = b'{"count":1,"orders":[' + b",".join(map(encoded, records)) + b"]}\n"
     return decode_records(Records(page, in_page=False, strict=False), ZONE)
 
 
 def as_page_records(*records: str | bytes) -> Block:
-    """Decode records that the framer took out of a pretty-printed page."""
+    """Decode records that were unwrapped from a pretty-printed page."""
     text = b"".join(encoded(each) + b"\n" for each in records)
     return decode_records(Records(text, in_page=True, strict=True), ZONE)
 
@@ -48,7 +48,7 @@ def encoded(record: str | bytes) -> bytes:
 
 
 def around(layout: Layout, bad: str | bytes) -> Block:
-    """Decode a bad record between two good ones, which must stand as they are."""
+    """Decode a bad record between two good ones, which must not change."""
     block = layout(GOOD, bad, GOOD)
     positions = block.orders["source_position"].to_pylist()
     assert [at for at in positions if at != 2] == [1, 3], "the good neighbours must stand"
@@ -57,7 +57,7 @@ def around(layout: Layout, bad: str | bytes) -> Block:
 
 
 def stored(block: Block, path: str) -> Any:
-    """The value at a path such as ``line_items.0.price`` of the order at position 2."""
+    """Return the value at a path such as ``line_items.0.price`` of the order at position 2."""
     (value,) = (row for row in block.orders.to_pylist() if row["source_position"] == 2)
     for step in path.split("."):
         value = value[int(step) if step.isdigit() else step]
@@ -68,15 +68,14 @@ def found(block: Block) -> list[tuple[str, str, int]]:
     return [(issue.field, issue.code, issue.count) for issue in block.issues]
 
 
-# --------------------------------------------------------------------------------- values repaired
-# and nulled
+# -------------------------------------------------------------------- values repaired and nulled
 
 
 @pytest.mark.parametrize(("path", "value", "expected"), GOOD_VALUES)
 def test_good_values_are_taken_without_a_code(
     layout: Layout, path: str, value: str, expected: object
 ) -> None:
-    block = around(layout, place(path, value))
+    block = around(layout, order_with(path, value))
     assert stored(block, path.replace("[]", ".0")) == expected
     assert found(block) == []
     assert block.rejected == ()
@@ -97,8 +96,7 @@ def test_a_bad_value_is_stored_converted_or_null_and_counted(
     assert stored(block, path.replace("[]", ".0")) == expected
 
 
-# -------------------------------------------------------------------------------------------------
-# rejections
+# ------------------------------------------------------------------------------------ rejections
 
 
 def rejection(block: Block) -> Rejected:
@@ -186,7 +184,7 @@ def test_what_is_no_object_in_a_page_is_not_an_order(value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["5", '"text"', "null", "true", '{"id":1,"name":"#1"}', "{}", '{"data":{}}']
 )
-def test_what_has_no_marker_is_not_an_order(value: str) -> None:
+def test_a_line_without_an_order_key_is_not_an_order(value: str) -> None:
     one = rejection(around(as_lines, value))
     assert (one.code, one.position, one.raw) == ("not_an_order", 2, value)
     if "name" in value:
@@ -217,7 +215,7 @@ ANA = '"ana@example.com"'
 def test_the_message_of_a_rejection_quotes_nothing_that_may_be_of_a_person(
     record: str, code: str
 ) -> None:
-    """It stands in the sentence with which a run is refused, and so in logs and in ``status``."""
+    """The message of a rejection is in logs and in ``status`` when a load is refused."""
     block = as_lines(GOOD, record, GOOD)
     assert [one.code for one in block.rejected] == [code]
     for one in block.rejected:
@@ -226,7 +224,7 @@ def test_the_message_of_a_rejection_quotes_nothing_that_may_be_of_a_person(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "described"),
     [
         ("0", "0"),
         ("-5", "-5"),
@@ -236,9 +234,11 @@ def test_the_message_of_a_rejection_quotes_nothing_that_may_be_of_a_person(
         ('"x"', "a text"),
     ],
 )
-def test_what_stands_in_the_place_of_an_id_is_told(layout: Layout, given: str, told: str) -> None:
+def test_the_message_describes_the_value_that_is_no_id(
+    layout: Layout, given: str, described: str
+) -> None:
     one = rejection(around(layout, f'{{"id":{given},"line_items":[]}}'))
-    assert one.message == f"The order's id is {told}, not a positive integer."
+    assert one.message == f"The order's id is {described}, not a positive integer."
 
 
 def test_any_object_in_a_page_is_an_order(layout: Layout) -> None:
@@ -255,9 +255,9 @@ def test_orders_that_is_no_array_is_not_an_order(value: str) -> None:
     assert (one.code, one.position) == ("not_an_order", 2)
 
 
-@pytest.mark.parametrize("marker", ["line_items", "total_price", "financial_status"])
-def test_a_marker_counts_also_when_null(marker: str) -> None:
-    assert as_lines(f'{{"id":1,"{marker}":null}}').orders["id"].to_pylist() == [1]
+@pytest.mark.parametrize("key", ["line_items", "total_price", "financial_status"])
+def test_an_order_key_counts_also_when_null(key: str) -> None:
+    assert as_lines(f'{{"id":1,"{key}":null}}').orders["id"].to_pylist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_broken_last_line_without_newline_makes_the_file_unreadable() -> None:
     assert block.unreadable
 
 
-def test_a_good_last_line_without_newline_stands() -> None:
+def test_a_good_last_line_without_newline_is_loaded() -> None:
     block = decode_records(Records(f"{GOOD}\n{GOOD}".encode(), in_page=False, strict=False), ZONE)
     assert block.orders.num_rows == block.read == 2
     assert not block.unreadable
@@ -344,8 +344,7 @@ def test_the_raw_text_is_clean_and_cut_at_a_character() -> None:
     assert set(raw[33:]) == {"\N{GRINNING FACE}"}
 
 
-# ---------------------------------------------------------------------------------------------------
-# children
+# -------------------------------------------------------------------------------------- children
 
 
 @pytest.mark.parametrize(
@@ -365,7 +364,7 @@ def test_bad_child_id_rejects_the_child_alone(
     layout: Layout, path: str, fact: str, child: str
 ) -> None:
     block = around(
-        layout, place(path.removesuffix("[]"), f'[{{"id":1,"note":"a"}},{child},{{"id":3}}]')
+        layout, order_with(path.removesuffix("[]"), f'[{{"id":1,"note":"a"}},{child},{{"id":3}}]')
     )
     one = rejection(block)
     where = path.removesuffix("[]").replace("[]", "[0]")
@@ -378,16 +377,16 @@ def test_bad_child_id_rejects_the_child_alone(
 
 def test_a_rejected_refund_takes_its_children_and_their_issues_along(layout: Layout) -> None:
     refund = '{"id":0,"note":5,"refund_line_items":[{"id":1},{}],"order_adjustments":[7],"transactions":5}'
-    block = around(layout, place("refunds", f"[{refund}]"))
+    block = around(layout, order_with("refunds", f"[{refund}]"))
     one = rejection(block)
     assert (one.path, one.raw) == ("refunds[0]", refund)
     assert one.counts == {"fact_refund": 1, "fact_refund_line": 2, "fact_refund_adjustment": 1}
     assert found(block) == []
 
 
-def test_of_duplicate_children_the_last_stands(layout: Layout) -> None:
+def test_of_duplicate_children_the_last_is_loaded(layout: Layout) -> None:
     lines = '[{"id":7,"sku":"a"},{"id":8},{"id":"7","sku":"b"},{"id":7.0,"sku":"c","quantity":"2"}]'
-    block = around(layout, place("line_items", lines))
+    block = around(layout, order_with("line_items", lines))
     assert [(one.path, one.code) for one in block.rejected] == [
         ("line_items[0]", "duplicate_child"),
         ("line_items[2]", "duplicate_child"),
@@ -403,7 +402,7 @@ def test_of_duplicate_children_the_last_stands(layout: Layout) -> None:
 
 def test_the_same_id_in_two_arrays_is_no_duplicate(layout: Layout) -> None:
     lines = '"refund_line_items":[{"id":1}]'
-    block = around(layout, place("refunds", f'[{{"id":1,{lines}}},{{"id":2,{lines}}}]'))
+    block = around(layout, order_with("refunds", f'[{{"id":1,{lines}}},{{"id":2,{lines}}}]'))
     assert block.rejected == ()
     assert found(block) == []
 
@@ -413,21 +412,20 @@ def test_the_same_id_in_two_arrays_is_no_duplicate(layout: Layout) -> None:
     ["line_items", "refunds", "discount_codes", "payment_gateway_names", "line_items[].tax_lines"],
 )
 def test_null_and_empty_arrays_stay_apart_and_count_nothing(layout: Layout, path: str) -> None:
-    assert stored(around(layout, place(path, "null")), path.replace("[]", ".0")) is None
-    block = around(layout, place(path, "[]"))
+    assert stored(around(layout, order_with(path, "null")), path.replace("[]", ".0")) is None
+    block = around(layout, order_with(path, "[]"))
     assert stored(block, path.replace("[]", ".0")) == []
     assert found(block) == []
 
 
 @pytest.mark.parametrize("path", ["customer", "shipping_address", "total_shipping_price_set"])
 def test_a_null_object_counts_nothing(layout: Layout, path: str) -> None:
-    block = around(layout, place(path, "null"))
+    block = around(layout, order_with(path, "null"))
     assert stored(block, path) is None
     assert found(block) == []
 
 
-# ---------------------------------------------------------------------------------------------
-# duplicate keys
+# -------------------------------------------------------------------------------- duplicate keys
 
 
 @pytest.mark.parametrize(
@@ -442,7 +440,7 @@ def test_a_null_object_counts_nothing(layout: Layout, path: str) -> None:
         ('{"id":1,"line_items":[],"customer":null,"customer":{"id":3,"id":4},"note":"b"}', None, 2),
     ],
 )
-def test_of_a_key_said_twice_the_last_stands(
+def test_of_a_duplicate_key_the_last_value_counts(
     layout: Layout, text: str, path: str | None, count: int
 ) -> None:
     block = around(layout, text)
@@ -456,17 +454,17 @@ def test_of_a_key_said_twice_the_last_stands(
         ]
 
 
-def test_an_unknown_key_said_twice_counts_nothing(layout: Layout) -> None:
+def test_a_duplicate_unknown_key_counts_nothing(layout: Layout) -> None:
     assert found(around(layout, '{"id":1,"line_items":[],"zz":1,"zz":2}')) == []
 
 
-# --------------------------------------------------------------------------------- counting,
-# positions, pages
+# -------------------------------------------------------------------- counting, positions, pages
 
 
 def test_issues_are_added_up_and_show_the_first_three() -> None:
     block = as_lines(
-        *(place("line_items[].price", f'"{n}.00005"') for n in (5, 4, 3, 2)), place(INT, '"x"')
+        *(order_with("line_items[].price", f'"{n}.00005"') for n in (5, 4, 3, 2)),
+        order_with(INT, '"x"'),
     )
     assert block.issues == (
         Issue(
@@ -516,8 +514,7 @@ def test_deep_nesting_in_an_unknown_key_is_ignored(layout: Layout) -> None:
     assert stored(block, "note") == "5"
 
 
-# -------------------------------------------------------------------------------------------------
-# local days
+# ------------------------------------------------------------------------------------ local days
 
 
 @pytest.mark.parametrize(
@@ -538,6 +535,6 @@ def test_deep_nesting_in_an_unknown_key_is_ignored(layout: Layout) -> None:
 def test_the_local_day_is_as_written_or_the_shops(
     layout: Layout, text: str, day: date | None, minutes: int | None
 ) -> None:
-    block = around(layout, place("created_at", json.dumps(text)))
+    block = around(layout, order_with("created_at", json.dumps(text)))
     assert stored(block, "created_local_date") == day
     assert stored(block, "created_utc_offset_min") == minutes

@@ -1,4 +1,4 @@
-"""What tests/data/README.md tells of its dump is what is counted there with Python's json and decimal."""
+"""The table of tests/data/README.md is what Python's json and decimal count in the dump."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ DAYS = days_of(COMMITTED)
 RECORDS = [record for day in DAYS.values() for record in day]
 
 
-def told() -> dict[str, list[str]]:
-    """Read the table of the README: the cells of each row by its first."""
+def documented() -> dict[str, list[str]]:
+    """Return the table of the README: the cells of each row by the first one."""
     text = COMMITTED.with_name("README.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines()]
     return {row[0]: row[1:] for row in rows if len(row) == 12}
@@ -26,8 +26,8 @@ def cells(figures: Figures) -> list[str]:
     return [*map(str, (*counts, *parts)), *(f"{amount:.2f}" for amount in amounts)]
 
 
-def test_the_readme_tells_what_the_dump_holds() -> None:
-    table = told()
+def test_the_readme_has_the_counts_of_the_dump() -> None:
+    table = documented()
     for day, records in DAYS.items():
         assert table[str(day)] == cells(counted(records)), day
     assert table["all as one"] == cells(counted(RECORDS))

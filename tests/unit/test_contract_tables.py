@@ -1,4 +1,4 @@
-"""The declaration has the tables, columns and types that the contract names, each with a comment."""
+"""The declared tables, columns and types are those of the contract, each with a comment."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from orders_dask.contract.columns import METADATA
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS, attributes
 from orders_dask.contract.storage_tables import DIMENSION_ROWS
 
-# Fact or dimension, its key beside run date and load, and its columns of each kind, as the contract
-# lists them.
+# The contract's list of facts and dimensions: the key beside run date and load, and the columns by
+# type.
 CONTRACT: dict[str, dict[str, str]] = {
     "fact_order": {
         "key": "order_id",
@@ -109,7 +109,7 @@ names = pytest.mark.parametrize("name", CONTRACT)
 
 
 def columns(name: str) -> dict[str, str]:
-    """The contract's columns of a table, and the kind of each."""
+    """Return the contract's columns of a table, and the type of each."""
     listed = CONTRACT[name]
     return {c: kind for kind in listed if kind != "key" for c in listed[kind].split()}
 
@@ -159,7 +159,7 @@ def test_every_table_and_column_has_a_comment() -> None:
     assert not bare
 
 
-def test_tables_stand_in_the_schema_of_their_readers() -> None:
+def test_tables_are_in_the_schema_of_their_readers() -> None:
     found: dict[str, set[str]] = {}
     for table in METADATA.tables.values():
         found.setdefault(table.schema or "", set()).add(table.name)
@@ -185,11 +185,11 @@ def test_facts_are_partitioned_by_run_date(fact: Table) -> None:
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS, ids=lambda dimension: dimension.name)
-def test_what_a_load_says_of_a_dimension_is_its_key_and_attributes(dimension: Table) -> None:
-    said = next(table for table in DIMENSION_ROWS if table.name == dimension.name)
+def test_the_rows_of_a_dimension_in_a_load_are_its_key_and_attributes(dimension: Table) -> None:
+    rows = next(table for table in DIMENSION_ROWS if table.name == dimension.name)
     listed = list(columns(dimension.name))
     of_order = ["version_at", "source_file_id", "source_position"]
-    assert sorted(said.c.keys()) == sorted(["load_id", *listed, *of_order])
+    assert sorted(rows.c.keys()) == sorted(["load_id", *listed, *of_order])
     key = CONTRACT[dimension.name]["key"].split()
     assert {c.name for c in attributes(dimension)} == set(listed) - set(key)
 
@@ -208,7 +208,7 @@ def test_raw_typed_and_decoded_orders_have_the_same_fields() -> None:
     assert decoded_schema().names == [*typed, *made]
 
 
-def test_amounts_are_read_as_such_and_instants_as_text() -> None:
+def test_amounts_are_read_as_such_and_timestamps_as_text() -> None:
     raw = raw_schema()
     assert raw.field("total_price").type == pa.decimal128(22, 4)
     assert raw.field("created_at").type == pa.string()

@@ -1,4 +1,4 @@
-"""Books add up exactly, by currency, whatever pieces they are made of."""
+"""Control totals add up exactly, by currency, whatever pieces they are made of."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def adjustments(rows: list[dict[str, Any]]) -> pa.Table:
 
 @settings(deadline=None)  # the machine may be busy
 @given(ROWS, st.integers(0, 8))
-def test_books_of_the_whole_are_those_of_the_pieces_together(
+def test_control_totals_of_a_table_are_the_sum_of_those_of_its_pieces(
     rows: list[dict[str, Any]], cut: int
 ) -> None:
     whole = adjustments(rows)
@@ -82,7 +82,7 @@ def test_a_sum_of_nothing_is_the_same_as_a_sum_of_0() -> None:
     assert ControlTotals(2) != ControlTotals(3)
 
 
-def test_json_is_sorted_with_the_null_currency_first_and_amounts_of_four_places() -> None:
+def test_json_is_sorted_with_the_null_currency_first_and_amounts_of_four_decimals() -> None:
     sums = [
         ("USD", "b", Decimal("-5")),
         ("USD", "a", Decimal("12.34")),
@@ -98,7 +98,7 @@ def test_json_is_sorted_with_the_null_currency_first_and_amounts_of_four_places(
 
 
 @pytest.mark.parametrize("name", [fact.name for fact in FACTS])
-def test_every_money_column_of_a_fact_is_in_its_books(name: str) -> None:
+def test_every_money_column_of_a_fact_is_in_its_control_totals(name: str) -> None:
     schema = staged_schemas()[name]
     row = {f.name: Decimal("0.0001") for f in schema if pa.types.is_decimal(f.type)}
     table = pa.Table.from_pylist([{ORDER_ROW: 0, "currency": "EUR", **row}], schema=schema)

@@ -1,4 +1,4 @@
-"""Blocks of records to typed orders: the fast way and the rules give the same, in any cut."""
+"""The reader and the rules decode blocks of records alike, however they are cut."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ def sorted_rejected(rejected: Iterable[Rejected]) -> list[Rejected]:
     return sorted(rejected, key=lambda each: (each.position, each.path))
 
 
-# ------------------------------------------------------------------------------------------------
-# odd records
+# ----------------------------------------------------------------------------------- odd records
 
 NUMBERS = st.one_of(
     st.sampled_from(
@@ -68,7 +67,7 @@ AMOUNTS = st.one_of(
         ["1.", "1.e2", "1e0x5", "1e-0x5", ".e1", "", "999999999999999999.99995", "٣", "1\xa0"]
     ),
 )
-INSTANTS = st.one_of(
+TIMESTAMPS = st.one_of(
     st.datetimes().map(datetime.isoformat),
     st.from_regex(
         r"(0000|0001|20[0-9]{2}|9999)-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9](:[0-6][0-9](\.[0-9]{1,8})?)?"
@@ -85,12 +84,12 @@ TEXTS = st.one_of(
         ["\0", "a\0b", "NaN", "Inf, ", "x.", "1.e5", '"orders": null', "true", "FALSE", "\\u0000"]
     ),
     AMOUNTS,
-    INSTANTS,
+    TIMESTAMPS,
 )
 
 
 def escaped(text: str, ways: list[bool]) -> str:
-    """Write a JSON string in which some characters are escaped by number."""
+    """Return a JSON string in which some characters are escaped by number."""
     quoted = [
         f"\\u{ord(c):04x}"
         if way and ord(c) < 0x10000
@@ -137,7 +136,7 @@ UNKNOWN = st.recursive(
 
 
 def values(kind: pa.DataType) -> st.SearchStrategy[str]:
-    """Give JSON texts where a typed Arrow type is read: mostly good ones, and all kinds of others."""
+    """Draw JSON texts for an Arrow type: mostly good ones, and all kinds of others."""
     if pa.types.is_struct(kind):
         return st.one_of(*[objects(list(kind))] * 15, st.just("null"), UNKNOWN)
     if pa.types.is_list(kind):
@@ -151,7 +150,7 @@ def values(kind: pa.DataType) -> st.SearchStrategy[str]:
             st.decimals(0, 99, places=7).map('"{}"'.format),
             st.one_of(AMOUNTS.map(json.dumps), NUMBERS),
         ),
-        TIMESTAMP_TYPE: (st.datetimes().map('"{}Z"'.format), INSTANTS.map(json.dumps)),
+        TIMESTAMP_TYPE: (st.datetimes().map('"{}Z"'.format), TIMESTAMPS.map(json.dumps)),
         pa.bool_(): (
             st.sampled_from(["true", "false"]),
             st.sampled_from(["0", "1", '"True"', "2"]),
@@ -162,7 +161,7 @@ def values(kind: pa.DataType) -> st.SearchStrategy[str]:
 
 
 def objects(fields: list[pa.Field]) -> st.SearchStrategy[str]:
-    """Give objects with some of the fields, sometimes one twice, and unknown keys."""
+    """Draw objects with some of the fields, sometimes one twice, and unknown keys."""
     known = st.sampled_from(fields).flatmap(
         lambda item: st.tuples(st.just(json.dumps(item.name)), values(item.type))
     )
@@ -220,7 +219,7 @@ def test_the_reader_and_the_rules_agree(lines: list[bytes], in_page: bool, stric
     assert_same(fast, by_rules(*lines, in_page=in_page, strict=strict))
 
 
-LEAVES = {
+KEY_OF_TYPE = {
     pa.int64(): "order_number",
     MONEY_TYPE: "total_price",
     TIMESTAMP_TYPE: "created_at",
@@ -230,12 +229,12 @@ LEAVES = {
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.sampled_from(list(LEAVES)))
+@given(st.data(), st.sampled_from(list(KEY_OF_TYPE)))
 def test_the_reader_and_the_rules_agree_on_single_values(
     data: st.DataObject, kind: pa.DataType
 ) -> None:
     texts = data.draw(st.lists(values(kind), min_size=1, max_size=40))
-    lines = [as_line(f'{{"id":1,"line_items":[],"{LEAVES[kind]}":{text}}}') for text in texts]
+    lines = [as_line(f'{{"id":1,"line_items":[],"{KEY_OF_TYPE[kind]}":{text}}}') for text in texts]
     assert_same(decoded(*lines), by_rules(*lines))
 
 

@@ -1,4 +1,4 @@
-"""Files of a split to decoded blocks: positions, files that can't be read, schema drift."""
+"""Decoded blocks of the files of a split: positions, unreadable files, schema drift."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orders_dask.extract import records
 from orders_dask.extract.decode import decode as decode_module
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.framing import ndjson as line_module
+from orders_dask.extract.framing import ndjson
 from orders_dask.extract.framing.ndjson import split_lines
 from orders_dask.extract.records import SourceFile, Split
 
@@ -82,7 +82,7 @@ def test_byte_ranges_give_what_the_whole_gives(tmp_path: Path) -> None:
         assert codes == ["invalid_json", "not_an_order"]
 
 
-def test_a_file_that_breaks_off_is_unreadable_and_the_next_one_stands(tmp_path: Path) -> None:
+def test_a_file_that_breaks_off_is_unreadable_and_the_next_one_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"orders": [\n' + ORDERS[0] + ",\n" + ORDERS[1][:-4])
     (tmp_path / "b.gz").write_bytes(gzip.compress("\n".join(ORDERS).encode())[:-9])
     (tmp_path / "c").write_bytes("\n".join(ORDERS).encode("utf-16"))
@@ -126,7 +126,7 @@ def test_drift_names_unknown_keys_of_the_first_hundred_records(tmp_path: Path) -
     assert drift == {"a": set(paths), "b": set(paths)}
 
 
-def test_drift_is_looked_for_where_a_file_begins(tmp_path: Path) -> None:
+def test_drift_is_sampled_at_the_beginning_of_a_file(tmp_path: Path) -> None:
     text = "\n".join(['{"id":1,"line_items":[],"zz":1}'] * 50) + "\n"
     (tmp_path / "a").write_text(text)
     first, *others = splits(tmp_path, 400)
@@ -145,13 +145,13 @@ def test_blocks_of_a_file_go_on_counting(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("layout", ["{{{0}}}\n", "{{\n{0}\n}}\n"])
-@pytest.mark.parametrize(("last", "standing"), [(ORDERS[1], [2]), ("null", [])])
-def test_the_last_order_of_a_wrapper_stands_and_the_others_are_counted(
-    tmp_path: Path, layout: str, last: str, standing: list[int]
+@pytest.mark.parametrize(("last", "loaded"), [(ORDERS[1], [2]), ("null", [])])
+def test_the_last_order_of_a_wrapper_is_loaded_and_the_others_are_counted(
+    tmp_path: Path, layout: str, last: str, loaded: list[int]
 ) -> None:
     (tmp_path / "orders").write_text(layout.format(f'"order":{ORDERS[0]},"order":{last}'))
     blocks = decoded(tmp_path)
-    assert ids(blocks) == standing
+    assert ids(blocks) == loaded
     assert [(i.field, i.code, i.count) for b in blocks for i in b.issues] == [
         ("order", "duplicate_key", 1)
     ]
@@ -174,7 +174,7 @@ def test_an_order_line_too_large_to_read_is_rejected_with_that_as_the_reason(
 def test_a_record_that_is_not_json_ends_a_line_too_long_for_memory_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr(ndjson, "MAX_RECORD_BYTES", 100)
     page = '{"orders":[' + ",".join([ORDERS[0], '{"id":01}', *ORDERS[1:]]) + "]}"
     text = "\n".join([page, ORDERS[4], page, ORDERS[3], ""]).encode()
     chunks = [text[at : at + 64] for at in range(0, len(text), 64)]

@@ -1,4 +1,4 @@
-"""A dimension's row comes from the order whose word counts, and from what is staged of it."""
+"""A dimension row comes from the greatest version, and from the last row staged of that order."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, TIMESTAMP_TYPE
 from orders_dask.contract.order_tables import dim_device, dim_product_variant
 from orders_dask.contract.storage_tables import DIMENSION_ROWS
 from orders_dask.transform.dimensions import latest_per_key, sort_by_version
-from tests.support.keys import IDS, KEYS, Json, keys, standing
+from tests.support.keys import IDS, KEYS, Json, keys, version_key
 
 ORDERS = pa.schema([KEYS.field(name) for name in (ORDER_ROW, "version_at", FILE, POSITION)])
 
 
-def said_of(dimension: Table) -> Table:
+def rows_table(dimension: Table) -> Table:
     return next(table for table in DIMENSION_ROWS if table.name == dimension.name)
 
 
 @st.composite
-def sayings(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
-    """Orders, and what their lines say of product variants: each line something else."""
+def orders_and_lines(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
+    """Draw orders and their lines, each with other attributes of a product variant."""
     orders = [{k: r[k] for k in ORDERS.names} | {ORDER_ROW: n} for n, r in enumerate(draw(keys()))]
     lines: list[Json] = []
     for order in orders:
@@ -38,23 +38,23 @@ def sayings(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
 
 
 @settings(deadline=None)
-@given(sayings(), st.randoms(), st.sets(st.integers(0, 11)))
+@given(orders_and_lines(), st.randoms(), st.sets(st.integers(0, 11)))
 def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
-    saying: tuple[list[Json], list[Json]], random: Random, lost: set[int]
+    drawn: tuple[list[Json], list[Json]], random: Random, superseded: set[int]
 ) -> None:
-    orders, lines = saying
-    orders = [order for order in orders if order[ORDER_ROW] not in lost]
+    orders, lines = drawn
+    orders = [order for order in orders if order[ORDER_ROW] not in superseded]
     by_row = {order[ORDER_ROW]: order for order in orders}
     expected: dict[tuple[int, int], Json] = {}
-    heard = [line for line in lines if line[ORDER_ROW] in by_row]
-    for line in sorted(heard, key=lambda line: standing(by_row[line[ORDER_ROW]])):
+    current_lines = [line for line in lines if line[ORDER_ROW] in by_row]
+    for line in sorted(current_lines, key=lambda line: version_key(by_row[line[ORDER_ROW]])):
         order = by_row[line[ORDER_ROW]]
         whole = {"variant_title": None, "vendor": None, **line, **order}
         del whole[ORDER_ROW]
         expected[line["product_id"], line["variant_id"]] = whole
 
     random.shuffle(orders)
-    dimension = said_of(dim_product_variant)
+    dimension = rows_table(dim_product_variant)
     rows = pa.Table.from_pylist(lines, schema=flat_schemas()[dimension.name])
     rows = rows.filter(pc.is_in(rows[ORDER_ROW], pa.array([*by_row], pa.int64())))
     made = latest_per_key(
@@ -65,10 +65,10 @@ def test_a_dimensions_row_comes_whole_from_the_greatest_order_and_its_last_line(
     assert found == expected
 
 
-def test_what_is_said_has_the_columns_of_its_storage_table() -> None:
+def test_dimension_rows_have_the_columns_of_their_storage_table() -> None:
     row = {ORDER_ROW: 0, "device_id": 7, "last_location_id": None}
     order = {ORDER_ROW: 0, "version_at": None, FILE: 3, POSITION: 1}
-    dimension = said_of(dim_device)
+    dimension = rows_table(dim_device)
     rows = pa.Table.from_pylist([row], schema=flat_schemas()[dimension.name])
     for taken in (rows, rows.slice(1)):
         made = latest_per_key(

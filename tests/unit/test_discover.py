@@ -1,4 +1,4 @@
-"""From the source URL to splits, on local files."""
+"""Discover cuts the files of a source URL into splits, here on local files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINES = b'{"id": 1}\n{"id": 2}\n'
 
 @pytest.fixture
 def put(tmp_path: Path) -> Callable[..., str]:
-    """Write files below a folder: ``put({"a/b.json": b"..."})`` gives the folder's URL, with a slash at its end."""
+    """Return a function that writes files below a folder, and returns its URL with a slash."""
 
     def write(files: Mapping[str, bytes]) -> str:
         for name, content in files.items():
@@ -83,7 +83,7 @@ def test_a_malformed_source_is_a_settings_error(put: Callable[..., str], source:
 
 
 @pytest.mark.parametrize("source", ["{run_date}.json", "{run_date}/", "*.json", "missing/*.json"])
-def test_no_file_is_an_error_that_says_where_and_for_which_date(
+def test_no_file_is_an_error_that_names_source_and_date(
     put: Callable[..., str], source: str
 ) -> None:
     with pytest.raises(SourceMissing, match=r"2024-02-03 at file://"):
@@ -177,7 +177,7 @@ def test_chained_zips_give_the_members_that_match(
     assert text_of(splits) == LINES * 2 * len(found)
 
 
-def test_a_chained_zip_without_the_member_is_missing_and_a_broken_one_is_read_to_be_refused(
+def test_a_chained_zip_without_the_member_is_missing_and_a_broken_one_is_a_split(
     put: Callable[..., str], tmp_path: Path
 ) -> None:
     base = put({"broken": b"PK\x03\x04broken"})
@@ -188,7 +188,7 @@ def test_a_chained_zip_without_the_member_is_missing_and_a_broken_one_is_read_to
     assert names(splits, base) == ["broken", "zip://a.json::good"]
 
 
-def test_a_split_is_small_picklable_and_tells_what_it_depends_on(
+def test_a_split_is_small_picklable_and_identifies_what_it_depends_on(
     put: Callable[..., str], tmp_path: Path
 ) -> None:
     base = put({"a": LINES})

@@ -1,4 +1,4 @@
-"""The pages: every link has a target, every file they name is there, and what follows from the code is current."""
+"""Links and file names of the pages have targets, and generated pages are current."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 
 
 def tokens(page: Path) -> Iterator[Token]:
-    """Yield what a page consists of, what is inside of lines included."""
+    """Yield the tokens of a page, also those within lines."""
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text()):
         yield token
         yield from token.children or ()
@@ -78,8 +78,12 @@ def test_every_file_of_ours_that_a_page_names_is_there(page: Path) -> None:
         for token in tokens(page)
         if token.type == "code_inline" and re.fullmatch(r"[\w/]+/[\w.]+\.(py|sql)", token.content)
     }
-    gone = {name for name in named if not any((ROOT / top / name).exists() for top in NAMED_FROM)}
-    assert not gone, f"{page.relative_to(ROOT)} names what isn't there: {', '.join(sorted(gone))}"
+    missing = {
+        name for name in named if not any((ROOT / top / name).exists() for top in NAMED_FROM)
+    }
+    assert not missing, (
+        f"{page.relative_to(ROOT)} names what isn't there: {', '.join(sorted(missing))}"
+    )
 
 
 def test_the_pages_that_follow_from_the_code_are_current() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orders_dask.extract.framing import json_cursor as window
+from orders_dask.extract.framing import json_cursor
 from orders_dask.extract.framing.documents import documents, unwrap
 from orders_dask.extract.records import MIB, Records, Unreadable
 from tests.support.documents import DECODER, Pairs, expected, sequence
@@ -31,7 +31,7 @@ def found(records: list[Records]) -> list[tuple[Any, bool]]:
 
 
 def parsed(text: str) -> list[Any] | None:
-    """Parse a sequence of documents; None if it is not JSON."""
+    """Return a sequence of documents, or None if the text is not JSON."""
     try:
         return [*sequence(text)]
     except ValueError:
@@ -107,16 +107,16 @@ def test_what_is_not_json_is_never_taken_whole(text: str, at: int, new: str, siz
     try:
         for some in documents(cut(text.encode(), size)):
             records.append(some)
-        refused = False
+        rejected = False
     except Unreadable:
-        refused = True
+        rejected = True
     if reference is None:
-        refused = refused or any(
+        rejected = rejected or any(
             parsed(line) is None for some in records for line in some.text.decode().split("\n")
         )
-        assert refused, "text that is not JSON went through"
+        assert rejected, "text that is not JSON went through"
     else:
-        assert not refused, "JSON was refused"
+        assert not rejected, "JSON was refused"
         assert found(records) == [r for document in reference for r in expected(document)]
 
 
@@ -137,8 +137,8 @@ def test_layouts_of_the_same_orders_give_the_same_lines(orders: list[dict[str, s
         assert [json.loads(line) for line in lines] == wanted, layout
 
 
-def test_a_run_longer_than_is_looked_ahead_for_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "_RUN", 3)
+def test_a_run_longer_than_the_lookahead_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_cursor, "_RUN", 3)
     page = json.dumps({"orders": [{"id": number} for number in range(100)]})
     assert [order for order, _ in found(unwrap(page.encode()))] == [
         Pairs([("id", number)]) for number in range(100)
@@ -148,11 +148,11 @@ def test_a_run_longer_than_is_looked_ahead_for_goes_on(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "document", ["[]", '{"orders": []}', '{"orders": null}', '{"order": null}', '[{"orders": []}]']
 )
-def test_empty_envelopes_hold_no_records(document: str) -> None:
+def test_empty_containers_have_no_records(document: str) -> None:
     assert unwrap(document.encode()) == []
 
 
-def test_orders_that_is_no_array_is_a_record_to_refuse() -> None:
+def test_orders_that_is_no_array_is_a_record_to_reject() -> None:
     records = unwrap(b'[{"orders": [{"id": 1}]}, {"orders": {"id": 2}}, {"orders": 3}]')
     assert [(some.text, some.in_page) for some in records] == [
         (b'{"id": 1}\n', True),
@@ -160,7 +160,7 @@ def test_orders_that_is_no_array_is_a_record_to_refuse() -> None:
     ]
 
 
-def test_a_page_with_orders_wins_over_a_wrapper_and_the_last_order_stands() -> None:
+def test_a_page_with_orders_wins_over_a_wrapper_and_the_last_order_counts() -> None:
     assert found(unwrap(b'{"order": {"id": 1}, "orders": [{"id": 2}], "line_items": []}')) == [
         (Pairs([("id", 2)]), True)
     ]
@@ -170,7 +170,7 @@ def test_a_page_with_orders_wins_over_a_wrapper_and_the_last_order_stands() -> N
 
 
 def read(chunks: list[bytes]) -> tuple[list[bytes], Unreadable | None]:
-    """Give the lines of the records, and what ended the reading."""
+    """Return the lines of the records, and the error that ended the reading."""
     lines: list[bytes] = []
     try:
         for some in documents(chunks):
@@ -195,14 +195,14 @@ def read(chunks: list[bytes]) -> tuple[list[bytes], Unreadable | None]:
         (b'[{"id": 1}, {"id": 2}', b""),
     ],
 )
-def test_records_before_what_is_not_json_stand(text: bytes, rest: bytes) -> None:
+def test_records_before_text_that_is_not_json_are_read(text: bytes, rest: bytes) -> None:
     lines, error = read([text])
     assert [json.loads(line) for line in lines] == [{"id": 1}, {"id": 2}]
     assert error is not None
     assert error.raw == rest
 
 
-def test_a_line_end_inside_a_string_leaves_a_line_that_is_not_json() -> None:
+def test_a_line_end_inside_a_string_gives_a_line_that_is_not_json() -> None:
     lines, error = read([b'[{"note": "a\nb"}, {"note": "c"}]'])
     assert error is None
     assert [parsed(line.decode()) is None for line in lines] == [True, False]
@@ -211,8 +211,8 @@ def test_a_line_end_inside_a_string_leaves_a_line_that_is_not_json() -> None:
 def test_a_document_larger_than_a_record_may_be_is_streamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(window, "MAX_RECORD_BYTES", 1000)
-    monkeypatch.setattr(window, "_MAX_CHECKED_BYTES", 500)
+    monkeypatch.setattr(json_cursor, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(json_cursor, "_MAX_CHECKED_BYTES", 500)
     order = json.dumps({"id": 1, "note": "x" * 100}).encode()
     page = b'{"orders": [%b], "other": [%b], "more": null}' % ((b", ".join([order] * 5000),) * 2)
     sizes = [some.text.count(b"\n") for some in documents(cut(page, 500))]
@@ -228,10 +228,10 @@ def test_a_value_that_nobody_wants_may_be_larger_than_a_record() -> None:
     ]
 
 
-def test_a_record_that_is_too_large_is_refused_after_those_before_it(
+def test_a_record_that_is_too_large_is_unreadable_and_those_before_it_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(window, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(json_cursor, "MAX_RECORD_BYTES", 1000)
     text = b'[{"id": 1}, {"note": "%b"}]' % (b"x" * 5000)
     lines, error = read(cut(text, 100))
     assert lines == [b'{"id": 1}']

@@ -1,4 +1,4 @@
-"""What a file that is no JSON is said to be."""
+"""A file that is no JSON is described by its signature."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def test_an_unreadable_file_is_named_for_what_it_looks_like(tmp_path: Path, kind
 @pytest.mark.parametrize(
     "text", [ORDERS, b"[", b'{"id": 1, "note": "a,b', b"", b" \n", b"1 2", b"null", b'"a"', b"-1"]
 )
-def test_what_begins_as_json_is_not_said_to_be_something_else(text: bytes) -> None:
+def test_text_that_begins_as_json_is_not_described(text: bytes) -> None:
     assert describe(text) is None
 
 
-def test_a_file_of_json_that_breaks_off_is_told_where(tmp_path: Path) -> None:
+def test_a_file_of_json_that_breaks_off_has_a_message_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "dump").write_bytes(b"[" + ORDERS.replace(b"\n", b",")[:-9])
     [split] = discover(f"{tmp_path.as_uri()}/", DAY, 1000)
     messages = [one.message for block in decode(split, ZoneInfo("UTC")) for one in block.rejected]
@@ -111,6 +111,6 @@ def test_a_file_of_json_that_breaks_off_is_told_where(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=400) | st.text('",;\t|\r\n \x0bab').map(str.encode))
-def test_any_beginning_is_judged(head: bytes) -> None:
-    told = describe(head[:HEAD_BYTES])
-    assert told is None or told.startswith("it looks like ")
+def test_any_beginning_can_be_described(head: bytes) -> None:
+    description = describe(head[:HEAD_BYTES])
+    assert description is None or description.startswith("it looks like ")

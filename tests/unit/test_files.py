@@ -1,4 +1,4 @@
-"""From the bytes of a file to its records, whatever it is packed in."""
+"""Records are read from the bytes of a file, whatever its compression."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.errors import ServiceUnavailable, StoredObjectChanged
-from orders_dask.extract.framing import ndjson as line_module
+from orders_dask.extract.framing import ndjson
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.framing.ndjson import is_ndjson, lines_in_range, split_lines
 from orders_dask.extract.lines import line_ends
@@ -39,14 +39,14 @@ LINES = b'{"id": 1}\n{"id": 2}\n{"id": 3}\n'
 
 
 def listed(path: Path) -> SourceFile:
-    """List one local file as `discover` does."""
-    fs, place = filesystem(path.as_uri())
-    info = fs.info(place)
+    """Return one local file as `discover` lists it."""
+    fs, name = filesystem(path.as_uri())
+    info = fs.info(name)
     return SourceFile(path.as_uri(), path.as_uri(), None, info["size"], etag(info))
 
 
 def read(path: Path) -> list[tuple[str, bytes, str]]:
-    """Read a file whole: of each text in it the name, the records, and why it can't be read further."""
+    """Return for each text of a file: the name, the records, and why reading ended early."""
     found = []
     for file, records in read_files(Split((listed(path),))):
         content, message = b"", ""
@@ -61,7 +61,7 @@ def read(path: Path) -> list[tuple[str, bytes, str]]:
 
 @pytest.fixture
 def dump(tmp_path: Path) -> Callable[[bytes], Path]:
-    """Write a file without a telling name."""
+    """Return a function that writes a file whose name has no suffix."""
 
     def write(content: bytes) -> Path:
         path = tmp_path / "dump"
@@ -133,7 +133,7 @@ NOISE = b"".join(
 
 
 def flipped(packed: bytes) -> bytes:
-    """Damage the middle."""
+    """Return packed bytes with damage in the middle."""
     middle = len(packed) // 2
     return (
         packed[:middle]
@@ -212,7 +212,7 @@ def test_a_bomb_is_read_in_bounded_memory(
     compress: Callable[[bytes], bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 4 * MIB)
+    monkeypatch.setattr(ndjson, "MAX_RECORD_BYTES", 4 * MIB)
     bomb = dump(compress(b'{"id": 1}\n' + b" " * (96 * MIB) + b"\n"))
     tracemalloc.start()
     try:
@@ -264,7 +264,9 @@ def test_a_file_that_cant_be_read_is_transient_not_unreadable(tmp_path: Path) ->
         (b'{\n  "id": 1\n}\n', False),
     ],
 )
-def test_newline_delimited_is_told_by_the_first_two_lines(text: bytes, delimited: bool) -> None:
+def test_newline_delimited_text_is_detected_by_the_first_two_lines(
+    text: bytes, delimited: bool
+) -> None:
     assert is_ndjson(text, complete=True) is delimited
     answers = [is_ndjson(text[:size], complete=False) for size in range(len(text) + 1)]
     assert set(answers) <= {None, delimited}, (
@@ -273,17 +275,17 @@ def test_newline_delimited_is_told_by_the_first_two_lines(text: bytes, delimited
 
 
 def test_lines_too_long_for_memory_are_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr(ndjson, "MAX_RECORD_BYTES", 100)
     line = b'{"note": "%b"}' % (b"x" * 100)
     assert is_ndjson(line + b"\n{}\n", complete=True) is True
     assert is_ndjson(line + b"\n1\n", complete=True) is False
     assert is_ndjson(line[:101], complete=False) is False
 
 
-def told(text: bytes, sizes: list[int]) -> list[Records]:
-    """Cut a text at the places and give its lines."""
-    places = [0, *sorted(size % (len(text) + 1) for size in sizes), len(text)]
-    return list(split_lines([text[start:end] for start, end in pairwise(places)]))
+def lines_of_chunks(text: bytes, sizes: list[int]) -> list[Records]:
+    """Cut a text into chunks and return its lines."""
+    bounds = [0, *sorted(size % (len(text) + 1) for size in sizes), len(text)]
+    return list(split_lines([text[start:end] for start, end in pairwise(bounds)]))
 
 
 line = st.sampled_from([b"{}", b'{"id": 1}', b"", b" ", b"\t\r", b"x" * 30, b"\xff", b"[1]\r"])
@@ -291,9 +293,9 @@ line = st.sampled_from([b"{}", b'{"id": 1}', b"", b" ", b"\t\r", b"x" * 30, b"\x
 
 @settings(deadline=None)
 @given(st.lists(line), st.booleans(), st.lists(st.integers(0), max_size=6))
-def test_lines_are_kept_but_for_blank_ones(some: list[bytes], ended: bool, cuts: list[int]) -> None:
+def test_all_lines_but_blank_ones_are_read(some: list[bytes], ended: bool, cuts: list[int]) -> None:
     text = b"\n".join(some) + b"\n" * ended
-    given_lines = b"".join(records.text for records in told(text, cuts))
+    given_lines = b"".join(records.text for records in lines_of_chunks(text, cuts))
     wanted = (
         b"".join(one for one in text.splitlines(True) if one.strip(b" \t\r\n"))
         if b"\r" not in text
@@ -337,7 +339,7 @@ def test_ranges_of_a_file_hold_its_lines_once(dump: Callable[[bytes], Path]) -> 
 
 
 def test_a_line_too_long_for_memory_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(ndjson, "MAX_RECORD_BYTES", 1000)
     orders = [{"id": number} for number in range(1000)]
     text = b'{"id": -1}\n%b\n{"id": -2}\n' % json.dumps({"orders": orders}).encode()
     found = split_lines([text[at : at + 100] for at in range(0, len(text), 100)])
@@ -346,10 +348,10 @@ def test_a_line_too_long_for_memory_is_streamed(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("size", [1000, 5000, 2 * MAX_RECORD_BYTES])
-def test_a_line_too_long_for_memory_that_is_not_json_leaves_the_others(
+def test_lines_beside_one_too_long_for_memory_that_is_not_json_are_read(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(line_module, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(ndjson, "MAX_RECORD_BYTES", 1000)
     text = b'{"id": 1}\n[{"id": 2}, %b\n{"id": 3}\n' % (b"x" * 4000)
     found = b"".join(
         some.text

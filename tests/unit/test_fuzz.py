@@ -1,7 +1,7 @@
 """Any bytes at all: no crash, no hang, nothing lost in silence, and the same however they are cut.
 
-With ``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`) inputs are tried for that long. What fails is made
-again from its number: ``check(folder, made(Random(number)))``."""
+With ``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`), inputs are tried for that long. A failure is
+reproduced from its number: ``check(folder, made(Random(number)))``."""
 
 from __future__ import annotations
 
@@ -35,24 +35,27 @@ def test_any_input_is_read_the_same_however_it_is_cut_and_loses_nothing(random: 
         check(Path(folder), made(random))
 
 
-def test_every_form_of_the_contract_stands_among_others(tmp_path: Path) -> None:
+def test_every_form_of_the_contract_is_read_among_others(tmp_path: Path) -> None:
     text = b"\n".join(RECORDS) + b"\n"
     check(tmp_path, Input(text, text, damaged=False))
 
 
-def fuzzed(folder: Path, first: int, seconds: float, told: Connection) -> None:
-    """Try every so-many-th input from `first` on, and tell their number before each; what fails stays in `folder`."""
+def fuzzed(folder: Path, first: int, seconds: float, numbers: Connection) -> None:
+    """Check every input of number `first` + n * `PROCESSES`; send each number before its check.
+
+    The files of an input that fails stay in `folder`.
+    """
     end = time.monotonic() + seconds
     number = first
     while time.monotonic() < end:
-        told.send(number)
+        numbers.send(number)
         faulthandler.dump_traceback_later(10 * SECONDS, exit=True)
-        place = folder / str(number)
-        check(place, made(Random(number)))
-        rmtree(place)
+        path = folder / str(number)
+        check(path, made(Random(number)))
+        rmtree(path)
         number += PROCESSES
     faulthandler.cancel_dump_traceback_later()
-    told.send(None)
+    numbers.send(None)
 
 
 def test_processes_that_read_one_input_after_another_live(
@@ -76,8 +79,8 @@ def test_processes_that_read_one_input_after_another_live(
             try:
                 number = mine.recv()
             except EOFError:
-                place = f"{tmp_path}/{last.get(mine)}/dump/a"
-                pytest.fail(f"An input, perhaps {place}, ended the process that read it.")
+                path = f"{tmp_path}/{last.get(mine)}/dump/a"
+                pytest.fail(f"An input, perhaps {path}, ended the process that read it.")
             if number is None:
                 running.pop(mine).join()
             else:

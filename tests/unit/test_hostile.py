@@ -1,7 +1,7 @@
-"""Hostile files, one by one: each ends in a rejection or is read, in bounded memory and time, in a process that lives.
+"""Hostile files are rejected or read, in bounded memory and time, and their process survives.
 
-A process reads them all, so its peak is the bound of each. `make test` takes those that need
-little; with ``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`) come those of a GB."""
+One process reads them all, so its peak is a bound for each. `make test` reads the small ones. With
+``ORDERS_DASK_FUZZ_SECONDS`` (`make fuzz`), files of a GB are read too."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ import pytest
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
-from orders_dask.extract.framing import json_cursor as window
-from orders_dask.extract.framing import ndjson as lines
+from orders_dask.extract.framing import json_cursor, ndjson
 from orders_dask.extract.framing.ndjson import detect_ndjson
 from orders_dask.extract.records import MIB
 from orders_dask.pipeline.staged_rows import normalise_blocks
@@ -39,22 +38,22 @@ from orders_dask.stage.parts import write_part
 FULL = "ORDERS_DASK_FUZZ_SECONDS" in os.environ
 
 PEAK = 1536
-"""MiB that reading may take at most, so that a worker of 2 GiB lives: a record of 16 MiB takes up
-to 50 times its text where Python judges it, 200 MiB are the libraries'; the rest is for allocators
-that hold on."""
+"""MiB that reading may take at most, so that a worker with 2 GiB survives. A record of 16 MiB takes
+up to 50 times its text where Python applies the rules, the libraries take 200 MiB, and the rest is
+for memory that allocators don't return."""
 
 SECONDS = 120
-"""Of CPU that a file may take; a GB is unpacked and scanned in 20."""
+"""CPU seconds that a file may take; a GB is unpacked and scanned in 20."""
 
 ADDRESS_SPACE = 16 << 30
-"""Ends what runs away before the machine suffers."""
+"""Bytes of address space: a process that needs more ends before the machine swaps."""
 
 GOOD = b'{"id":1,"line_items":[]}'
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a dump: orders that stand, rejections by code; and what it took, in MiB and seconds of CPU."""
+    """Orders and rejections by code of a dump, and the cost in MiB and CPU seconds."""
 
     orders: int
     codes: dict[str, int]
@@ -64,7 +63,7 @@ class Outcome:
 
 
 def taken(dump: Path) -> Outcome:
-    """Take a dump through all that a worker does with its splits."""
+    """Decode, normalise and stage a dump, as a worker does."""
     began = time.process_time()
     orders, codes, unreadable = 0, Counter[str](), False
 
@@ -85,7 +84,7 @@ def taken(dump: Path) -> Outcome:
 
 
 def reader(orders: Connection) -> None:
-    """Take one dump after another, as they are asked for."""
+    """Read one dump after another, as they are requested."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     while (dump := orders.recv()) is not None:
         orders.send(taken(dump))
@@ -93,7 +92,7 @@ def reader(orders: Connection) -> None:
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Connection]:
-    """A process that reads dumps; whoever asks one that died gets EOFError."""
+    """Yield the connection to a process that reads dumps; a dead one raises EOFError."""
     context = get_context("spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=reader, args=(theirs,), daemon=True)
@@ -125,10 +124,10 @@ def zipped(*members: tuple[str, bytes, int], method: int = zipfile.ZIP_DEFLATED)
 
 
 def overlapping() -> bytes:
-    """Two members of one directory that are the same bytes."""
+    """Return a zip with two directory entries for the same bytes."""
     packed = bytearray(zipped(("a", GOOD, 1), ("b", GOOD, 1)))
     second = packed.rindex(b"PK\x01\x02")
-    packed[second + 42 : second + 46] = bytes(4)  # where its header stands
+    packed[second + 42 : second + 46] = bytes(4)  # the offset of its header
     return bytes(packed)
 
 
@@ -163,7 +162,7 @@ LONG: Final = 100 * MIB
 UNREADABLE: Final = {"unreadable_file": 1}
 
 Case = tuple[Callable[[], bytes], int, dict[str, int], bool]
-"""Makes a file, and what it must come to: orders, rejections by code, unreadable."""
+"""Function that makes a file, and the expected orders, rejections by code, and unreadable."""
 
 
 def case(make: Callable[[], bytes], orders: int, codes: dict[str, int] | None = None) -> Case:
@@ -171,7 +170,7 @@ def case(make: Callable[[], bytes], orders: int, codes: dict[str, int] | None = 
 
 
 def within(text: Callable[[], bytes], orders: int = 3, **codes: int) -> dict[str, Case]:
-    """An order with `text` in it, as a line and in a page."""
+    """Return the cases of an order that contains `text`, as a line and in a page."""
     return {
         "in a line": case(lambda: among_lines(text()), orders, codes),
         "in a page": case(lambda: in_page(text()), orders, codes),
@@ -179,7 +178,10 @@ def within(text: Callable[[], bytes], orders: int = 3, **codes: int) -> dict[str
 
 
 def too_long(text: Callable[[], bytes]) -> dict[str, Case]:
-    """An order that is too long for memory: of lines the others stand, of a page those before it."""
+    """Return the cases of an order that is too long for memory.
+
+    Of lines the others are read, of a page those before it.
+    """
     return {
         "in a line": case(lambda: among_lines(text()), 2, {"invalid_json": 1}),
         "in a page": case(lambda: in_page(text()), 1, UNREADABLE),
@@ -207,7 +209,7 @@ ORDERS: Final[dict[str, dict[str, Case]]] = {
     "odd keys and texts": within(lambda: b'"%b":1,"note":"%b"' % (ODD, ODD)),
 }  # fmt: skip
 
-# These take ten seconds and more, so `make fuzz` alone reads them.
+# These take ten seconds and more each, so only `make fuzz` reads them.
 LARGE_ORDERS: Final[dict[str, dict[str, Case]]] = {
     "10 MB that are no UTF-8": within(lambda: b'"note":"%b"' % (b"\xff" * 10 * MIB)),
     "a million unknown keys": within(lambda: keys(M)),
@@ -284,7 +286,7 @@ def test_a_hostile_file_ends_in_bounded_memory_and_time(
         os.write(2, f"\n{name}: {json.dumps(found.__dict__)}".encode())
 
 
-def test_blank_lines_behind_a_bad_line_are_not_held() -> None:
+def test_blank_lines_behind_a_bad_line_are_not_buffered() -> None:
     delimited, head = detect_ndjson(chain([b"bad\n"], repeat(b"\n" * MIB, 64), [b"{}\n"]))
     assert (delimited, head) == (True, b"bad\n{}\n")
 
@@ -293,13 +295,13 @@ def test_blank_lines_behind_a_bad_line_are_not_held() -> None:
 def test_which_line_is_too_long_does_not_depend_on_how_the_text_is_cut(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (lines, window):
+    for module in (ndjson, json_cursor):
         monkeypatch.setattr(module, "MAX_RECORD_BYTES", 1000)
     within, beyond = (b'{"line_items":[],"id":2,"note":"%b"}' % (b"a" * n) for n in (900, 1100))
     text = b"\n".join([GOOD, beyond, b" ", within, beyond, GOOD, b"", within]) + b"\n"
     found = b"".join(
         some.text
-        for some in lines.split_lines(text[at : at + size] for at in range(0, len(text), size))
+        for some in ndjson.split_lines(text[at : at + size] for at in range(0, len(text), size))
     )
     assert [line if line in (GOOD, within) else None for line in found.splitlines()] == [
         GOOD, None, within, None, GOOD, within,

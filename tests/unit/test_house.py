@@ -1,4 +1,4 @@
-"""Tests stand alone: what several of them need is in tests/support, and fixtures are in conftest.py."""
+"""No test module is imported: shared helpers are in tests/support, fixtures in conftest.py."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tests.support import REPOSITORY
 
 
 def imported(source: str, package: str) -> Iterator[str]:
-    """Yield all that a module of a package imports, each with its dotted name."""
+    """Yield the dotted name of everything that a module of a package imports."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) + 1 - node.level]
-            place = [*(above if node.level else ()), *filter(None, [node.module])]
-            yield from (".".join([*place, name.name]) for name in node.names)
+            parent = [*(above if node.level else ()), *filter(None, [node.module])]
+            yield from (".".join([*parent, name.name]) for name in node.names)
 
 
 def borrowed(source: str, package: str) -> list[str]:
-    """Give what a module imports of test modules and conftests, and in support of any other folder of tests."""
+    """Return the imports from test modules and conftests, and from outside for a support module."""
 
     def is_borrowed(name: str) -> bool:
         parts = name.split(".")

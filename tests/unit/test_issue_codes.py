@@ -1,4 +1,4 @@
-"""The issue codes that the code gives, that are declared, and that docs/contract.md explains are the same."""
+"""The issue codes that the code uses, declares and documents in docs/contract.md are the same."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SCANNED = [
 ]
 DECLARED = {*REJECTED, *REPAIRED, *NULLED}
 
-# ------------------------------------------------------------------------------------- what the code gives
+# ---------------------------------------------------------------------------- codes that are used
 
 
 def constants(node: ast.AST | None) -> Iterator[str]:
-    """Yield the texts that an expression may be."""
+    """Yield the texts that an expression may evaluate to."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.IfExp):
@@ -35,7 +35,7 @@ def constants(node: ast.AST | None) -> Iterator[str]:
 
 
 def code_parameters(trees: list[ast.Module]) -> dict[str, int]:
-    """Return where each function or class takes its ``code``, by name; a method's ``self`` is not counted."""
+    """Return the index of the parameter ``code`` by function or class, without ``self``."""
     found = {}
     for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef):
@@ -61,7 +61,7 @@ def passed(call: ast.Call, parameters: dict[str, int]) -> Iterator[str]:
 
 
 def assigned(target: ast.expr, value: ast.expr) -> Iterator[str]:
-    """Yield the codes that an assignment gives to a variable named ``code``."""
+    """Yield the codes that are assigned to a variable named ``code``."""
     if isinstance(target, ast.Name) and target.id == "code":
         yield from constants(value)
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
@@ -70,7 +70,7 @@ def assigned(target: ast.expr, value: ast.expr) -> Iterator[str]:
 
 
 def returned(function: ast.FunctionDef) -> Iterator[str]:
-    """Yield the codes that a rule returns: it gives pairs of a value and a code, or None."""
+    """Yield the codes that a rule returns in pairs of a value and a code or None."""
     for node in ast.walk(function):
         if isinstance(node, ast.Return) and node.value is not None:
             for pair in (each for each in ast.walk(node.value) if isinstance(each, ast.Tuple)):
@@ -79,7 +79,7 @@ def returned(function: ast.FunctionDef) -> Iterator[str]:
 
 
 def is_rule(function: ast.FunctionDef) -> bool:
-    """Tell whether a function is annotated to return a value and its code."""
+    """Return whether a function is annotated to return a value and its code."""
     annotation = ast.unparse(function.returns) if function.returns else ""
     return bool(re.fullmatch(r"tuple\[.+, (str|\w*Code) \| None\]", annotation))
 
@@ -126,7 +126,7 @@ def test_a_new_code_is_found_however_it_is_given(source: str) -> None:
     assert given_codes([source]) == {"new_code"}
 
 
-# ---------------------------------------------------------------------------------- what the page explains
+# ---------------------------------------------------------------------- codes that are documented
 
 
 def explained_codes() -> dict[str, list[str]]:

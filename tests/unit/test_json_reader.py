@@ -1,4 +1,4 @@
-"""The compiled reader against Python's own decoders: what it takes is exact, and what it can't take it leaves."""
+"""The compiled reader agrees with Python's decoders, or leaves a line to the rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST = 2**63 - 1
 
 
 def read(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Read lines as orders; give what the reader takes of them."""
+    """Return the rows of the lines that the reader reads as orders."""
     raw, _ = read_lines(Lines(b"".join(line + b"\n" for line in lines)), in_page=True)
     raw.validate(full=True)
     rows: list[dict[str, Any]] = raw.to_pylist()
@@ -28,7 +28,7 @@ def read(lines: Sequence[bytes]) -> list[dict[str, Any]]:
 
 
 def taken(key: str, value: str) -> list[Any]:
-    """Give what is read at a key of an order that is otherwise good: nothing, or one value."""
+    """Return the value read at a key of an otherwise good order, or nothing, as a list."""
     return [order[key] for order in read([f'{{"id":1,"{key}":{value}}}'.encode()])]
 
 
@@ -62,9 +62,9 @@ def test_a_text_is_json_to_the_reader_exactly_where_it_is_to_python(
     text = json.dumps(value, separators=separators, ensure_ascii=ascii_only).encode(
         "utf-8", "surrogatepass"
     )
-    for place, put, over in changes:
-        place %= len(text) + 1
-        text = text[:place] + put + text[place + over :]
+    for index, put, over in changes:
+        index %= len(text) + 1
+        text = text[:index] + put + text[index + over :]
     if not text.startswith((b"{", b"[")):
         return
     try:
@@ -120,9 +120,9 @@ def test_no_other_form_is_read_as_an_integer(text: str) -> None:
 )
 def test_a_text_is_read_as_python_reads_it(text: str, ascii_only: bool) -> None:
     written = json.dumps(text, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    said = json.loads(written)
+    decoded = json.loads(written)
     line = b'{"id":1,"note":%b}' % written
-    assert [order["note"] for order in read([line])] == [said] * is_sanitised(said)
+    assert [order["note"] for order in read([line])] == [decoded] * is_sanitised(decoded)
 
 
 @settings(deadline=None)  # the first example loads the machine code
@@ -132,7 +132,7 @@ def test_a_text_is_read_as_python_reads_it(text: str, ascii_only: bool) -> None:
         max_size=9,
     )
 )
-def test_arrays_hold_what_they_hold_however_many_there_are(orders: list[Any]) -> None:
+def test_arrays_have_their_elements_however_many_there_are(orders: list[Any]) -> None:
     lines = [
         None
         if taxes is None
@@ -166,7 +166,7 @@ def test_an_array_of_very_many_elements_is_left_to_the_rules() -> None:
     assert read([many, b'{"id":2}', many])[0]["id"] == 2
 
 
-def test_a_line_that_is_left_leaves_nothing_behind() -> None:
+def test_a_line_that_is_left_to_the_rules_adds_no_values() -> None:
     good = b'{"id":1,"customer":{"id":5},"line_items":[{"id":2,"sku":"a"}]}'
     bad = b'{"id":3,"email":"x","customer":{"id":7,"email":"y"},"line_items":[{"id":4,"sku":"b"},{"id":5,"sku":6}]}'
     assert read([bad, good, bad, bad, good]) == read([good, good])
@@ -176,7 +176,7 @@ def test_a_key_with_escapes_is_left_to_the_rules() -> None:
     assert read([b'{"\\u0069d":1}']) == []
 
 
-def test_a_key_said_twice_is_left_to_the_rules_also_where_it_says_null() -> None:
+def test_a_duplicate_key_is_left_to_the_rules_also_where_it_is_null() -> None:
     for twice in (
         b'"note":null,"note":"a"',
         b'"customer":{},"customer":null',

@@ -37,13 +37,13 @@ NOON = datetime(2017, 11, 4, 12, tzinfo=UTC)
 
 
 def orders(*records: Json) -> pa.Table:
-    """Decoded orders; an id and a position where a record has none, null for all else."""
+    """Return decoded orders; records get an id and a position if they have none."""
     rows = [{"id": n, POSITION: n, **record} for n, record in enumerate(records, 1)]
     return pa.Table.from_pylist(rows, schema=decoded_schema())
 
 
 def rows(name: str, *records: Json) -> list[Json]:
-    """Rows of a staged table of some orders."""
+    """Return the rows of a staged table of some orders."""
     made: list[Json] = normalise(orders(*records), 0, 0).tables[name].to_pylist()
     return made
 
@@ -52,10 +52,10 @@ def column(table: str, name: str, *records: Json) -> list[Any]:
     return [row[name] for row in rows(table, *records)]
 
 
-# --------------------------------------------------------------------------- any orders
+# ------------------------------------------------------------------------------------ any orders
 
-# Few values, so that they often meet, with the greatest ones among them.
-LEAVES: dict[pa.DataType, list[Any]] = {
+# Few values, so that they often repeat, with the greatest ones among them.
+SCALARS: dict[pa.DataType, list[Any]] = {
     pa.int64(): [1, 2, 3, 0, -5, 2**63 - 1, -(2**63)],
     pa.int32(): [-300, 0],
     pa.string(): ["", "USD", "é, 🌲"],
@@ -78,11 +78,11 @@ def value(draw: Random, kind: pa.DataType, name: str) -> Any:
         return [element(draw, kind.value_type, name) for _ in range(draw.randrange(4))]
     if pa.types.is_struct(kind):
         return {field.name: value(draw, field.type, field.name) for field in kind}
-    return draw.choice(TEXTS.get(name, LEAVES[kind]))
+    return draw.choice(TEXTS.get(name, SCALARS[kind]))
 
 
 def element(draw: Random, kind: pa.DataType, name: str) -> Any:
-    """An element of an array; a child that stands has an id."""
+    """Draw an element of an array; a child that is loaded has an id."""
     drawn = value(draw, kind, name)
     return drawn | {"id": draw.randrange(9)} if drawn and "id" in drawn else drawn
 
@@ -96,12 +96,12 @@ def records(draw: Random, size: int) -> list[Json]:
     ]
 
 
-# From a seed, which is dense and quick where some hundred strategies would be sparse and slow.
+# From a seed, since some hundred strategies would be slow and their records sparse.
 RECORDS = st.builds(records, st.randoms(use_true_random=True), st.integers(0, 6))
 
 
 def reached(record: Any, path: str) -> Any:
-    """What stands at a dotted path."""
+    """Return the value at a dotted path."""
     for key in path.split(".") if path else ():
         record = record and record[key]
     return record
@@ -112,7 +112,7 @@ def total(parts: list[Decimal | int | None]) -> Any:
 
 
 def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json]]:
-    """The tables, one record at a time, in plain Python."""
+    """Return the tables, made one record at a time in plain Python."""
     made: dict[str, list[Json]] = {table.name: [] for table in (*FACTS, *DIMENSION_ROWS)}
 
     def read(table: Any, record: Json, order_row: int) -> Json:
@@ -128,14 +128,14 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
         return row
 
     def children(record: Json, name: str) -> Iterator[tuple[int, Json]]:
-        for place, child in enumerate(record.get(name) or [], 1):
+        for number, child in enumerate(record.get(name) or [], 1):
             if child is not None:
-                yield place, child
+                yield number, child
 
     def add(table: Any, row: Json) -> None:
         made[table.name].append(row)
 
-    def say(records_at: str, record: Json, order_row: int) -> None:
+    def add_dimension_rows(records_at: str, record: Json, order_row: int) -> None:
         for table in (t for t in DIMENSION_ROWS if t.info["records"] == records_at):
             row = read(table, record, order_row)
             if None not in [row[key] for key in table.info["key"]]:
@@ -145,12 +145,12 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
     for order_row, record in enumerate(records, first_row):
         order = read(fact_order, record, order_row)
         ids = {"order_id": record["id"], "currency": record.get("currency")}
-        say("", record, order_row)
+        add_dimension_rows("", record, order_row)
         lines = []
-        for place, child in children(record, "line_items"):
+        for number, child in children(record, "line_items"):
             line = read(line_table, child, order_row) | ids
-            lines.append(line | {"line_number": place, "created_at": order["created_at"]})
-            say("line_items[]", child, order_row)
+            lines.append(line | {"line_number": number, "created_at": order["created_at"]})
+            add_dimension_rows("line_items[]", child, order_row)
         made[line_table.name] += lines
         refunds = list(children(record, "refunds"))
         for _, child in refunds:
@@ -199,7 +199,7 @@ LIMITS = {
 
 
 def fitted(made: dict[str, list[Json]]) -> dict[str, int]:
-    """Null the sums that don't fit, and count them."""
+    """Null the sums that don't fit, and return their number by column."""
     unfit: dict[str, int] = {}
     for row in (row for table in made.values() for row in table):
         for name, (least, most) in LIMITS.items():
@@ -244,12 +244,12 @@ def test_keys_are_a_row_an_order_with_its_version(records: list[Json]) -> None:
 
 
 def flat(made: Normalised) -> dict[str, pa.Table]:
-    """The facts, and the rows of every dimension from what carries it."""
-    said = {
+    """Return the facts, and the rows of every dimension from its source table."""
+    dimensions = {
         table.name: dimension_rows(table, made.tables[DIMENSION_SOURCES[table.name].table.name])
         for table in DIMENSION_ROWS
     }
-    return {**made.tables, **said}
+    return {**made.tables, **dimensions}
 
 
 def assert_same(made: Normalised, expected: dict[str, pa.Table]) -> None:
@@ -310,7 +310,7 @@ def test_values_under_a_null_struct_or_list_are_not_seen() -> None:
     assert made["dim_customer"]["customer_id"].to_pylist() == [1, 3]
 
 
-# --------------------------------------------------------------------------- the contract's words
+# ------------------------------------------------------------------------- rules of the contract
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_texts_of_an_array_are_joined_without_null_ones(
     assert order["discount_code_count"] == len(names or [])
 
 
-def test_a_refused_line_is_no_row_but_keeps_its_place() -> None:
+def test_a_rejected_line_is_no_row_but_counts_for_line_numbers() -> None:
     record = {"line_items": [{"id": 5}, None, {"id": 7}]}
     assert column("fact_order_line", "line_number", record) == [1, 3]
     assert column("fact_order", "line_count", record) == [2]

@@ -1,4 +1,4 @@
-"""What is declared twice because two tools ask for it, compared."""
+"""Declarations that two tools need twice are the same."""
 
 from __future__ import annotations
 

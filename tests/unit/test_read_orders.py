@@ -53,7 +53,7 @@ def test_a_small_block_size_makes_more_partitions_of_the_same_rows(dump: str) ->
         assert sorted(rows["line_id"]) == [1, 2, 11, 12, 21, 22]
 
 
-def test_a_dimension_has_a_row_for_each_record_that_carries_its_key(tmp_path: Path) -> None:
+def test_a_dimension_has_a_row_for_each_record_that_has_its_key(tmp_path: Path) -> None:
     lines = [
         {"id": 1, "product_id": 7, "variant_id": 8, "title": "Mug"},
         {"id": 2, "product_id": 7, "title": "no variant"},

@@ -1,4 +1,4 @@
-"""Orders with bad children, mended and read again: the same tables as a dump that was mended before its load."""
+"""Orders with bad children that are corrected and replayed equal those of a corrected dump."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orders_dask.stage.layout import REJECTED, REPLAYED
 from orders_dask.stage.parts import write_part
 from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
-from tests.support.parts import placed, staged, standing
+from tests.support.parts import numbered, resolved, staged
 
 Json = Any
 
@@ -65,27 +65,27 @@ def staged_dump(folder: Path, name: str, orders: list[list[Json]], block_size: i
 
 
 def published(parts: list[Part]) -> tuple[dict[str, list[str]], list[str]]:
-    """Give the facts and what is said of dimensions, and what was refused, of some parts; their books must balance."""
+    """Return the rows of facts and dimensions, and the rejections; check that all is reconciled."""
     files = merge_files(parts)
     tables: dict[str, list[str]] = {name: [] for name in staged_schemas()}
     superseded = Counter[str]()
-    for name, rows, others in standing(parts):
+    for name, rows, others in resolved(parts):
         superseded[name] += others
         tables[name] += map(repr, rows)
     for fact in FACTS:
         read = sum(file.read[fact.name] for file in files.values())
         rejected = sum(file.rejected[fact.name] for file in files.values())
         assert read == len(tables[fact.name]) + superseded[fact.name] + rejected, fact.name
-    refused = refusals(parts)
+    rejected_rows = rejections(parts)
     lines = sum(file.lines_rejected for file in files.values())
-    assert lines == sum(row["path"].startswith("line_items[") for row in refused)
-    return {name: sorted(rows) for name, rows in tables.items()}, sorted(map(repr, refused))
+    assert lines == sum(row["path"].startswith("line_items[") for row in rejected_rows)
+    return {name: sorted(rows) for name, rows in tables.items()}, sorted(map(repr, rejected_rows))
 
 
-def refusals(parts: list[Part]) -> list[dict[str, Any]]:
-    """What stands in the ledger as refused: of orders that were read again, what was found then."""
+def rejections(parts: list[Part]) -> list[dict[str, Any]]:
+    """Return the rejections in the ledger: of replayed orders, those of the last replay."""
     found: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for one in reversed(placed(parts)):
+    for one in reversed(numbered(parts)):
         for row in read_table(one.part, REPLAYED).to_pylist():
             if row[ORDER_ROW] is not None:
                 found.pop((row["file_id"], row["position"]), None)
@@ -95,11 +95,12 @@ def refusals(parts: list[Part]) -> list[dict[str, Any]]:
 
 
 def replay(
-    folder: str, parts: list[Part], better: dict[tuple[int, int], str], *, mended: bool
+    folder: str, parts: list[Part], better: dict[tuple[int, int], str], *, corrected: bool
 ) -> list[Part]:
-    """Read the orders of refused children again, as they are kept or with better texts.
+    """Replay the orders of rejected children, as they are stored or with better texts.
 
-    These are `mended` by people, or the kept texts stand for what another contract reads in them.
+    `corrected`: people wrote the better texts. Otherwise they stand for the stored texts as a later
+    decoder version reads them.
     """
     names = [*merge_files(parts)]
 
@@ -107,7 +108,7 @@ def replay(
         return row[FILE], row[POSITION]
 
     records = []
-    for where, group in groupby(sorted(refusals(parts), key=at), at):
+    for where, group in groupby(sorted(rejections(parts), key=at), at):
         rows = [*group]
         counts = {
             fact.name: sum(r[counter_column(fact, "rejected")] for r in rows) for fact in FACTS
@@ -117,14 +118,14 @@ def replay(
         paths = tuple(row["path"] for row in rows)
         of_file = where[0], names[where[0]], 1, ""
         code = rows[0]["code"]
-        by_people = mended and where in better
+        by_people = corrected and where in better
         records.append(StoredReject(*of_file, where[1], code, text, counts, paths, by_people))
     part = write_part(folder, normalise_replayed(replay_records(records, ZONE)))
     return [part, *parts] if part.orders else parts
 
 
 def repaired(order: Json, is_given: Callable[[], bool]) -> Json:
-    """Give an order with new ids for some children, or all."""
+    """Return an order with new ids for some children, or all."""
     order = deepcopy(order)
     numbers = iter(range(100, 200))
     for one in [order, *order.get("refunds", [])]:
@@ -142,28 +143,27 @@ def repaired(order: Json, is_given: Callable[[], bool]) -> Json:
     st.sampled_from([100, 1 << 20]),
     st.data(),
 )
-def test_orders_that_were_mended_after_their_load_are_as_if_they_had_been_mended_before(
+def test_orders_corrected_after_their_load_equal_those_of_a_corrected_dump(
     dump: list[list[Json]], block_size: int, data: st.DataObject
 ) -> None:
     with TemporaryDirectory() as made:
         folder = Path(made)
         parts = staged_dump(folder, "dump", dump, block_size)
         assert published(parts)
-        assert replay(f"{folder}/stage/as-kept", parts, {}, mended=False) == parts
-        for turn in range(2):
+        assert replay(f"{folder}/stage/as-stored", parts, {}, corrected=False) == parts
+        for attempt in range(2):
             by_people = data.draw(st.booleans())
             better = {}
-            for number, position in sorted({(r[FILE], r[POSITION]) for r in refusals(parts)}):
+            for number, position in sorted({(r[FILE], r[POSITION]) for r in rejections(parts)}):
                 if data.draw(st.booleans()):
-                    # Without people, it is only a child that is good now that makes an order be
-                    # read.
+                    # Without a correction, only a child that is good now makes an order be replayed.
                     text = repaired(
                         dump[number][position - 1],
                         (lambda: data.draw(st.booleans())) if by_people else (lambda: True),
                     )
                     dump[number][position - 1] = text
                     better[number, position] = json.dumps(text)
-            parts = replay(f"{folder}/stage/{turn}", parts, better, mended=by_people)
+            parts = replay(f"{folder}/stage/{attempt}", parts, better, corrected=by_people)
             assert published(parts) == published(
-                staged_dump(folder, f"mended-{turn}", dump, 1 << 20)
+                staged_dump(folder, f"corrected-{attempt}", dump, 1 << 20)
             )

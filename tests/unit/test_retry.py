@@ -1,4 +1,4 @@
-"""What may pass is tried again with growing waits; all else ends at once."""
+"""Transient errors are retried with exponential backoff; other errors propagate at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 from tenacity import wait_none
 
-from orders_dask import retry as patience
+from orders_dask import retry
 from orders_dask.errors import (
     DataRefused,
     LeaseLost,
@@ -23,7 +23,7 @@ from orders_dask.errors import (
 from orders_dask.retry import ATTEMPTS, RUN_ATTEMPTS, retry_run, retry_transient, wait_for_lock
 
 
-def test_a_service_that_comes_back_is_waited_for_longer_each_time() -> None:
+def test_a_service_that_comes_back_is_retried_with_longer_waits() -> None:
     waits: list[float] = []
     failures = [ServiceUnavailable("one"), ServiceUnavailable("two")]
 
@@ -54,7 +54,9 @@ def test_a_service_that_stays_away_ends_with_its_own_error(
 
 
 @pytest.mark.parametrize("error", [SettingsError, DataRefused, LoadNotActive, RunDateLocked])
-def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskError]) -> None:
+def test_an_error_that_a_retry_does_not_overcome_propagates_at_once(
+    error: type[OrdersDaskError],
+) -> None:
     calls = []
 
     def ask() -> NoReturn:
@@ -68,10 +70,10 @@ def test_what_trying_again_does_not_mend_ends_at_once(error: type[OrdersDaskErro
 
 
 @pytest.mark.parametrize("error", [ServiceUnavailable, LeaseLost, StoredObjectChanged])
-def test_a_run_date_is_tried_again_when_what_it_worked_with_broke_off(
+def test_a_run_date_is_retried_after_a_transient_error(
     error: type[OrdersDaskError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "_BACKOFF", wait_none())
+    monkeypatch.setattr(retry, "_BACKOFF", wait_none())
     calls = []
 
     def work() -> NoReturn:
@@ -83,7 +85,7 @@ def test_a_run_date_is_tried_again_when_what_it_worked_with_broke_off(
     assert len(calls) == RUN_ATTEMPTS
 
 
-def test_a_run_that_was_stopped_waits_no_longer() -> None:
+def test_a_run_that_was_cancelled_waits_no_longer() -> None:
     stop = Event()
     calls = []
 

@@ -1,4 +1,4 @@
-"""The record-level rules by themselves: parsing, what is kept of a record, and adding up issues."""
+"""The rules for one record: parsing, the raw text that is stored, and merging of issues."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def repaired(line: bytes) -> Repaired:
 
 
 @given(VALUES)
-def test_what_is_parsed_is_written_again(value: object) -> None:
+def test_parsed_json_is_written_unchanged(value: object) -> None:
     assert json.loads(to_json(parse(json.dumps(value).encode()))) == value
 
 
@@ -44,7 +44,7 @@ def test_numbers_stay_as_written() -> None:
     assert to_json(values) == text.replace(" ", "")
 
 
-def test_a_key_said_twice_keeps_what_lost() -> None:
+def test_duplicate_keys_keep_the_overwritten_values() -> None:
     value = parse(b'{"a":1,"b":2,"a":3,"a":4}')
     assert isinstance(value, DuplicateKeys)
     assert value == {"a": "4", "b": "2"}
@@ -62,7 +62,7 @@ def test_any_depth_is_parsed_and_checked(depth: int) -> None:
 @pytest.mark.parametrize(
     "raw", [b"\xff" * 70_000, b"\0" * 70_000, "\N{GRINNING FACE}".encode() * 20_000, b"a" * 70_000]
 )
-def test_what_is_kept_has_at_most_64_kib(raw: bytes) -> None:
+def test_raw_text_has_at_most_64_kib(raw: bytes) -> None:
     text = truncate_raw(raw)
     assert 64 * 1024 - 3 <= len(text.encode()) <= 64 * 1024
     assert raw.decode(errors="replace").replace("\0", "\ufffd").startswith(text)

@@ -1,4 +1,4 @@
-"""Settings come from the environment, and a wrong one is named in one sentence that shows no secret."""
+"""Settings come from the environment; a wrong one is named in a sentence without secrets."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_source_without_a_folder_asks_for_a_stage(source: str) -> None:
         ("simplecache::s3://bucket/", "names simplecache::s3://"),
     ],
 )
-def test_a_url_that_names_no_store_is_told_at_once(
+def test_a_url_that_names_no_store_is_a_settings_error(
     monkeypatch: pytest.MonkeyPatch, variable: str, url: str, complaint: str
 ) -> None:
     monkeypatch.setenv(variable, url)
@@ -232,7 +232,7 @@ def test_a_zip_is_parted_at_the_first_double_colon_that_a_url_follows(
     "url",
     ["s3://b/tmp", "s3://b/tmp/", f"s3://b/tmp/{STAGE_FOLDER}", f"s3://b/tmp/{STAGE_FOLDER}/"],
 )
-def test_a_chosen_stage_lies_in_the_folder_that_discover_leaves_out(url: str) -> None:
+def test_a_chosen_stage_lies_in_the_folder_that_discover_ignores(url: str) -> None:
     assert load_settings(stage_url=url).stage_url == f"s3://b/tmp/{STAGE_FOLDER}"
 
 

@@ -1,4 +1,4 @@
-"""A meter charges what a task does to its steps, of steps inside of each other only the innermost."""
+"""A meter charges the time of a task to its steps, and of nested steps to the innermost one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orders_dask.step_metrics import Meter, StepMetrics, with_metrics
 WAIT = 0.05
 
 
-def test_of_steps_inside_of_each_other_only_the_innermost_is_charged() -> None:
+def test_of_nested_steps_only_the_innermost_is_charged() -> None:
     def blocks() -> Iterator[int]:
         for number in range(3):
             time.sleep(WAIT)
@@ -45,7 +45,7 @@ def test_a_step_that_fails_is_charged_and_ends() -> None:
     assert 2 * WAIT <= meter.metrics["failing"].seconds < 3 * WAIT + 0.5
 
 
-def test_a_metered_task_returns_its_costs_beside_its_result() -> None:
+def test_a_task_with_metrics_returns_them_beside_its_result() -> None:
     @with_metrics
     def task(meter: Meter, size: int) -> str:
         meter.add_bytes("load", size)

@@ -1,4 +1,4 @@
-"""Synthetic dumps: reproducible, of every form, and what they say of themselves is true."""
+"""Synthetic dumps are reproducible, of every form, and their declared counts are true."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SUMS = ("total_price", "gross_line_amount", "refunded_amount")
 
 
 def texts(path: str) -> Iterator[str]:
-    """Yield each text file in a file of any form, whatever its name says."""
+    """Yield each text in a file, decompressed, whatever its name."""
     raw = Path(path).read_bytes()
     if raw[:2] == b"PK":
         with zipfile.ZipFile(BytesIO(raw)) as archive:
             members = [archive.read(name) for name in sorted(archive.namelist())]
     else:
         members = [gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw]
-    # So that a byte that isn't UTF-8 is still to be seen in what is read.
+    # A byte that isn't UTF-8 stays visible in the text.
     yield from (member.decode(errors="surrogateescape") for member in members)
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a text is JSON; Python by itself takes ``NaN`` for a number."""
+    """Return whether a text is JSON; unlike Python's default, without ``NaN``."""
     constants: list[str] = []
     try:
         json.loads(text, parse_constant=constants.append)
@@ -49,7 +49,7 @@ def is_json(text: str) -> bool:
 
 
 def documents(day: GeneratedDay) -> list[Any]:
-    """Return each record of a run date in document order; text that isn't JSON as its text."""
+    """Return each record of a run date in document order; text that isn't JSON unchanged."""
     found: list[Any] = []
     for line in (line for path in day.files for text in texts(path) for line in text.splitlines()):
         document: Any = json.loads(line) if is_json(line) else line
@@ -62,34 +62,34 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def integer(value: object) -> int | None:
-    """Read an integer, as the contract repairs it too."""
+    """Return an integer, repaired as by the contract, or None."""
     found = re.fullmatch(r" *(-?\d+)(\.0|e0)? *", "" if value is True else str(value))
     return int(found[1]) if found and int(found[1]) < 2**63 else None
 
 
 def money(value: object) -> Decimal | None:
-    """Read an amount, rounded as the contract rounds it."""
+    """Return an amount, rounded as by the contract, or None."""
     if value is True or not re.fullmatch(r"-?\d{1,18}(\.\d+)?", str(value), re.ASCII):
         return None
     return Decimal(str(value)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
 def children(parent: Json, name: str) -> list[Json]:
-    """Return the children that stand: objects with a positive id, the last of each id."""
+    """Return the children that are loaded: objects with a positive id, the last of each id."""
     array = parent[name] if isinstance(parent[name], list) else []
     objects = [child for child in array if isinstance(child, dict)]
     return list({i: child for child in objects if (i := integer(child["id"])) and i > 0}.values())
 
 
 def version(order: Json) -> datetime:
-    """Read `updated_at`, or `created_at` where that can't be read."""
+    """Return `updated_at`, or `created_at` if that can't be read."""
     pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:00"
     readable = re.fullmatch(pattern, str(order["updated_at"]))
     return datetime.fromisoformat(order["updated_at"] if readable else order["created_at"])
 
 
 def identity(document: Any) -> int | None:
-    """Return the id of an order that is not to be rejected."""
+    """Return the id of an order, or None if it must be rejected."""
     if not isinstance(document, dict) or "line_items" not in document:
         return None
     found = integer(document.get("id"))
@@ -98,7 +98,7 @@ def identity(document: Any) -> int | None:
 
 
 def independent_reading(day: GeneratedDay) -> dict[str, object]:
-    """Return what the contract makes of a run date, read back with nothing but json and Decimal."""
+    """Return the counts and sums of a run date, read back with json and Decimal alone."""
     records = documents(day)
     versions: dict[int, list[Json]] = defaultdict(list)
     for document in records:
@@ -106,9 +106,9 @@ def independent_reading(day: GeneratedDay) -> dict[str, object]:
             versions[found].append(document)
     rows: Counter[str] = Counter()
     sums: dict[str, dict[str, Decimal]] = {name: defaultdict(Decimal) for name in SUMS}
-    for those in versions.values():
+    for candidates in versions.values():
         # max() gives the first of equals, and the last is to win.
-        order = max(reversed(those), key=version)
+        order = max(reversed(candidates), key=version)
         lines, refunds = children(order, "line_items"), children(order, "refunds")
         rows["fact_order"] += 1
         rows["fact_order_line"] += len(lines)
@@ -136,7 +136,7 @@ def independent_reading(day: GeneratedDay) -> dict[str, object]:
     return {**counts, "rows": rows, **sums}
 
 
-def told(day: GeneratedDay) -> dict[str, object]:
+def declared(day: GeneratedDay) -> dict[str, object]:
     names = ("records", "rejected", "superseded", "rows", *SUMS)
     return {name: getattr(day, name) for name in names}
 
@@ -148,9 +148,9 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: P
 
     for compression in get_args(Compression):
         first = write(f"{compression}-1", compression=compression, seed=7, layout="pages")
-        again = write(f"{compression}-2", compression=compression, seed=7, layout="pages")
+        second = write(f"{compression}-2", compression=compression, seed=7, layout="pages")
         other = write(f"{compression}-3", compression=compression, seed=8, layout="pages")
-        assert first == again
+        assert first == second
         assert first.keys() == other.keys()
         assert all(first[name] != other[name] for name in first)
 
@@ -161,7 +161,7 @@ def test_a_run_date_written_alone_is_as_in_the_whole_dump(tmp_path: Path) -> Non
     whole = generate(str(tmp_path / "whole"), **options)
     alone = generate(str(tmp_path / "alone"), only=[third], **options)
     assert [day.run_date for day in alone.days] == [third]
-    assert told(alone.days[0]) == told(whole.days[2])
+    assert declared(alone.days[0]) == declared(whole.days[2])
     written = contents(tmp_path / "alone")
     assert len(written) == 1
     assert written.items() <= contents(tmp_path / "whole").items()
@@ -179,7 +179,7 @@ def test_every_form_opens_and_holds_the_same_orders(
         assert len([text for path in day.files for text in texts(path)]) == 2
         assert len(documents(day)) == day.records
         assert documents(day) == documents(expected)
-        assert told(day) == told(expected)
+        assert declared(day) == declared(expected)
 
 
 def test_pages_hold_at_most_250_orders(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_pages_hold_at_most_250_orders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "defects"), [("ndjson", 0.0), ("ndjson", 0.01), ("pages", 0.01)]
 )
-def test_what_is_told_is_what_an_independent_reading_finds(
+def test_the_declared_counts_are_those_of_an_independent_reading(
     tmp_path: Path, layout: Layout, defects: float
 ) -> None:
     dump = generate(
@@ -206,20 +206,22 @@ def test_what_is_told_is_what_an_independent_reading_finds(
         defects=defects,
     )
     for day in dump.days:
-        assert independent_reading(day) == told(day)
+        assert independent_reading(day) == declared(day)
         assert day.superseded > 0
         assert day.records == day.rows["fact_order"] + day.superseded + day.rejected
         assert len(day.total_price) == 4, "all four currencies are expected in 800 orders"
         assert min(day.rows.values()) > 0, "some table gets no row"
 
 
-def test_a_version_without_a_readable_updated_at_loses_to_its_duplicate(tmp_path: Path) -> None:
+def test_a_version_without_a_readable_updated_at_is_superseded_by_its_duplicate(
+    tmp_path: Path,
+) -> None:
     shares: dict[str, Any] = {"duplicates": 0.6, "defects": {"bad_instant": 0.6}}
     (day,) = generate(str(tmp_path), start=START, days=1, orders=200, **shares).days
-    assert independent_reading(day) == told(day)
+    assert independent_reading(day) == declared(day)
 
 
-def test_an_edited_order_comes_again_on_a_later_day_newer_and_changed(tmp_path: Path) -> None:
+def test_an_edited_order_is_newer_and_changed_on_a_later_day(tmp_path: Path) -> None:
     dump = generate(str(tmp_path), start=START, orders=300, edited=0.2, duplicates=0)
     first, *later = [{order["id"]: order for order in documents(day)} for day in dump.days]
     assert [day.edited for day in dump.days] == [0, 60, 60]
@@ -254,7 +256,7 @@ def test_orders_look_like_those_of_a_shop(tmp_path: Path) -> None:
 
 
 def paths_given(value: object, path: str = "") -> Iterator[str]:
-    """Yield the path of every scalar but null, as the contract's declaration writes it."""
+    """Yield the path of every scalar but null, in the notation of the contract."""
     if isinstance(value, dict):
         for key, member in value.items():
             yield from paths_given(member, f"{path}.{key}" if path else key)
@@ -278,12 +280,12 @@ def key_twice(text: str) -> bool:
 
 
 INTEGERS = ("id", "number", "order_number", "total_weight", "user_id", "checkout_id")
-FLAGS = ("test", "confirmed", "taxes_included", "buyer_accepts_marketing")
+BOOLEANS = ("test", "confirmed", "taxes_included", "buyer_accepts_marketing")
 TEXTS = ("note", "phone", "tags", "name", "email")
 
 
 def values(order: Json, keys: tuple[str, ...]) -> list[Any]:
-    """Return what the order and its first line have under these keys."""
+    """Return the values of the order and its first line under some keys."""
     return [owner[k] for owner in (order, order["line_items"][0]) for k in keys if k in owner]
 
 
@@ -320,11 +322,11 @@ BAD: dict[str, Callable[[str], bool]] = {
     ),
     "flag_from_text": lambda text: any(
         str(value).lower() in ("true", "false", "0", "1") and not isinstance(value, bool)
-        for value in values(json.loads(text), FLAGS)
+        for value in values(json.loads(text), BOOLEANS)
     ),
     "bad_flag": lambda text: any(
         value in ("yes", "", "1", -1, 2, []) and not isinstance(value, bool)
-        for value in values(json.loads(text), FLAGS)
+        for value in values(json.loads(text), BOOLEANS)
     ),
     "text_from_scalar": lambda text: any(
         isinstance(value, bool | int | float) for value in values(json.loads(text), TEXTS)
@@ -365,17 +367,17 @@ def test_every_defect_has_a_description_here(layout: Layout) -> None:
 def test_a_defect_makes_exactly_the_records_asked_for_bad(tmp_path: Path, code: str) -> None:
     options: dict[str, Any] = {"start": START, "days": 1, "orders": 300}
     (clean,) = generate(str(tmp_path / "clean"), **options).days
-    (spoilt,) = generate(str(tmp_path / "spoilt"), defects={code: 0.1}, **options).days
+    (defective,) = generate(str(tmp_path / "spoilt"), defects={code: 0.1}, **options).days
     before, after = (
-        next(texts(day.files[0])).removesuffix("\n").split("\n") for day in (clean, spoilt)
+        next(texts(day.files[0])).removesuffix("\n").split("\n") for day in (clean, defective)
     )
     assert len(before) == len(after) == clean.records
     changed = [new for old, new in zip(before, after, strict=True) if old != new]
     assert len(changed) == 30
-    assert spoilt.defects == {code: 30}
+    assert defective.defects == {code: 30}
     assert not any(map(BAD[code], before)), "a clean record counts as bad"
     assert [text for text in changed if not BAD[code](text)] == []
-    assert spoilt.rejected == (30 if code in REJECTING else 0)
+    assert defective.rejected == (30 if code in REJECTING else 0)
 
 
 def test_an_unreadable_file_ends_within_one_more_record(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Instants by column: the usual form and the grammar agree with Python's own calendar and zones."""
+"""Timestamps are parsed by column, in agreement with Python's own calendar and zones."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ OFFSETS = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(
         max_size=20,
     )
 )
-def test_instants_with_an_offset(moments: list[tuple[datetime, timezone, str]]) -> None:
+def test_timestamps_with_an_offset(moments: list[tuple[datetime, timezone, str]]) -> None:
     local = [moment.replace(tzinfo=offset) for moment, offset, _ in moments]
     texts = [
         moment.isoformat(timespec=spec) for moment, (_, _, spec) in zip(local, moments, strict=True)
     ]
-    instants = parse_timestamps(pa.array(texts, pa.string()), ZoneInfo("UTC"))
-    assert instants.utc.to_pylist() == [datetime.fromisoformat(text) for text in texts]
-    assert not instants.bad.any()
-    assert not instants.no_offset.any()
-    days, minutes = local_days(instants, ZoneInfo("UTC"))
+    timestamps = parse_timestamps(pa.array(texts, pa.string()), ZoneInfo("UTC"))
+    assert timestamps.utc.to_pylist() == [datetime.fromisoformat(text) for text in texts]
+    assert not timestamps.bad.any()
+    assert not timestamps.no_offset.any()
+    days, minutes = local_days(timestamps, ZoneInfo("UTC"))
     assert days.to_pylist() == [moment.date() for moment, _, _ in moments]
     assert minutes.to_pylist() == [
         (moment.utcoffset() or timedelta()) // timedelta(minutes=1) for moment in local
@@ -56,15 +56,15 @@ def test_instants_with_an_offset(moments: list[tuple[datetime, timezone, str]]) 
         st.one_of(MOMENTS, st.datetimes(datetime(2010, 1, 1), datetime(2045, 1, 1))), max_size=20
     )
 )
-def test_instants_without_an_offset_are_the_shops(name: str, moments: list[datetime]) -> None:
+def test_timestamps_without_an_offset_are_the_shops(name: str, moments: list[datetime]) -> None:
     zone = ZoneInfo(name)
     texts = pa.array([moment.isoformat(" ") for moment in moments], pa.string())
-    instants = parse_timestamps(texts, zone)
-    # A text has no fold: an hour that comes twice, or never, is read by what was before the change.
+    timestamps = parse_timestamps(texts, zone)
+    # A text has no fold: an ambiguous or skipped hour has the offset before the change.
     expected = [moment.replace(tzinfo=zone, fold=0).astimezone(UTC) for moment in moments]
-    assert instants.utc.to_pylist() == expected
-    assert instants.no_offset.all()
-    days, minutes = local_days(instants, zone)
+    assert timestamps.utc.to_pylist() == expected
+    assert timestamps.no_offset.all()
+    days, minutes = local_days(timestamps, zone)
     assert days.to_pylist() == [moment.astimezone(zone).date() for moment in expected]
     assert minutes.to_pylist() == [
         (moment.astimezone(zone).utcoffset() or timedelta()) // timedelta(minutes=1)
@@ -76,21 +76,23 @@ def test_every_minute_around_a_change_of_the_zone() -> None:
     zone = ZoneInfo("America/New_York")
     begins = (datetime(2025, 3, 9), datetime(2025, 11, 2))
     moments = [begin + timedelta(minutes=n) for begin in begins for n in range(300)]
-    instants = parse_timestamps(pa.array([f"{moment:%Y-%m-%dT%H:%M}" for moment in moments]), zone)
-    assert instants.utc.to_pylist() == [
+    timestamps = parse_timestamps(
+        pa.array([f"{moment:%Y-%m-%dT%H:%M}" for moment in moments]), zone
+    )
+    assert timestamps.utc.to_pylist() == [
         moment.replace(tzinfo=zone).astimezone(UTC) for moment in moments
     ]
 
 
-def test_slices_and_nulls_keep_their_places() -> None:
+def test_slices_and_nulls_keep_their_positions() -> None:
     texts = pa.array([None, "x", None, "2020-01-01T00:00:00+01:00", "2020-01-01T00:00Z", None, ""])[
         1:
     ]
-    instants = parse_timestamps(texts, ZoneInfo("UTC"))
+    timestamps = parse_timestamps(texts, ZoneInfo("UTC"))
     moments = [datetime(2019, 12, 31, 23, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)]
-    assert instants.utc.to_pylist() == [None, None, *moments, None, None]
-    assert instants.bad.tolist() == [True, False, False, False, False, True]
-    assert instants.utc_offset.tolist() == [0, 0, 3600, 0, 0, 0]
+    assert timestamps.utc.to_pylist() == [None, None, *moments, None, None]
+    assert timestamps.bad.tolist() == [True, False, False, False, False, True]
+    assert timestamps.utc_offset.tolist() == [0, 0, 3600, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

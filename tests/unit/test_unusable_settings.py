@@ -1,4 +1,4 @@
-"""Places that can't be used, and an AWS configuration that makes no sense: settings to mend, which no waiting helps."""
+"""An unusable stage or AWS configuration is a settings error, which no retry overcomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orders_dask.stage.parts import find_part, write_part
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file where a folder is expected."""
+    """Return a file where a folder is expected."""
     made = tmp_path / "file"
     made.touch()
     return made
@@ -44,7 +44,7 @@ def test_a_stage_whose_name_is_too_long_can_not_be_used(tmp_path: Path) -> None:
 
 @pytest.fixture
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home without any AWS configuration, and a server that isn't there."""
+    """Yield a folder for AWS configuration, empty, with the URL of a server that isn't there."""
     for name in os.environ:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -57,7 +57,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     }.items():
         monkeypatch.setenv(name, value)
     (tmp_path / ".aws").mkdir()
-    filesystem("s3://x/")[0].clear_instance_cache()  # whose client read another environment
+    filesystem("s3://x/")[0].clear_instance_cache()  # its client has read another environment
     yield tmp_path / ".aws"
     filesystem("s3://x/")[0].clear_instance_cache()
 
