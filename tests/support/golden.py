@@ -50,7 +50,7 @@ def schema() -> Iterator[str]:
 
 def decoder() -> Iterator[Any]:
     """Yield what is decoded of the committed dump, and of values of every kind."""
-    orders = b"".join(bad_values.place(path, value).encode() + b"\n" for path, value in VALUES)
+    orders = b"".join(bad_values.order_with(path, value).encode() + b"\n" for path, value in VALUES)
     with TemporaryDirectory() as folder:
         odd = Path(folder) / "values.ndjson"
         odd.write_bytes(orders)

@@ -149,7 +149,7 @@ def test_an_unreachable_database_is_exit_code_4_and_no_password(
         (["sandbox", "--upload", "no-such-file"], "no-such-file"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_says_what(
+def test_wrong_usage_is_exit_code_2_and_names_it(
     runner: CliRunner, arguments: list[str], complaint: str
 ) -> None:
     ended = runner.invoke(app, arguments)
@@ -243,7 +243,7 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
     assert "50 orders" in terminal.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_what_a_dump_says_can_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_of_a_dump_can_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     output.result("a note: \x1b[31m[bold]red[/bold] :smile:\x07")
     output.result_table([{"note": "\x1b[2Jgone [link]"}])
     shown = capsys.readouterr().out
