@@ -69,9 +69,9 @@ def retry_run(run: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
     stop
         Ends the retries when it is set.
     """
-    lost = retry_if_exception_type((ServiceUnavailable, LeaseLost, StoredObjectChanged))
+    is_transient = retry_if_exception_type((ServiceUnavailable, LeaseLost, StoredObjectChanged))
     options = _stop_options(stop or Event(), stop_after_attempt(RUN_ATTEMPTS))
-    retried: Callable[P, T] = retry(retry=lost, wait=_BACKOFF, **options)(run)
+    retried: Callable[P, T] = retry(retry=is_transient, wait=_BACKOFF, **options)(run)
     return retried
 
 

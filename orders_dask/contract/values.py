@@ -70,10 +70,12 @@ def boolean(value: Json) -> tuple[bool | None, ValueCode | None]:
     if isinstance(value, bool):
         return value, None
     if isinstance(value, Number):
-        flag = {"0": False, "-0": False, "1": True}.get(value)
+        truth = {"0": False, "-0": False, "1": True}.get(value)
     else:
-        flag = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else None
-    return flag, "bad_flag" if flag is None else "flag_from_text"
+        truth = (
+            {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else None
+        )
+    return truth, "bad_flag" if truth is None else "flag_from_text"
 
 
 def text(value: Json) -> tuple[str | None, ValueCode | None]:

@@ -173,7 +173,7 @@ def compare(
         )
     orders_before = stored_before[fact_order.name].totals
     orders_after = stored_after[fact_order.name].totals
-    compared = orders_before, orders_after, orders_after - orders_before
+    order_totals = orders_before, orders_after, orders_after - orders_before
     sums = orders_before.sums.keys() | orders_after.sums.keys()
     column_number = {name: n for n, name in enumerate(money_columns(fact_order.name))}
     return DiffResult(
@@ -196,7 +196,7 @@ def compare(
             MoneyDiff(
                 currency,
                 column,
-                *(totals.sums.get((currency, column), Decimal(0)) for totals in compared),
+                *(totals.sums.get((currency, column), Decimal(0)) for totals in order_totals),
             )
             for currency, column in sorted(
                 sums, key=lambda s: (s[0] is not None, s[0] or "", column_number[s[1]])

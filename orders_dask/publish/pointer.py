@@ -91,7 +91,7 @@ def set_published(
 ) -> int | None:
     """Make readers see a load for its run date, or none, once the open transaction commits.
 
-    This flips the pointer, moves both loads to their statuses, and recomputes which versions are
+    This moves the pointer, moves both loads to their statuses, and recomputes which versions are
     superseded. The transaction holds the publish lock (:func:`lock_publishing`).
 
     Parameters
@@ -148,7 +148,7 @@ def set_published(
     return before
 
 
-# After the flip of the pointer: recompute the superseded versions of the touched orders. `touched`:
+# After the pointer moved: recompute the superseded versions of the touched orders. `touched`:
 # orders of the loads without a plan, precomputed ones, and those that the loads share with any load
 # published since the precomputation (none if :published is null). Index probes for each order: as a
 # plain join it scanned all of history.

@@ -93,11 +93,11 @@ def wait_until_halted(chaos: ChaosEnvironment, point: str, command: Command) -> 
     if point not in COMMIT_POINTS:
         return chaos.failpoints.wait(command.running)
     deadline = time.monotonic() + HALT_TIMEOUT
-    while chaos.postgres.held is None:
+    while chaos.postgres.delayed is None:
         assert command.running(), "the command ended before it came to the point"
         assert time.monotonic() < deadline, "nobody came to the point"
         time.sleep(0.01)
-    pending = chaos.postgres.held
+    pending = chaos.postgres.delayed
     [pid_of_client] = [
         pid
         for pid in (command.pid, *chaos.cluster.worker_pids())

@@ -25,7 +25,7 @@ from orders_dask.settings import Settings
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from tests.support.builders import DAY, lines, order
 from tests.support.commands import orders_dask
-from tests.support.replays import changed, replay_killed_before_its_publish, stories
+from tests.support.replays import changed, outcomes_by_record, replay_killed_before_its_publish
 from tests.support.types import Put, Query
 
 NO_ID = json.dumps(order(7) | {"id": None})
@@ -82,7 +82,7 @@ def test_corrected_records_are_published_and_the_others_stay_rejected(
         *((3, 2, Decimal(10)), (7, 2, Decimal("7.5"))),
     ]
     old, new = first.load_id, result.load_id
-    results = stories(query)
+    results = outcomes_by_record(query)
     assert results[old, 2, ""] == "taken in as order 7"
     assert results[new, 3, ""] == results[old, 3, ""]
     assert (results[new, 3, ""] or "").startswith("still invalid_json: The text is not JSON: ")
@@ -174,7 +174,7 @@ def test_a_corrected_record_takes_part_as_any_version_of_its_order(
     ended = replay(DAY, settings=settings, client=client)
     assert (ended.taken_in, ended.superseded, ended.run.superseded) == (2, 1, 2)
     assert orders() == [(1, 2, Decimal(3)), (2, 4, Decimal(2))]
-    results = stories(query)
+    results = outcomes_by_record(query)
     assert results[first.load_id, 2, ""] == "taken in as order 1"
     assert results[first.load_id, 3, ""] == "superseded by another version of order 2"
 
@@ -188,7 +188,7 @@ def test_only_records_with_the_given_code_are_replayed(
     correct(3, json.dumps({"order": order(8)}))
     ended = replay(DAY, "invalid_json", settings=settings, client=client)
     assert (ended.taken_in, ended.still_rejected, ended.run.rejected) == (1, {}, 1)
-    results = stories(query)
+    results = outcomes_by_record(query)
     assert results[first.load_id, 3, ""] == "taken in as order 8"
     assert results[first.load_id, 2, ""] is None
     assert results[ended.run.load_id, 2, ""] is None
@@ -219,7 +219,7 @@ def test_records_that_can_not_be_replayed_are_reported_and_nothing_is_loaded(
         "text not kept whole": 1,
         "text removed": 1,
     }
-    results = stories(query)
+    results = outcomes_by_record(query)
     assert "text not kept whole" in (results[first.load_id, 2, ""] or "")
     assert "text removed" in (results[first.load_id, 3, ""] or "")
     assert results[first.load_id, 4, "line_items[0]"] == (

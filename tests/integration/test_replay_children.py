@@ -16,7 +16,7 @@ from orders_dask.jobs.prune import prune
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from tests.support.builders import DAY, lines, order
-from tests.support.replays import changed, replay_killed_before_its_publish, stories
+from tests.support.replays import changed, outcomes_by_record, replay_killed_before_its_publish
 from tests.support.types import Put, Query
 
 Change = Callable[..., int]
@@ -102,7 +102,7 @@ def test_an_order_with_one_of_two_rejected_lines_corrected_replaces_itself(
         (24,),
     ]
     assert counters(query, new) == {"order": (3, 2, 1, 0), "order_line": (7, 4, 2, 1)}
-    results = stories(query)
+    results = outcomes_by_record(query)
     assert results == {
         (first.load_id, 2, "line_items[1]"): "taken in with order 2",
         (first.load_id, 2, "line_items[2]"): results[first.load_id, 2, "line_items[2]"],
@@ -128,7 +128,7 @@ def test_an_order_with_one_of_two_rejected_lines_corrected_replaces_itself(
         "order": (4, 2, 2, 0),
         "order_line": (10, 5, 5, 0),
     }
-    assert {load_id for load_id, _, _ in stories(query)} == {first.load_id, new}
+    assert {load_id for load_id, _, _ in outcomes_by_record(query)} == {first.load_id, new}
 
     for line_ids in ([21, 22, 24], [21, 24]):
         rollback(DAY, settings=settings)
@@ -156,7 +156,7 @@ def test_a_contract_that_reads_more_takes_in_what_it_can_and_no_other_orders(
     ended = replay(DAY, settings=settings, client=client)
     still = {"bad_child_id": 2, "duplicate_child": 1}
     assert (ended.taken_in, ended.still_rejected, ended.run.outcome) == (0, still, "up_to_date")
-    assert all((result or "").startswith("still ") for result in stories(query).values())
+    assert all((result or "").startswith("still ") for result in outcomes_by_record(query).values())
 
     # As if a later contract could read "11!" and "r5".
     for position, bad, good in ((1, '"11!"', "11"), (3, '"r5"', "5")):
@@ -174,7 +174,7 @@ def test_a_contract_that_reads_more_takes_in_what_it_can_and_no_other_orders(
     assert query("select order_id, refund_id, refund_line_id from orders.fact_refund_line") == [
         (3, 5, 51)
     ]
-    assert stories(query)[first.load_id, 3, "refunds[0]"] == "taken in with order 3"
+    assert outcomes_by_record(query)[first.load_id, 3, "refunds[0]"] == "taken in with order 3"
 
 
 def test_a_corrected_order_is_superseded_by_a_greater_version_like_its_former_one(
@@ -198,7 +198,7 @@ def test_a_corrected_order_is_superseded_by_a_greater_version_like_its_former_on
     ended = replay(DAY, settings=settings, client=client)
     assert (ended.taken_in, ended.superseded, ended.run.superseded) == (2, 2, 4)
     assert seen() == {1: [12], 2: [22]}
-    assert stories(query) == {
+    assert outcomes_by_record(query) == {
         (first.load_id, 1, "line_items[0]"): "superseded by another version of order 1",
         (first.load_id, 3, "line_items[0]"): "superseded by another version of order 2",
     }
@@ -244,7 +244,9 @@ def test_a_text_that_is_bad_as_a_whole_or_was_not_stored_changes_nothing(
     }
     assert seen() == before
     results = {
-        position: result or "" for (_, position, path), result in stories(query).items() if path
+        position: result or ""
+        for (_, position, path), result in outcomes_by_record(query).items()
+        if path
     }
     assert results[1].startswith("still bad_order_id: The order's id is null")
     assert "of a child to that of its order" in results[2]
@@ -264,7 +266,7 @@ def test_with_a_code_only_orders_with_such_a_child_are_replayed(
     ended = replay(DAY, "duplicate_child", settings=settings, client=client)
     assert (ended.taken_in, ended.still_rejected) == (1, {"bad_child_id": 1})
     assert seen() == {1: [12], 2: [21, 22]}
-    results = stories(query)
+    results = outcomes_by_record(query)
     assert results[first.load_id, 1, "line_items[0]"] is None
     assert results[first.load_id, 2, "line_items[0]"] == "taken in with order 2"
     assert (results[first.load_id, 2, "line_items[2]"] or "").startswith("still bad_child_id")

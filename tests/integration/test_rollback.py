@@ -15,7 +15,7 @@ from orders_dask.ledger import leases
 from orders_dask.load.locks import Lock
 from orders_dask.publish import dimensions, pointer
 from orders_dask.settings import Settings
-from tests.support.loads import DAY, NEXT, instant, lose_answer, order, published, rolled_back
+from tests.support.loads import DAY, NEXT, lose_answer, moment, order, published, rolled_back
 from tests.support.proxy import PostgresProxy
 from tests.support.types import Query
 from tests.support.waiting import until
@@ -25,7 +25,7 @@ CUSTOMERS = "select customer_id, email, first_seen, last_seen from orders.dim_cu
 
 def load_of(order_id: int, email: str | None, second: int = 0) -> dict[str, list[dict[str, Any]]]:
     """Return a load of one order, whose customer has its number and an address."""
-    at = instant(second)
+    at = moment(second)
     return {
         "fact_order": [order(order_id, second)],
         "fact_order_line": [{"order_id": order_id, "line_id": 1}],
@@ -197,7 +197,7 @@ def test_a_rollback_without_an_answer_is_unknown_while_another_run_holds_the_run
     with warehouse.connect() as other, ThreadPoolExecutor(2) as pool:
         proxy.hold_commit(of="order_superseded")
         rolling_back = pool.submit(orders_dask.rollback, DAY, settings=through_proxy)
-        until(lambda: proxy.held is not None, 30, "nothing was committed")
+        until(lambda: proxy.delayed is not None, 30, "nothing was committed")
         lock = select(func.pg_advisory_lock(Lock.RUN_DATE, DAY.toordinal()))
         locked = pool.submit(other.execute, lock)
         until(lambda: query(waiting, lock=int(Lock.RUN_DATE)), 30, "nobody waits for the run date")

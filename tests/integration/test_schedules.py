@@ -23,7 +23,7 @@ from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import order_superseded
 from orders_dask.contract.storage_tables import published as pointer_table
 from orders_dask.load.schema import VIEW_FILES
-from tests.support.loads import DAY, dropped, instant, published, rolled_back
+from tests.support.loads import DAY, dropped, moment, published, rolled_back
 from tests.support.model import Loaded, Model
 
 SCHEDULES = int(os.environ.get("ORDERS_DASK_SCHEDULES", "8"))
@@ -47,7 +47,7 @@ def loads(draw: st.DrawFn) -> Parts:
     ids = draw(st.lists(st.integers(1, 5), unique=True, max_size=4))
     for position, order_id in enumerate(ids, 1):
         part = tables[draw(st.integers(0, 1))]
-        updated = draw(st.none() | st.integers(0, 3).map(instant))
+        updated = draw(st.none() | st.integers(0, 3).map(moment))
         price = draw(st.sampled_from([None, 5, 7]))
         numbered = {"source_position": position}
         add = partial(_add, part)

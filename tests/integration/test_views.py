@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.support.loads import instant, published
+from tests.support.loads import moment, published
 from tests.support.types import Query
 
 FIRST, SECOND, THIRD = date(2017, 11, 3), date(2017, 11, 4), date(2017, 12, 1)
@@ -18,7 +18,7 @@ FIRST, SECOND, THIRD = date(2017, 11, 3), date(2017, 11, 4), date(2017, 12, 1)
 def order(order_id: int, day: date, price: str | None, currency: str | None, **more: Any) -> Any:
     return {
         "order_id": order_id,
-        "created_at": instant(day=day),
+        "created_at": moment(day=day),
         "created_local_date": day,
         "total_price": price and Decimal(price),
         "currency": currency,
@@ -34,7 +34,7 @@ def refund(order_id: int, refund_id: int, amount: str | None, hour: int) -> dict
         "order_id": order_id,
         "refund_id": refund_id,
         "refunded_amount": amount and Decimal(amount),
-        "refunded_at": instant(day=FIRST, hour=hour),
+        "refunded_at": moment(day=FIRST, hour=hour),
     }
 
 
@@ -47,11 +47,9 @@ def shop(warehouse: Engine) -> Engine:
         FIRST,
         {
             "fact_order": [
-                order(
-                    1, FIRST, "10", "USD", updated_at=instant(day=FIRST, hour=13), refund_count=1
-                ),
+                order(1, FIRST, "10", "USD", updated_at=moment(day=FIRST, hour=13), refund_count=1),
                 order(2, FIRST, "20.5", "USD", refund_count=2, email=None, contact_email="b@x"),
-                order(3, FIRST, "30", "EUR", cancelled_at=instant(day=SECOND), unit_count=None),
+                order(3, FIRST, "30", "EUR", cancelled_at=moment(day=SECOND), unit_count=None),
                 order(4, FIRST, "1000", "USD", test=True),
                 order(5, FIRST, "40", "EUR", refund_count=2, test=False),
                 order(6, FIRST, None, "EUR"),
@@ -72,14 +70,14 @@ def shop(warehouse: Engine) -> Engine:
         SECOND,
         {
             "fact_order": [
-                order(1, FIRST, "12", "USD", updated_at=instant(day=SECOND), refund_count=2),
+                order(1, FIRST, "12", "USD", updated_at=moment(day=SECOND), refund_count=2),
                 order(8, SECOND, "8", "USD"),
             ],
             "fact_refund": [refund(1, 11, "10", 14), refund(1, 12, "1.25", 16)],
         },
     )
     # A later dump has an older version of order 1, which stays superseded.
-    late = order(1, FIRST, "11", "USD", updated_at=instant(day=FIRST, hour=18))
+    late = order(1, FIRST, "11", "USD", updated_at=moment(day=FIRST, hour=18))
     published(warehouse, THIRD, {"fact_order": [late]})
     return warehouse
 
@@ -91,11 +89,11 @@ def test_order_summary_is_one_exact_row_a_current_order(shop: Engine, query: Que
     )
     d = Decimal
     assert rows == [
-        (1, SECOND, "USD", d(12), 2, d("11.25"), d("0.75"), instant(day=FIRST, hour=16)),
-        (2, FIRST, "USD", d("20.5"), 2, d("3.5"), d(17), instant(day=FIRST, hour=15)),
+        (1, SECOND, "USD", d(12), 2, d("11.25"), d("0.75"), moment(day=FIRST, hour=16)),
+        (2, FIRST, "USD", d("20.5"), 2, d("3.5"), d(17), moment(day=FIRST, hour=15)),
         (3, FIRST, "EUR", d(30), 0, d(0), d(30), None),
         (4, FIRST, "USD", d(1000), 0, d(0), d(1000), None),
-        (5, FIRST, "EUR", d(40), 2, None, None, instant(day=FIRST, hour=15)),
+        (5, FIRST, "EUR", d(40), 2, None, None, moment(day=FIRST, hour=15)),
         (6, FIRST, "EUR", None, 0, d(0), None, None),
         (7, FIRST, None, d(7), 0, d(0), d(7), None),
         (8, SECOND, "USD", d(8), 0, d(0), d(8), None),
@@ -151,7 +149,7 @@ def test_order_history_numbers_every_published_version(shop: Engine, query: Quer
 def test_versions_without_a_timestamp_are_numbered_first_and_by_run_date(
     warehouse: Engine, query: Query
 ) -> None:
-    published(warehouse, FIRST, {"fact_order": [{"order_id": 1, "created_at": instant(day=FIRST)}]})
+    published(warehouse, FIRST, {"fact_order": [{"order_id": 1, "created_at": moment(day=FIRST)}]})
     published(warehouse, THIRD, {"fact_order": [{"order_id": 1}]})
     published(warehouse, SECOND, {"fact_order": [{"order_id": 1}]})
     rows = query("select version_number, is_current, run_date from orders.order_history order by 1")

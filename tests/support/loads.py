@@ -49,14 +49,14 @@ class File:
     )
 
 
-def instant(second: int = 0, *, day: date = DAY, hour: int = 12) -> datetime:
+def moment(second: int = 0, *, day: date = DAY, hour: int = 12) -> datetime:
     """Return a timestamp in UTC, by default seconds after noon of `DAY`."""
     return datetime(day.year, day.month, day.day, hour, 0, second, tzinfo=UTC)
 
 
 def order(order_id: int, second: int = 0, **columns: Any) -> dict[str, Any]:
     """Return a row of ``fact_order`` whose version is some seconds after noon."""
-    return {"order_id": order_id, "updated_at": instant(second), **columns}
+    return {"order_id": order_id, "updated_at": moment(second), **columns}
 
 
 def arrow(table: Table, rows: Rows) -> pa.Table:
@@ -133,5 +133,5 @@ def dropped(engine: Engine, run_date: date) -> int:
 
 def lose_answer(proxy: PostgresProxy) -> None:
     """Wait until the delayed commit is done, and reset its connection in place of the answer."""
-    until(lambda: proxy.held is not None, 30, "nothing was committed")
+    until(lambda: proxy.delayed is not None, 30, "nothing was committed")
     proxy.release(lose=True)

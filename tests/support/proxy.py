@@ -203,14 +203,14 @@ class PostgresProxy(Proxy):
         self._pattern: bytes | None = None
         self._go: asyncio.Event = asyncio.Event()
         self._lose = False
-        self.held: DelayedCommit | None = None
+        self.delayed: DelayedCommit | None = None
 
     def hold_commit(self, of: str) -> None:
         """Delay the answer to the next COMMIT of a transaction with a statement that contains `of`.
 
-        ``held`` is the session when the server has answered, and None before.
+        ``delayed`` is the session when the server has answered, and None before.
         """
-        self.held, self._go, self._lose = None, asyncio.Event(), False
+        self.delayed, self._go, self._lose = None, asyncio.Event(), False
         self._pattern = of.encode()
 
     def release(self, *, lose: bool) -> None:
@@ -250,7 +250,7 @@ class PostgresProxy(Proxy):
     async def _answers(self, session: _Session) -> None:
         while piece := await session.answer.read(PIECE):
             if session.delayed:
-                self.held = DelayedCommit(
+                self.delayed = DelayedCommit(
                     _port(session.writer, "peername"), _port(session.to, "sockname")
                 )
                 await self._go.wait()

@@ -35,7 +35,7 @@ def changed(warehouse: Engine, position: int, what: str, path: str, **values: An
         return connection.execute(text(statement), given).rowcount
 
 
-def stories(query: Query) -> dict[tuple[int | None, int, str], str | None]:
+def outcomes_by_record(query: Query) -> dict[tuple[int | None, int, str], str | None]:
     """Return the replay result of each record, by load, position and path."""
     rows = query(
         "select load_id, position, path, replay_result from orders_ops.rejected_record"

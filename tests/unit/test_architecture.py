@@ -1,29 +1,30 @@
-"""Imports run one way: which room may import which is written down here, and nowhere broken."""
+"""Imports run one way: ALLOWED has the rooms that each room imports, without a cycle."""
 
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 import orders_dask
 
 PACKAGE = Path(orders_dask.__file__).parent
+ROOT = "__init__"
 
-ALLOWED: dict[str, set[str]] = {
+ALLOWED: Final[dict[str, set[str]]] = {
     "contract": set(),
     "errors": set(),
     "step_metrics": set(),
-    "settings": {"errors"},
-    "filesystem": {"errors", "settings"},
     "retry": {"errors"},
     "sandbox": {"errors"},
+    "settings": {"errors"},
     "synthetic": {"errors"},
     "cluster": {"errors", "settings"},
+    "filesystem": {"errors", "settings"},
     "without_pandas": {"cluster"},
     "transform": {"contract"},
     "extract": {"contract", "errors", "filesystem", "settings"},
@@ -41,24 +42,22 @@ ALLOWED: dict[str, set[str]] = {
         *("cluster", "contract", "errors", "extract", "ledger", "load", "pipeline"),
         *("publish", "retention", "retry", "settings", "stage"),
     },
-    "__init__": {"errors", "jobs", "ledger", "pipeline", "publish", "read", "settings"},
+    ROOT: {"errors", "jobs", "ledger", "pipeline", "publish", "read", "settings"},
     "cli": {
         *("cluster", "contract", "errors", "jobs", "ledger", "load", "pipeline"),
         *("publish", "sandbox", "settings", "synthetic"),
     },
 }
-"""By room, a folder or a module at the top of the package, the rooms that it may import, lazily or not."""
+"""By room, the rooms that it imports, anywhere in its modules. `ROOT` is the package itself."""
 
 
-def modules() -> dict[str, Path]:
-    """Return every module of the package by its name below the package."""
-    return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
+def module_name(path: Path) -> str:
+    """Return the name of a module below the package; a folder's ``__init__`` has the folder's."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts).removesuffix(f".{ROOT}")
 
 
-MODULES = modules()
+MODULES: Final = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def room(module: str) -> str:
@@ -67,48 +66,72 @@ def room(module: str) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield the modules of the package that a module imports anywhere in it, in types alone too."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+    """Yield the modules of the package that a module imports, lazily or for types alone too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: import by the full name"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
-            package, _, inside = name.partition(".")
+            package, _, below = name.partition(".")
             if package == "orders_dask":
-                yield inside
+                yield defining_module(below)
 
 
-ARROWS: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-for _name, _path in MODULES.items():
-    for _target in imported(_path):
-        if room(_target) in {*map(room, MODULES)} - {room(_name)}:
-            ARROWS[room(_name)][room(_target)].append(_name)
+def defining_module(name: str) -> str:
+    """Return the module that a name below the package is, or is defined in."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or ROOT
 
 
-@pytest.mark.parametrize("start", sorted({*map(room, MODULES)}))
-def test_a_room_imports_the_rooms_that_are_allowed_and_no_other(start: str) -> None:
-    found = ARROWS[start]
-    more = {end: names for end, names in found.items() if end not in ALLOWED.get(start, set())}
-    assert not more, f"{start} imports rooms that it may not: {more}"
-    unused = ALLOWED[start] - found.keys()
-    assert not unused, f"{start} no longer imports {unused}: take the arrow out of ALLOWED"
+IMPORTS: Final = {name: {*imported(path)} for name, path in MODULES.items()}
+ROOMS: Final = sorted({room(module) for module in MODULES})
 
 
-def test_no_arrow_between_rooms_leads_back() -> None:
-    # Raises CycleError, which names the rooms, where there is a circle.
+def test_every_room_has_an_entry() -> None:
+    assert sorted(ALLOWED) == ROOMS
+
+
+@pytest.mark.parametrize("importer", ROOMS)
+def test_a_room_imports_exactly_the_rooms_that_are_allowed(importer: str) -> None:
+    found: dict[str, list[str]] = {}
+    for module, targets in IMPORTS.items():
+        for target in sorted(targets):
+            if room(module) == importer != room(target):
+                found.setdefault(room(target), []).append(f"{module} imports {target}")
+    allowed = ALLOWED.get(importer, set())
+    forbidden = {target: imports for target, imports in found.items() if target not in allowed}
+    assert not forbidden, f"{importer} imports rooms that ALLOWED does not have: {forbidden}"
+    unused = allowed - found.keys()
+    assert not unused, f"{importer} no longer imports {sorted(unused)}: remove them from ALLOWED"
+
+
+def test_rooms_have_no_import_cycle() -> None:
+    # Raises CycleError, which names the rooms of a cycle.
     order = list(TopologicalSorter(ALLOWED).static_order())
     assert order.index("contract") < order.index("jobs") < order.index("cli")
 
 
-def test_no_circle_of_modules() -> None:
-    graph: dict[str, set[str]] = {}
-    for name, path in MODULES.items():
-        targets = set()
-        for target in imported(path):
-            # `from package import name` names a module, or something in one.
-            parent = target.rpartition(".")[0]
-            targets |= {each for each in (target, parent) if each in MODULES} - {name}
-        graph[name] = targets
-    assert list(TopologicalSorter(graph).static_order())
+def test_modules_have_no_import_cycle() -> None:
+    graph = {module: targets - {module} for module, targets in IMPORTS.items()}
+    assert set(TopologicalSorter(graph).static_order()) == MODULES.keys()
+
+
+@pytest.mark.parametrize(
+    ("source", "modules"),
+    [
+        ("from orders_dask.load import copy", ["load.copy"]),
+        ("from orders_dask.load.copy import load_part", ["load.copy"]),
+        ("from orders_dask.sandbox import sandbox", ["sandbox"]),
+        ("import orders_dask.settings as s", ["settings"]),
+        ("from orders_dask import Settings, retry", [ROOT, "retry"]),
+        ("def f():\n    import orders_dask", [ROOT]),
+        ("import dask\nfrom pathlib import Path", []),
+    ],
+)
+def test_every_form_of_import_is_found(tmp_path: Path, source: str, modules: list[str]) -> None:
+    (tmp_path / "module.py").write_text(source)
+    assert list(imported(tmp_path / "module.py")) == modules

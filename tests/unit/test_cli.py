@@ -196,7 +196,7 @@ def test_generate_writes_only_json_to_stdout(runner: CliRunner, tmp_path: Path) 
     }
 
 
-def test_generate_tells_where_it_can_not_write(runner: CliRunner) -> None:
+def test_generate_names_where_it_can_not_write(runner: CliRunner) -> None:
     ended = runner.invoke(app, ["generate", "/dev/null/dump", "--orders", "10"])
     assert ended.exit_code == 4
     assert "Error: Can't write to /dev/null/dump" in ended.stderr

@@ -67,6 +67,9 @@ def assigned(target: ast.expr, value: ast.expr) -> Iterator[str]:
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
         for inner, each in zip(target.elts, value.elts, strict=True):
             yield from assigned(inner, each)
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.IfExp):
+        yield from assigned(target, value.body)
+        yield from assigned(target, value.orelse)
 
 
 def returned(function: ast.FunctionDef) -> Iterator[str]:
