@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 CONTRACT_VERSION: Final = 6
-"""Part of the identity of every stage part. Raise it when a stored value or a table changes."""
+"""Part of the identity of every stage part. Raise it when a table changes."""
 
 DECODER_VERSION: Final = 3
 """Part of the identity of every stage part. Raise it when decode reads a text differently."""
