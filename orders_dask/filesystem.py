@@ -176,7 +176,7 @@ def _reason(error: Exception) -> str:
 
 
 def _message(url: str, reason: str) -> str:
-    if not url.startswith(("s3://", "s3a://")):
+    if url.partition("://")[0] not in S3_PROTOCOLS:
         return f"{url} can't be read or written ({reason}): see to that and run it again."
     url_of_s3 = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     host = urlsplit(url_of_s3).netloc.rpartition("@")[2]

@@ -52,7 +52,7 @@ def ensure_partitions(connection: Connection, run_date: date) -> None:
         shared = select(func.pg_advisory_xact_lock_shared(Lock.PARTITION, first.toordinal()))
         if not try_lock(connection, DROP_TIMEOUT, shared):
             raise PartitionInUse(
-                f"The partitions of run date {run_date} are being freed by another command: try "
+                f"The partitions of run date {run_date} are being dropped by another command: try "
                 "again in a minute."
             )
         of_partition = storage_partition.c.first_date == first
@@ -68,7 +68,7 @@ def ensure_partitions(connection: Connection, run_date: date) -> None:
         elif partition.draining is not None:
             if not is_attached(connection, width, first):
                 raise PartitionInUse(
-                    f"The partitions of run date {run_date} are half freed: let the owner of the "
+                    f"The partitions of run date {run_date} are half dropped: let the owner of the "
                     "tables run `orders-dask prune`, then try again."
                 )
             connection.execute(storage_partition.update().where(of_partition).values(draining=None))

@@ -26,17 +26,14 @@ from tests.support.types import Query
 READ = dict.fromkeys((fact.name for fact in FACTS), 0)
 
 
-def test_a_locked_run_date_names_the_process_that_works_on_it(
-    warehouse: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "LOCK_TIMEOUT", 0.1)
+def test_a_locked_run_date_names_the_process_that_works_on_it(warehouse: Engine) -> None:
     with leases.acquire_lease(warehouse, DAY) as lease:
         loads.create_load(lease, "s3://orders/", "f", "ann on host1, process 7")
         with (
             pytest.raises(
                 RunDateLocked, match=f"{DAY} is being worked on by ann on host1, process 7"
             ),
-            leases.acquire_lease(warehouse, DAY),
+            leases.acquire_lease(warehouse, DAY, timeout=0.1),
         ):
             pass
         with leases.acquire_lease(warehouse, NEXT):

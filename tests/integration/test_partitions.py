@@ -82,7 +82,7 @@ def test_a_partition_whose_drop_was_killed_is_refused_until_it_is_dropped(
         if died == "dropped":
             session.exec_driver_sql(f"drop table orders_store.{partition}")
     with pytest.raises(
-        PartitionInUse, match=r"2017-11-03 are half freed: let the owner .* `orders-dask prune`"
+        PartitionInUse, match=r"2017-11-03 are half dropped: let the owner .* `orders-dask prune`"
     ):
         make(warehouse, DAY)
     dropped = drop_marked(owner, 5)
@@ -101,7 +101,7 @@ def test_a_partition_that_is_being_dropped_is_waited_for_until_a_timeout(
             text("select pg_advisory_lock(:class, :partition)"),
             {"class": int(Lock.PARTITION), "partition": FIRST.toordinal()},
         )
-        with pytest.raises(PartitionInUse, match="2017-11-03 are being freed by another command"):
+        with pytest.raises(PartitionInUse, match="2017-11-03 are being dropped by another command"):
             make(warehouse, DAY)
 
 
