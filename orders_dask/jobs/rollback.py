@@ -42,7 +42,7 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackRes
     OutcomeUnknown
         PostgreSQL broke off, so it is unknown whether the rollback was committed.
     ServiceUnavailable
-        PostgreSQL can't be reached.
+        PostgreSQL can't be reached, or broke off and the rollback is found not done.
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     """
