@@ -1,7 +1,7 @@
 """Sphinx: all Markdown pages, and a reference of the Python code from its docstrings, as HTML.
 
-``make docs`` builds them with the repository as source folder, so links between pages are the same here as in a
-repository browser. Nothing is fetched.
+``make docs`` builds them with the repository as source folder, so links between pages are the same
+here as in a repository browser. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ html_theme_options = {"page_width": "1100px", "fixed_sidebar": True}
 html_show_sourcelink = False
 myst_heading_anchors = 6
 napoleon_google_docstring = False
-# Several names may share a description. Attributes are described as parameters are: autodoc lists them besides.
+# Several names may share a description. Attributes are described as parameters are: autodoc lists
+# them besides.
 napoleon_use_param = False
 napoleon_custom_sections = [("Attributes", "params_style")]
 autodoc_default_options = {
@@ -65,14 +66,17 @@ def setup(app: Sphinx) -> None:
 
 
 def add_toctree(app: Sphinx, page: str, source: list[str]) -> None:
-    """Make what an index links to its table of contents, which a repository browser would show as code."""
+    """Turn the links of an index into its table of contents.
+
+    Written out, it would be shown as code by a repository browser.
+    """
     if page in (root_doc, "docs/adr/README"):
         linked = re.findall(r"\]\(([^)#:]+)\.(?:md|rst)\)", source[0])
         source[0] += "\n".join(["\n```{toctree}", ":hidden:", *dict.fromkeys(linked), "```\n"])
 
 
 def unlink_types(app: Sphinx, page: nodes.document) -> None:
-    """Leave types of others, and type variables, in a signature as text: there is nothing to link to."""
+    """Leave types of others, and type variables, in a signature as text: they have no page."""
     for link in list(page.findall(pending_xref)):
         target = link.get("reftarget", "")
         ours = target.startswith("orders_dask.") and not isinstance(locate(target), TypeVar)
@@ -84,7 +88,7 @@ def unlink_types(app: Sphinx, page: nodes.document) -> None:
 def leave_as_text(
     app: Sphinx, env: BuildEnvironment, link: pending_xref, text: nodes.Node
 ) -> nodes.Node | None:
-    """Leave a reference as text where the name exists but has no entry: it is imported, or has no docstring."""
+    """Leave a reference as text where the name exists but has no entry, as imported ones have."""
     module = link.get("py:module") or ""
     owner = locate(".".join(filter(None, (module, link.get("py:class")))))
     scopes = (module, getattr(owner, "__module__", module))

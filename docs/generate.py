@@ -1,7 +1,7 @@
 """Write the reference pages that follow from the code: settings, commands and exit codes.
 
-``python docs/generate.py`` writes them. With ``--check`` it writes nothing, and ends with one sentence that names the
-pages that are stale.
+``python docs/generate.py`` writes them. With ``--check`` it writes nothing, and ends with one
+sentence that names the pages that are stale.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ NOTICE: Final = "<!-- Written by `python docs/generate.py` from {}: change it th
 SETTINGS: Final = """\
 # Settings
 
-Every setting is an environment variable; [.envrc.example](../.envrc.example) has all of them for direnv. An empty
-variable counts as not set. In Python, `load_settings` and `Settings` also take a setting by its attribute name.
-A setting that is missing or malformed ends a command with exit code 2, before anything is contacted. One sentence
-names all such settings and shows no value.
+Every setting is an environment variable; [.envrc.example](../.envrc.example) has all of them for
+direnv. An empty variable counts as not set. In Python, `load_settings` and `Settings` also take a
+setting by its attribute name. A setting that is missing or malformed ends a command with exit code
+2, before anything is contacted. One sentence names all such settings and shows no value.
 
 {settings}
 
 ## Variables of the libraries
 
-These are read by the libraries themselves, from the environment of each process: commands, and workers of a cluster of
-your own ([clusters.md](clusters.md)).
+These are read by the libraries themselves, from the environment of each process: commands, and
+workers of a cluster of your own ([clusters.md](clusters.md)).
 
 {libraries}
 
-Host, port, user and database are always those of `_PGSQL_*`. So `PGHOST`, `PGPORT`, `PGUSER` and `PGDATABASE` have no
-effect. `PGPASSWORD` and `PGPASSFILE` count only while `_PGSQL_PASS` is empty.
+Host, port, user and database are always those of `_PGSQL_*`. So `PGHOST`, `PGPORT`, `PGUSER` and
+`PGDATABASE` have no effect. `PGPASSWORD` and `PGPASSFILE` count only while `_PGSQL_PASS` is empty.
 """
 
 LIBRARIES: Final = {
@@ -54,7 +54,7 @@ LIBRARIES: Final = {
     "`PGSSLCERT`, `PGSSLKEY`": ("libpq", "Certificate and key of the client."),
     "`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`": (
         "botocore",
-        "Credentials. Without them botocore looks in its other places, such as the role of the machine.",
+        "Credentials. Without them botocore looks in its other places, such as the machine's role.",
     ),
     "`AWS_PROFILE`, `AWS_CONFIG_FILE`, `AWS_SHARED_CREDENTIALS_FILE`": (
         "botocore",
@@ -79,8 +79,8 @@ LIBRARIES: Final = {
 """Who reads a variable that no setting of ours is for, and what it says."""
 
 COMMANDS: Final = """\
-Settings come from the environment ([settings.md](settings.md)). Standard output has results; progress and notes go to
-standard error. [exit-codes.md](exit-codes.md) has the exit codes.
+Settings come from the environment ([settings.md](settings.md)). Standard output has results;
+progress and notes go to standard error. [exit-codes.md](exit-codes.md) has the exit codes.
 """
 
 EXIT_CODES: Final = """\
@@ -88,8 +88,9 @@ EXIT_CODES: Final = """\
 
 {codes}
 
-Every error is a class of [orders_dask/errors.py](../orders_dask/errors.py). A *transient* error may pass: the same
-command may work later. It was retried already. A *terminal* error needs something to change first.
+Every error is a class of [orders_dask/errors.py](../orders_dask/errors.py). A *transient* error may
+pass: the same command may work later. It was retried already. A *terminal* error needs something to
+change first.
 
 {errors}
 """
@@ -107,7 +108,8 @@ CODES: Final = {
     ),
     4: (
         "A service can't be reached, or another run has the run date locked.",
-        "Repeat the command later; alert if that fails too. Before a `rollback` is repeated, look at `status`.",
+        "Repeat the command later; alert if that fails too. "
+        "Before a `rollback` is repeated, look at `status`.",
     ),
     130: (
         "Stopped by Ctrl-C. What was published stands.",

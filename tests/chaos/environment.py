@@ -113,7 +113,7 @@ class ChaosEnvironment:
     def reset(self) -> str:
         """Restore the old day, clear all faults, and return the name of a new stage."""
         self.failpoints.clear()
-        self.s3.calm()
+        self.s3.clear_faults()
         self.postgres.release(lose=False)
         self.cluster.restart_unless_idle()
         self._administer("drop database if exists {} with (force)", DATABASE)

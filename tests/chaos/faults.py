@@ -170,7 +170,7 @@ def run_case(
         command = begin()
         inject(command)
         first = command.end()
-        chaos.s3.calm()
+        chaos.s3.clear_faults()
         chaos.cluster.restart_dead()
         before = checks.staged(chaos.files(stage))
         second = begin().end()

@@ -395,7 +395,7 @@ def test_the_parts_are_those_of_the_ledger_whoever_wrote_a_manifest_for_them(
     assert [order_id for order_id, *_ in orders()] == [1, 7]
 
 
-def test_a_replay_that_was_rolled_back_is_no_result_of_a_record(
+def test_after_a_rollback_of_a_replay_its_records_have_no_result(
     client: Client, settings: Settings, put: Put, correct: Correct
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID))

@@ -23,7 +23,7 @@ from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import order_superseded
 from orders_dask.contract.storage_tables import published as pointer_table
 from orders_dask.load.schema import VIEW_FILES
-from tests.support.loads import DAY, dropped, moment, published, rolled_back
+from tests.support.loads import DAY, moment, published, rolled_back, unpublished
 from tests.support.model import Loaded, Model
 
 SCHEDULES = int(os.environ.get("ORDERS_DASK_SCHEDULES", "8"))
@@ -72,7 +72,7 @@ def _add(part: dict[str, list[dict[str, Any]]], table: str, **row: Any) -> None:
 
 
 actions = st.tuples(
-    st.sampled_from(["publish", "publish", "publish", "roll back", "drop"]),
+    st.sampled_from(["publish", "publish", "publish", "roll back", "unpublish"]),
     st.sampled_from(DAYS),
     loads(),
 )
@@ -96,7 +96,7 @@ def test_any_schedule_ends_as_if_only_the_published_loads_were_loaded(
             elif what == "roll back":
                 model.roll_back(day)
             else:
-                model.drop(day)
+                model.unpublish(day)
         assert {day: load.load_id for day, load in model.seen().items()} == pointer(owner)
         assert superseded(owner) == model.superseded()
         assert dimensions(owner) == {d.name: model.dimension(d.name) for d in DIMENSIONS}
@@ -131,7 +131,7 @@ def run_concurrently(database: Engine, actions: Sequence[Action]) -> list[tuple[
         what, day, parts = action
         if what == "publish":
             return published(database, day, *parts), action
-        return {"roll back": rolled_back, "drop": dropped}[what](database, day), action
+        return {"roll back": rolled_back, "unpublish": unpublished}[what](database, day), action
 
     def committed_at(done: tuple[int, Action]) -> datetime:
         load_id, (what, _, _) = done

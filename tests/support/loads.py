@@ -123,7 +123,7 @@ def rolled_back(engine: Engine, run_date: date) -> int:
     return int(load_id)
 
 
-def dropped(engine: Engine, run_date: date) -> int:
+def unpublished(engine: Engine, run_date: date) -> int:
     """Unpublish a run date; return the id of the load that was published."""
     with leases.acquire_lease(engine, run_date) as lease:
         load_id = unpublish_run_date(lease)

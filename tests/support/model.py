@@ -79,7 +79,7 @@ class Model:
                     if key in _attributes_of(load):
                         self._write(key, load, _attributes_of(load)[key])
 
-    def drop(self, run_date: date) -> None:
+    def unpublish(self, run_date: date) -> None:
         del self.published[run_date]
 
     def seen(self) -> dict[date, Loaded]:

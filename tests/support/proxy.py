@@ -125,7 +125,7 @@ class S3Proxy(Proxy):
         self._trouble, self._left, self._only = kind, requests, re.compile(only)
         self.troubled = 0
 
-    def calm(self) -> None:
+    def clear_faults(self) -> None:
         """Inject no further fault."""
         self._trouble, self._left = None, 0
 
