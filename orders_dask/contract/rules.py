@@ -1,7 +1,7 @@
 """The rules for bad records: reject a record, or repair and null its bad values.
 
 The fast decoder sends a record here if it can't read it, or can't tell whether it is good. The
-result is a rejection (the record is quarantined in the ledger), or the record in JSON that the fast
+result is a rejection (the ledger stores the record), or the record in JSON that the fast
 decoder reads, with the contract's keys alone. A good record comes back with the same values. See
 docs/contract.md#bad-values.
 """
@@ -172,14 +172,14 @@ def apply_rules(
     if _contradicts(record.get(GRAPHQL_ID), order_id):
         message = f"The order's id is {order_id}, but {GRAPHQL_ID} ends in another one."
         return reject_record(line, position, "id_mismatch", message, record)
-    findings = _RecordFindings(position)
+    issues = _RecordIssues(position)
     try:
-        order = _ORDER(record, findings, "")
+        order = _ORDER(record, issues, "")
     except _TooManyRejected:
         message = f"More than {MAX_REJECTED_CHILDREN:,} children of the order are rejected."
         return reject_record(line, position, "bad_child_id", message, record)
     repaired = _encode(order).encode() + b"\n"
-    return Repaired(repaired, findings.issues(), _with_order_raw(findings.rejected, line))
+    return Repaired(repaired, issues.of_values(), _with_order_raw(issues.rejected, line))
 
 
 def _with_order_raw(children: list[Rejected], line: bytes) -> list[Rejected]:
@@ -207,7 +207,7 @@ class _TooManyRejected(Exception):
 
 
 @dataclass
-class _RecordFindings:
+class _RecordIssues:
     """Collects the bad values and the rejected children of one record."""
 
     position: int
@@ -225,15 +225,16 @@ class _RecordFindings:
             raise _TooManyRejected
         self.rejected.append(child)
 
-    def issues(self) -> list[Issue]:
+    def of_values(self) -> list[Issue]:
+        """Return an issue for each path and code of bad values."""
         return [
             Issue(path, code, count, tuple((self.position, text) for text in texts))
             for (path, code), (count, texts) in self.bad_values.items()
         ]
 
 
-_Rule: TypeAlias = Callable[[Json, _RecordFindings, str], Any]
-"""Converts a value, given the findings and the path of its object, such as ``refunds[0].``."""
+_Rule: TypeAlias = Callable[[Json, _RecordIssues, str], Any]
+"""Converts a value, given the issues and the path of its object, such as ``refunds[0].``."""
 
 
 def _nested(kind: pa.DataType, path: str) -> _Rule:
@@ -259,25 +260,25 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
     }
 
-    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, issues: _RecordIssues, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, dict):
-            findings.add_value(path, "bad_children", value)
+            issues.add_value(path, "bad_children", value)
             return None
         if isinstance(value, DuplicateKeys):
             for key, overwritten in value.overwritten:
                 if key in scalars or key in nested:
-                    findings.add_value(prefix + key, "duplicate_key", overwritten)
+                    issues.add_value(prefix + key, "duplicate_key", overwritten)
         inside = where if not name or name.endswith("]") else f"{where}{name}."
         converted: dict[str, Any] = {}
         for key, given in value.items():
             if rule := scalars.get(key):
                 converted[key], code = (None, None) if given is None else rule(given)
                 if code:
-                    findings.add_value(prefix + key, code, given)
+                    issues.add_value(prefix + key, code, given)
             elif key in nested:
-                converted[key] = nested[key](given, findings, inside)
+                converted[key] = nested[key](given, issues, inside)
         return converted
 
     return convert
@@ -286,17 +287,17 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
 def _values(rule: Rule, path: str) -> _Rule:
     """Return the rule for an array of scalars: each bad element is nulled by itself."""
 
-    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, issues: _RecordIssues, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list):
-            findings.add_value(path, "bad_children", value)
+            issues.add_value(path, "bad_children", value)
             return None
         converted = []
         for given in value:
             stored, code = (None, None) if given is None else rule(given)
             if code:
-                findings.add_value(f"{path}[]", code, given)
+                issues.add_value(f"{path}[]", code, given)
             converted.append(stored)
         return converted
 
@@ -306,13 +307,13 @@ def _values(rule: Rule, path: str) -> _Rule:
 def _array(element: _Rule, path: str) -> _Rule:
     """Return the rule for an array of objects without ids: any other element nulls it."""
 
-    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, issues: _RecordIssues, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            findings.add_value(path, "bad_children", value)
+            issues.add_value(path, "bad_children", value)
             return None
-        return [element(each, findings, where) for each in value]
+        return [element(each, issues, where) for each in value]
 
     return convert
 
@@ -321,11 +322,11 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
     """Return the rule for an array of children with ids: each that is rejected becomes null."""
     name = path.rpartition(".")[2]
 
-    def convert(value: Json, findings: _RecordFindings, where: str) -> Any:
+    def convert(value: Json, issues: _RecordIssues, where: str) -> Any:
         if value is None:
             return None
         if not isinstance(value, list):
-            findings.add_value(path, "bad_children", value)
+            issues.add_value(path, "bad_children", value)
             return None
         ids = [_positive_id(child, fact) for child in value]
         last = {child_id: index for index, child_id in enumerate(ids)}
@@ -342,10 +343,10 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
                 code = "duplicate_child"
                 message = f"{here} has the id {ids[index]} of a later one, which stands."
             else:
-                return element(child, findings, f"{here}.")
+                return element(child, issues, f"{here}.")
             raw = truncate_raw(sanitise(to_json(child)).encode())
             counts = _count_with_children(child, fact)
-            findings.add_rejected(Rejected(findings.position, here, code, message, raw, counts))
+            issues.add_rejected(Rejected(issues.position, here, code, message, raw, counts))
             return None
 
         return [convert_child(index, child) for index, child in enumerate(value)]

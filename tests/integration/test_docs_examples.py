@@ -21,6 +21,7 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from orders_dask.cli import app
+from orders_dask.cli.demo import DAYS, DEFECTS
 from orders_dask.sandbox import Sandbox
 from orders_dask.synthetic import generate
 
@@ -30,6 +31,9 @@ NOT_HERE: Final = {"docs/cli.md", "docs/roles.md"}
 
 OWN_SERVICES: Final = ("make ", "orders-dask sandbox ", "orders-dask demo")
 """Commands that start services of their own; other tests cover them."""
+
+
+README: Final = (ROOT / "README.md").read_text()
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -105,6 +109,21 @@ def shop(
     monkeypatch.chdir(tmp_path)
     with dask.config.set(scheduler_address=scheduler):
         yield
+
+
+@pytest.mark.slow
+def test_the_readme_shows_the_rows_of_the_demo(
+    shop: None, owner: Engine, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = generate(source, start=DAYS[0], days=len(DAYS), orders=3_000, defects=DEFECTS)
+    monkeypatch.setenv("_AWS_S3_URL_SOURCE", made.source)
+    call("orders-dask init")
+    call(f"orders-dask backfill --from {DAYS[0]} --to {DAYS[-1]}")
+    [query] = [content for language, content in blocks(ROOT / "README.md") if language == "sql"]
+    with owner.connect() as connection:
+        rows = [[str(value) for value in row] for row in connection.execute(text(query))]
+    table = [line.split("|") for line in README.splitlines() if line.startswith(" 2026-")]
+    assert [[cell.strip() for cell in line] for line in table] == rows, "run `make demo` and copy"
 
 
 @pytest.mark.slow
