@@ -32,9 +32,11 @@ SETTINGS: Final = """\
 # Settings
 
 Every setting is an environment variable; [.envrc.example](../.envrc.example) has all of them for
-direnv. An empty variable counts as not set. In Python, `load_settings` and `Settings` also take a
-setting by its attribute name. A setting that is missing or malformed ends a command with exit code
-2, before anything is contacted. One sentence names all such settings and shows no value.
+direnv. A variable that is not set is read from a file of its name in the folder of secrets, if
+there is one, then from the secret of `ORDERS_DASK_PG_SECRET`. An empty variable counts as not set.
+In Python, `load_settings` and `Settings` also take a setting by its attribute name. A setting that
+is missing or malformed ends a command with exit code 2, before anything is contacted. One sentence
+names all such settings and shows no value.
 
 {settings}
 
@@ -110,6 +112,10 @@ CODES: Final = {
         "A service can't be reached, or another run has the run date locked.",
         "Repeat the command later; alert if that fails too. "
         "Before a `rollback` is repeated, look at `status`.",
+    ),
+    6: (
+        "There is no file for the run date yet, or no load of it.",
+        "Repeat the command later, until the dump should be there; then alert.",
     ),
     130: (
         "Stopped by Ctrl-C. What was published stands.",

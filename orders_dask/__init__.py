@@ -1,6 +1,7 @@
 """Load raw order dumps from S3 into PostgreSQL: typed, normalised, published by run date.
 
-:func:`run` loads a run date, :func:`backfill` a range of them. :func:`read_orders` and
+:func:`run` loads a run date, :func:`backfill` a range of them, on the Dask cluster of
+:func:`connect` or any other. :func:`read_orders` and
 :func:`read_staged` return lazy Dask DataFrames. :class:`Settings` come from the environment. Every
 error is an :class:`OrdersDaskError` (:mod:`orders_dask.errors`).
 """
@@ -44,6 +45,7 @@ from orders_dask.pipeline.results import (
 from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from orders_dask.cluster.connect import connect
     from orders_dask.jobs.backfill import backfill
     from orders_dask.jobs.diff import diff
     from orders_dask.jobs.prune import prune
@@ -92,6 +94,7 @@ __all__ = [
     "VersionMismatch",
     "WorkersDied",
     "backfill",
+    "connect",
     "diff",
     "load_settings",
     "prune",
@@ -111,6 +114,7 @@ _HEAVY = {
     "RejectedRecord": "orders_dask.ledger.rejects",
     "RowCountDiff": "orders_dask.publish.diff",
     "backfill": "orders_dask.jobs.backfill",
+    "connect": "orders_dask.cluster.connect",
     "diff": "orders_dask.jobs.diff",
     "prune": "orders_dask.jobs.prune",
     "read_orders": "orders_dask.read",

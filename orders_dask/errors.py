@@ -8,7 +8,6 @@
     │   ├── VersionMismatch       client and workers differ in versions     exit code 2
     │   ├── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
     │   ├── DataRefused           the dump was refused, nothing published   exit code 3
-    │   │   ├── SourceMissing     no file for the run date
     │   │   └── ReconciliationError  control totals differ
     │   ├── WorkersDied           repeatedly, over the same file            exit code 3
     │   ├── NothingToRestore      the load needed is missing or pruned      exit code 3
@@ -19,6 +18,7 @@
         ├── RunDateLocked         another run has the run date locked
         ├── LeaseLost             this run lost its lease of the run date
         ├── LoadNotActive         the load was sealed or ended meanwhile
+        ├── SourceMissing         no file for the run date yet            exit code 6
         ├── StoredObjectChanged   a file of the dump or the stage has changed
         ├── PartitionInUse        others' transactions still use a partition
         └── RunCancelled          the caller cancelled the run
@@ -84,10 +84,6 @@ class DataRefused(TerminalError):
     exit_code = 3
 
 
-class SourceMissing(DataRefused):
-    """The source has no file for the run date."""
-
-
 class ReconciliationError(DataRefused):
     """The control totals of a load differ: it is not reconciled."""
 
@@ -104,6 +100,12 @@ class ServiceUnavailable(TransientError):
 
 class ClusterLost(TransientError):
     """The Dask cluster can't be reached, or the connection to it was lost."""
+
+
+class SourceMissing(TransientError):
+    """There is nothing for the run date yet: no file in the dump, no part in the stage, no load."""
+
+    exit_code = 6
 
 
 class RunDateLocked(TransientError):

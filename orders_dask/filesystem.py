@@ -10,26 +10,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from botocore.exceptions import (
-    AwsChunkedWrapperError,
-    BotoCoreError,
-    CapacityNotAvailableError,
-    ChecksumError,
-    ClientError,
-    CredentialRetrievalError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    MetadataRetrievalError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from fsspec import AbstractFileSystem, get_filesystem_class
 from s3fs import S3FileSystem
 from s3fs.utils import FileExpired
 
+from orders_dask.aws import transient_errors
 from orders_dask.errors import ServiceUnavailable, SettingsError
-from orders_dask.settings import S3_PROTOCOLS, store_protocol
+from orders_dask.urls import S3_PROTOCOLS, store_protocol
 
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
     # A listing has to be fresh, not one that this process cached before.
@@ -134,20 +122,6 @@ def translate_storage_errors(url: str) -> Iterator[None]:
         raise kind(_message(url, _reason(error))) from error
 
 
-_TRANSIENT: Final = (
-    HTTPClientError,
-    NoConnection,
-    IncompleteReadError,
-    ChecksumError,
-    FlexibleChecksumError,
-    AwsChunkedWrapperError,
-    MetadataRetrievalError,
-    CredentialRetrievalError,
-    TokenRetrievalError,
-    CapacityNotAvailableError,
-)
-"""Errors of botocore's requests. It raises its other errors before any request."""
-
 _UNUSABLE_PATH: Final = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -161,7 +135,7 @@ def _is_terminal(error: Exception) -> bool:
         client_error: Any = error
         cause = client_error.kwargs.get("error")
         return isinstance(cause, FileNotFoundError | PermissionError | ValueError)
-    return isinstance(error, BotoCoreError) and not isinstance(error, _TRANSIENT)
+    return isinstance(error, BotoCoreError) and not isinstance(error, transient_errors())
 
 
 def _reason(error: Exception) -> str:

@@ -18,13 +18,21 @@ from tenacity import (
     sleep_using_event,
     stop_after_attempt,
     stop_after_delay,
+    stop_before_delay,
     stop_when_event_set,
+    wait_exponential,
     wait_exponential_jitter,
     wait_random,
 )
 from tenacity.stop import stop_base
 
-from orders_dask.errors import LeaseLost, RunDateLocked, ServiceUnavailable, StoredObjectChanged
+from orders_dask.errors import (
+    LeaseLost,
+    RunDateLocked,
+    ServiceUnavailable,
+    SourceMissing,
+    StoredObjectChanged,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +57,12 @@ def _log_retry(state: RetryCallState) -> None:
     LOG.warning("%s (Trying again in %.1f s.)", error, state.upcoming_sleep)
 
 
+def _log_first_retry(state: RetryCallState) -> None:
+    """Log the error, and that it is waited for, once."""
+    if state.attempt_number == 1:
+        LOG.warning("%s (Waiting for it.)", state.outcome and state.outcome.exception())
+
+
 retry_transient: Final = retry(
     retry=retry_if_exception_type(ServiceUnavailable),
     wait=_BACKOFF,
@@ -57,6 +71,26 @@ retry_transient: Final = retry(
     reraise=True,
 )
 """Retry a function while a service is unavailable. It must be idempotent."""
+
+
+def retry_until_found(find: Callable[P, T], seconds: float) -> Callable[P, T]:
+    """Retry a function every minute, at first more often, while there is no file for a run date.
+
+    Parameters
+    ----------
+    find
+        Function that raises SourceMissing.
+    seconds
+        Longest time to wait.
+    """
+    retried: Callable[P, T] = retry(
+        retry=retry_if_exception_type(SourceMissing),
+        wait=wait_exponential(max=60),
+        stop=stop_before_delay(seconds),
+        before_sleep=_log_first_retry,
+        reraise=True,
+    )(find)
+    return retried
 
 
 def retry_run(run: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:

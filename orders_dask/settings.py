@@ -1,4 +1,4 @@
-"""Settings from environment variables. docs/settings.md lists them.
+"""Settings from environment variables, files and AWS Secrets Manager. docs/settings.md lists them.
 
 The names with a leading underscore are given by the environment that this runs in. Variables of
 libraries are read by these themselves: ``AWS_*`` by botocore, ``PGSSLMODE`` and ``PGSSLROOTCERT``
@@ -8,34 +8,39 @@ by libpq.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from fsspec.registry import known_implementations
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as SourceError
 
 from orders_dask.errors import SettingsError
-
-STAGE_FOLDER: Final = ".orders_dask"
-"""Name of every stage's folder.
-
-``discover`` leaves out files below a folder of this name, so a source that is a whole bucket never
-loads its own stage.
-"""
-
-S3_PROTOCOLS: Final = ("s3", "s3a")
-"""Protocols of S3 URLs."""
-
-_ARCHIVE_PROTOCOLS: Final = (
-    *("zip", "tar", "libarchive", "dir", "reference", "generic"),
-    *("cached", "blockcache", "filecache", "simplecache"),
+from orders_dask.secrets import (
+    PASSWORD,
+    PASSWORD_FILE,
+    SECRETS_FOLDER,
+    login_from_secrets_manager,
+    password_file,
+    password_from_file,
+    secrets_folder,
 )
-"""Protocols of file systems inside of another store."""
+from orders_dask.urls import parent_folder, validate_endpoint, validate_source, validate_stage
 
 _SERVICE_PREFIXES: Final = (
     "_PGSQL_",
@@ -43,92 +48,11 @@ _SERVICE_PREFIXES: Final = (
     "AWS_",
     "PG",
     "DASK_SCHEDULER",
+    "ORDERS_DASK_PG_",
+    "ORDERS_DASK_SECRETS_DIR",
     "ORDERS_DASK_STAGE_URL",
 )
 """Prefixes of the variables that choose a service: ours, botocore's, libpq's and Dask's."""
-
-
-def split_zip_url(source: str) -> tuple[str | None, str]:
-    """Split a source URL into the pattern of zip members, or None, and the URL of the files.
-
-    ``zip://PATTERN::URL`` is split at the first ``::`` before a URL or an absolute path. Any other
-    ``::`` is part of a name. See docs/contract.md#source-url.
-    """
-    parts = re.fullmatch(r"zip://(.*?)::((?:[\w.+-]+:/)?/.*)", source, re.DOTALL)
-    return (parts[1], parts[2]) if parts else (None, source)
-
-
-def store_protocol(url: str) -> str:
-    """Return the protocol of a URL's store; an absolute path is on this machine.
-
-    Raises
-    ------
-    ValueError
-        The URL names no store.
-    """
-    if url.startswith("/"):
-        return "file"
-    protocol, separator, path = url.partition("://")
-    if not separator:
-        raise ValueError("must begin with a protocol, as s3://bucket/ does")
-    if protocol not in known_implementations:
-        raise ValueError(f"names {protocol}://, which is no protocol that fsspec knows")
-    if protocol in _ARCHIVE_PROTOCOLS:
-        raise ValueError(f"names {protocol}://, which is no store by itself")
-    if protocol in S3_PROTOCOLS and not path.partition("/")[0]:
-        raise ValueError("must name a bucket")
-    return protocol
-
-
-def _source_url(url: str) -> str:
-    """Validate the placeholders and the protocols of a source URL."""
-    try:
-        url.format(run_date=date(2000, 1, 1))
-    except (ValueError, LookupError, AttributeError):
-        raise ValueError(
-            "must hold no placeholder but {run_date} or, say, {run_date:%Y/%m/%d}"
-        ) from None
-    if "{run_date." in url or "{run_date[" in url:
-        raise ValueError("must hold no placeholder but {run_date} or, say, {run_date:%Y/%m/%d}")
-    pattern, stored = split_zip_url(url)
-    if pattern is None and url.startswith("zip://"):
-        raise ValueError(
-            "must name where the zip lies, as zip://*.json::s3://bucket/orders.zip does"
-        )
-    store_protocol(stored)
-    return url
-
-
-def _parent_folder(source: str) -> str:
-    """Return the last folder of a source before a placeholder or wildcard, or an empty text.
-
-    ``s3://bucket/orders/{run_date}/`` gives ``s3://bucket/orders``, and
-    ``zip://{run_date}.json::s3://bucket/orders.zip`` gives ``s3://bucket``.
-    """
-    _, stored = split_zip_url(source)
-    fixed = re.split(r"[{*?\[]", stored, maxsplit=1)[0]
-    protocol, separator, path = ("", "", fixed) if fixed.startswith("/") else fixed.partition("://")
-    if fixed == stored and separator and "/" not in path:
-        return stored  # a bucket alone
-    folder = path.rpartition("/")[0]
-    return f"{protocol}{separator}{folder}" if folder else ""
-
-
-def _stage_url(url: str) -> str:
-    """Return the stage's URL: its folder is :data:`STAGE_FOLDER`, without a trailing slash."""
-    folder = url.rstrip("/").removesuffix(f"/{STAGE_FOLDER}")
-    if not folder:
-        raise ValueError("must be set, for the source has no folder that a stage could lie in")
-    store_protocol(url)
-    return f"{folder}/{STAGE_FOLDER}"
-
-
-def _endpoint_url(url: str) -> str:
-    """Validate the URL of an S3 server."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an address such as https://s3.example.org")
-    return url
 
 
 def _timezone_name(name: str) -> str:
@@ -137,6 +61,18 @@ def _timezone_name(name: str) -> str:
         return ZoneInfo(name).key
     except (ValueError, OSError, LookupError):  # no zone's name, a folder of zones, no such zone
         raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
+
+
+def parse_seconds(duration: object) -> object:
+    """Parse a duration such as ``3h`` or ``5 minutes`` into seconds; a number is in seconds."""
+    if not isinstance(duration, str):
+        return duration
+    from dask.utils import parse_timedelta  # late: 0.2 s that `--help` does without
+
+    try:
+        return parse_timedelta(duration)
+    except (ValueError, LookupError):
+        raise ValueError("must be a duration such as 30s, 5m or 3h") from None
 
 
 def _parse_bytes(size: object) -> object:
@@ -154,7 +90,8 @@ def _parse_bytes(size: object) -> object:
 class Settings(BaseSettings):
     """All settings, frozen.
 
-    Each is read from an environment variable, or passed by attribute name. Use
+    Each is passed by attribute name or, in this order, read from an environment variable, from a
+    file of that name in the folder of secrets, or from AWS Secrets Manager. Use
     :func:`load_settings`, which raises one sentence for all problems.
 
     Attributes
@@ -171,6 +108,18 @@ class Settings(BaseSettings):
         trust authentication).
     pgsql_database
         Name of the database.
+    pgsql_pass_file
+        File that holds the password instead. It is read again for each connection, so the password
+        may be rotated during a run.
+    pgsql_auth
+        ``password``, or ``aws-iam`` for a token of Amazon RDS that is made for each connection; it
+        needs ``PGSSLMODE`` of ``require`` or stricter.
+    pgsql_secret
+        Name or ARN of a secret in AWS Secrets Manager with user and password (host, port and
+        database too, if the secret has them), as RDS manages it. If PostgreSQL refuses the
+        password, the secret is read again.
+    secrets_folder
+        Folder whose files are settings: ``/run/secrets/_PGSQL_PASS`` holds the password.
     source
         The dump: an fsspec URL of a file, a folder or a glob, with ``{run_date}`` or without.
     stage_url
@@ -192,6 +141,8 @@ class Settings(BaseSettings):
         Whether a run date is published although a file could not be read to its end.
     scheduler_address
         Address of a Dask scheduler to use instead of a cluster on this machine.
+    workers_timeout
+        How long a run waits while the cluster has no worker, in seconds, or such as ``5m``.
     ssl_mode
         How libpq encrypts its connections; libpq's own default is ``prefer``. libpq reads the
         variable itself, so the attribute changes nothing.
@@ -211,13 +162,21 @@ class Settings(BaseSettings):
     pgsql_hostname: str = Field(validation_alias="_PGSQL_HOSTNAME")
     pgsql_port: int = Field(default=5432, validation_alias="_PGSQL_PORT", ge=1, le=65535)
     pgsql_user: str = Field(validation_alias="_PGSQL_USER")
-    pgsql_pass: SecretStr = Field(default=SecretStr(""), validation_alias="_PGSQL_PASS")
+    pgsql_pass: SecretStr = Field(default=SecretStr(""), validation_alias=PASSWORD)
     pgsql_database: str = Field(validation_alias="_PGSQL_DATABASE")
-    source: Annotated[str, AfterValidator(_source_url)] = Field(
+    pgsql_pass_file: Path | None = Field(
+        default_factory=password_file, validation_alias=PASSWORD_FILE
+    )
+    pgsql_auth: Literal["password", "aws-iam"] = Field(
+        default="password", validation_alias="ORDERS_DASK_PG_AUTH"
+    )
+    pgsql_secret: str | None = Field(default=None, validation_alias="ORDERS_DASK_PG_SECRET")
+    secrets_folder: str = Field(default=SECRETS_FOLDER, validation_alias="ORDERS_DASK_SECRETS_DIR")
+    source: Annotated[str, AfterValidator(validate_source)] = Field(
         validation_alias="_AWS_S3_URL_SOURCE"
     )
-    stage_url: Annotated[str, AfterValidator(_stage_url)] = Field(
-        default_factory=lambda validated: _parent_folder(validated["source"]),
+    stage_url: Annotated[str, AfterValidator(validate_stage)] = Field(
+        default_factory=lambda validated: parent_folder(validated["source"]),
         validation_alias="ORDERS_DASK_STAGE_URL",
     )
     shop_timezone: Annotated[str, AfterValidator(_timezone_name)] = Field(
@@ -239,13 +198,47 @@ class Settings(BaseSettings):
     )
     allow_unreadable: bool = Field(default=False, validation_alias="ORDERS_DASK_ALLOW_UNREADABLE")
     scheduler_address: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
+    # Machines of a cloud take two to five minutes to start.
+    workers_timeout: Annotated[float, BeforeValidator(parse_seconds)] = Field(
+        default=300, validation_alias="ORDERS_DASK_WORKERS_TIMEOUT", gt=0, allow_inf_nan=False
+    )
     # libpq and botocore read these themselves. They are validated here, before any connection.
     ssl_mode: (
         Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
     ) = Field(default=None, validation_alias="PGSSLMODE")
-    s3_endpoint: Annotated[str, AfterValidator(_endpoint_url)] | None = Field(
+    s3_endpoint: Annotated[str, AfterValidator(validate_endpoint)] | None = Field(
         default=None, validation_alias="AWS_ENDPOINT_URL_S3"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources of settings, the first one first."""
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, password_from_file()),
+            SecretsSettingsSource(settings_cls, secrets_folder()),
+            InitSettingsSource(settings_cls, login_from_secrets_manager()),
+        )
+
+    @model_validator(mode="after")
+    def _check_auth(self) -> Settings:
+        if self.pgsql_auth == "aws-iam":
+            if self.pgsql_pass.get_secret_value():
+                raise ValueError(f"ORDERS_DASK_PG_AUTH is aws-iam: {PASSWORD} must not be set")
+            if self.ssl_mode not in ("require", "verify-ca", "verify-full"):
+                raise ValueError(
+                    "ORDERS_DASK_PG_AUTH is aws-iam: PGSSLMODE must be require, "
+                    "verify-ca or verify-full"
+                )
+        return self
 
     @property
     def zone(self) -> ZoneInfo:
@@ -272,6 +265,8 @@ def load_settings(**overrides: Any) -> Settings:
     SettingsError
         A setting is missing or malformed. One sentence names the variables of all such settings,
         and shows no value.
+    ServiceUnavailable
+        AWS Secrets Manager can't be reached.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     unprintable = [
@@ -284,15 +279,20 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**given)
         if not unprintable:
             return settings
+    except SourceError as error:
+        raise SettingsError(
+            f"A file in the folder of secrets {secrets_folder()} can't be read "
+            f"({type(error.__cause__).__name__})."
+        ) from error
     except ValidationError as error:
         problems = [
-            (_variable_name(str(problem["loc"][0])), problem["type"], problem["msg"])
+            (_variable_name(*problem["loc"][:1]), problem["type"], problem["msg"])
             for problem in error.errors(include_url=False, include_input=False)
             if problem["type"] != "default_factory_not_called"  # follows from another one
         ]
     missing = [variable for variable, kind, _ in problems if kind == "missing"]
     clauses = [
-        f"{variable} {message.removeprefix('Value error, ').removeprefix('Input ')}"
+        f"{variable} {message.removeprefix('Value error, ').removeprefix('Input ')}".strip()
         for variable, kind, message in problems
         if kind != "missing"
     ]
@@ -316,10 +316,10 @@ def without_service_variables(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _variable_name(name: str) -> str:
+def _variable_name(name: int | str = "") -> str:
     """Return the environment variable of a setting, given by either of its names."""
-    field = Settings.model_fields.get(name)
-    return str(field.validation_alias) if field else name
+    field = Settings.model_fields.get(str(name))
+    return str(field.validation_alias) if field else str(name)
 
 
 def _join_names(names: list[str]) -> str:

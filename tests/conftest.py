@@ -12,7 +12,7 @@ import pytest
 from dask import config
 from psycopg2 import sql
 
-from orders_dask.cluster.connect import PROFILER_IS_SAFE
+from orders_dask.cluster.workers import PROFILER_IS_SAFE
 from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.lines import Lines
 from orders_dask.sandbox import Sandbox, sandbox

@@ -17,6 +17,16 @@ def parse_date(text: str) -> date:
         raise typer.BadParameter(f"{text!r} is not a date such as 2017-10-30") from None
 
 
+def parse_duration(text: str) -> float:
+    """Parse a duration of the command line into seconds."""
+    from orders_dask.settings import parse_seconds
+
+    try:
+        return float(str(parse_seconds(text)))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a duration such as 30s, 5m or 3h") from None
+
+
 JsonOutput = Annotated[
     bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")
 ]

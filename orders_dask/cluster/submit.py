@@ -6,6 +6,8 @@ worker resources of Dask don't.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -18,12 +20,16 @@ from distributed import CancelledError, Client, Future, KilledWorker
 from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 
+from orders_dask.cluster.workers import call_task, plugin_name
 from orders_dask.errors import ClusterLost, RunCancelled, WorkersDied
+from orders_dask.settings import Settings
 
 Result = TypeVar("Result")
 
 MapTasks = Callable[..., Generator[tuple[int, Any]]]
-""":func:`map_bounded` with its client, key suffix and stop event."""
+""":func:`map_bounded` with its client, key suffix, settings and stop event."""
+
+LOG: Final = logging.getLogger("orders_dask")
 
 POLL_SECONDS: Final = 0.5
 """Seconds between checks of the stop event, while no task ends."""
@@ -60,6 +66,7 @@ def map_bounded(
     step: str,
     key_suffix: str,
     max_in_flight: int,
+    settings: Settings,
     stop: Event,
 ) -> Generator[tuple[int, Result]]:
     """Call a function on the workers, and yield the number and result of each call as it ends.
@@ -83,6 +90,10 @@ def map_bounded(
         that is unique on the cluster.
     max_in_flight
         Maximum number of calls that are submitted and have not ended.
+    settings
+        Settings of the run. Their ``workers_timeout`` ends the wait while the cluster has no
+        worker: an adaptive one starts them once it has work, and a nanny may give up on a worker
+        that dies while it starts.
     stop
         When this event is set, nothing more is submitted and pending calls are cancelled.
 
@@ -94,22 +105,24 @@ def map_bounded(
     Raises
     ------
     ClusterLost
-        The scheduler was lost.
+        The scheduler was lost, or no worker came within the timeout.
     RunCancelled
         `stop` was set.
     WorkersDied
         Workers died repeatedly over the same call.
     """
     suspects: list[tuple[int, TaskCall]] = []
-    submit = partial(_submit, client, function, f"{step}-{key_suffix}")
-    with closing(_run_bounded(client, submit, enumerate(calls), max_in_flight, stop)) as ended:
+    task = partial(call_task, plugin_name(settings), function)
+    submit = partial(_submit, client, task, f"{step}-{key_suffix}")
+    run = partial(_run_bounded, client, workers_timeout=settings.workers_timeout, stop=stop)
+    with closing(run(submit, enumerate(calls), max_in_flight)) as ended:
         for number, call, future in ended:
             try:
                 yield number, _result(future)
             except KilledWorker:
                 suspects.append((number, call))
-    submit = partial(_submit, client, function, f"{step}-{key_suffix}-alone")
-    with closing(_run_bounded(client, submit, sorted(suspects), 1, stop)) as ended:
+    submit = partial(_submit, client, task, f"{step}-{key_suffix}-alone")
+    with closing(run(submit, sorted(suspects), 1)) as ended:
         for number, call, future in ended:
             try:
                 yield number, _result(future)
@@ -126,6 +139,8 @@ def _run_bounded(
     submit: Callable[[int, TaskCall], Future[Any]],
     calls: Iterable[tuple[int, TaskCall]],
     max_in_flight: int,
+    *,
+    workers_timeout: float,
     stop: Event,
 ) -> Generator[_EndedCall]:
     """Submit calls, at most `max_in_flight` at a time, and yield each one when it has ended."""
@@ -133,6 +148,7 @@ def _run_bounded(
     running: dict[Future[Any], tuple[int, TaskCall]] = {}
     # Not `distributed.wait`: it leaves a task per pending future, 130 MB with 256 in flight.
     finished: SimpleQueue[Future[Any]] = SimpleQueue()
+    check_workers = _workers_watch(client, workers_timeout)
     try:
         while True:
             for number, call in islice(pending, max_in_flight - len(running)):
@@ -146,11 +162,39 @@ def _run_bounded(
             try:
                 future = finished.get(timeout=POLL_SECONDS)
             except Empty:
+                check_workers()
                 continue
             yield _EndedCall(*running.pop(future), future)
     finally:
         with suppress(*_DISCONNECT_ERRORS):
             client.cancel(list(running))
+
+
+def _workers_watch(client: Client, timeout: float) -> Callable[[], None]:
+    """Return a function that raises once it has seen no worker of the cluster for `timeout` s."""
+    none_since: float | None = None
+
+    def check() -> None:
+        nonlocal none_since
+        scheduler = client.scheduler_info(n_workers=0)
+        # A client that has lost its scheduler knows nothing; then the futures end by themselves.
+        if scheduler.get("n_workers") != 0:
+            none_since = None
+        elif none_since is None:
+            none_since = time.monotonic()
+            LOG.warning(
+                "The Dask cluster at %s has no worker: waiting up to %g s for one.",
+                scheduler["address"],
+                timeout,
+            )
+        elif time.monotonic() - none_since > timeout:
+            address = scheduler["address"]
+            raise ClusterLost(
+                f"The Dask cluster at {address} had no worker for {timeout:g} s: see why none "
+                f"starts (by hand: 'dask worker {address}'), or set ORDERS_DASK_WORKERS_TIMEOUT."
+            )
+
+    return check
 
 
 def _submit(

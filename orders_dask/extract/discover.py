@@ -9,7 +9,7 @@ from orders_dask.extract.records import Split
 from orders_dask.extract.source.listing import list_files
 from orders_dask.extract.splits import make_splits, plan_cuts
 from orders_dask.extract.zip_urls import expand_zips
-from orders_dask.settings import split_zip_url
+from orders_dask.urls import split_zip_url
 
 
 def discover(source: str, run_date: date, block_size: int) -> list[Split]:
@@ -57,8 +57,8 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     splits = make_splits(plans, block_size)
     if not splits:
         raise SourceMissing(
-            f"There is no file for run date {run_date} at {url}: check _AWS_S3_URL_SOURCE, or "
-            "whether the dump is there."
+            f"There is no file for run date {run_date} at {url} yet: if the dump should be there, "
+            "check _AWS_S3_URL_SOURCE."
         )
     return splits
 

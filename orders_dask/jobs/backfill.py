@@ -10,9 +10,9 @@ from threading import Event
 
 from distributed import Client
 
-from orders_dask.cluster.connect import resolve_client
-from orders_dask.errors import OrdersDaskError, SourceMissing
-from orders_dask.jobs.inspect import date_range, missing_result, result_of_error
+from orders_dask.cluster.workers import resolve_client
+from orders_dask.errors import OrdersDaskError
+from orders_dask.jobs.inspect import date_range, result_of_error
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import Listener, no_progress
@@ -60,12 +60,13 @@ def backfill(
     """
     run_dates = date_range(start, end)
     settings = settings or load_settings()
-    client = None if dry_run else resolve_client(client, settings)
     copies = max(1, settings.copy_connections // max_parallel)
+    settings = settings.model_copy(update={"copy_connections": copies})
+    client = None if dry_run else resolve_client(client, settings)
     stop = Event()
     run_one = partial(
         wait_for_lock(retry_run(run_once, stop), stop),
-        settings=settings.model_copy(update={"copy_connections": copies}),
+        settings=settings,
         client=client,
         database=ready_database(settings),
         force=force,
@@ -86,7 +87,5 @@ def _as_result(run_one: Callable[[date], RunResult], run_date: date) -> RunResul
     """Return the result of one run date, also if it ends with an error."""
     try:
         return run_one(run_date)
-    except SourceMissing as error:
-        return missing_result(run_date, error)
     except OrdersDaskError as error:
         return result_of_error(run_date, error)

@@ -9,7 +9,7 @@ from datetime import date
 from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask.cluster.connect import resolve_client
+from orders_dask.cluster.workers import resolve_client
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import inspect_run_date

@@ -25,6 +25,7 @@ from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import Outcome, RunResult
+from orders_dask.retry import retry_transient, retry_until_found
 from orders_dask.settings import Settings, load_settings
 
 INSPECT_THREADS: Final = 4
@@ -70,6 +71,33 @@ def date_range(start: date, end: date) -> list[date]:
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]
 
 
+def latest_dates(days: int, settings: Settings) -> list[date]:
+    """Return the latest run dates, up to yesterday in the shop's time zone, in order."""
+    end = yesterday(settings)
+    return date_range(end - timedelta(days=days - 1), end)
+
+
+def wait_for_source(run_date: date, settings: Settings, seconds: float) -> None:
+    """Wait until the dump has a file for a run date.
+
+    Parameters
+    ----------
+    run_date
+        Date of the dump.
+    settings
+        Settings of the run.
+    seconds
+        Longest time to wait; 0 for no wait.
+
+    Raises
+    ------
+    SourceMissing
+        There is none yet.
+    """
+    find = retry_until_found(retry_transient(discover), seconds)
+    find(settings.source, run_date, settings.block_size)
+
+
 def all_up_to_date(
     run_dates: Sequence[date], *, settings: Settings | None = None
 ) -> list[RunResult] | None:
@@ -98,7 +126,7 @@ def _up_to_date(run_date: date, settings: Settings, database: Engine) -> RunResu
     try:
         inspection = inspect_run_date(run_date, settings, database, timer)
     except SourceMissing as error:
-        return missing_result(run_date, error)
+        return result_of_error(run_date, error)
     except SettingsError:  # a cluster would not change it
         raise
     except OrdersDaskError:  # the run raises it, after its retries
@@ -133,14 +161,13 @@ def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
     return sha256(content.encode()).hexdigest()
 
 
-def missing_result(run_date: date, error: SourceMissing) -> RunResult:
-    """Return the result of a run date without a file."""
-    return RunResult(run_date, "missing", message=str(error))
-
-
 def result_of_error(run_date: date, error: OrdersDaskError) -> RunResult:
     """Return the result of a run date that ended with an error."""
-    outcome: Outcome = "refused" if isinstance(error, DataRefused) else "failed"
+    outcome: Outcome = "failed"
+    if isinstance(error, DataRefused):
+        outcome = "refused"
+    elif isinstance(error, SourceMissing):
+        outcome = "missing"
     return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
 
 

@@ -16,8 +16,8 @@ from uuid import uuid4
 from distributed import Client
 from sqlalchemy import Connection, Engine
 
-from orders_dask.cluster.connect import resolve_client
 from orders_dask.cluster.submit import TaskCall, map_bounded
+from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
@@ -212,6 +212,7 @@ def _make_replay_part(context: RunContext, published: LoadStatus, code: str | No
             step="replay",
             key_suffix=f"{published.load_id}-{uuid4().hex[:8]}",
             max_in_flight=1,
+            settings=settings,
             stop=context.stop,
         )
         context.timer.meter.add(metrics)

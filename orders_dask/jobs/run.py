@@ -9,10 +9,15 @@ from threading import Event
 from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask.cluster.connect import resolve_client
+from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.order_tables import fact_order_line
 from orders_dask.extract.records import Split
-from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger, yesterday
+from orders_dask.jobs.inspect import (
+    inspect_run_date,
+    result_from_ledger,
+    wait_for_source,
+    yesterday,
+)
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps
@@ -33,6 +38,7 @@ def run(
     client: Client | None = None,
     force: bool = False,
     dry_run: bool = False,
+    wait_seconds: float = 0,
     listener: Listener | None = None,
 ) -> RunResult:
     """Load and publish one run date.
@@ -54,6 +60,8 @@ def run(
     dry_run
         Only return what a run would do (:class:`~orders_dask.pipeline.results.Plan`). This needs no
         client.
+    wait_seconds
+        Longest time to wait for the first file of the run date.
     listener
         Called with the progress of each step.
 
@@ -69,14 +77,18 @@ def run(
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     DataRefused
-        Too much was rejected, a file is missing or could not be read, or the control totals are not
-        reconciled. What was published before stands. See docs/contract.md#refusal.
+        Too much was rejected, a file could not be read, or the control totals are not reconciled.
+        What was published before stands. See docs/contract.md#refusal.
+    SourceMissing
+        There is no file for the run date yet.
     TransientError
         A service can't be reached, another run has locked the run date, or a file changed
         meanwhile.
     """
     settings = settings or load_settings()
     run_date = run_date or yesterday(settings)
+    if wait_seconds:
+        wait_for_source(run_date, settings, wait_seconds)
     return retry_run(run_once)(
         run_date,
         settings,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
 from orders_dask.errors import ServiceUnavailable, SettingsError
 from orders_dask.load.error_translation import translate_for_sqlalchemy
+from orders_dask.load.login import can_rotate, forget_login, read_login
 from orders_dask.settings import Settings
 
 APPLICATION_NAME: Final = "orders_dask"
@@ -45,8 +46,10 @@ _NO_TIMEOUTS: Final = """
 
 # libpq gives no error code for a refused connection, only the server's message. If that is not in
 # English, the error counts as transient and the connection is retried in vain.
+_WRONG_PASSWORD: Final = "authentication failed"
+
 _REFUSALS: Final = (
-    "authentication failed",
+    _WRONG_PASSWORD,
     "no password supplied",
     "no pg_hba.conf entry",
     "does not exist",
@@ -79,12 +82,13 @@ def engine(settings: Settings) -> Engine:
     address = f"{settings.pgsql_hostname}:{settings.pgsql_port}"
 
     def connect() -> psycopg2.extensions.connection:
+        user, password = read_login(settings)
         try:
             session: psycopg2.extensions.connection = psycopg2.connect(
                 host=settings.pgsql_hostname,
                 port=settings.pgsql_port,
-                user=settings.pgsql_user,
-                password=settings.pgsql_pass.get_secret_value() or None,  # None: libpq uses its own
+                user=user,
+                password=password or None,  # None: libpq uses its own
                 dbname=settings.pgsql_database,
                 application_name=APPLICATION_NAME,
                 client_encoding="utf8",
@@ -95,11 +99,13 @@ def engine(settings: Settings) -> Engine:
                 cursor.execute(_NO_TIMEOUTS)
         except psycopg2.OperationalError as error:
             reason = _reason(error)
-            kind = (
-                SettingsError if any(wrong in reason for wrong in _REFUSALS) else ServiceUnavailable
-            )
-            raise kind(
-                f"PostgreSQL at {address} gave user {settings.pgsql_user} no connection to "
+            is_refused = any(wrong in reason for wrong in _REFUSALS)
+            if is_refused and can_rotate(settings):
+                # It may have been rotated just now, and the next attempt reads the new one.
+                forget_login()
+                is_refused = _WRONG_PASSWORD not in reason
+            raise (SettingsError if is_refused else ServiceUnavailable)(
+                f"PostgreSQL at {address} gave user {user} no connection to "
                 f"database {settings.pgsql_database} ({reason}): check that the server runs, "
                 "PGSSLMODE and the _PGSQL_* settings."
             ) from error

@@ -138,7 +138,13 @@ def open_load(
             ensure_partitions(lease.connection, run_date)
             # A load id is unique in its database only, and a cluster may serve several databases.
             key_suffix = f"{load_id}-{uuid4().hex[:8]}"
-            submit = partial(map_bounded, context.client, key_suffix=key_suffix, stop=context.stop)
+            submit = partial(
+                map_bounded,
+                context.client,
+                key_suffix=key_suffix,
+                settings=context.settings,
+                stop=context.stop,
+            )
             map_tasks = partial(_map_in_load, stack, submit, context.timer)
             yield OpenLoad(lease, load_id, context, map_tasks)
 

@@ -65,9 +65,9 @@ class RunResult:
     run_date
         Date of the dump.
     outcome
-        ``published``, ``up_to_date`` (nothing changed, so nothing was done), ``missing`` (no file,
-        in a backfill), ``planned`` (a dry run), ``refused`` (because of the data, see `message`)
-        or ``failed`` (see `message`). The last two come only from a backfill and from the command
+        ``published``, ``up_to_date`` (nothing changed, so nothing was done), ``planned`` (a dry
+        run), ``missing`` (no file yet), ``refused`` (because of the data, see `message`) or
+        ``failed`` (see `message`). The last three come only from a backfill and from the command
         line with ``--json``: :func:`orders_dask.run` raises the error.
     load_id
         Id of the load that was published now or before; None if there is none.

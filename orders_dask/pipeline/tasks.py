@@ -3,7 +3,7 @@
 Each is idempotent: Dask may run it twice, and it retries transient errors
 (:func:`~orders_dask.retry.retry_transient`). Arguments and results are small records. Frames stay
 on the worker and in the stage. Secrets never travel with a task, they come from
-:func:`~orders_dask.cluster.connect.worker_settings`.
+:func:`~orders_dask.cluster.workers.worker_settings`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orders_dask.cluster.connect import worker_settings
+from orders_dask.cluster.workers import worker_settings
 from orders_dask.contract.arrow import ORDER_ROW, staged_schemas
 from orders_dask.extract.records import Split
 from orders_dask.ledger.replay import replay_identity, replayable

@@ -18,8 +18,8 @@ from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import order_version
 from orders_dask.ledger.leases import ACTIVE
 from orders_dask.load.connect import APPLICATION_NAME
-from orders_dask.settings import STAGE_FOLDER
 from orders_dask.stage.layout import PART_RECORD
+from orders_dask.urls import STAGE_FOLDER
 from tests.chaos import dumps
 from tests.support.waiting import until
 

@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 from distributed import Client, Scheduler, Worker
 
-from orders_dask.cluster.connect import PROFILER_IS_SAFE
+from orders_dask.cluster.workers import PROFILER_IS_SAFE
 from tests.support import REPOSITORY
 from tests.support.waiting import until
 

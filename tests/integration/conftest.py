@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import psycopg2
 import pytest
 import s3fs
 from distributed import Client, LocalCluster
@@ -104,3 +107,40 @@ def proxy(settings: Settings) -> Iterator[PostgresProxy]:
 def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `prune` take everything for old: objects in S3 can't be made older."""
     monkeypatch.setattr(prune, "cutoff", lambda days: datetime.now(UTC) + timedelta(days=1))
+
+
+@pytest.fixture
+def trusting(database: str, environment: dict[str, str]) -> Iterator[None]:
+    """Make the server trust all who connect to this test's database."""
+    connection = psycopg2.connect(database)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("select current_setting('hba_file')")
+        [(path,)] = cursor.fetchall()
+        rules = Path(path)
+        rule = f"host {environment['_PGSQL_DATABASE']} all 127.0.0.1/32 trust\n"
+        rules.write_text(rule + rules.read_text())
+        cursor.execute("select pg_reload_conf()")
+        try:
+            _await_trust(environment)
+            yield
+        finally:
+            rules.write_text(rules.read_text().replace(rule, ""))
+            cursor.execute("select pg_reload_conf()")
+    connection.close()
+
+
+def _await_trust(environment: dict[str, str]) -> None:
+    """Wait until the server has reloaded its rules."""
+    address = (
+        "host={_PGSQL_HOSTNAME} port={_PGSQL_PORT} user={_PGSQL_USER} dbname={_PGSQL_DATABASE}"
+    )
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            psycopg2.connect(address.format(**environment)).close()
+        except psycopg2.OperationalError:
+            assert time.monotonic() < deadline, "the server still asks for a password"
+            time.sleep(0.05)
+        else:
+            return

@@ -21,7 +21,8 @@ from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import MIB
 from orders_dask.jobs.run import run
-from orders_dask.settings import STAGE_FOLDER, Settings, load_settings
+from orders_dask.settings import Settings, load_settings
+from orders_dask.urls import STAGE_FOLDER
 
 DAY = date(2026, 10, 1)
 

@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -81,8 +82,8 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
         )
         assert "were rejected" in result["message"]
     assert err.splitlines()[-1] == f"Error: {result['message']}"
-    out, _ = orders_dask("run", "--run-date", "2026-02-28", *options, code=3)
-    assert (json.loads(out)["outcome"], json.loads(out)["exit_code"]) == ("refused", 3)
+    out, _ = orders_dask("run", "--run-date", "2026-02-28", *options, code=6)
+    assert (json.loads(out)["outcome"], json.loads(out)["exit_code"]) == ("missing", 6)
 
     out, _ = orders_dask(*backfill[:-1], "2026-03-01", "--from", "2026-03-01")
     assert out.startswith("2026-03-01  up to date: ")
@@ -103,6 +104,52 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
     assert out.startswith(f"2026-03-01  bad_order_id  {row['file']}, record {row['position']}: ")
     out, _ = orders_dask("rejects", "--run-date", "2026-02-28", "--json")
     assert json.loads(out) == []
+
+
+def test_missing_dates_of_a_backfill_fail_where_that_is_asked_for(
+    environment: dict[str, str], owner_login: dict[str, str], source: str
+) -> None:
+    made = generate(source, start=DAY, days=1, orders=100)
+    orders_dask("init", "--roles", environment=owner_login)
+    dates = ("--from", "2026-02-28", "--to", "2026-03-01")
+    backfill = ("backfill", *dates, "--source", made.source, "--workers", "1", "--json")
+    for missing, code in (("report", 0), ("fail", 6), ("fail", 6)):  # the last one is up to date
+        out, _ = orders_dask(*backfill, "--missing", missing, code=code)
+        first, second = json.loads(out)
+        assert (first["outcome"], first["exit_code"]) == ("missing", 6)
+        assert second["outcome"] in ("published", "up_to_date")
+
+
+def test_the_last_days_end_with_yesterday_in_the_zone_of_the_shop(
+    environment: dict[str, str], owner_login: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORDERS_DASK_SHOP_TIMEZONE", "Pacific/Kiritimati")  # 14 hours before UTC
+    orders_dask("init", "--roles", environment=owner_login)
+    before = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    out, _ = orders_dask("backfill", "--last", "3", "--json")
+    after = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    dates = [date.fromisoformat(row["run_date"]) for row in json.loads(out)]
+    assert dates in [[today - timedelta(days=n) for n in (3, 2, 1)] for today in (before, after)]
+
+
+def test_a_run_waits_for_the_first_file_of_its_date(
+    environment: dict[str, str], owner_login: dict[str, str], source: str, tmp_path: Path
+) -> None:
+    orders_dask("init", "--roles", environment=owner_login)
+    dates = ("--source", f"{source}run_date={{run_date}}/", "--run-date", "2026-03-01")
+    run = ("run", *dates, "--workers", "1", "--json", "--wait-for-source")
+    _, err = orders_dask(*run, "1s", code=6)
+    assert "There is no file for run date 2026-03-01" in err
+
+    with start(*run, "5m") as waiting:
+        assert waiting.stderr
+        assert "yet: if the dump should be there, check _AWS_S3_URL_SOURCE. (Waiting for it.)" in (
+            waiting.stderr.readline()
+        )
+        made = generate(source, start=DAY, days=1, orders=100)
+        out, err = waiting.communicate(timeout=300)
+    assert waiting.returncode == 0, err
+    assert json.loads(out)["orders"] == made.days[0].rows["fact_order"]
 
 
 def test_a_stage_that_can_not_be_written_is_reported_at_once(

@@ -10,8 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Timer
+from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -20,14 +23,15 @@ from distributed import Client, LocalCluster, Worker
 from pydantic import SecretStr
 
 from orders_dask.cluster import connect as connect_module
-from orders_dask.cluster.connect import (
+from orders_dask.cluster.connect import connect
+from orders_dask.cluster.submit import TaskCall, map_bounded
+from orders_dask.cluster.workers import (
     PROFILER_IS_SAFE,
-    connect,
+    prepare_workers,
     resolve_client,
-    send_settings,
     worker_settings,
 )
-from orders_dask.errors import ClusterLost, SettingsError, VersionMismatch
+from orders_dask.errors import ClusterLost, ServiceUnavailable, SettingsError, VersionMismatch
 from orders_dask.settings import Settings
 from tests.support import REPOSITORY
 from tests.support.waiting import until
@@ -83,6 +87,21 @@ def worker(folder: Path, address: str, **environment: str) -> Iterator[None]:
         yield
 
 
+def run_task(client: Client, task: Callable[[], Any], settings: Settings = MINE) -> Any:
+    """Run one task as the steps do, and return its result."""
+    [(_, result)] = map_bounded(
+        client,
+        task,
+        [TaskCall("a task", ())],
+        step="work",
+        key_suffix=uuid4().hex,
+        max_in_flight=1,
+        settings=settings,
+        stop=Event(),
+    )
+    return result
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a running cluster whose worker has settings of its own."""
@@ -105,17 +124,19 @@ def test_the_address_of_a_running_cluster_may_be_a_setting(running: str) -> None
 
 def test_settings_do_not_travel_in_clear_text_to_a_running_cluster(running: str) -> None:
     with connect(MINE, running) as client:
-        send_settings(client, MINE)
-        found = client.submit(worker_settings, pure=False).result(timeout=30)
+        prepare_workers(client, MINE)
+        found = run_task(client, worker_settings)
     assert found.pgsql_user == "worker", "the worker's own environment counts"
 
 
-def test_a_local_cluster_gets_the_settings_of_the_latest_run() -> None:
+def test_each_run_on_a_cluster_has_its_own_settings_and_the_latest_password() -> None:
+    other = MINE.model_copy(update={"pgsql_database": "other"})
+    rotated = MINE.model_copy(update={"pgsql_pass": SecretStr("battery staple")})
     with connect(MINE, workers=1) as client:
-        for database in ("shop", "other"):
-            mine = MINE.model_copy(update={"pgsql_database": database})
-            send_settings(client, mine)
-            assert client.submit(worker_settings, pure=False).result(timeout=30) == mine
+        for settings in (MINE, other, rotated):
+            prepare_workers(client, settings)
+        assert run_task(client, worker_settings, other) == other
+        assert run_task(client, worker_settings, MINE) == rotated
 
 
 def test_a_local_cluster_profiles_only_where_that_can_not_stop_a_process() -> None:
@@ -210,36 +231,126 @@ def test_an_address_that_can_not_be_used_is_a_settings_error(address: str) -> No
         pass
 
 
-def test_a_scheduler_without_workers_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect_module, "WORKER_SECONDS", 0.5)
+def test_tcp_where_encryption_is_required_is_a_settings_error(running: str) -> None:
     with (
-        scheduler(tmp_path) as address,
-        pytest.raises(ClusterLost, match=f"{re.escape(address)} has no workers after 0.5 s"),
-        connect(MINE, address),
+        config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(SettingsError, match=rf"{re.escape(running)}: encryption required"),
+        connect(MINE, running),
     ):
         pass
 
 
-def test_a_worker_with_another_version_is_named_with_both_versions(tmp_path: Path) -> None:
-    # The worker's Python takes these for installed: importlib.metadata searches PYTHONPATH first.
+def test_a_cluster_that_stays_without_workers_is_named(tmp_path: Path) -> None:
+    with (
+        scheduler(tmp_path) as address,
+        connect(MINE, address) as client,
+        pytest.raises(ClusterLost, match=f"{re.escape(address)} had no worker for 0.5 s"),
+    ):
+        run_task(client, os.getpid, MINE.model_copy(update={"workers_timeout": 0.5}))
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_lost_while_a_worker_is_awaited_is_named(tmp_path: Path) -> None:
+    with scheduler(tmp_path) as address, connect(MINE, address) as client:
+        kill = Timer(2, os.kill, (client.run_on_scheduler(os.getpid), signal.SIGKILL))
+        kill.start()
+        with pytest.raises(ClusterLost, match="The Dask scheduler was lost"):
+            run_task(client, os.getpid)
+
+
+def test_an_adaptive_cluster_without_workers_gets_one_and_falls_back_to_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        LocalCluster(n_workers=0, threads_per_worker=2, dashboard_address="127.0.0.1:0") as own,
+        Client(own) as client,
+    ):
+        own.adapt(minimum=0, maximum=2, interval="100ms", wait_count=5)
+        resolve_client(client, MINE)
+        assert run_task(client, worker_settings) == MINE, "a worker that comes later is prepared"
+        until(lambda: not client.nthreads(), otherwise="the cluster keeps its idle worker")
+    assert "has no worker: waiting up to 300 s for one" in caplog.text
+
+
+def test_a_worker_that_comes_later_without_settings_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in THEIRS:
+        monkeypatch.delenv(variable, raising=False)
+    with scheduler(tmp_path) as address, connect(MINE, address) as client:
+        resolve_client(client, MINE)
+        with (
+            worker(tmp_path, address),
+            pytest.raises(
+                SettingsError, match=r"environment of worker tcp://127\S+: _PGSQL_HOSTNAME"
+            ),
+        ):
+            run_task(client, os.getpid)
+
+
+def test_a_worker_with_another_database_in_its_environment_is_named(running: str) -> None:
+    other = MINE.model_copy(update={"pgsql_database": "other"})
+    with connect(MINE, running) as client:
+        client.wait_for_workers(1, timeout=60)
+        with pytest.raises(
+            SettingsError,
+            match=r"environment of worker tcp://127\S+: _PGSQL_DATABASE is shop, and other on",
+        ):
+            resolve_client(client, other)
+
+
+def test_an_error_of_a_service_names_the_worker_of_a_running_cluster(running: str) -> None:
+    with connect(MINE, running) as client:
+        resolve_client(client, MINE)
+        with pytest.raises(ServiceUnavailable, match=r"^On worker tcp://127\S+: S3 is away\.$"):
+            run_task(client, lose_s3)
+    with connect(MINE, workers=1) as client:
+        resolve_client(client, MINE)
+        with pytest.raises(ServiceUnavailable, match=r"^S3 is away\.$"):
+            run_task(client, lose_s3)
+
+
+def lose_s3() -> None:
+    raise ServiceUnavailable("S3 is away.")
+
+
+def install_other_versions(folder: Path) -> None:
+    """Make a Python with this folder in PYTHONPATH take other versions for installed.
+
+    `importlib.metadata` searches there first.
+    """
     for package in ("orders_dask", "pyarrow"):
-        metadata = tmp_path / f"{package}-99.9.dist-info"
+        metadata = folder / f"{package}-99.9.dist-info"
         metadata.mkdir()
         (metadata / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.9\n"
         )
+
+
+def test_a_worker_that_comes_later_with_another_version_is_named(tmp_path: Path) -> None:
+    install_other_versions(tmp_path)
+    with scheduler(tmp_path) as address, connect(MINE, address) as client:
+        resolve_client(client, MINE)
+        with (
+            worker(tmp_path, address, **THEIRS, PYTHONPATH=str(tmp_path)),
+            pytest.raises(VersionMismatch, match=r"pyarrow is \S+ on .* 99\.9 on worker tcp://127"),
+        ):
+            run_task(client, os.getpid)
+
+
+def test_a_worker_with_another_version_is_named_with_both_versions(tmp_path: Path) -> None:
+    install_other_versions(tmp_path)
     with (
         scheduler(tmp_path) as address,
         worker(tmp_path, address, PYTHONPATH=str(tmp_path)),
-        pytest.raises(VersionMismatch) as caught,
-        connect(MINE, address),
     ):
-        pass
+        with Client(address) as client:
+            client.wait_for_workers(1, timeout=60)
+        with pytest.raises(VersionMismatch) as caught, connect(MINE, address):
+            pass
     message = str(caught.value)
-    assert re.search(r"orders_dask is \S.* here and 99\.9 on worker tcp://127", message)
-    assert re.search(r"pyarrow is \d\S* here and 99\.9 on worker tcp://127", message)
+    assert re.search(r"orders_dask is \S.* on the client and 99\.9 on worker tcp://127", message)
+    assert re.search(r"pyarrow is \d\S* on the client and 99\.9 on worker tcp://127", message)
     assert "distributed is" not in message
     assert "the scheduler" not in message
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 from sqlalchemy import text
 
@@ -56,43 +53,6 @@ def test_the_variable_of_libpq_is_read(
 def test_a_server_that_asks_for_a_password_is_a_settings_error(password: str) -> None:
     with pytest.raises(SettingsError, match=r"no password supplied.*_PGSQL_\* settings"):
         user()
-
-
-@pytest.fixture
-def trusting(database: str, environment: Environment) -> Iterator[None]:
-    """Make the server trust all who connect to this test's database."""
-    connection = psycopg2.connect(database)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("select current_setting('hba_file')")
-        [(path,)] = cursor.fetchall()
-        rules = Path(path)
-        rule = f"host {environment['_PGSQL_DATABASE']} all 127.0.0.1/32 trust\n"
-        rules.write_text(rule + rules.read_text())
-        cursor.execute("select pg_reload_conf()")
-        try:
-            _await_trust(environment)
-            yield
-        finally:
-            rules.write_text(rules.read_text().replace(rule, ""))
-            cursor.execute("select pg_reload_conf()")
-    connection.close()
-
-
-def _await_trust(environment: Environment) -> None:
-    """Wait until the server has reloaded its rules."""
-    address = (
-        "host={_PGSQL_HOSTNAME} port={_PGSQL_PORT} user={_PGSQL_USER} dbname={_PGSQL_DATABASE}"
-    )
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            psycopg2.connect(address.format(**environment)).close()
-        except psycopg2.OperationalError:
-            assert time.monotonic() < deadline, "the server still asks for a password"
-            time.sleep(0.05)
-        else:
-            return
 
 
 def test_a_server_that_trusts_the_user_needs_no_password(

@@ -410,24 +410,19 @@ def test_after_a_rollback_of_a_replay_its_records_have_no_result(
 # The commands.
 
 
-def address(client: Client) -> str:
-    """Return the address of the tests' cluster."""
-    return str(client.scheduler_info(n_workers=0)["address"])
-
-
 def test_the_command_replay_prints_its_counts_and_the_published_load(
     client: Client, settings: Settings, put: Put, correct: Correct
 ) -> None:
     put("dump/a.ndjson", lines(order(1), NO_ID, "oops"))
     run(DAY, settings=settings, client=client)
     correct(2, json.dumps(order(7)))
-    scheduler = ("--scheduler", address(client))
-    out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), *scheduler)
+    cluster = ("--workers", "1")
+    out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), *cluster)
     taken_in, published = out.splitlines()
     assert taken_in == f"{DAY}  taken in 1 record, still rejected 1: 1 invalid_json"
     assert published.startswith(f"{DAY}  published: 2 orders, 2 lines, 0 superseded, 1 rejected, ")
 
-    out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), "--json", *scheduler)
+    out, _ = orders_dask("rejects", "replay", "--run-date", str(DAY), "--json", *cluster)
     result = json.loads(out)
     assert (result["taken_in"], result["still_rejected"]) == (0, {"invalid_json": 1})
     assert (result["run"]["outcome"], result["run"]["orders"]) == ("up_to_date", 2)
@@ -457,7 +452,7 @@ def test_for_an_absent_code_the_present_ones_are_listed(
     )
     assert orders_dask("rejects", "--code", "nonsense") == ("", message)
     assert orders_dask("rejects", "--code", "nonsense", "--json") == ("[]\n", message)
-    replaying = ("replay", "--run-date", str(DAY), "--scheduler", address(client))
+    replaying = ("replay", "--run-date", str(DAY), "--workers", "1")
     out, err = orders_dask("rejects", *replaying, "--code", "nonsense")
     assert out.startswith(f"{DAY}  taken in 0 records, still rejected 0\n{DAY}  up to date: ")
     assert message in err
@@ -473,7 +468,7 @@ def test_options_in_front_of_replay_are_wrong_usage(environment: dict[str, str])
 def test_nothing_published_is_exit_code_3(
     client: Client, settings: Settings, warehouse: Engine
 ) -> None:
-    arguments = ("replay", "--run-date", str(DAY), "--scheduler", address(client))
+    arguments = ("replay", "--run-date", str(DAY), "--workers", "1")
     out, err = orders_dask("rejects", *arguments, code=3)
     assert out == ""
     assert "Nothing is published for 2026-10-01" in err

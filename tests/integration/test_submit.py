@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from threading import Event
 
@@ -11,9 +12,10 @@ import pytest
 from dask import config
 from distributed import Client, LocalCluster
 
-from orders_dask.cluster.connect import PROFILER_IS_SAFE
 from orders_dask.cluster.submit import TaskCall, map_bounded
+from orders_dask.cluster.workers import PROFILER_IS_SAFE, prepare_workers
 from orders_dask.errors import WorkersDied
+from orders_dask.settings import Settings
 
 KILLS = "the file that kills"
 
@@ -35,18 +37,28 @@ def client() -> Iterator[Client]:
 
 def work(label: str) -> str:
     if label == KILLS:
+        # distributed's nanny gives up on a worker that dies before it has reported its start.
+        time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGKILL)
     return label
 
 
 @pytest.mark.parametrize("index", [0, 3])
 def test_the_call_that_kills_workers_is_named_and_the_other_calls_succeed(
-    client: Client, index: int
+    client: Client, settings: Settings, index: int
 ) -> None:
+    prepare_workers(client, settings)
     calls = [TaskCall(label := f"file {n}" if n != index else KILLS, (label,)) for n in range(5)]
     ended: list[tuple[int, str]] = []
     made = map_bounded(
-        client, work, calls, step="work", key_suffix=str(index), max_in_flight=5, stop=Event()
+        client,
+        work,
+        calls,
+        step="work",
+        key_suffix=str(index),
+        max_in_flight=5,
+        settings=settings,
+        stop=Event(),
     )
     with pytest.raises(WorkersDied, match=f"again and again over {KILLS}:"):
         ended.extend(made)  # it keeps the results before the error

@@ -62,7 +62,7 @@ def test_status_of_a_run_date_is_a_table_of_its_steps_with_the_bottleneck_below(
 def test_status_of_a_run_date_without_times_explains_it(
     warehouse: Engine, settings: Settings
 ) -> None:
-    _, err = orders_dask("status", "--run-date", str(DAY), code=3)
+    _, err = orders_dask("status", "--run-date", str(DAY), code=6)
     assert err == f"Error: Nothing was ever loaded for {DAY}: see `orders-dask status`.\n"
     published(warehouse, DAY, {"fact_order": [{"order_id": 1}]})
     out, _ = orders_dask("status", "--run-date", str(DAY))

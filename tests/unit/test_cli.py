@@ -22,9 +22,12 @@ from orders_dask.pipeline.results import RunResult
 
 OPTIONS = {
     "init": {"--roles"},
-    "run": {"--run-date", "--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"},
+    "run": {
+        *("--run-date", "--wait-for-source"),
+        *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
+    },
     "backfill": {
-        *("--from", "--to", "--max-parallel"),
+        *("--from", "--to", "--last", "--missing", "--max-parallel"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
     },
     "status": {"--run-date", "--json"},
@@ -142,6 +145,10 @@ def test_an_unreachable_database_is_exit_code_4_and_no_password(
     [
         (["run", "--run-date", "2017-13-01"], "2017-13-01"),
         (["run", "--workers", "0"], "--workers"),
+        (["run", "--wait-for-source", "soon"], "'soon' is not a duration such as 30s,"),
+        (["backfill", "--last", "2", "--to", "2017-10-30"], "--from and --to, or --last"),
+        (["backfill", "--last", "0"], "--last"),
+        (["backfill"], "--last"),
         (["run", "--scheduler", "tcp://a:1", "--workers", "2"], "--scheduler or --workers"),
         (["backfill", "--from", "2017-10-30"], "--to"),
         (["generate", "somewhere", "--defect", "bad_money"], "bad_money=0.01"),

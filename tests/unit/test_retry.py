@@ -18,9 +18,17 @@ from orders_dask.errors import (
     RunDateLocked,
     ServiceUnavailable,
     SettingsError,
+    SourceMissing,
     StoredObjectChanged,
 )
-from orders_dask.retry import ATTEMPTS, RUN_ATTEMPTS, retry_run, retry_transient, wait_for_lock
+from orders_dask.retry import (
+    ATTEMPTS,
+    RUN_ATTEMPTS,
+    retry_run,
+    retry_transient,
+    retry_until_found,
+    wait_for_lock,
+)
 
 
 def test_a_service_that_comes_back_is_retried_with_longer_waits() -> None:
@@ -97,3 +105,26 @@ def test_a_run_that_was_cancelled_waits_no_longer() -> None:
     with pytest.raises(RunDateLocked):
         wait_for_lock(work, stop)()
     assert calls == [1]
+
+
+def test_a_file_that_comes_is_waited_for_with_one_message(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "wait_exponential", lambda max: wait_none())
+    missing = [SourceMissing("No file."), SourceMissing("No file."), SourceMissing("No file.")]
+
+    def find() -> int:
+        if missing:
+            raise missing.pop()
+        return 7
+
+    assert retry_until_found(find, 60)() == 7
+    assert caplog.messages == ["No file. (Waiting for it.)"]
+
+
+def test_a_file_that_does_not_come_ends_the_wait_with_its_error() -> None:
+    def find() -> NoReturn:
+        raise SourceMissing("No file.")
+
+    with pytest.raises(SourceMissing, match=r"No file\."):
+        retry_until_found(find, 0.5)()

@@ -8,13 +8,8 @@ import re
 import pytest
 
 from orders_dask.errors import SettingsError
-from orders_dask.settings import (
-    STAGE_FOLDER,
-    Settings,
-    load_settings,
-    split_zip_url,
-    without_service_variables,
-)
+from orders_dask.settings import Settings, load_settings, without_service_variables
+from orders_dask.urls import STAGE_FOLDER, split_zip_url
 from tests.support import REPOSITORY
 
 REQUIRED = {
@@ -40,6 +35,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_but_the_services_has_a_default() -> None:
     settings = load_settings()
     assert settings.pgsql_port == 5432
+    assert (settings.pgsql_auth, settings.pgsql_pass_file) == ("password", None)
     assert settings.pgsql_pass.get_secret_value() == "correct horse"
     assert settings.stage_url == f"s3://bucket/orders/{STAGE_FOLDER}"
     assert settings.zone.key == "UTC"
@@ -52,6 +48,8 @@ def test_all_but_the_services_has_a_default() -> None:
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "_PGSQL_PORT": "6543",
+        "ORDERS_DASK_PG_AUTH": "password",
+        "ORDERS_DASK_SECRETS_DIR": str(EXAMPLE.parent),
         "ORDERS_DASK_STAGE_URL": "s3://other/place/",
         "ORDERS_DASK_SHOP_TIMEZONE": "America/New_York",
         "ORDERS_DASK_MAX_REJECTED": "0.5",
@@ -60,16 +58,20 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ORDERS_DASK_PARTITION": "day",
         "ORDERS_DASK_ALLOW_UNREADABLE": "true",
         "DASK_SCHEDULER_ADDRESS": "tls://scheduler:8786",
+        "ORDERS_DASK_WORKERS_TIMEOUT": "10m",
         "PGSSLMODE": "require",
         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert load_settings().model_dump(exclude={"pgsql_pass"}) == {
+    of_the_login = {"pgsql_pass", "pgsql_pass_file", "pgsql_secret"}  # tests of their own
+    assert load_settings().model_dump(exclude=of_the_login) == {
         "pgsql_hostname": "db.example.com",
         "pgsql_port": 6543,
         "pgsql_user": "loader",
         "pgsql_database": "shop",
+        "pgsql_auth": "password",
+        "secrets_folder": str(EXAMPLE.parent),
         "source": "s3://bucket/orders/run_date={run_date}/",
         "stage_url": "s3://other/place/.orders_dask",
         "shop_timezone": "America/New_York",
@@ -79,6 +81,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "partition_width": "day",
         "allow_unreadable": True,
         "scheduler_address": "tls://scheduler:8786",
+        "workers_timeout": 600,
         "ssl_mode": "require",
         "s3_endpoint": "http://127.0.0.1:9000",
     }
@@ -247,7 +250,10 @@ def test_services_leave_an_environment_and_all_else_stays() -> None:
     assert without_service_variables(mine | services | REQUIRED) == mine
 
 
-NO_DEFAULT = ("stage_url", "scheduler_address", "ssl_mode", "s3_endpoint")
+NO_DEFAULT = (
+    *("pgsql_pass_file", "pgsql_secret", "stage_url", "scheduler_address", "ssl_mode"),
+    "s3_endpoint",
+)
 """Settings whose commented line in the example shows a value, not the default."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import date
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -20,16 +21,38 @@ from orders_dask.cli.options import (
     Workers,
     parse_date,
 )
+from orders_dask.errors import SettingsError
+
+
+class Missing(StrEnum):
+    """What to do about a run date without a file."""
+
+    report = "report"
+    fail = "fail"
 
 
 @command()
 def backfill(
     start: Annotated[
-        date, typer.Option("--from", parser=parse_date, metavar="DATE", help="First run date.")
-    ],
+        date | None,
+        typer.Option("--from", parser=parse_date, metavar="DATE", help="First run date."),
+    ] = None,
     end: Annotated[
-        date, typer.Option("--to", parser=parse_date, metavar="DATE", help="Last run date.")
-    ],
+        date | None,
+        typer.Option("--to", parser=parse_date, metavar="DATE", help="Last run date."),
+    ] = None,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="DAYS",
+            help="The latest days up to yesterday in the shop's zone, in place of --from and --to.",
+        ),
+    ] = None,
+    missing: Annotated[
+        Missing,
+        typer.Option(help="Whether a date without a file is only reported, or fails (code 6)."),
+    ] = Missing.report,
     max_parallel: Annotated[int, typer.Option(min=1, help="Run dates to work on at once.")] = 2,
     source: Source = None,
     scheduler: SchedulerAddress = None,
@@ -38,13 +61,19 @@ def backfill(
     dry_run: DryRun = False,
     json: JsonOutput = False,
 ) -> None:
-    """Load and publish a range of run dates; dates without a file are listed as missing."""
+    """Load and publish a range of run dates; dates without a file are listed as missing.
+
+    The exit code is the highest of the run dates'.
+    """
+    given = (start is not None, end is not None, last is not None)
+    if given not in ((True, True, False), (False, False, True)):
+        raise SettingsError("Give --from and --to, or --last.")
     began = time.monotonic()
     settings = command_settings(source, scheduler, workers)
 
-    from orders_dask.jobs.inspect import all_up_to_date, date_range
+    from orders_dask.jobs.inspect import all_up_to_date, date_range, latest_dates
 
-    run_dates = date_range(start, end)
+    run_dates = date_range(start, end) if start and end else latest_dates(last or 0, settings)
     ended = None if force or dry_run else all_up_to_date(run_dates, settings=settings)
     if ended is None:
         with (
@@ -54,8 +83,8 @@ def backfill(
             from orders_dask.jobs import backfill as job
 
             ended = job.backfill(
-                start,
-                end,
+                run_dates[0],
+                run_dates[-1],
                 settings=settings,
                 client=client,
                 force=force,
@@ -69,4 +98,5 @@ def backfill(
         for each in ended:
             output.result(output.show_outcome(each))
         output.result(output.show_outcomes(ended, time.monotonic() - began))
-    raise typer.Exit(max(each.exit_code for each in ended))
+    failed = [each for each in ended if each.outcome != "missing" or missing == Missing.fail]
+    raise typer.Exit(max((each.exit_code for each in failed), default=0))

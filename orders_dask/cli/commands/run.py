@@ -18,6 +18,7 @@ from orders_dask.cli.options import (
     Source,
     Workers,
     parse_date,
+    parse_duration,
 )
 from orders_dask.errors import OrdersDaskError
 
@@ -36,6 +37,16 @@ def run(
     source: Source = None,
     scheduler: SchedulerAddress = None,
     workers: Workers = None,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait-for-source",
+            parser=parse_duration,
+            metavar="DURATION",
+            help="Longest time to wait for the first file of the run date, such as 3h.",
+            show_default="no wait",
+        ),
+    ] = 0,
     force: Force = False,
     dry_run: DryRun = False,
     json: JsonOutput = False,
@@ -43,10 +54,17 @@ def run(
     """Load and publish one run date."""
     settings = command_settings(source, scheduler, workers)
 
-    from orders_dask.jobs.inspect import all_up_to_date, result_of_error, yesterday
+    from orders_dask.jobs.inspect import (
+        all_up_to_date,
+        result_of_error,
+        wait_for_source,
+        yesterday,
+    )
 
     run_date = run_date or yesterday(settings)
     try:
+        if wait:
+            wait_for_source(run_date, settings, wait)
         results = None if force or dry_run else all_up_to_date([run_date], settings=settings)
         if results and results[0].outcome == "up_to_date":
             [ended] = results

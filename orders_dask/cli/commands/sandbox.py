@@ -43,7 +43,7 @@ def sandbox(
     lines.
     """
     from orders_dask.sandbox import sandbox as running
-    from orders_dask.settings import split_zip_url
+    from orders_dask.urls import split_zip_url
 
     chosen = os.environ.get("_AWS_S3_URL_SOURCE", "")
     remove_service_variables()

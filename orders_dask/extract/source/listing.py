@@ -9,7 +9,7 @@ from orders_dask.errors import SettingsError
 from orders_dask.extract.records import SourceFile
 from orders_dask.extract.source.object_store import etag
 from orders_dask.filesystem import filesystem, translate_storage_errors
-from orders_dask.settings import STAGE_FOLDER
+from orders_dask.urls import STAGE_FOLDER
 
 
 def listing_order(file: SourceFile) -> bytes:

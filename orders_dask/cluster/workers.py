@@ -1,0 +1,248 @@
+"""What a run sends to the workers, also to those that join later, and how a task starts there.
+
+Workers of a local cluster, and those that are reached over TLS, are sent the client's settings.
+Others read their own environment: passwords must not travel in clear text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from hashlib import sha256
+from typing import Final, ParamSpec, TypeVar
+
+from distributed import Client, LocalCluster, Worker, WorkerPlugin, default_client, get_worker
+
+from orders_dask.cluster.versions import check_versions, installed_versions, version_error
+from orders_dask.errors import OrdersDaskError, ServiceUnavailable, SettingsError, VersionMismatch
+from orders_dask.settings import Settings, load_settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PROFILER_IS_SAFE: Final = sys.version_info >= (3, 11, 12)
+"""Whether Dask's profiler can't deadlock the process.
+
+See https://github.com/python/cpython/issues/106883.
+"""
+
+_SENT_VARIABLES: Final = (
+    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    "PGSSLMODE",
+)
+"""Variables of botocore and libpq that are sent with the settings.
+
+Not those that name a file or a profile, which need not be there on another machine. Nor AWS
+credentials: they would stay in the environment of a worker that others use too, and expire there.
+"""
+
+
+class RunPlugin(WorkerPlugin):
+    """Holds what a run sends to each worker, and why a worker can't take part.
+
+    Dask keeps it on the scheduler and gives it to workers that join later.
+
+    Parameters
+    ----------
+    name
+        Name of the plugin, see :func:`plugin_name`.
+    versions
+        Versions that the client runs, see :data:`~orders_dask.cluster.versions.VERSIONED_PACKAGES`.
+    settings
+        Settings of the client; None if the worker reads its own environment. Their repr masks the
+        password.
+    database
+        Name of the client's database, which is that of every worker.
+    variables
+        Environment variables for botocore and libpq. Those that the worker has count.
+    is_local
+        Whether the cluster is on the client's machine, so that errors need not name the worker.
+    """
+
+    error: OrdersDaskError | None = None
+    """Error of each task on this worker: other versions, or settings that are missing here."""
+
+    idempotent = False  # a password that was rotated replaces the one before
+
+    def __init__(
+        self,
+        name: str,
+        versions: Mapping[str, str],
+        settings: Settings | None,
+        database: str,
+        variables: Mapping[str, str],
+        *,
+        is_local: bool,
+    ) -> None:
+        self.name = name
+        self.versions = versions
+        self.settings = settings
+        self.database = database
+        self.variables = variables
+        self.is_local = is_local
+
+    def setup(self, worker: Worker) -> None:
+        """Check the worker, set the variables that it lacks, and stop an unsafe profiler."""
+        os.environ.update({n: v for n, v in self.variables.items() if not os.environ.get(n)})
+        where = f"worker {worker.address}"
+        self.error = version_error(self.versions, {where: installed_versions()})
+        if not self.error and not self.settings and (problem := _settings_problem(self.database)):
+            self.error = SettingsError(f"In the environment of {where}: {problem}")
+        if not PROFILER_IS_SAFE and (profiler := worker.periodic_callbacks.pop("profile", None)):
+            # A worker that starts up starts all that is left. Clusters that users start themselves
+            # run the profiler. On Python 3.11 nothing else in Dask reads other threads' frames.
+            profiler.stop()
+
+
+def plugin_name(settings: Settings) -> str:
+    """Return a name that runs with the same settings share.
+
+    Runs with other settings may use the cluster at the same time, each with a plugin of its own.
+    The password is not part of the name.
+    """
+    return f"orders_dask.run-{sha256(settings.model_dump_json().encode()).hexdigest()[:16]}"
+
+
+def resolve_client(client: Client | None, settings: Settings) -> Client:
+    """Return the given client or Dask's current one, with its workers prepared for a run.
+
+    Parameters
+    ----------
+    client
+        Client to use; None for the current one.
+    settings
+        Settings for its workers.
+
+    Raises
+    ------
+    SettingsError
+        There is no client, or settings are missing or malformed in a worker's own environment.
+    VersionMismatch
+        Client, scheduler and workers run different versions.
+    """
+    try:
+        client = client or default_client()
+    except ValueError:
+        raise SettingsError(
+            "There is no Dask client: make one with orders_dask.connect() or "
+            "dask.distributed.Client(), or pass client=."
+        ) from None
+    check_versions(client)
+    prepare_workers(client, settings)
+    return client
+
+
+def prepare_workers(client: Client, settings: Settings) -> None:
+    """Send versions to all workers, and settings if the cluster is local or reached over TLS.
+
+    Workers that join later are sent the same. A worker that can't take part fails its tasks.
+
+    Parameters
+    ----------
+    client
+        Client of the cluster.
+    settings
+        Settings of the run.
+
+    Raises
+    ------
+    SettingsError
+        Settings are missing or malformed in the environment of a worker that is there now.
+    """
+    protocol = client.scheduler_info(n_workers=0)["address"].partition("://")[0]
+    is_local = isinstance(client.cluster, LocalCluster)
+    is_safe = is_local or protocol in ("inproc", "tls")
+    variables = {name: os.environ[name] for name in _SENT_VARIABLES if os.environ.get(name)}
+    plugin = RunPlugin(
+        plugin_name(settings),
+        installed_versions(),
+        settings if is_safe else None,
+        settings.pgsql_database,
+        variables if is_safe else {},
+        is_local=is_local,
+    )
+    client.register_plugin(plugin)
+    if not is_safe:
+        for error in client.run(_error_on, plugin.name).values():
+            if error:
+                raise error
+
+
+_PLUGIN: Final[ContextVar[RunPlugin | None]] = ContextVar("orders_dask.run", default=None)
+"""The plugin of the run that the task in this thread belongs to."""
+
+
+def call_task(plugin_name: str, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a task on this worker, and name the worker in errors of its settings and services.
+
+    Parameters
+    ----------
+    plugin_name
+        Name of the run's plugin.
+    task
+        The task.
+    args, kwargs
+        Arguments of the task.
+
+    Raises
+    ------
+    VersionMismatch
+        The worker runs other versions than the client.
+    SettingsError
+        The worker lacks settings or has another database, or the task raised it.
+    """
+    address = get_worker().address
+    plugin = _plugin_on(get_worker(), plugin_name)
+    if plugin is None:
+        raise VersionMismatch(
+            f"Worker {address} could not take what this run sent it: install the same orders_dask "
+            "as on the client; its log has the reason."
+        )
+    if plugin.error:
+        raise plugin.error
+    token = _PLUGIN.set(plugin)
+    try:
+        return task(*args, **kwargs)
+    except (SettingsError, ServiceUnavailable) as error:
+        if plugin.is_local:
+            raise
+        raise type(error)(f"On worker {address}: {error}") from error
+    finally:
+        _PLUGIN.reset(token)
+
+
+def worker_settings() -> Settings:
+    """Return the settings that this task's run sent to the worker, else those of its environment.
+
+    Raises
+    ------
+    SettingsError
+        A setting is missing or malformed.
+    """
+    plugin = _PLUGIN.get()
+    return plugin.settings if plugin and plugin.settings else load_settings()
+
+
+def _plugin_on(worker: Worker, name: str) -> RunPlugin | None:
+    """Return a run's plugin; None where it could not be set up, as with other versions."""
+    plugin = worker.plugins.get(name)
+    return plugin if isinstance(plugin, RunPlugin) else None
+
+
+def _error_on(name: str, dask_worker: Worker) -> OrdersDaskError | None:
+    """Return why a worker can't take part in a run, or None. Dask passes it as `dask_worker`."""
+    plugin = _plugin_on(dask_worker, name)
+    return plugin.error if plugin else None
+
+
+def _settings_problem(database: str) -> str | None:
+    """Return what is wrong with this process's settings, such as another database, or None."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return str(error)
+    if settings.pgsql_database != database:
+        return f"_PGSQL_DATABASE is {settings.pgsql_database}, and {database} on the client."
+    return None

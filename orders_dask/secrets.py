@@ -1,0 +1,77 @@
+"""Settings from files and from AWS Secrets Manager. docs/secrets.md has all places of secrets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from orders_dask.aws import managed_secret
+from orders_dask.errors import SettingsError
+
+PASSWORD: Final = "_PGSQL_PASS"
+"""Variable of the password, or name of its file in the folder of secrets."""
+
+PASSWORD_FILE: Final = "_PGSQL_PASS_FILE"
+"""Variable of the file that holds the password."""
+
+SECRETS_FOLDER: Final = "/run/secrets"
+"""Where Docker and Podman mount secrets."""
+
+
+def read_password(path: Path) -> str:
+    """Return the password in a file, without white space around it.
+
+    Raises
+    ------
+    SettingsError
+        It can't be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{PASSWORD_FILE} can't be read: {path} ({type(error).__name__})."
+        ) from error
+
+
+def password_from_file() -> dict[str, str]:
+    """Return the password from the file that a variable names, if it does."""
+    path = os.environ.get(PASSWORD_FILE)
+    if path and os.environ.get(PASSWORD):
+        raise SettingsError(f"{PASSWORD} and {PASSWORD_FILE} are both set: keep one of them.")
+    return {PASSWORD: read_password(Path(path))} if path else {}
+
+
+def secrets_folder() -> str | None:
+    """Return the folder whose files are settings by name, if there is one."""
+    given = os.environ.get("ORDERS_DASK_SECRETS_DIR")
+    folder = given or SECRETS_FOLDER
+    if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK):
+        return folder
+    if given and given != SECRETS_FOLDER:
+        raise SettingsError(f"ORDERS_DASK_SECRETS_DIR is no folder that can be read: {given}.")
+    return None  # also a folder of others, such as that of an administrator
+
+
+def login_from_secrets_manager() -> dict[str, str]:
+    """Return the settings in the secret that a variable names, if it does."""
+    secret_id = os.environ.get("ORDERS_DASK_PG_SECRET")
+    if not secret_id:
+        return {}
+    secret = managed_secret(secret_id)
+    both: list[str] = [
+        name for name in ("_PGSQL_USER", PASSWORD) if name in secret and os.environ.get(name)
+    ]
+    if both:
+        raise SettingsError(
+            f"{' and '.join(both)} and the secret of ORDERS_DASK_PG_SECRET are both set: keep one."
+        )
+    return secret
+
+
+def password_file(validated: dict[str, Any]) -> Path | None:
+    """Return the file in the folder of secrets that the password came from, if it did."""
+    path = Path(secrets_folder() or SECRETS_FOLDER, PASSWORD)
+    password = validated["pgsql_pass"].get_secret_value() if "pgsql_pass" in validated else ""
+    return path if password and path.is_file() and read_password(path) == password else None
