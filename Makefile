@@ -16,7 +16,7 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra 
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-deploy coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -66,6 +66,10 @@ coverage: $(INSTALLED) ## Run the tests as `make test` does, and fail where they
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-deploy: $(INSTALLED) ## Validate deploy/ by the real schemas and tools, and run what it starts
+	$(PIP_INSTALL) --editable '.[deploy]'
+	$(BIN)/pytest -n auto --dist loadfile tests/deploy
 
 chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, and many schedules of publishing
 	$(BIN)/pytest tests/chaos -n 3 --dist worksteal
