@@ -16,7 +16,7 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra 
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-deploy coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -61,6 +61,9 @@ test-lowest: $(INSTALLED) ## Run the unit and integration tests with the lowest 
 	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba \
 	$(MAKE) test PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest LOCK=build/lowest.lock TESTS="$(TESTS)"
 
+test-compose: $(INSTALLED) ## Build the image, start docker-compose.yml, and break it in the middle of backfills
+	tests/compose/engine.sh $(BIN)/pytest -v tests/compose
+
 coverage: $(INSTALLED) ## Run the tests as `make test` does, and fail where they cover less than they did
 	rm -rf build/coverage
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
@@ -96,6 +99,10 @@ check: $(INSTALLED) ## Lint, format, types and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/hadolint Dockerfile tests/compose/standins/*/Dockerfile
+	@if ! docker compose version >/dev/null 2>&1; then echo "No docker compose here: make test-compose reads its files."; \
+	else for files in docker-compose.yml docker-compose.yml:deploy/compose/tls.yml; do \
+		COMPOSE_FILE=$$files docker compose --profile '*' config --quiet || exit; done; fi
 
 check: docs-check
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from collections import Counter
@@ -10,19 +11,22 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, Select, column, func, select, table
+from sqlalchemy import Engine, Select, column, func, inspect, select, table
 
 from orders_dask.cli import output
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.columns import PUBLIC
-from orders_dask.contract.ledger_tables import data_issue
+from orders_dask.contract.ledger_tables import data_issue, load_run
+from orders_dask.errors import SettingsError
+from orders_dask.extract.source.listing import list_files
 from orders_dask.jobs.backfill import backfill
 from orders_dask.ledger import rejects
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import sandbox
-from orders_dask.settings import load_settings
+from orders_dask.settings import Settings, load_settings
 from orders_dask.synthetic import generate
+from orders_dask.urls import parent_folder
 
 DAYS: Final = (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3))
 
@@ -57,8 +61,8 @@ SALES: Final = (
 )
 
 
-def show(orders: int, workers: int | None, data: Path | None) -> None:
-    """Run the demo.
+def show_in_sandbox(orders: int, workers: int | None, data: Path | None) -> None:
+    """Run the demo with a PostgreSQL and an S3 server of its own.
 
     Parameters
     ----------
@@ -73,28 +77,87 @@ def show(orders: int, workers: int | None, data: Path | None) -> None:
     output.message("Starting PostgreSQL and S3 on this machine")
     with sandbox(data) as services:
         os.environ.update(services.environment)  # read by the workers and the libraries
-        with output.counting_progress("Generating", len(DAYS) * orders) as advance:
-            dump = generate(
-                services.environment["_AWS_S3_URL_SOURCE"],
-                start=DAYS[0],
-                days=len(DAYS),
-                orders=orders,
-                defects=DEFECTS,
-                progress=advance,
-            )
-        settings = load_settings(source=dump.source)
-        database = engine(settings)
-        initialise(database, settings.partition_width, DAYS[0])
-        with connect(settings, workers=workers) as client, output.progress() as listener:
-            output.message(f"Dashboard: {client.dashboard_link}")
-            ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
-        for each in ended:
-            output.result(output.show_outcome(each))
-        _show_defects(database)
-        _show_view(database, "order_summary", SUMMARY)
-        _show_view(database, "daily_sales", SALES)
+        _show(services.environment["_AWS_S3_URL_SOURCE"], orders, workers)
     output.result(f"\nDone in {time.monotonic() - began:.0f} s.")
     _show_next(data)
+
+
+def show_with_settings(orders: int, workers: int | None) -> None:
+    """Run the demo with the services of the settings, if they hold nothing but a demo.
+
+    Parameters
+    ----------
+    orders
+        Number of orders of each day.
+    workers
+        Number of worker processes of a local cluster, instead of the cluster of the settings.
+
+    Raises
+    ------
+    SettingsError
+        The database or the folder of the dump holds anything else.
+    """
+    began = time.monotonic()
+    settings = load_settings()
+    folder = parent_folder(settings.source)
+    _check_unused(settings, folder)
+    _show(folder, orders, workers)
+    output.result(f"\nDone in {time.monotonic() - began:.0f} s. All of it stays.")
+
+
+def _check_unused(settings: Settings, folder: str) -> None:
+    """Raise SettingsError if the services of the settings hold what no demo has written."""
+    name = re.compile(r"/run_date=({})/orders-0000\.ndjson".format("|".join(map(str, DAYS))))
+    foreign = [
+        file.name
+        for file in list_files(folder)
+        if not name.fullmatch(file.name.removeprefix(folder))
+    ]
+    if foreign:
+        raise SettingsError(
+            f"{folder} holds {foreign[0]}, which no demo wrote: name an empty bucket or folder in "
+            "_AWS_S3_URL_SOURCE, for the demo overwrites what it finds."
+        )
+    database = engine(settings)
+    if not inspect(database).has_table(load_run.name, load_run.schema):
+        return
+    ours = (load_run.c.source == _source(folder)) & load_run.c.run_date.in_(DAYS)
+    with database.connect() as connection:
+        run_date = connection.scalar(select(func.min(load_run.c.run_date)).where(~ours))
+    if run_date:
+        raise SettingsError(
+            f"The database {settings.pgsql_database} has a load of {run_date} that is no demo's: "
+            "name an empty one in _PGSQL_DATABASE."
+        )
+
+
+def _source(folder: str) -> str:
+    """Return the URL of the dump that `generate` writes into a folder."""
+    return f"{folder}/run_date={{run_date}}/"
+
+
+def _show(folder: str, orders: int, workers: int | None) -> None:
+    """Generate into a folder, load into the database of the settings, and show the result."""
+    with output.counting_progress("Generating", len(DAYS) * orders) as advance:
+        dump = generate(
+            folder,
+            start=DAYS[0],
+            days=len(DAYS),
+            orders=orders,
+            defects=DEFECTS,
+            progress=advance,
+        )
+    settings = load_settings(source=dump.source)
+    database = engine(settings)
+    initialise(database, settings.partition_width, DAYS[0])
+    with connect(settings, workers=workers) as client, output.progress() as listener:
+        output.message(f"Dashboard: {client.dashboard_link}")
+        ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
+    for each in ended:
+        output.result(output.show_outcome(each))
+    _show_defects(database)
+    _show_view(database, "order_summary", SUMMARY)
+    _show_view(database, "daily_sales", SALES)
 
 
 def _show_defects(database: Engine) -> None:

@@ -47,7 +47,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     },
     ROOT: {"cluster", "errors", "jobs", "ledger", "pipeline", "publish", "read", "settings"},
     "cli": {
-        *("cluster", "contract", "errors", "jobs", "ledger", "load", "pipeline"),
+        *("cluster", "contract", "errors", "extract", "jobs", "ledger", "load", "pipeline"),
         *("publish", "sandbox", "settings", "synthetic", "urls"),
     },
 }

@@ -42,7 +42,7 @@ OPTIONS = {
         *("--start", "--days", "--orders", "--seed", "--layout", "--compression"),
         *("--files-per-day", "--edited", "--duplicates", "--defects", "--defect", "--json"),
     },
-    "demo": {"--orders", "--workers", "--data"},
+    "demo": {"--orders", "--workers", "--data", "--use-settings"},
 }
 UNREACHABLE = {
     "_PGSQL_HOSTNAME": "127.0.0.1",

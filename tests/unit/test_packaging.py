@@ -60,3 +60,18 @@ def test_the_lock_has_a_version_in_the_range_of_each_requirement(
         if not (len(versions) == 1 and requirement.specifier.contains(versions[0]))
     ]
     assert not wrong, "`make lock` has to be run after pyproject.toml was changed"
+
+
+def test_the_image_is_labelled_with_the_version() -> None:
+    [labelled] = re.findall(r"^ARG VERSION=(.*)$", (REPOSITORY / "Dockerfile").read_text(), re.M)
+    assert labelled == PROJECT["version"]
+
+
+def test_the_images_of_the_compose_file_have_stand_ins() -> None:
+    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+    pulled = {service["image"] for service in compose["services"].values()} - {
+        compose["x-image"]["image"]
+    }
+    engine = (REPOSITORY / "tests" / "compose" / "engine.sh").read_text()
+    made = set(re.findall(r"has_image (\S+:\S+)", engine))
+    assert made == pulled | {"python:3.13-slim"}
