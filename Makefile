@@ -13,10 +13,11 @@ INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra dev --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock'
+ORCHESTRATORS := prefect dagster airflow
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy test-orchestrators coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -64,6 +65,19 @@ test-lowest: $(INSTALLED) ## Run the unit and integration tests with the lowest 
 test-compose: $(INSTALLED) ## Build the image, start docker-compose.yml, and break it in the middle of backfills
 	tests/compose/engine.sh $(BIN)/pytest -v tests/compose
 
+test-orchestrators: $(ORCHESTRATORS:%=test-%) ## Run the modules of deploy/ with the real Prefect, Dagster and Airflow
+
+.PHONY: $(ORCHESTRATORS:%=test-%)
+$(ORCHESTRATORS:%=test-%): test-%: .venv-%/.installed
+	PATH="$(abspath $(BIN)):$$PATH" .venv-$*/bin/pytest -c tests/orchestrators/pytest.ini tests/orchestrators/test_$*.py
+
+# Each has a virtual environment of its own, without orders_dask.
+$(ORCHESTRATORS:%=.venv-%/.installed): .venv-%/.installed: deploy/%/requirements.txt $(INSTALLED)
+	$(PYTHON) -m venv .venv-$*
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --requirement $< \
+		"$$($(BIN)/uv pip freeze --python $(BIN)/python | grep '^pytest==')"
+	@touch $@
+
 coverage: $(INSTALLED) ## Run the tests as `make test` does, and fail where they cover less than they did
 	rm -rf build/coverage
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
@@ -98,6 +112,7 @@ check: $(INSTALLED) ## Lint, format, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(ORCHESTRATORS:%=deploy/%)
 	$(BIN)/codespell
 	$(BIN)/hadolint Dockerfile tests/compose/standins/*/Dockerfile
 	@if ! docker compose version >/dev/null 2>&1; then echo "No docker compose here: make test-compose reads its files."; \

@@ -21,6 +21,9 @@ from orders_dask.sandbox import Sandbox, sandbox
 pytest.register_assert_rewrite("tests.support")
 from tests.support.services import administer, is_setting, server_of  # noqa: E402
 
+# They run in environments of their own: `make test-orchestrators`.
+collect_ignore = ["orchestrators"]
+
 # As in the product's own clusters: on some Pythons the profiler can hang a process.
 config.set({"distributed.worker.profile.enabled": PROFILER_IS_SAFE})
 

@@ -70,6 +70,8 @@ def status(engine: Engine) -> list[LoadStatus]:
     If a later load than the published one exists, the message says how it ended.
     """
     published_first = (load_run.c.status == "published").desc()
+    shown = _statuses(engine, first_of_each_date(published_first, load_run.c.load_id.desc()))
+    # Read afterwards: a load that begins meanwhile may be the first one of its date.
     latest = {
         load.run_date: load
         for load in _statuses(engine, first_of_each_date(load_run.c.load_id.desc()))
@@ -78,9 +80,7 @@ def status(engine: Engine) -> list[LoadStatus]:
         load
         if latest[load.run_date].load_id == load.load_id
         else replace(load, message=_later_load_message(latest[load.run_date]))
-        for load in _statuses(
-            engine, first_of_each_date(published_first, load_run.c.load_id.desc())
-        )
+        for load in shown
     ]
 
 

@@ -250,7 +250,7 @@ def test_a_cluster_that_stays_without_workers_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_lost_while_a_worker_is_awaited_is_named(tmp_path: Path) -> None:
+def test_a_scheduler_that_dies_while_a_worker_is_awaited_is_named(tmp_path: Path) -> None:
     with scheduler(tmp_path) as address, connect(MINE, address) as client:
         kill = Timer(2, os.kill, (client.run_on_scheduler(os.getpid), signal.SIGKILL))
         kill.start()

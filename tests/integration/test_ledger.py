@@ -7,7 +7,7 @@ import sys
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.ledger_tables import counter_column
@@ -20,7 +20,7 @@ from orders_dask.ledger.rejects import rejects
 from orders_dask.load.copy import load_part
 from orders_dask.publish.publish import publish
 from orders_dask.step_metrics import StepMetrics
-from tests.support.loads import DAY, NEXT, File, begin, part, published, verified
+from tests.support.loads import DAY, NEXT, File, begin, order, part, published, verified
 from tests.support.types import Query
 
 READ = dict.fromkeys((fact.name for fact in FACTS), 0)
@@ -164,3 +164,17 @@ def test_status_is_a_line_a_run_date(warehouse: Engine) -> None:
         "failed",
         "PostgreSQL went away.",
     )
+
+
+def test_status_shows_what_there_is_while_the_first_load_of_a_date_begins(
+    warehouse: Engine,
+) -> None:
+    published(warehouse, DAY, {"fact_order": [order(1)]})
+    first_query = iter([True])
+
+    @event.listens_for(warehouse, "after_cursor_execute")
+    def load_another(*_: object) -> None:
+        if next(first_query, False):
+            published(warehouse, NEXT, {"fact_order": [order(2)]})
+
+    assert DAY in {load.run_date for load in status(warehouse)}
