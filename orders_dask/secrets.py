@@ -60,8 +60,12 @@ def login_from_secrets_manager() -> dict[str, str]:
     if not secret_id:
         return {}
     secret = managed_secret(secret_id)
-    both: list[str] = [
-        name for name in ("_PGSQL_USER", PASSWORD) if name in secret and os.environ.get(name)
+    folder = secrets_folder()
+    both = [
+        name
+        for name in ("_PGSQL_USER", PASSWORD, PASSWORD_FILE)
+        if name.removesuffix("_FILE") in secret
+        and (os.environ.get(name) or (folder and os.path.exists(os.path.join(folder, name))))
     ]
     if both:
         raise SettingsError(

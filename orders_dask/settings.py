@@ -144,8 +144,7 @@ class Settings(BaseSettings):
     workers_timeout
         How long a run waits while the cluster has no worker, in seconds, or such as ``5m``.
     ssl_mode
-        How libpq encrypts its connections; libpq's own default is ``prefer``. libpq reads the
-        variable itself, so the attribute changes nothing.
+        How libpq encrypts its connections; libpq's own default is ``prefer``.
     s3_endpoint
         URL of an S3 server other than Amazon's. botocore reads the variable itself, so the
         attribute changes nothing.
@@ -202,7 +201,8 @@ class Settings(BaseSettings):
     workers_timeout: Annotated[float, BeforeValidator(parse_seconds)] = Field(
         default=300, validation_alias="ORDERS_DASK_WORKERS_TIMEOUT", gt=0, allow_inf_nan=False
     )
-    # libpq and botocore read these themselves. They are validated here, before any connection.
+    # botocore and, on workers, libpq read these themselves too. They are validated here, before any
+    # connection.
     ssl_mode: (
         Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
     ) = Field(default=None, validation_alias="PGSSLMODE")
@@ -269,6 +269,8 @@ def load_settings(**overrides: Any) -> Settings:
         AWS Secrets Manager can't be reached.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    if {"pgsql_user", "pgsql_pass"} & given.keys():
+        given = {"pgsql_pass_file": None, "pgsql_secret": None} | given
     unprintable = [
         name
         for name in sorted(os.environ)

@@ -47,6 +47,6 @@ def command_client(
         return
     from orders_dask.cluster.connect import connect
 
-    with connect(settings, scheduler, workers) as client:
+    with connect(settings, scheduler, workers, without_pandas=True) as client:
         output.message(f"Dashboard: {client.dashboard_link}")
         yield client

@@ -150,7 +150,10 @@ def _show(folder: str, orders: int, workers: int | None) -> None:
     settings = load_settings(source=dump.source)
     database = engine(settings)
     initialise(database, settings.partition_width, DAYS[0])
-    with connect(settings, workers=workers) as client, output.progress() as listener:
+    with (
+        connect(settings, workers=workers, without_pandas=True) as client,
+        output.progress() as listener,
+    ):
         output.message(f"Dashboard: {client.dashboard_link}")
         ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
     for each in ended:

@@ -7,6 +7,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from typing import Final
@@ -18,6 +19,7 @@ from distributed.comm import core
 from distributed.versions import VersionMismatchWarning
 
 from orders_dask.cluster import block_pandas
+from orders_dask.cluster.connection_errors import translate_cluster_errors
 from orders_dask.cluster.versions import check_versions
 from orders_dask.cluster.workers import PROFILER_IS_SAFE
 from orders_dask.errors import ClusterLost, SettingsError
@@ -29,7 +31,11 @@ CONNECT_SECONDS: Final = 10
 
 @contextmanager
 def connect(
-    settings: Settings | None = None, scheduler: str | None = None, workers: int | None = None
+    settings: Settings | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    *,
+    without_pandas: bool = False,
 ) -> Iterator[Client]:
     """Connect to a Dask cluster, and shut down cleanly at the end, also on Ctrl-C.
 
@@ -45,6 +51,9 @@ def connect(
     workers
         Number of worker processes of a local cluster; by default one per core, each with one
         thread and an equal share of the memory.
+    without_pandas
+        Whether workers of a local cluster can't import pandas, which saves each 40 MB. They can't
+        compute DataFrames then.
 
     Yields
     ------
@@ -62,13 +71,19 @@ def connect(
     """
     if not (scheduler or workers):
         scheduler = (settings or load_settings()).scheduler_address
-    with _connect_running(scheduler) if scheduler else _start_local(workers or CPU_COUNT) as client:
-        check_versions(client)
+    cluster = (
+        _connect_running(scheduler)
+        if scheduler
+        else _start_local(workers or CPU_COUNT, without_pandas)
+    )
+    with cluster as client:
+        with translate_cluster_errors():
+            check_versions(client)
         yield client
 
 
 @contextmanager
-def _start_local(workers: int) -> Iterator[Client]:
+def _start_local(workers: int, without_pandas: bool) -> Iterator[Client]:
     """Start a local cluster."""
     with ExitStack() as stack:
         # Ctrl-C reaches the whole process group. Threads and processes that start here inherit the
@@ -89,7 +104,7 @@ def _start_local(workers: int) -> Iterator[Client]:
                     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
                     # Arrow can reuse memory that NumPy freed, and vice versa: 40 MB less.
                     "distributed.nanny.pre-spawn-environ.ARROW_DEFAULT_MEMORY_POOL": "system",
-                    "distributed.worker.preload": _preloads(),
+                    "distributed.worker.preload": _preloads(without_pandas),
                 }
             )
         )
@@ -107,10 +122,11 @@ def _start_local(workers: int) -> Iterator[Client]:
         yield stack.enter_context(Client(cluster))
 
 
-def _preloads() -> list[str]:
+def _preloads(without_pandas: bool) -> list[str]:
     """Return the preload modules of workers: the user's configured ones, and ours."""
     configured: str | list[str] = dask.config.get("distributed.worker.preload") or []
-    return [*([configured] if isinstance(configured, str) else configured), block_pandas.__name__]
+    ours = [block_pandas.__name__] if without_pandas else []
+    return [*([configured] if isinstance(configured, str) else configured), *ours]
 
 
 @contextmanager
@@ -119,7 +135,9 @@ def _connect_running(address: str) -> Iterator[Client]:
     # First without a client: one that can't connect can't be closed either, and complains when
     # Python exits.
     try:
-        asyncio.run(_check_reachable(address))
+        # In a thread: a notebook has an event loop in its own.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _check_reachable(address)).result()
     # Not an address, TLS without certificates, or encryption is required and this isn't TLS.
     except (ValueError, TypeError, RuntimeError) as error:
         raise SettingsError(f"Can't use the Dask scheduler {address}: {error}.") from error
@@ -127,7 +145,7 @@ def _connect_running(address: str) -> Iterator[Client]:
         raise ClusterLost(
             f"No Dask scheduler answers at {address}: is it running, and is that its address?"
         ) from error
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), translate_cluster_errors():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions raises instead
         client = Client(address, timeout=CONNECT_SECONDS)
     # A lost scheduler raises ClusterLost. The client would log a traceback as well.
@@ -139,6 +157,9 @@ def _connect_running(address: str) -> Iterator[Client]:
 
 async def _check_reachable(address: str) -> None:
     """Open a connection to a scheduler and close it again."""
-    security = Security().get_connection_args("client")
+    try:
+        security = Security().get_connection_args("client")
+    except OSError as error:
+        raise ValueError(f"a TLS certificate or key can't be read ({error})") from error
     connection = await core.connect(address, timeout=CONNECT_SECONDS, **security)
     await connection.close()

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Final, NamedTuple, TypeVar
 
-from distributed import CancelledError, Client, Future, KilledWorker
-from distributed.client import ClosedClientError
-from distributed.comm.core import CommClosedError
+from distributed import Client, Future, KilledWorker
 
+from orders_dask.cluster.connection_errors import DISCONNECT_ERRORS, translate_cluster_errors
 from orders_dask.cluster.workers import call_task, plugin_name
 from orders_dask.errors import ClusterLost, RunCancelled, WorkersDied
 from orders_dask.settings import Settings
@@ -166,7 +165,7 @@ def _run_bounded(
                 continue
             yield _EndedCall(*running.pop(future), future)
     finally:
-        with suppress(*_DISCONNECT_ERRORS):
+        with suppress(*DISCONNECT_ERRORS):
             client.cancel(list(running))
 
 
@@ -200,24 +199,10 @@ def _workers_watch(client: Client, timeout: float) -> Callable[[], None]:
 def _submit(
     client: Client, function: Callable[..., Any], key: str, number: int, call: TaskCall
 ) -> Future[Any]:
-    with _translate_cluster_errors():
+    with translate_cluster_errors():
         return client.submit(function, *call.arguments, key=f"{key}-{number}", pure=False)
 
 
 def _result(future: Future[Any]) -> Any:
-    with _translate_cluster_errors():
+    with translate_cluster_errors():
         return future.result()
-
-
-_DISCONNECT_ERRORS: Final = (CancelledError, ClosedClientError, CommClosedError)
-"""Errors that a client raises when its scheduler is lost."""
-
-
-@contextmanager
-def _translate_cluster_errors() -> Iterator[None]:
-    try:
-        yield
-    except _DISCONNECT_ERRORS as error:
-        raise ClusterLost(
-            "The Dask scheduler was lost: see that it runs, then give the same command again."
-        ) from error

@@ -15,8 +15,9 @@ from typing import Final, ParamSpec, TypeVar
 
 from distributed import Client, LocalCluster, Worker, WorkerPlugin, default_client, get_worker
 
+from orders_dask.cluster.connection_errors import translate_cluster_errors
 from orders_dask.cluster.versions import check_versions, installed_versions, version_error
-from orders_dask.errors import OrdersDaskError, ServiceUnavailable, SettingsError, VersionMismatch
+from orders_dask.errors import ClusterLost, OrdersDaskError, ServiceUnavailable, SettingsError
 from orders_dask.settings import Settings, load_settings
 
 P = ParamSpec("P")
@@ -30,13 +31,16 @@ See https://github.com/python/cpython/issues/106883.
 
 _SENT_VARIABLES: Final = (
     *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"),
-    "PGSSLMODE",
 )
-"""Variables of botocore and libpq that are sent with the settings.
+"""Variables of botocore that are sent with the settings.
 
 Not those that name a file or a profile, which need not be there on another machine. Nor AWS
 credentials: they would stay in the environment of a worker that others use too, and expire there.
 """
+
+
+_SET_BY_RUNS: Final[set[str]] = set()
+"""Variables of this worker that a run has set: all its runs have to agree on them."""
 
 
 class RunPlugin(WorkerPlugin):
@@ -56,7 +60,7 @@ class RunPlugin(WorkerPlugin):
     database
         Name of the client's database, which is that of every worker.
     variables
-        Environment variables for botocore and libpq. Those that the worker has count.
+        Environment variables for botocore. Those that the worker has itself count more.
     is_local
         Whether the cluster is on the client's machine, so that errors need not name the worker.
     """
@@ -85,9 +89,16 @@ class RunPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Check the worker, set the variables that it lacks, and stop an unsafe profiler."""
-        os.environ.update({n: v for n, v in self.variables.items() if not os.environ.get(n)})
         where = f"worker {worker.address}"
         self.error = version_error(self.versions, {where: installed_versions()})
+        for name in _SENT_VARIABLES:
+            if not os.environ.get(name) and name in self.variables:
+                os.environ[name] = self.variables[name]
+                _SET_BY_RUNS.add(name)
+            elif name in _SET_BY_RUNS and os.environ[name] != self.variables.get(name):
+                self.error = SettingsError(
+                    f"On {where} another run has set {name}: set it there, or restart the worker."
+                )
         if not self.error and not self.settings and (problem := _settings_problem(self.database)):
             self.error = SettingsError(f"In the environment of {where}: {problem}")
         if not PROFILER_IS_SAFE and (profiler := worker.periodic_callbacks.pop("profile", None)):
@@ -121,6 +132,8 @@ def resolve_client(client: Client | None, settings: Settings) -> Client:
         There is no client, or settings are missing or malformed in a worker's own environment.
     VersionMismatch
         Client, scheduler and workers run different versions.
+    ClusterLost
+        The scheduler, or a worker that it still lists, can't be reached.
     """
     try:
         client = client or default_client()
@@ -129,8 +142,9 @@ def resolve_client(client: Client | None, settings: Settings) -> Client:
             "There is no Dask client: make one with orders_dask.connect() or "
             "dask.distributed.Client(), or pass client=."
         ) from None
-    check_versions(client)
-    prepare_workers(client, settings)
+    with translate_cluster_errors():
+        check_versions(client)
+        prepare_workers(client, settings)
     return client
 
 
@@ -149,7 +163,8 @@ def prepare_workers(client: Client, settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        Settings are missing or malformed in the environment of a worker that is there now.
+        Settings are missing or malformed in the environment of a worker that is there now, or
+        another run has set other ones.
     """
     protocol = client.scheduler_info(n_workers=0)["address"].partition("://")[0]
     is_local = isinstance(client.cluster, LocalCluster)
@@ -164,10 +179,9 @@ def prepare_workers(client: Client, settings: Settings) -> None:
         is_local=is_local,
     )
     client.register_plugin(plugin)
-    if not is_safe:
-        for error in client.run(_error_on, plugin.name).values():
-            if error:
-                raise error
+    for error in client.run(_error_on, plugin.name).values():
+        if error:
+            raise error
 
 
 _PLUGIN: Final[ContextVar[RunPlugin | None]] = ContextVar("orders_dask.run", default=None)
@@ -188,6 +202,8 @@ def call_task(plugin_name: str, task: Callable[P, T], *args: P.args, **kwargs: P
 
     Raises
     ------
+    ClusterLost
+        The worker lacks the run's plugin: the scheduler was restarted.
     VersionMismatch
         The worker runs other versions than the client.
     SettingsError
@@ -196,9 +212,9 @@ def call_task(plugin_name: str, task: Callable[P, T], *args: P.args, **kwargs: P
     address = get_worker().address
     plugin = _plugin_on(get_worker(), plugin_name)
     if plugin is None:
-        raise VersionMismatch(
-            f"Worker {address} could not take what this run sent it: install the same orders_dask "
-            "as on the client; its log has the reason."
+        raise ClusterLost(
+            f"Worker {address} lacks what this run sent to all: either the scheduler was restarted "
+            "meanwhile, so give the same command again, or the worker runs another orders_dask."
         )
     if plugin.error:
         raise plugin.error

@@ -93,7 +93,10 @@ def wait_for_source(run_date: date, settings: Settings, seconds: float) -> None:
     ------
     SourceMissing
         There is none yet.
+    DatabaseNotReady
+        ``orders-dask init`` has not been run, which is better known before the wait.
     """
+    ready_database(settings)
     find = retry_until_found(retry_transient(discover), seconds)
     find(settings.source, run_date, settings.block_size)
 

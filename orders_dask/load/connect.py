@@ -46,11 +46,10 @@ _NO_TIMEOUTS: Final = """
 
 # libpq gives no error code for a refused connection, only the server's message. If that is not in
 # English, the error counts as transient and the connection is retried in vain.
-_WRONG_PASSWORD: Final = "authentication failed"
+_WRONG_PASSWORD: Final = ("authentication failed", "no password supplied")
 
 _REFUSALS: Final = (
-    _WRONG_PASSWORD,
-    "no password supplied",
+    *_WRONG_PASSWORD,
     "no pg_hba.conf entry",
     "does not exist",
     "is not permitted to log in",
@@ -80,6 +79,7 @@ def engine(settings: Settings) -> Engine:
         raises ServiceUnavailable.
     """
     address = f"{settings.pgsql_hostname}:{settings.pgsql_port}"
+    encryption: dict[str, Any] = {"sslmode": settings.ssl_mode} if settings.ssl_mode else {}
 
     def connect() -> psycopg2.extensions.connection:
         user, password = read_login(settings)
@@ -94,6 +94,7 @@ def engine(settings: Settings) -> Engine:
                 client_encoding="utf8",
                 options=_SERVER_OPTIONS,
                 **_LIBPQ_OPTIONS,
+                **encryption,
             )
             with session, session.cursor() as cursor:
                 cursor.execute(_NO_TIMEOUTS)
@@ -103,7 +104,7 @@ def engine(settings: Settings) -> Engine:
             if is_refused and can_rotate(settings):
                 # It may have been rotated just now, and the next attempt reads the new one.
                 forget_login()
-                is_refused = _WRONG_PASSWORD not in reason
+                is_refused = not any(wrong in reason for wrong in _WRONG_PASSWORD)
             raise (SettingsError if is_refused else ServiceUnavailable)(
                 f"PostgreSQL at {address} gave user {user} no connection to "
                 f"database {settings.pgsql_database} ({reason}): check that the server runs, "

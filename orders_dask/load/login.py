@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from orders_dask.aws import managed_secret, rds_token
 from orders_dask.secrets import PASSWORD, read_password
 from orders_dask.settings import Settings
@@ -21,7 +23,7 @@ def read_login(settings: Settings) -> tuple[str, str]:
     if settings.pgsql_auth == "aws-iam":
         return user, rds_token(settings.pgsql_hostname, settings.pgsql_port, user)
     # Settings that were sent to a worker on another machine name a file that may not be there.
-    if settings.pgsql_pass_file and settings.pgsql_pass_file.exists():
+    if settings.pgsql_pass_file and os.access(settings.pgsql_pass_file, os.R_OK):
         return user, read_password(settings.pgsql_pass_file)
     if settings.pgsql_secret:
         secret = managed_secret(settings.pgsql_secret)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -27,6 +28,7 @@ from orders_dask.cluster.connect import connect
 from orders_dask.cluster.submit import TaskCall, map_bounded
 from orders_dask.cluster.workers import (
     PROFILER_IS_SAFE,
+    plugin_name,
     prepare_workers,
     resolve_client,
     worker_settings,
@@ -170,7 +172,7 @@ def _sleep() -> None:
 
 
 def test_workers_of_a_local_cluster_do_not_import_pandas_for_pyarrow() -> None:
-    with connect(MINE, workers=1) as client:
+    with connect(MINE, workers=1, without_pandas=True) as client:
         imported = client.submit(_imports_pandas_for_an_array).result(timeout=30)
     assert not imported, "pyarrow took 0.4 s and 40 MB of the worker for pandas"
 
@@ -214,6 +216,30 @@ def test_local_clusters_run_side_by_side_without_a_warning() -> None:
     with connect(MINE, workers=1) as one, connect(MINE, workers=1) as two:
         assert one.dashboard_link != two.dashboard_link
         assert len(two.nthreads()) == 1
+
+
+def test_a_running_cluster_is_reached_from_a_notebook(running: str) -> None:
+    async def cell() -> str:
+        with connect(MINE, running) as client:  # a notebook's cell runs in an event loop
+            return str(client.scheduler_info(n_workers=0)["address"])
+
+    assert asyncio.run(cell()) == running
+
+
+def test_a_certificate_that_can_not_be_read_is_a_settings_error(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.pem")
+    with (
+        config.set(
+            {
+                "distributed.comm.tls.ca-file": missing,
+                "distributed.comm.tls.client.cert": missing,
+                "distributed.comm.tls.client.key": missing,
+            }
+        ),
+        pytest.raises(SettingsError, match=r"TLS certificate or key can't be read"),
+        connect(MINE, "tls://127.0.0.1:1"),
+    ):
+        pass
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +296,14 @@ def test_an_adaptive_cluster_without_workers_gets_one_and_falls_back_to_none(
         assert run_task(client, worker_settings) == MINE, "a worker that comes later is prepared"
         until(lambda: not client.nthreads(), otherwise="the cluster keeps its idle worker")
     assert "has no worker: waiting up to 300 s for one" in caplog.text
+
+
+def test_tasks_after_a_restart_of_the_scheduler_are_transient_errors(running: str) -> None:
+    with connect(MINE, running) as client:
+        resolve_client(client, MINE)
+        client.unregister_worker_plugin(plugin_name(MINE))  # as a scheduler that began anew
+        with pytest.raises(ClusterLost, match="the scheduler was restarted meanwhile"):
+            run_task(client, os.getpid)
 
 
 def test_a_worker_that_comes_later_without_settings_is_named(

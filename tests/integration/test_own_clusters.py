@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 import orders_dask
 from orders_dask.cluster.workers import PROFILER_IS_SAFE, RunPlugin, plugin_name, resolve_client
+from orders_dask.errors import SettingsError
 from orders_dask.settings import Settings, without_service_variables
 from orders_dask.synthetic import generate
 from tests.support.types import Query
@@ -151,6 +152,10 @@ def test_workers_over_tls_are_given_what_they_lack_of_the_client(
         monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.com")
         resolve_client(client, settings)
         [(region, endpoint, sent)] = client.run(_seen_by_worker, plugin_name(settings)).values()
+
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.org")
+        with pytest.raises(SettingsError, match="another run has set AWS_ENDPOINT_URL"):
+            resolve_client(client, settings)
     assert endpoint == "https://s3.example.com", "it had none"
     assert region == "eu-central-1", "what a worker has counts more"
     assert sent == settings

@@ -20,7 +20,7 @@ from orders_dask.cli.options import (
     parse_date,
     parse_duration,
 )
-from orders_dask.errors import OrdersDaskError
+from orders_dask.errors import OrdersDaskError, SourceMissing
 
 
 @command()
@@ -68,6 +68,8 @@ def run(
         results = None if force or dry_run else all_up_to_date([run_date], settings=settings)
         if results and results[0].outcome == "up_to_date":
             [ended] = results
+        elif results:
+            raise SourceMissing(results[0].message)
         else:
             with (
                 command_client(settings, scheduler, workers, needed=not dry_run) as client,
