@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import date
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,13 +21,6 @@ from orders_dask.cli.options import (
     parse_date,
 )
 from orders_dask.errors import SettingsError
-
-
-class Missing(StrEnum):
-    """What to do about a run date without a file."""
-
-    report = "report"
-    fail = "fail"
 
 
 @command()
@@ -50,9 +42,9 @@ def backfill(
         ),
     ] = None,
     missing: Annotated[
-        Missing,
+        Literal["report", "fail"],
         typer.Option(help="Whether a date without a file is only reported, or fails (code 6)."),
-    ] = Missing.report,
+    ] = "report",
     max_parallel: Annotated[int, typer.Option(min=1, help="Run dates to work on at once.")] = 2,
     source: Source = None,
     scheduler: SchedulerAddress = None,
@@ -98,5 +90,5 @@ def backfill(
         for each in ended:
             output.result(output.show_outcome(each))
         output.result(output.show_outcomes(ended, time.monotonic() - began))
-    failed = [each for each in ended if each.outcome != "missing" or missing == Missing.fail]
+    failed = [each for each in ended if each.outcome != "missing" or missing == "fail"]
     raise typer.Exit(max((each.exit_code for each in failed), default=0))
