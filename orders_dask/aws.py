@@ -15,6 +15,15 @@ from typing import Any, Final
 
 from orders_dask.errors import ServiceUnavailable, SettingsError
 
+CLIENT_CONFIG: Final[dict[str, Any]] = {
+    "connect_timeout": 10,
+    "read_timeout": 30,
+    # Not `max_attempts`: botocore rewrites it in this dict. fsspec, which caches clients by their
+    # options, then made a second client (13 MB).
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+}
+"""Timeouts of botocore in seconds, and its attempts; those that call it retry too."""
+
 _KEYS: Final = {
     "username": "_PGSQL_USER",
     "password": "_PGSQL_PASS",
@@ -94,9 +103,10 @@ def _client(service: str) -> Any:
 
 @cache
 def _new_client(service: str) -> Any:
+    from botocore.config import Config
     from botocore.session import Session
 
-    return Session().create_client(service)
+    return Session().create_client(service, config=Config(**CLIENT_CONFIG))
 
 
 def transient_errors() -> tuple[type[Exception], ...]:
@@ -117,10 +127,6 @@ def transient_errors() -> tuple[type[Exception], ...]:
     )
 
 
-_UNAVAILABLE_STATUS: Final = 500
-"""From this HTTP status on, and for 429, a service may answer later."""
-
-
 @contextmanager
 def _translate_errors(what: str) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -130,12 +136,15 @@ def _translate_errors(what: str) -> Iterator[None]:
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = error.response.get("Error", {}).get("Code", type(error).__name__)
-        transient = status >= _UNAVAILABLE_STATUS or "Throttling" in code
+        transient = status >= 500 or status == 429 or "Throttling" in code
         kind = ServiceUnavailable if transient else SettingsError
         raise kind(f"{what} ({code}): check its name and the rights of the AWS role.") from error
     except BotoCoreError as error:
         transient = isinstance(error, transient_errors())
         kind = ServiceUnavailable if transient else SettingsError
         # Only the class: the text may quote the URL of a proxy with its password.
-        reason = type(error).__name__ if transient else str(error).rstrip(".")
+        quotes_url = "://" in str(error)
+        reason = type(error).__name__ if transient or quotes_url else str(error).rstrip(".")
         raise kind(f"{what} ({reason}): check the AWS credentials and the region.") from error
+    except ValueError as error:  # botocore's, of an endpoint that is no URL
+        raise SettingsError(f"{what}: check AWS_ENDPOINT_URL_* and AWS_ENDPOINT_URL.") from error

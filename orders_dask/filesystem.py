@@ -15,7 +15,7 @@ from fsspec import AbstractFileSystem, get_filesystem_class
 from s3fs import S3FileSystem
 from s3fs.utils import FileExpired
 
-from orders_dask.aws import transient_errors
+from orders_dask.aws import CLIENT_CONFIG, transient_errors
 from orders_dask.errors import ServiceUnavailable, SettingsError
 from orders_dask.urls import S3_PROTOCOLS, store_protocol
 
@@ -24,15 +24,9 @@ _S3_OPTIONS: Final[Mapping[str, Any]] = {
     "use_listings_cache": False,
     # A whole file takes one request. For several at once, s3fs would first ask for its size.
     "max_concurrency": 1,
-    # Timeouts in seconds, and attempts by botocore; s3fs retries a broken connection five times
-    # itself. With four, a server that never answered a write was given up after 5 minutes.
-    "config_kwargs": {
-        "connect_timeout": 10,
-        "read_timeout": 30,
-        # Not `max_attempts`: botocore rewrites it in this dict. fsspec, which caches clients by
-        # their options, then made a second client (13 MB).
-        "retries": {"mode": "standard", "total_max_attempts": 3},
-    },
+    # s3fs retries a broken connection five times itself. With four attempts of botocore, a server
+    # that never answered a write was given up after 5 minutes.
+    "config_kwargs": CLIENT_CONFIG,
 }
 
 

@@ -1,8 +1,7 @@
 """Settings from environment variables, files and AWS Secrets Manager. docs/settings.md lists them.
 
 The names with a leading underscore are given by the environment that this runs in. Variables of
-libraries are read by these themselves: ``AWS_*`` by botocore, ``PGSSLMODE`` and ``PGSSLROOTCERT``
-by libpq.
+libraries are read by these themselves: ``AWS_*`` by botocore, ``PGSSLROOTCERT`` by libpq.
 """
 
 from __future__ import annotations

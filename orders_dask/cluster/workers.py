@@ -30,7 +30,10 @@ See https://github.com/python/cpython/issues/106883.
 """
 
 _SENT_VARIABLES: Final = (
-    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
 )
 """Variables of botocore that are sent with the settings.
 
@@ -90,7 +93,6 @@ class RunPlugin(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Check the worker, set the variables that it lacks, and stop an unsafe profiler."""
         where = f"worker {worker.address}"
-        self.error = version_error(self.versions, {where: installed_versions()})
         for name in _SENT_VARIABLES:
             if not os.environ.get(name) and name in self.variables:
                 os.environ[name] = self.variables[name]
@@ -99,8 +101,10 @@ class RunPlugin(WorkerPlugin):
                 self.error = SettingsError(
                     f"On {where} another run has set {name}: set it there, or restart the worker."
                 )
-        if not self.error and not self.settings and (problem := _settings_problem(self.database)):
+        if not self.settings and (problem := _settings_problem(self.database)):
             self.error = SettingsError(f"In the environment of {where}: {problem}")
+        # Other errors may follow from other versions.
+        self.error = version_error(self.versions, {where: installed_versions()}) or self.error
         if not PROFILER_IS_SAFE and (profiler := worker.periodic_callbacks.pop("profile", None)):
             # A worker that starts up starts all that is left. Clusters that users start themselves
             # run the profiler. On Python 3.11 nothing else in Dask reads other threads' frames.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from tests.support.dumps import REAL
 from tests.support.proxy import Loop, PostgresProxy
 from tests.support.services import as_user
 from tests.support.types import Put, Query
+from tests.support.waiting import until
 
 # Without its data the test is not collected, instead of skipped for ever.
 collect_ignore = [] if REAL.exists() else ["test_real_dump.py"]
@@ -135,12 +135,12 @@ def _await_trust(environment: dict[str, str]) -> None:
     address = (
         "host={_PGSQL_HOSTNAME} port={_PGSQL_PORT} user={_PGSQL_USER} dbname={_PGSQL_DATABASE}"
     )
-    deadline = time.monotonic() + 10
-    while True:
+
+    def is_trusted() -> bool:
         try:
             psycopg2.connect(address.format(**environment)).close()
         except psycopg2.OperationalError:
-            assert time.monotonic() < deadline, "the server still asks for a password"
-            time.sleep(0.05)
-        else:
-            return
+            return False
+        return True
+
+    until(is_trusted, 10, "the server still asks for a password")

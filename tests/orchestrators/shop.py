@@ -12,20 +12,21 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 from urllib.request import Request, urlopen
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support import REPOSITORY, waiting
+
 DEPLOY = REPOSITORY / "deploy"
 SHOP_TIMEZONE = "America/New_York"
 
@@ -232,10 +233,5 @@ def stop_group(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def until(holds: Callable[[], Any], seconds: float, otherwise: str) -> Any:
-    """Wait until `holds` returns something true, and return it; at the timeout, fail."""
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"{otherwise} after {seconds} s"
-        time.sleep(0.5)
-    return found
+until: Final = partial(waiting.until, pause=0.5)
+"""Wait as other tests do, at a pace that a web server of an orchestrator bears."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def until(
-    holds: Callable[[], object], seconds: float = 60, otherwise: str = "it doesn't hold"
-) -> None:
-    """Wait until `holds` returns something true; after a timeout, fail with `otherwise`."""
+    holds: Callable[[], T],
+    seconds: float = 60,
+    otherwise: str = "it doesn't hold",
+    *,
+    pause: float = 0.02,
+) -> T:
+    """Wait until `holds` returns something true, and return it; fail with `otherwise` if not."""
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not (found := holds()):
         assert time.monotonic() < deadline, f"{otherwise} after {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause)
+    return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from orders_dask.errors import SettingsError
 from orders_dask.load.login import read_login
-from orders_dask.settings import Settings, load_settings, without_service_variables
+from orders_dask.settings import load_settings
 
 REQUIRED = {
     "_PGSQL_HOSTNAME": "db.example.com",
@@ -20,11 +19,7 @@ REQUIRED = {
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in set(os.environ) - set(without_service_variables(os.environ)):
-        monkeypatch.delenv(name)
-    for field in Settings.model_fields.values():
-        monkeypatch.delenv(str(field.validation_alias), raising=False)
+def environment(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
 
