@@ -24,7 +24,7 @@ from orders_dask.load import schema
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import PartitionWidth, ensure_partitions
 from orders_dask.load.schema import VIEW_FILES, ensure_ready, initialise
-from orders_dask.settings import Settings
+from orders_dask.settings import Settings, load_settings
 from tests.support.types import Query
 
 TODAY = date(2017, 11, 3)
@@ -341,13 +341,14 @@ def test_a_refused_connection_is_one_sentence_without_the_password(
         ({"PGCHANNELBINDING": "require"}, "channel binding required"),
     ],
 )
+@pytest.mark.usefixtures("environment")
 def test_encryption_that_the_server_does_not_have_is_a_settings_error(
-    settings: Settings, variables: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=why) as caught:
-        engine(settings).connect()
+        engine(load_settings()).connect()
     assert "\n" not in str(caught.value)
 
 
