@@ -58,9 +58,10 @@ def _log_retry(state: RetryCallState) -> None:
 
 
 def _log_first_retry(state: RetryCallState) -> None:
-    """Log the error, and that it is waited for, once."""
-    if state.attempt_number == 1:
-        LOG.warning("%s (Waiting for it.)", state.outcome and state.outcome.exception())
+    """Log the error, and that it is waited for, once; an outage each time."""
+    error = state.outcome and state.outcome.exception()
+    if state.attempt_number == 1 or isinstance(error, ServiceUnavailable):
+        LOG.warning("%s (Waiting for it.)", error)
 
 
 retry_transient: Final = retry(
@@ -76,15 +77,17 @@ retry_transient: Final = retry(
 def retry_until_found(find: Callable[P, T], seconds: float) -> Callable[P, T]:
     """Retry a function every minute, at first more often, while there is no file for a run date.
 
+    An outage of S3 doesn't end the wait: it may be over long before the dump is late.
+
     Parameters
     ----------
     find
-        Function that raises SourceMissing.
+        Function that raises SourceMissing or ServiceUnavailable.
     seconds
         Longest time to wait.
     """
     retried: Callable[P, T] = retry(
-        retry=retry_if_exception_type(SourceMissing),
+        retry=retry_if_exception_type((SourceMissing, ServiceUnavailable)),
         wait=wait_exponential(max=60),
         stop=stop_before_delay(seconds),
         before_sleep=_log_first_retry,

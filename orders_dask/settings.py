@@ -118,7 +118,8 @@ class Settings(BaseSettings):
         database too, if the secret has them), as RDS manages it. If PostgreSQL refuses the
         password, the secret is read again.
     secrets_folder
-        Folder whose files are settings: ``/run/secrets/_PGSQL_PASS`` holds the password.
+        Folder whose files are settings: ``/run/secrets/_PGSQL_PASS`` holds the password. The folder
+        is read from its variable alone, so the attribute changes nothing.
     source
         The dump: an fsspec URL of a file, a folder or a glob, with ``{run_date}`` or without.
     stage_url

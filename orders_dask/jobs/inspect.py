@@ -25,7 +25,7 @@ from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import Outcome, RunResult
-from orders_dask.retry import retry_transient, retry_until_found
+from orders_dask.retry import retry_until_found
 from orders_dask.settings import Settings, load_settings
 
 INSPECT_THREADS: Final = 4
@@ -93,11 +93,13 @@ def wait_for_source(run_date: date, settings: Settings, seconds: float) -> None:
     ------
     SourceMissing
         There is none yet.
+    ServiceUnavailable
+        S3 can't be reached, still.
     DatabaseNotReady
         ``orders-dask init`` has not been run, which is better known before the wait.
     """
     ready_database(settings)
-    find = retry_until_found(retry_transient(discover), seconds)
+    find = retry_until_found(discover, seconds)
     find(settings.source, run_date, settings.block_size)
 
 

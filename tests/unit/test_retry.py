@@ -111,15 +111,16 @@ def test_a_file_that_comes_is_waited_for_with_one_message(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "wait_exponential", lambda max: wait_none())
-    missing = [SourceMissing("No file."), SourceMissing("No file."), SourceMissing("No file.")]
+    missing, down = SourceMissing("No file."), ServiceUnavailable("S3 is down.")
+    errors = [missing, missing, down, missing]
 
     def find() -> int:
-        if missing:
-            raise missing.pop()
+        if errors:
+            raise errors.pop(0)
         return 7
 
     assert retry_until_found(find, 60)() == 7
-    assert caplog.messages == ["No file. (Waiting for it.)"]
+    assert caplog.messages == ["No file. (Waiting for it.)", "S3 is down. (Waiting for it.)"]
 
 
 def test_a_file_that_does_not_come_ends_the_wait_with_its_error() -> None:
