@@ -152,5 +152,6 @@ def _message(url: str, reason: str) -> str:
     bucket = url.partition("://")[2].partition("/")[0]
     return (
         f"{endpoint} doesn't give bucket {bucket} ({reason}): check AWS_ENDPOINT_URL_S3, the AWS "
-        "credentials and that they may list and read the bucket, then run it again."
+        "credentials and that they may list and read the dump, and write the stage, then run it "
+        "again."
     )

@@ -49,9 +49,10 @@ def secrets_folder() -> str | None:
     folder = given or SECRETS_FOLDER
     if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK):
         return folder
-    if given and given != SECRETS_FOLDER:
+    # The default may be absent or, where nobody named it, a folder of an administrator.
+    if given and (given != SECRETS_FOLDER or os.path.exists(folder)):
         raise SettingsError(f"ORDERS_DASK_SECRETS_DIR is no folder that can be read: {given}.")
-    return None  # also a folder of others, such as that of an administrator
+    return None
 
 
 def login_from_secrets_manager() -> dict[str, str]:

@@ -282,9 +282,9 @@ def load_settings(**overrides: Any) -> Settings:
         if not unprintable:
             return settings
     except SourceError as error:
+        file = getattr(error.__cause__, "filename", None) or f"a file in {secrets_folder()}"
         raise SettingsError(
-            f"A file in the folder of secrets {secrets_folder()} can't be read "
-            f"({type(error.__cause__).__name__})."
+            f"The folder of secrets can't be read: {file} ({type(error.__cause__).__name__})."
         ) from error
     except ValidationError as error:
         problems = [

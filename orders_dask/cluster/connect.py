@@ -117,6 +117,14 @@ def _start_local(workers: int, without_pandas: bool) -> Iterator[Client]:
                     silence_logs=logging.CRITICAL,  # a failed task raises its error here, once
                 )
             )
+        except RuntimeError as error:
+            # Its processes talk over tcp:// on this machine's own address.
+            if dask.config.get("distributed.comm.require-encryption"):
+                raise SettingsError(
+                    "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION is set, and a local cluster has no "
+                    "TLS: name a tls:// scheduler in DASK_SCHEDULER_ADDRESS, or unset it."
+                ) from error
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield stack.enter_context(Client(cluster))
