@@ -42,6 +42,10 @@ class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
     s3fs would read ``?versionId=`` in a key as a version, and strip slashes from its end.
     """
 
+    # With s3fs's own 5, beside those of botocore, a server that never answers was given up after
+    # 458 s; a run tries again anyway.
+    retries = 2
+
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         return path if isinstance(path, ObjectKey) else super()._strip_protocol(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ PASSWORD: Final = "_PGSQL_PASS"
 PASSWORD_FILE: Final = "_PGSQL_PASS_FILE"
 """Variable of the file that holds the password."""
 
+MAX_PASSWORD: Final = 64 * 1024
+"""Characters of a password at most; tokens of clouds have some thousand."""
+
 SECRETS_FOLDER: Final = "/run/secrets"
 """Where Docker and Podman mount secrets."""
 
@@ -25,14 +29,26 @@ def read_password(path: Path) -> str:
     Raises
     ------
     SettingsError
-        It can't be read.
+        It can't be read, or is no password.
     """
     try:
-        return path.read_text(encoding="utf-8").strip()
+        # A pipe or device would block, or give its text only once.
+        if not path.is_file() and path.exists():
+            raise SettingsError(f"{PASSWORD_FILE} is no regular file: {path}.")
+        with path.open(encoding="utf-8") as file:
+            password = file.read(MAX_PASSWORD + 1).strip()
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{PASSWORD_FILE} can't be read: {path} ({type(error).__name__})."
         ) from error
+    if len(password) > MAX_PASSWORD or not is_sendable(password):
+        raise SettingsError(f"{PASSWORD_FILE} holds no password: {path}.")
+    return password
+
+
+def is_sendable(password: str) -> bool:
+    """Return whether libpq can send a password: UTF-8 without a NUL."""
+    return "\0" not in password and not any("\ud800" <= char <= "\udfff" for char in password)
 
 
 def password_from_file() -> dict[str, str]:
@@ -53,6 +69,34 @@ def secrets_folder() -> str | None:
     if given and (given != SECRETS_FOLDER or os.path.exists(folder)):
         raise SettingsError(f"ORDERS_DASK_SECRETS_DIR is no folder that can be read: {given}.")
     return None
+
+
+def checked_secrets_folder(settings: Iterable[str]) -> str | None:
+    """Return the folder of secrets after checking what stands in it under the name of a setting.
+
+    Parameters
+    ----------
+    settings
+        Names of the variables of all settings.
+
+    Raises
+    ------
+    SettingsError
+        Something there is no file, only a library reads the variable, or two hold a password.
+    """
+    folder = secrets_folder()
+    present = {name for name in settings if folder and os.path.lexists(os.path.join(folder, name))}
+    for name in sorted(present):
+        if not os.path.isfile(os.path.join(folder or "", name)):
+            raise SettingsError(f"{name} in the folder of secrets {folder} is no file.")
+        if name.startswith("AWS_"):
+            raise SettingsError(
+                f"{name} in the folder of secrets {folder} is read by botocore alone: set the "
+                "variable."
+            )
+    if {PASSWORD, PASSWORD_FILE} <= present:
+        raise SettingsError(f"{PASSWORD} and {PASSWORD_FILE} are both in {folder}: keep one.")
+    return folder
 
 
 def login_from_secrets_manager() -> dict[str, str]:

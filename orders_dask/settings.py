@@ -34,6 +34,8 @@ from orders_dask.secrets import (
     PASSWORD,
     PASSWORD_FILE,
     SECRETS_FOLDER,
+    checked_secrets_folder,
+    is_sendable,
     login_from_secrets_manager,
     password_file,
     password_from_file,
@@ -62,6 +64,13 @@ def _timezone_name(name: str) -> str:
         raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
 
 
+def _printable_password(password: SecretStr) -> SecretStr:
+    """Validate that a password is text that libpq can send."""
+    if not is_sendable(password.get_secret_value()):
+        raise ValueError("must be UTF-8 without a NUL byte")
+    return password
+
+
 def parse_seconds(duration: object) -> object:
     """Parse a duration such as ``3h`` or ``5 minutes`` into seconds; a number is in seconds."""
     if not isinstance(duration, str):
@@ -70,7 +79,7 @@ def parse_seconds(duration: object) -> object:
 
     try:
         return parse_timedelta(duration)
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, OverflowError):
         raise ValueError("must be a duration such as 30s, 5m or 3h") from None
 
 
@@ -82,7 +91,7 @@ def _parse_bytes(size: object) -> object:
 
     try:
         return parse_bytes(size)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError("must be a number of bytes such as 32MiB") from None
 
 
@@ -161,7 +170,9 @@ class Settings(BaseSettings):
     pgsql_hostname: str = Field(validation_alias="_PGSQL_HOSTNAME")
     pgsql_port: int = Field(default=5432, validation_alias="_PGSQL_PORT", ge=1, le=65535)
     pgsql_user: str = Field(validation_alias="_PGSQL_USER")
-    pgsql_pass: SecretStr = Field(default=SecretStr(""), validation_alias=PASSWORD)
+    pgsql_pass: Annotated[SecretStr, AfterValidator(_printable_password)] = Field(
+        default=SecretStr(""), validation_alias=PASSWORD
+    )
     pgsql_database: str = Field(validation_alias="_PGSQL_DATABASE")
     pgsql_pass_file: Path | None = Field(
         default_factory=password_file, validation_alias=PASSWORD_FILE
@@ -224,7 +235,7 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             InitSettingsSource(settings_cls, password_from_file()),
-            SecretsSettingsSource(settings_cls, secrets_folder()),
+            SecretsSettingsSource(settings_cls, checked_secrets_folder(_variables(settings_cls))),
             InitSettingsSource(settings_cls, login_from_secrets_manager()),
         )
 
@@ -244,6 +255,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The shop's time zone."""
         return ZoneInfo(self.shop_timezone)
+
+
+def _variables(settings_cls: type[BaseSettings]) -> list[str]:
+    """Return the environment variable of each setting."""
+    return [str(field.validation_alias) for field in settings_cls.model_fields.values()]
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -53,8 +53,11 @@ def store_protocol(url: str) -> str:
         raise ValueError(f"names {protocol}://, which is no protocol that fsspec knows")
     if protocol in _ARCHIVE_PROTOCOLS:
         raise ValueError(f"names {protocol}://, which is no store by itself")
-    if protocol in S3_PROTOCOLS and not path.partition("/")[0]:
+    host = path.partition("/")[0]
+    if protocol in S3_PROTOCOLS and not host:
         raise ValueError("must name a bucket")
+    if protocol not in ("file", "local") and "@" in host:
+        raise ValueError("must hold no user or password, for the ledger keeps it")
     return protocol
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from typing import Final
 
 from orders_dask.cli.app import app
@@ -54,7 +55,10 @@ def main() -> None:
     block_pandas.block()
     gc.set_threshold(_GC_THRESHOLD)
     signal.signal(signal.SIGTERM, _terminate)
-    app(prog_name="orders-dask")
+    try:
+        app(prog_name="orders-dask")
+    except KeyboardInterrupt as stop:  # before a command handles it
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 
 def _terminate(number: int, frame: object) -> None:

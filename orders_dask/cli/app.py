@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import signal
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -41,6 +42,8 @@ def _common(
 ) -> None:
     """Parse the options before the name of a command."""
 
+
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 Command = Callable[..., None]
 
@@ -91,6 +94,9 @@ def _handle_errors(debug: bool) -> Iterator[None]:
     except (typer.Exit, BrokenPipeError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
+            output.message(f"Error: the output can't be written ({error.strerror}).")
+            raise typer.Exit(4) from error
         if debug:
             traceback.print_exc()
         if isinstance(error, OrdersDaskError):

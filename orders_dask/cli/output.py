@@ -6,6 +6,7 @@ Text from a dump is never parsed as markup, and can't send control codes to the 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,10 @@ from rich.table import Table
 
 from orders_dask.pipeline.progress import Listener, Progress
 from orders_dask.pipeline.results import Outcome, ReplayResult, RunResult
+
+# A caller may have closed them, and then Python has none.
+sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 PLAIN_SECONDS: Final = 10
 """Seconds between two progress lines of the same step, where there is no terminal for bars."""

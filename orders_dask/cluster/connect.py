@@ -63,12 +63,17 @@ def connect(
     Raises
     ------
     SettingsError
-        The address is not valid.
+        The address is not valid, the cluster can't be encrypted as Dask's configuration demands, or
+        both `scheduler` and `workers` are given.
     ClusterLost
         No scheduler answers at the address.
     VersionMismatch
         Client, scheduler and workers run different versions.
     """
+    if scheduler and workers is not None:
+        raise SettingsError("Give scheduler or workers: a running cluster has its own workers.")
+    if workers is not None and workers < 1:
+        raise SettingsError(f"workers is {workers}: a cluster needs one or more.")
     if not (scheduler or workers):
         scheduler = (settings or load_settings()).scheduler_address
     cluster = (
@@ -143,9 +148,13 @@ def _connect_running(address: str) -> Iterator[Client]:
     # First without a client: one that can't connect can't be closed either, and complains when
     # Python exits.
     try:
-        # In a thread: a notebook has an event loop in its own.
-        with ThreadPoolExecutor(1) as thread:
+        # In a thread, for a notebook has an event loop in its own. At a signal or error it is left
+        # to itself, not waited for.
+        thread = ThreadPoolExecutor(1)
+        try:
             thread.submit(asyncio.run, _check_reachable(address)).result()
+        finally:
+            thread.shutdown(wait=False)
     # Not an address, TLS without certificates, or encryption is required and this isn't TLS.
     except (ValueError, TypeError, RuntimeError) as error:
         raise SettingsError(f"Can't use the Dask scheduler {address}: {error}.") from error
@@ -169,5 +178,7 @@ async def _check_reachable(address: str) -> None:
         security = Security().get_connection_args("client")
     except OSError as error:
         raise ValueError(f"a TLS certificate or key can't be read ({error})") from error
-    connection = await core.connect(address, timeout=CONNECT_SECONDS, **security)
-    await connection.close()
+    # Dask's timeout ends with the connection: a peer that is no scheduler may never shake hands.
+    async with asyncio.timeout(CONNECT_SECONDS):
+        connection = await core.connect(address, timeout=CONNECT_SECONDS, **security)
+        await connection.close()

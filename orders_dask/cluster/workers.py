@@ -146,6 +146,11 @@ def resolve_client(client: Client | None, settings: Settings) -> Client:
             "There is no Dask client: make one with orders_dask.connect() or "
             "dask.distributed.Client(), or pass client=."
         ) from None
+    if not isinstance(client, Client) or client.asynchronous or client.status != "running":
+        raise SettingsError(
+            "The Dask client is closed, asynchronous or no distributed.Client: pass one that is "
+            "connected and synchronous."
+        )
     with translate_cluster_errors():
         check_versions(client)
         prepare_workers(client, settings)

@@ -28,16 +28,17 @@ _LIBPQ_OPTIONS: Final[dict[str, Any]] = {
 }
 
 # Keepalives of the server: until it notices that a run's host is dead, the run date stays locked.
-# Timestamps come back in UTC.
 _SERVER_OPTIONS: Final = (
-    "-c timezone=UTC"
-    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=3"
 )
 
 # A timeout that a server or database sets for its users would end the session of a lease, which is
 # idle while workers load, and long publishes. pg_dump switches timeouts off too. Older servers lack
 # some of them (PostgreSQL 14 and 17 added two).
-_NO_TIMEOUTS: Final = """
+# libpq applies PGTZ over the time zone in the options.
+_SESSION: Final = """
+    select set_config('timezone', 'UTC', false)
+    union all
     select set_config(name, '0', false) from pg_settings
     where setting <> '0' and name in (
       'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
@@ -60,6 +61,8 @@ _REFUSALS: Final = (
     "channel binding required",
     "certificate",
     "private key file",
+    "definition of service",  # PGSERVICE
+    "server is not in hot standby mode",  # PGTARGETSESSIONATTRS
 )
 
 
@@ -86,6 +89,7 @@ def engine(settings: Settings) -> Engine:
         try:
             session: psycopg2.extensions.connection = psycopg2.connect(
                 host=settings.pgsql_hostname,
+                hostaddr="",  # else PGHOSTADDR would be another server
                 port=settings.pgsql_port,
                 user=user,
                 password=password or None,  # None: libpq uses its own
@@ -97,7 +101,7 @@ def engine(settings: Settings) -> Engine:
                 **encryption,
             )
             with session, session.cursor() as cursor:
-                cursor.execute(_NO_TIMEOUTS)
+                cursor.execute(_SESSION)
         except psycopg2.OperationalError as error:
             reason = _reason(error)
             is_refused = any(wrong in reason for wrong in _REFUSALS)

@@ -88,11 +88,12 @@ def resolve_and_load(
     """
     ledger_parts = _record_files(load, parts)
     check_reject_limits(load, parts)
+    database = database_id(load.context.database)
     with load.context.timer.step("resolve"):
         superseded = _resolve(load, ledger_parts)
         if manifest:
             content = Manifest(
-                database_id(load.context.database),
+                database,
                 load.load_id,
                 [part.name for part in parts],
                 superseded,
@@ -102,7 +103,7 @@ def resolve_and_load(
         calls = (
             TaskCall(
                 str(part),
-                (ledger_part, load.run_date, load.load_id, superseded.get(part.name, [])),
+                (ledger_part, load.run_date, load.load_id, database, superseded.get(part.name, [])),
             )
             for part, ledger_part in zip(parts, ledger_parts, strict=True)
         )

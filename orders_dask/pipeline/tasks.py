@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -18,7 +19,9 @@ import pyarrow.compute as pc
 
 from orders_dask.cluster.workers import worker_settings
 from orders_dask.contract.arrow import ORDER_ROW, staged_schemas
+from orders_dask.errors import SettingsError
 from orders_dask.extract.records import Split
+from orders_dask.ledger.queries import database_id
 from orders_dask.ledger.replay import replay_identity, replayable
 from orders_dask.load.connect import engine, snapshot
 from orders_dask.load.copy import load_part
@@ -30,6 +33,7 @@ from orders_dask.pipeline.staged_rows import (
     superseded_totals,
 )
 from orders_dask.retry import retry_transient
+from orders_dask.settings import Settings
 from orders_dask.stage.layout import KEYS, REPLAYED, part_url, replay_url
 from orders_dask.stage.ledger_part import LedgerPart
 from orders_dask.stage.parts import touch_part, write_part
@@ -152,7 +156,12 @@ def _in_range(keys: pa.Table, ranges: int, number: int) -> pa.Table:
 @with_metrics
 @retry_transient
 def load(
-    meter: Meter, ledger_part: LedgerPart, run_date: date, load_id: int, superseded: Sequence[int]
+    meter: Meter,
+    ledger_part: LedgerPart,
+    run_date: date,
+    load_id: int,
+    database: str,
+    superseded: Sequence[int],
 ) -> int:
     """Load a part without its superseded orders; idempotent by the name of the part.
 
@@ -162,8 +171,8 @@ def load(
         Measures the steps.
     ledger_part
         The part, with the ids that the ledger assigned.
-    run_date, load_id
-        The load.
+    run_date, load_id, database
+        The load, and the id of its database.
     superseded
         Order rows of the superseded orders of the part.
 
@@ -171,7 +180,14 @@ def load(
     -------
     int
         Number of orders of the part that are loaded.
+
+    Raises
+    ------
+    SettingsError
+        This worker has another database than the client.
     """
+    settings = worker_settings()
+    _check_database(settings, database)
     part, superseded_rows = ledger_part.part, pa.array(superseded, pa.int64())
     with meter.step("load"):
         prefetched = prefetch_small(part, [KEYS, *staged_schemas()])
@@ -179,7 +195,7 @@ def load(
         keys = ledger_keys(ledger_part, read_table(part, KEYS, prefetched=prefetched))
         orders = drop_superseded(keys, superseded_rows)
         bytes_sent = load_part(
-            engine(worker_settings()),
+            engine(settings),
             load_id,
             run_date,
             part.name,
@@ -188,3 +204,21 @@ def load(
         )
     meter.add_bytes("load", bytes_sent)
     return int(orders.num_rows)
+
+
+_CHECKED_DATABASES: Final[set[tuple[str, int, str, str]]] = set()
+"""Servers and databases of this worker with the ids that were found there."""
+
+
+def _check_database(settings: Settings, expected: str) -> None:
+    """Raise unless a worker's database is the client's: names and load ids may be the same."""
+    server = settings.pgsql_hostname, settings.pgsql_port, settings.pgsql_database
+    if (*server, expected) in _CHECKED_DATABASES:
+        return
+    if database_id(engine(settings)) != expected:
+        raise SettingsError(
+            f"Database {settings.pgsql_database} at {settings.pgsql_hostname}:"
+            f"{settings.pgsql_port} is not the one of the client: correct the _PGSQL_* settings of "
+            "one of them."
+        )
+    _CHECKED_DATABASES.add((*server, expected))

@@ -29,13 +29,14 @@ def owner(services: Sandbox, daily: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def put_days(daily: dict[str, str]) -> Callable[..., None]:
-    """Return a function that writes an order into the dump of each day."""
+    """Return a function that writes orders into the dump of each day, one by default."""
 
-    def put(*days: str) -> None:
+    def put(*days: str, orders: int = 1) -> None:
         bucket = s3fs.S3FileSystem(skip_instance_cache=True)
         for number, day in enumerate(days, start=1):
             folder = daily["_AWS_S3_URL_SOURCE"].format(run_date=day)
-            bucket.pipe_file(f"{folder}orders.ndjson", lines(order(number, "12.00")))
+            content = lines(*(order(number * orders + n, "12.00") for n in range(orders)))
+            bucket.pipe_file(f"{folder}orders.ndjson", content)
 
     return put
 

@@ -215,7 +215,7 @@ def test_a_service_that_is_stopped_ends_cleanly_and_goes_on_later(
 ) -> None:
     command = "ExecStart=/opt/orders-dask/bin/orders-dask backfill --last 1"
     configure(system, daily, "ExecStart=", command)
-    put_days(last_seven[-1])
+    put_days(last_seven[-1], orders=20_000)  # long enough to be stopped in the middle
     system.run("systemctl", "start", "--no-block", SERVICE)
     until(lambda: "Dashboard" in journal(system), otherwise="no cluster was started")
     system.run("systemctl", "stop", SERVICE)

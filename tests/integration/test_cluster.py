@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -255,6 +256,49 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 def test_an_address_that_can_not_be_used_is_a_settings_error(address: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(address)), connect(MINE, address):
         pass
+
+
+def test_a_peer_that_is_no_scheduler_is_given_up_and_can_be_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connect_module, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never says anything
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(ClusterLost, match="No Dask scheduler answers"), connect(MINE, address):
+            pass
+    assert time.monotonic() - began < 10, "Dask's own timeout ends with the connection"
+
+
+def test_a_local_cluster_where_encryption_is_required_is_a_settings_error() -> None:
+    with (
+        config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(SettingsError, match="a local cluster has no TLS"),
+        connect(MINE, workers=1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"scheduler": "tcp://127.0.0.1:1", "workers": 2}, "Give scheduler or workers"),
+        ({"workers": 0}, "workers is 0"),
+    ],
+)
+def test_a_cluster_that_can_not_be_is_a_settings_error(
+    arguments: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=sentence), connect(MINE, **arguments):
+        pass
+
+
+def test_a_client_that_is_closed_or_none_is_a_settings_error() -> None:
+    closed = Client(processes=False, n_workers=1, dashboard_address=None)
+    closed.close()
+    for client in (closed, "tcp://127.0.0.1:8786"):
+        with pytest.raises(SettingsError, match="closed, asynchronous or no"):
+            resolve_client(client, MINE)  # type: ignore[arg-type]
 
 
 def test_tcp_where_encryption_is_required_is_a_settings_error(running: str) -> None:

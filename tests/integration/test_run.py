@@ -14,6 +14,8 @@ from orders_dask.filesystem import filesystem
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.inspect import all_up_to_date, date_range
 from orders_dask.jobs.run import run
+from orders_dask.ledger.queries import database_id
+from orders_dask.pipeline import tasks
 from orders_dask.read import read_staged
 from orders_dask.settings import Settings
 from orders_dask.stage import collect
@@ -132,6 +134,14 @@ def test_tables_are_the_same_from_a_part_that_was_staged_before(
     forced = run(DAY, settings=settings, client=client, force=True)
     assert (forced.orders, forced.lines) == (first.orders, first.lines) == (2, 2)
     assert query("select count(distinct part), count(*) from orders_ops.load_part") == [(1, 2)]
+
+
+def test_a_worker_with_another_database_of_the_same_name_loads_nothing(
+    settings: Settings, warehouse: Engine
+) -> None:
+    with pytest.raises(SettingsError, match="is not the one of the client"):
+        tasks._check_database(settings, "the id of another database")
+    tasks._check_database(settings, database_id(warehouse))
 
 
 def test_the_dashboard_groups_tasks_by_the_steps(

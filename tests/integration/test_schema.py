@@ -352,6 +352,26 @@ def test_encryption_that_the_server_does_not_have_is_a_settings_error(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("environment")
+def test_variables_of_libpq_change_neither_server_nor_time_zone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGHOSTADDR", "203.0.113.1")
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    with engine(load_settings()).connect() as connection:
+        assert connection.scalar(text("show timezone")) == "UTC"
+
+
+@pytest.mark.parametrize("name", ["PGSERVICE", "PGTARGETSESSIONATTRS"])
+@pytest.mark.usefixtures("environment")
+def test_a_variable_of_libpq_that_no_server_fits_is_a_settings_error(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "standby")
+    with pytest.raises(SettingsError):
+        engine(load_settings()).connect()
+
+
 def scans(query: Query, statement: str) -> dict[str, str]:
     """Return the scan type of each table in the plan of a statement."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from datetime import date
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from orders_dask.cli import app, output
 from orders_dask.pipeline.progress import Progress
 from orders_dask.pipeline.results import RunResult
+from orders_dask.settings import without_service_variables
 
 OPTIONS = {
     "init": {"--roles"},
@@ -44,6 +46,7 @@ OPTIONS = {
     },
     "demo": {"--orders", "--workers", "--data", "--use-settings"},
 }
+ORDERS_DASK = f"{sys.executable} -c 'from orders_dask.cli import main; main()'"
 UNREACHABLE = {
     "_PGSQL_HOSTNAME": "127.0.0.1",
     "_PGSQL_PORT": "1",
@@ -162,6 +165,20 @@ def test_wrong_usage_is_exit_code_2_and_names_it(
     ended = runner.invoke(app, arguments)
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert complaint in ended.stderr
+
+
+def test_closed_output_changes_no_exit_code() -> None:
+    closed = f"exec >&- 2>&-; exec {ORDERS_DASK} run --run-date 2030-01-01"
+    environment = without_service_variables(os.environ) | UNREACHABLE
+    ended = subprocess.run(["bash", "-c", closed], env=environment, check=False)
+    assert ended.returncode == 4, "PostgreSQL can't be reached"
+
+
+def test_output_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
+    written = f"exec {ORDERS_DASK} generate {tmp_path} --orders 1 --json >/dev/full"
+    ended = subprocess.run(["bash", "-c", written], stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 4
+    assert ended.stderr.endswith("Error: the output can't be written (No space left on device).\n")
 
 
 def test_a_fault_of_ours_is_one_sentence_and_exit_code_1(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_settings_that_were_sent_to_another_machine_have_the_password_too(
     ("variables", "complaint"),
     [
         ({"_PGSQL_PASS_FILE": "{folder}/none"}, r"_PGSQL_PASS_FILE can't be read: .*none \(File"),
-        ({"_PGSQL_PASS_FILE": "{folder}"}, r"_PGSQL_PASS_FILE can't be read: .* \(IsADirectory"),
+        ({"_PGSQL_PASS_FILE": "{folder}"}, r"_PGSQL_PASS_FILE is no regular file"),
         ({"_PGSQL_PASS_FILE": "{file}", "_PGSQL_PASS": "x"}, "_PGSQL_PASS_FILE are both set"),
         (
             {"ORDERS_DASK_SECRETS_DIR": "{file}"},
@@ -111,6 +112,46 @@ def test_a_secret_that_can_not_be_used_is_named_and_not_shown(
     with pytest.raises(SettingsError, match=complaint) as raised:
         load_settings()
     assert "correct horse" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "is no regular file"),  # a pipe would block
+        (b"a\0b", "holds no password"),
+        (b"x" * 70_000, "holds no password"),
+    ],
+)
+def test_a_file_that_can_hold_no_password_is_named(
+    content: bytes | None, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content)
+    monkeypatch.setenv("_PGSQL_PASS_FILE", str(file))
+    with pytest.raises(SettingsError, match=sentence):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("_PGSQL_PASS", "_PGSQL_PASS in the folder of secrets .* is no file"),
+        ("AWS_ENDPOINT_URL_S3", "is read by botocore alone: set the variable"),
+    ],
+)
+def test_what_can_be_no_setting_in_the_folder_of_secrets_is_named(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "elsewhere"  # a link into nothing for the one, a file for the other
+    if name.startswith("AWS_"):
+        target.write_text("http://127.0.0.1:9000")
+    (tmp_path / name).symlink_to(target)
+    monkeypatch.setenv("ORDERS_DASK_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match=sentence):
+        load_settings()
 
 
 def test_a_file_of_the_folder_of_secrets_that_can_not_be_read_is_named(

@@ -37,6 +37,7 @@ def backfill(
         int | None,
         typer.Option(
             min=1,
+            max=36_500,
             metavar="DAYS",
             help="The latest days up to yesterday in the shop's zone, in place of --from and --to.",
         ),

@@ -41,13 +41,22 @@ def list_files(url: str) -> list[SourceFile]:
                     details[match] = info
                 else:
                     details.update(fs.find(match, detail=True))
-            details = {name: info or fs.info(name) for name, info in details.items()}
+            # A web server's listing has no sizes.
+            details = {
+                name: info if info.get("size") is not None else fs.info(name)
+                for name, info in details.items()
+            }
     except FileNotFoundError:
         return []
     except (ValueError, ImportError) as error:
         raise SettingsError(f"_AWS_S3_URL_SOURCE can't be listed at {url!r}: {error}") from error
     files = []
     for path, info in details.items():
+        if info["size"] is None:
+            raise SettingsError(
+                f"The store of _AWS_S3_URL_SOURCE doesn't tell how large {path!r} is: take one "
+                "that does."
+            )
         marks_folder = path.endswith("/") and info["size"] == 0
         if info["type"] == "file" and not marks_folder and STAGE_FOLDER not in path.split("/"):
             name = intern(fs.unstrip_protocol(path))  # part records intern these names too
