@@ -17,7 +17,7 @@ ORCHESTRATORS := prefect dagster airflow
 FUZZ_SECONDS ?= 600
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy test-orchestrators coverage chaos fuzz bench bench-guard bench-history bench-memory check docs docs-check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy test-orchestrators coverage chaos fuzz simulate bench bench-guard bench-history bench-memory check docs docs-check format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -94,6 +94,9 @@ chaos: $(INSTALLED) ## Stop, kill and break everything at every point of a run, 
 
 fuzz: $(INSTALLED) ## Try random and hostile input for FUZZ_SECONDS, bombs of some GB included
 	ORDERS_DASK_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -s -o faulthandler_timeout=0 tests/unit/test_fuzz.py tests/unit/test_hostile.py
+
+simulate: $(INSTALLED) ## Find out how often the checks are right, with a thousand shops that don't exist
+	$(BIN)/python -m tests.simulation
 
 bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
 	$(PIP_INSTALL) --editable '.[bench]'

@@ -113,6 +113,10 @@ CODES: Final = {
         "Repeat the command later; alert if that fails too. "
         "Before a `rollback` is repeated, look at `status`.",
     ),
+    5: (
+        "A check holds the load (docs/checks.md). What was published stands.",
+        "Alert. Don't repeat: `accept` or `discard` the load, or correct the dump.",
+    ),
     6: (
         "There is no file for the run date yet, or no load of it.",
         "Repeat the command later, until the dump should be there; then alert.",

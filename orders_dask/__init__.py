@@ -16,6 +16,7 @@ from orders_dask.errors import (
     DatabaseNotReady,
     DataRefused,
     LeaseLost,
+    LoadHeld,
     LoadNotActive,
     NothingToRestore,
     OrdersDaskError,
@@ -47,9 +48,11 @@ from orders_dask.settings import Settings, load_settings
 if TYPE_CHECKING:
     from orders_dask.cluster.connect import connect
     from orders_dask.jobs.backfill import backfill
+    from orders_dask.jobs.daily import daily, overdue
     from orders_dask.jobs.diff import diff
     from orders_dask.jobs.prune import prune
     from orders_dask.jobs.replay import replay
+    from orders_dask.jobs.review import accept, discard
     from orders_dask.jobs.rollback import rollback
     from orders_dask.jobs.run import run
     from orders_dask.jobs.unpublish import unpublish
@@ -64,6 +67,7 @@ __all__ = [
     "DatabaseNotReady",
     "DiffResult",
     "LeaseLost",
+    "LoadHeld",
     "LoadNotActive",
     "LoadStatus",
     "MoneyDiff",
@@ -93,10 +97,14 @@ __all__ = [
     "UnpublishResult",
     "VersionMismatch",
     "WorkersDied",
+    "accept",
     "backfill",
     "connect",
+    "daily",
     "diff",
+    "discard",
     "load_settings",
+    "overdue",
     "prune",
     "read_orders",
     "read_staged",
@@ -113,9 +121,13 @@ _HEAVY = {
     "OrderDiff": "orders_dask.publish.diff",
     "RejectedRecord": "orders_dask.ledger.rejects",
     "RowCountDiff": "orders_dask.publish.diff",
+    "accept": "orders_dask.jobs.review",
     "backfill": "orders_dask.jobs.backfill",
     "connect": "orders_dask.cluster.connect",
+    "daily": "orders_dask.jobs.daily",
     "diff": "orders_dask.jobs.diff",
+    "discard": "orders_dask.jobs.review",
+    "overdue": "orders_dask.jobs.daily",
     "prune": "orders_dask.jobs.prune",
     "read_orders": "orders_dask.read",
     "read_staged": "orders_dask.read",

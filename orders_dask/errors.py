@@ -9,6 +9,7 @@
     │   ├── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
     │   ├── DataRefused           the dump was refused, nothing published   exit code 3
     │   │   └── ReconciliationError  control totals differ
+    │   ├── LoadHeld              a check holds it, not published yet       exit code 5
     │   ├── WorkersDied           repeatedly, over the same file            exit code 3
     │   ├── NothingToRestore      the load needed is missing or pruned      exit code 3
     │   └── OutcomeUnknown        whether it was done can't be found out    exit code 4
@@ -86,6 +87,12 @@ class DataRefused(TerminalError):
 
 class ReconciliationError(DataRefused):
     """The control totals of a load differ: it is not reconciled."""
+
+
+class LoadHeld(TerminalError):
+    """A check holds a load: it is whole, and not published until somebody accepts it."""
+
+    exit_code = 5
 
 
 class TransientError(OrdersDaskError):

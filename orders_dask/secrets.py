@@ -99,6 +99,13 @@ def checked_secrets_folder(settings: Iterable[str]) -> str | None:
     return folder
 
 
+def read_setting(name: str) -> str | None:
+    """Return the text of a setting's file in the folder of secrets, if there is one."""
+    folder = secrets_folder()
+    path = Path(folder or SECRETS_FOLDER, name)
+    return path.read_text(encoding="utf-8").strip() if folder and path.is_file() else None
+
+
 def login_from_secrets_manager() -> dict[str, str]:
     """Return the settings in the secret that a variable names, if it does."""
     secret_id = os.environ.get("ORDERS_DASK_PG_SECRET")

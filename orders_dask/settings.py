@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -23,6 +24,7 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsConfigDict,
@@ -39,6 +41,7 @@ from orders_dask.secrets import (
     login_from_secrets_manager,
     password_file,
     password_from_file,
+    read_setting,
     secrets_folder,
 )
 from orders_dask.urls import parent_folder, validate_endpoint, validate_source, validate_stage
@@ -64,6 +67,22 @@ def _timezone_name(name: str) -> str:
         raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
 
 
+def _without_zone(moment: time) -> time:
+    """Validate a time of day, which is always in the shop's time zone."""
+    if moment.tzinfo is not None:
+        raise ValueError("must have no offset: it is a time of the shop's zone")
+    return moment
+
+
+def _webhook_url(url: SecretStr) -> SecretStr:
+    """Validate the URL of a webhook, which is a secret."""
+    text = url.get_secret_value()
+    validate_endpoint(text)
+    if " " in text or not text.isprintable():
+        raise ValueError("must hold no blank or control character")
+    return url
+
+
 def _printable_password(password: SecretStr) -> SecretStr:
     """Validate that a password is text that libpq can send."""
     if not is_sendable(password.get_secret_value()):
@@ -81,6 +100,16 @@ def parse_seconds(duration: object) -> object:
         return parse_timedelta(duration)
     except (ValueError, LookupError, OverflowError):
         raise ValueError("must be a duration such as 30s, 5m or 3h") from None
+
+
+def _parse_pairs(text: object) -> object:
+    """Parse ``name=value,name=value``."""
+    if not isinstance(text, str):
+        return text
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if not all(separator for _, separator, _ in pairs):
+        raise ValueError("must be pairs such as orders=warn,nulls=off")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _parse_bytes(size: object) -> object:
@@ -136,9 +165,18 @@ class Settings(BaseSettings):
         ``.orders_dask``, which is appended if it is missing.
     shop_timezone
         IANA name of the shop's time zone, for timestamps without an offset.
+    latest
+        Time of day, in the shop's time zone, by which yesterday should be published.
     max_rejected
         Share, 0 to 1, of a run date's orders, and of its lines. A run is refused if more than this
-        share and more than 10 were rejected.
+        share and more than 10 were rejected; with 0, if any was.
+    alert_url
+        Webhook that is told when a run date is held, refused, failed or late, and when it has
+        recovered: Slack's, Teams', PagerDuty's events or any that takes JSON. Never shown.
+    alert_key
+        Routing key of PagerDuty's events. Never shown.
+    alert_command
+        Command that gets the same as JSON on standard input.
     copy_connections
         Number of parts that are loaded at once, each over its own connection.
     block_size
@@ -146,6 +184,13 @@ class Settings(BaseSettings):
     partition_width
         Whether a partition of the fact storage holds a month or a day. The first ``orders-dask
         init`` fixes it.
+    check_severities
+        Severity of checks, as ``orders=warn,nulls=off``: ``off``, ``warn`` or ``hold``. See
+        docs/checks.md.
+    check_thresholds
+        Thresholds of checks, as ``fewer_orders=0.5``.
+    checks_folder
+        Folder with checks of one's own, a file ``*.sql`` each.
     allow_unreadable
         Whether a run date is published although a file could not be read to its end.
     scheduler_address
@@ -192,9 +237,17 @@ class Settings(BaseSettings):
     shop_timezone: Annotated[str, AfterValidator(_timezone_name)] = Field(
         default="UTC", validation_alias="ORDERS_DASK_SHOP_TIMEZONE"
     )
+    latest: Annotated[time, AfterValidator(_without_zone)] = Field(
+        default=time(12), validation_alias="ORDERS_DASK_LATEST"
+    )
     max_rejected: float = Field(
         default=0.01, validation_alias="ORDERS_DASK_MAX_REJECTED", ge=0, le=1, allow_inf_nan=False
     )
+    alert_url: Annotated[SecretStr, AfterValidator(_webhook_url)] | None = Field(
+        default=None, validation_alias="ORDERS_DASK_ALERT_URL"
+    )
+    alert_key: SecretStr | None = Field(default=None, validation_alias="ORDERS_DASK_ALERT_KEY")
+    alert_command: str | None = Field(default=None, validation_alias="ORDERS_DASK_ALERT_COMMAND")
     # As many COPYs as the server has cores: on two cores one took 3.2 s, two 1.7 s, four 1.6 s.
     copy_connections: int = Field(
         default=4, validation_alias="ORDERS_DASK_COPY_CONNECTIONS", ge=1, le=1000
@@ -206,6 +259,15 @@ class Settings(BaseSettings):
     partition_width: Literal["month", "day"] = Field(
         default="month", validation_alias="ORDERS_DASK_PARTITION"
     )
+    check_severities: Annotated[
+        dict[str, Literal["off", "warn", "hold"]], NoDecode, BeforeValidator(_parse_pairs)
+    ] = Field(default_factory=dict, validation_alias="ORDERS_DASK_CHECK_SEVERITY")
+    check_thresholds: Annotated[
+        dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]],
+        NoDecode,
+        BeforeValidator(_parse_pairs),
+    ] = Field(default_factory=dict, validation_alias="ORDERS_DASK_CHECK_THRESHOLD")
+    checks_folder: Path | None = Field(default=None, validation_alias="ORDERS_DASK_CHECKS")
     allow_unreadable: bool = Field(default=False, validation_alias="ORDERS_DASK_ALLOW_UNREADABLE")
     scheduler_address: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
     # Machines of a cloud take two to five minutes to start.
@@ -325,6 +387,16 @@ def load_settings(**overrides: Any) -> Settings:
 def _has_control_characters(variable: str) -> bool:
     """Return whether a variable has characters that no HTTP header may have, such as a newline."""
     return not os.environ[variable].isprintable()
+
+
+def shop_zone() -> ZoneInfo:
+    """Return the shop's time zone, where no other setting is needed."""
+    variable = "ORDERS_DASK_SHOP_TIMEZONE"
+    name = os.environ.get(variable) or read_setting(variable) or "UTC"
+    try:
+        return ZoneInfo(_timezone_name(name))
+    except ValueError as error:
+        raise SettingsError(f"{variable} {error}") from error
 
 
 def without_service_variables(environment: Mapping[str, str]) -> dict[str, str]:

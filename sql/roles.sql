@@ -71,13 +71,7 @@ grant select, insert, update, delete on
     orders.dim_location,
     orders.dim_device,
     orders.dim_app,
-    orders.dim_product_variant,
-    orders_store.dim_customer_undo,
-    orders_store.dim_user_undo,
-    orders_store.dim_location_undo,
-    orders_store.dim_device_undo,
-    orders_store.dim_app_undo,
-    orders_store.dim_product_variant_undo
+    orders.dim_product_variant
 to orders_loader;
 
 -- The ledger: a load's identity, files and rejected records can't be changed once they are written.
@@ -86,7 +80,8 @@ grant select on orders_ops.schema_info to orders_loader;
 grant select, insert, update (wait_for, draining) on orders_ops.storage_partition to orders_loader;
 grant select, insert, update (
     status, finished_at, published_at, replaced_load_id, can_roll_back, unpublished_at, pruned_at,
-    message, step_seconds, step_metrics, schema_drift
+    message, step_seconds, step_metrics, schema_drift, left_out, measures, reviewed_at, reviewed_by,
+    review_note
 ) on orders_ops.load_run to orders_loader;
 grant select, insert, update on orders_ops.load_file to orders_loader;
 grant select, insert, update (rows, seconds), delete on orders_ops.load_part to orders_loader;
@@ -94,6 +89,11 @@ grant select, insert, update (
     message, raw, order_raw, corrected_raw, replay_load_id, replay_result
 ) on orders_ops.rejected_record to orders_loader;
 grant select, insert, update (samples) on orders_ops.data_issue to orders_loader;
+grant select, insert on orders_ops.check_finding to orders_loader;
+grant select, insert, update (sent_at, recovered_at) on orders_ops.alert to orders_loader;
+
+-- Checks of one's own compare a load with what is published.
+grant select on all tables in schema orders to orders_loader;
 
 -- The reader. Views run with their owner's rights, so storage and ledger need no grants. Tables and
 -- views that the owner adds to the schema later are readable too.

@@ -25,9 +25,9 @@ SHOP_TIMEZONE = os.environ.get("ORDERS_DASK_SHOP_TIMEZONE", "UTC")
 RETRIES = 12
 RETRY_DELAY = timedelta(minutes=15)
 
-# A fault of ours, settings, refused data: the same command would end so again. Every other code may
-# pass: a service that can't be reached (4), no file yet (6), a process that was killed.
-TERMINAL = (1, 2, 3)
+# A fault of ours, settings, refused data, a held load: the same command would end so again. Every
+# other code may pass: a service that can't be reached (4), no file yet (6), a killed process.
+TERMINAL = (1, 2, 3, 5)
 
 
 class LoadOrders(BaseOperator):

@@ -17,8 +17,10 @@ from orders_dask.cli.commands import (  # isort: skip: the order of --help
     init,
     run,
     backfill,
+    daily,
     status,
     rejects,
+    accept,
     diff,
     rollback,
     prune,
@@ -33,8 +35,10 @@ _GC_THRESHOLD: Final = 10_000
 """New objects per garbage collection: with 700, an up-to-date `run` took 1.2 times as long."""
 
 __all__ = [
+    "accept",
     "app",
     "backfill",
+    "daily",
     "demo",
     "diff",
     "generate",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import functools
 import inspect
+import logging
 import signal
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -50,8 +50,14 @@ Command = Callable[..., None]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option("--log-format", help="How standard error is written: text, or JSON lines."),
+]
+
+
 def command(**parsing: Any) -> Callable[[Command], Command]:
-    """Return a decorator that registers a command, with error handling and ``--debug``.
+    """Return a decorator that registers a command, with the options and errors of all commands.
 
     Parameters
     ----------
@@ -66,20 +72,24 @@ def command(**parsing: Any) -> Callable[[Command], Command]:
 
 
 def with_error_handling(function: Command) -> Command:
-    """Return a command with the option ``--debug`` that ends with one sentence on an error."""
+    """Return a command with the options of all, which ends with one sentence on an error."""
 
     @functools.wraps(function)
-    def wrapped(*, debug: bool, **arguments: Any) -> None:
+    def wrapped(*, log_format: Literal["text", "json"], debug: bool, **arguments: Any) -> None:
+        output.set_log_format(log_format)
         with _handle_errors(debug):
             function(**arguments)
 
     signature = inspect.signature(function, eval_str=True)
-    debug_option = inspect.Parameter(
-        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug
-    )
-    parameters = [*signature.parameters.values(), debug_option]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    of_all = [
+        inspect.Parameter("log_format", keyword, default="text", annotation=LogFormat),
+        inspect.Parameter("debug", keyword, default=False, annotation=Debug),
+    ]
     registered: Any = wrapped
-    registered.__signature__ = signature.replace(parameters=parameters)
+    registered.__signature__ = signature.replace(
+        parameters=[*signature.parameters.values(), *of_all]
+    )
     return wrapped
 
 
@@ -95,13 +105,15 @@ def _handle_errors(debug: bool) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
-            output.message(f"Error: the output can't be written ({error.strerror}).")
+            output.message(f"Error: the output can't be written ({error.strerror}).", logging.ERROR)
             raise typer.Exit(4) from error
         if debug:
-            traceback.print_exc()
+            output.traceback_of(error)
         if isinstance(error, OrdersDaskError):
-            output.message(f"Error: {error}")
+            output.message(f"Error: {error}", logging.ERROR, exit_code=error.exit_code)
             raise typer.Exit(error.exit_code) from error
         advice = "" if debug else ": run it again with --debug, and report what it shows"
-        output.message(f"Error: a fault of ours, {type(error).__name__}: {error}{advice}")
+        output.message(
+            f"Error: a fault of ours, {type(error).__name__}: {error}{advice}", logging.ERROR
+        )
         raise typer.Exit(1) from error

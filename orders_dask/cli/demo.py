@@ -11,18 +11,23 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+from distributed import Client
 from sqlalchemy import Engine, Select, column, func, inspect, select, table
 
 from orders_dask.cli import output
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.columns import PUBLIC
 from orders_dask.contract.ledger_tables import data_issue, load_run
-from orders_dask.errors import SettingsError
+from orders_dask.errors import LoadHeld, SettingsError
 from orders_dask.extract.source.listing import list_files
+from orders_dask.filesystem import filesystem
 from orders_dask.jobs.backfill import backfill
+from orders_dask.jobs.review import discard
+from orders_dask.jobs.run import run
 from orders_dask.ledger import rejects
 from orders_dask.load.connect import engine
 from orders_dask.load.schema import initialise
+from orders_dask.pipeline.progress import Listener
 from orders_dask.sandbox import sandbox
 from orders_dask.settings import Settings, load_settings
 from orders_dask.synthetic import generate
@@ -110,7 +115,7 @@ def _check_unused(settings: Settings, folder: str) -> None:
     name = re.compile(r"/run_date=({})/orders-0000\.ndjson".format("|".join(map(str, DAYS))))
     foreign = [
         file.name
-        for file in list_files(folder)
+        for file in list_files(folder).files
         if not name.fullmatch(file.name.removeprefix(folder))
     ]
     if foreign:
@@ -156,11 +161,30 @@ def _show(folder: str, orders: int, workers: int | None) -> None:
     ):
         output.message(f"Dashboard: {client.dashboard_link}")
         ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
+        held = _hold_half_a_day(settings, client, folder, listener)
     for each in ended:
         output.result(output.show_outcome(each))
     _show_defects(database)
     _show_view(database, "order_summary", SUMMARY)
     _show_view(database, "daily_sales", SALES)
+    output.result(f"\nThe same dump once more, with half of its orders:\n{held}")
+
+
+def _hold_half_a_day(settings: Settings, client: Client, folder: str, listener: Listener) -> str:
+    """Load half of the last day's dump, which a check holds; discard it, and return the message."""
+    day = DAYS[-1]
+    fs, path = filesystem(f"{folder}/run_date={day}/orders-0000.ndjson")
+    whole = fs.cat_file(path)
+    lines = whole.splitlines(keepends=True)
+    try:
+        fs.pipe_file(path, b"".join(lines[: len(lines) // 2]))
+        run(day, settings=settings, client=client, force=True, listener=listener)
+    except LoadHeld as held:
+        discard(day, "The demo had cut the file.", settings=settings)
+        return str(held)
+    finally:
+        fs.pipe_file(path, whole)
+    return f"{day}  published"
 
 
 def _show_defects(database: Engine) -> None:

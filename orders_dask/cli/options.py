@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import date
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from orders_dask.errors import LoadHeld, SettingsError
+from orders_dask.pipeline.results import RunResult
+
 
 def parse_date(text: str) -> date:
-    """Parse a date of the command line."""
+    """Parse a date of the command line: ISO 8601, ``yesterday``, or ``-7d`` for a week ago.
+
+    *Today* is that of the shop's time zone.
+    """
+    back = 1 if text == "yesterday" else 0 if text == "today" else None
+    if match := re.fullmatch(r"-(\d{1,6})d", text):
+        back = int(match[1])
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date such as 2017-10-30") from None
+        return date.fromisoformat(text) if back is None else _today() - timedelta(days=back)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is not a date such as 2017-10-30, yesterday or -7d"
+        ) from None
+
+
+def _today() -> date:
+    """Return today's date in the shop's time zone."""
+    from orders_dask.settings import shop_zone
+
+    try:
+        return datetime.now(shop_zone()).date()
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def parse_duration(text: str) -> float:
@@ -25,6 +48,16 @@ def parse_duration(text: str) -> float:
         return float(str(parse_seconds(text)))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a duration such as 30s, 5m or 3h") from None
+
+
+def exit_code(ended: Sequence[RunResult], missing: Literal["report", "fail"]) -> int:
+    """Return the highest exit code of run dates; that of missing ones counts if they `fail`.
+
+    A code to repeat (4) counts more than that of a held date (5), which may last for days.
+    """
+    failed = (each for each in ended if each.outcome != "missing" or missing == "fail")
+    codes = (each.exit_code for each in failed)
+    return max(codes, key=lambda code: 3.5 if code == LoadHeld.exit_code else code, default=0)
 
 
 JsonOutput = Annotated[
@@ -59,6 +92,13 @@ SchedulerAddress = Annotated[
         show_default="DASK_SCHEDULER_ADDRESS, where it is set",
     ),
 ]
+
+Missing = Annotated[
+    Literal["report", "fail"],
+    typer.Option(help="Whether a date without a file is only reported, or fails (code 6)."),
+]
+
+MaxParallel = Annotated[int, typer.Option(min=1, help="Run dates to work on at once.")]
 
 Force = Annotated[bool, typer.Option("--force", help="Load and publish also what is up to date.")]
 

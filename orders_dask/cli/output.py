@@ -6,16 +6,18 @@ Text from a dump is never parsed as markup, and can't send control codes to the 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rich import box
 from rich.console import Console
@@ -30,6 +32,11 @@ from orders_dask.pipeline.results import Outcome, ReplayResult, RunResult
 sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
+LOG: Final = logging.getLogger("orders_dask")
+
+MAX_CHANGED: Final = 10
+"""Changed run dates that `daily` names one by one: a new decoder changes all of history."""
+
 PLAIN_SECONDS: Final = 10
 """Seconds between two progress lines of the same step, where there is no terminal for bars."""
 
@@ -41,9 +48,58 @@ STDOUT: Final = Console(
 STDERR: Final = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-def message(sentence: str) -> None:
-    """Print a sentence on standard error."""
-    STDERR.print(_printable(sentence), soft_wrap=True)
+class _JsonFormatter(logging.Formatter):
+    """Formats a record as a line of JSON, with the fields that were given as ``extra``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time_of = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {
+            "time": time_of,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return _json(line)
+
+
+def set_log_format(name: Literal["text", "json"]) -> None:
+    """Write standard error as text or JSON lines, warnings and logs of libraries included."""
+    root = logging.getLogger()
+    while _JSON_HANDLERS:
+        root.removeHandler(_JSON_HANDLERS.pop())
+    if name == "json":
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_JsonFormatter())
+        _JSON_HANDLERS.append(handler)
+        root.addHandler(handler)
+        distributed = logging.getLogger("distributed")  # it has a handler of its own
+        distributed.handlers.clear()
+        distributed.propagate = True
+    logging.captureWarnings(name == "json")
+    LOG.setLevel(logging.INFO if name == "json" else logging.NOTSET)
+
+
+_JSON_HANDLERS: Final[list[logging.Handler]] = []
+"""The handler that writes JSON lines; none where standard error is text."""
+
+
+def traceback_of(error: Exception) -> None:
+    """Print the traceback of an error on standard error."""
+    if _JSON_HANDLERS:
+        LOG.error("%s", type(error).__name__, exc_info=error)
+    else:
+        traceback.print_exception(error)
+
+
+def message(sentence: str, level: int = logging.INFO, **fields: object) -> None:
+    """Print a sentence on standard error; as JSON, with some fields."""
+    if _JSON_HANDLERS:
+        LOG.log(level, _printable(sentence), extra={"fields": fields})
+    else:
+        STDERR.print(_printable(sentence), soft_wrap=True)
 
 
 def result(sentence: str) -> None:
@@ -128,6 +184,43 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
+def run_result(ended: RunResult, as_json: bool) -> None:
+    """Print how a run date ended; its warnings go to standard error."""
+    if as_json:
+        result_json(ended)
+        return
+    message_warnings(ended)
+    result(show_outcome(ended))
+
+
+def run_results(ended: Sequence[RunResult], seconds: float, as_json: bool) -> None:
+    """Print how run dates ended, and their number by outcome."""
+    if as_json:
+        result_json_rows(ended)
+        return
+    changed = [each.run_date for each in ended if each.outcome == "changed"]
+    for each in ended:
+        message_warnings(each)
+        if each.outcome != "changed" or len(changed) <= MAX_CHANGED:
+            result(show_outcome(each))
+    if len(changed) > MAX_CHANGED:
+        result(f"{changed[0]} to {changed[-1]}  changed: {len(changed):,} run dates left alone")
+    result(show_outcomes(ended, seconds))
+
+
+def message_warnings(ended: RunResult) -> None:
+    """Print what was left out of a run date, and what checks warn of, on standard error."""
+    if ended.left_out:
+        others = f" and {len(ended.left_out) - 1:,} more" if len(ended.left_out) > 1 else ""
+        message(f"Left out, as no dump by its name: {ended.left_out[0]}{others}.")
+    for warning in ended.warnings:
+        message(
+            f"Warning: {ended.run_date} has {warning}.",
+            logging.WARNING,
+            run_date=str(ended.run_date),
+        )
+
+
 def show_outcome(ended: RunResult) -> str:
     """Return a line on how a run date ended."""
     text = f"{ended.run_date}  {_outcome_words(ended.outcome)}"
@@ -180,7 +273,7 @@ def progress() -> Iterator[Listener]:
     callable
         Listener for a job.
     """
-    if not STDERR.is_terminal:
+    if _JSON_HANDLERS or not STDERR.is_terminal:
         yield _lines()
         return
     with _bars() as bars:
@@ -262,7 +355,12 @@ def _lines() -> Listener:
         printed[key] = seconds
         speed = _speed(now.orders, seconds - began[key])
         message(
-            f"{now.run_date} {now.step} {now.done}/{now.total}" + (f", {speed}" if speed else "")
+            f"{now.run_date} {now.step} {now.done}/{now.total}" + (f", {speed}" if speed else ""),
+            run_date=str(now.run_date),
+            step=now.step,
+            done=now.done,
+            total=now.total,
+            orders=now.orders,
         )
 
     return listen

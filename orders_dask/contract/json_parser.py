@@ -72,6 +72,22 @@ def parse(line: bytes) -> Json:
     return _parse(outermost)
 
 
+def is_sequence(line: bytes) -> bool:
+    """Return whether a text is two or more objects or arrays of JSON, one after the other."""
+    text = line.decode("utf-8", _SURROGATE_HANDLER)
+    end, documents = 0, 0
+    try:
+        while begin := _NEXT_DOCUMENT.match(text, end):
+            _, end = _SCANNER.raw_decode(text, begin.end() - 1)
+            documents += 1
+    except (ValueError, RecursionError):
+        return False
+    return documents > 1 and not text[end:].strip(" \t\r\n")
+
+
+_NEXT_DOCUMENT: Final = re.compile(r"[ \t\r\n]*[\[{]")
+
+
 def to_json(value: Json) -> str:
     """Return a parsed value as JSON text, with numbers as they were written."""
     if isinstance(value, Number):
@@ -120,6 +136,9 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise NotJson(f"{constant} is no JSON number")
+
+
+_SCANNER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
 
 
 def _as_surrogate(error: UnicodeError) -> tuple[str, int]:

@@ -90,6 +90,8 @@ STATUSES: Final = (
     "failed",  # it ended with an error
     "abandoned",  # its run died; a later one sealed it off
     "comparison",  # it was loaded only to be compared with what is published
+    "held",  # a check found something: it waits for somebody to accept or discard it
+    "discarded",  # it was held, and then discarded, or a later load took its place
 )
 
 
@@ -133,6 +135,13 @@ load_run = Table(
     Column("step_seconds", JSONB, comment="Wall seconds of each step"),
     Column("step_metrics", JSONB, comment="Seconds, CPU seconds and bytes of all tasks, by step"),
     Column("schema_drift", JSONB, comment="Dotted paths of keys that the contract doesn't know"),
+    Column(
+        "left_out", JSONB, comment="Names of objects beside the dump that are none by convention"
+    ),
+    Column("measures", JSONB, comment="Figures of the load that checks compare later loads with"),
+    Column("reviewed_at", TIMESTAMP, comment="When it was accepted or discarded after it was held"),
+    Column("reviewed_by", TEXT, comment="Who did that: user and host"),
+    Column("review_note", TEXT, comment="Why, as they said"),
     CheckConstraint("status in ({})".format(", ".join(f"'{s}'" for s in STATUSES)), name="status"),
     Index("load_run_run_date", "run_date"),
     Index(
@@ -243,6 +252,40 @@ rejected_record = Table(
     Index("rejected_record_load_id", "load_id"),
     schema=OPS,
     comment="What was rejected, why, and where it stands",
+)
+
+
+check_finding = Table(
+    "check_finding",
+    METADATA,
+    Column("load_id", ID, primary_key=True, comment="The load"),
+    Column("number", Integer, primary_key=True, comment="Its number in the load, from 1"),
+    Column("check_name", TEXT, nullable=False, comment="The check, docs/checks.md"),
+    Column("severity", TEXT, nullable=False, comment="warn, or hold: then the load was held"),
+    Column("message", TEXT, nullable=False, comment="What was found, for people"),
+    schema=OPS,
+    comment="What the checks of a load found before it was published",
+)
+
+
+alert = Table(
+    "alert",
+    METADATA,
+    Column("alert_id", ID, Identity(), primary_key=True, comment="Never used again"),
+    Column("run_date", DATE, nullable=False, comment="The run date"),
+    Column("kind", TEXT, nullable=False, comment="held, refused, failed or late"),
+    Column("message", TEXT, nullable=False, comment="What was said, for people"),
+    Column("sent_at", TIMESTAMP, comment="When somebody took it; null: it is sent once more"),
+    Column("recovered_at", TIMESTAMP, comment="When the run date was all right again"),
+    Index(
+        "alert_one_open",
+        "run_date",
+        "kind",
+        unique=True,
+        postgresql_where="recovered_at is null",
+    ),
+    schema=OPS,
+    comment="Alerts that were sent: one of a kind and run date until it is all right again",
 )
 
 

@@ -78,7 +78,12 @@ fact_order = fact_table(
     source_column("device_id", ID, "The point-of-sale device (dim_device)"),
     source_column("app_id", ID, "The app that made the order (dim_app)"),
     source_column("checkout_id", ID, "The checkout that the order came from"),
-    source_column("order_number", COUNT, "The number that the customer sees"),
+    source_column(
+        "order_number",
+        COUNT,
+        "The number that the customer sees",
+        reads={"invoice_url": TEXT, "abandoned_checkout_url": TEXT},
+    ),
     source_column("number", COUNT, "The shop's running number"),
     source_column("name", TEXT, "The order's display name, such as #1001"),
     source_column("confirmation_number", TEXT, "The confirmation code that the customer got"),

@@ -37,6 +37,7 @@ from orders_dask.contract.values import RULES, Rule, Value, integer
 __all__ = [
     "CHILDREN",
     "CONTAINER_KEYS",
+    "DRAFT_KEYS",
     "GRAPHQL_ID",
     "GRAPHQL_ORDER",
     "MAX_SAMPLES",
@@ -73,11 +74,20 @@ CHILDREN: Final[dict[str, Table]] = {
 """The facts of an order's children by path, such as ``refunds[].refund_line_items[]``."""
 
 GRAPHQL_ID: Final[str] = next(iter(fact_order.c.order_id.info["reads"]))
+DRAFT_KEYS: Final[tuple[str, ...]] = tuple(fact_order.c.order_number.info["reads"])
+"""An object with one of these keys and without an order number is a draft or a checkout.
+
+https://shopify.dev/docs/api/admin-rest/latest/resources/draftorder
+"""
+
 GRAPHQL_ORDER: Final = r"^gid://(?s:.*)/Order/(?P<digits>[0-9]+)$"
 """An ``admin_graphql_api_id`` of this form must end in the order's id (code ``id_mismatch``).
 
 RE2 and Python understand the pattern alike, except for Python's ``$``.
 """
+
+
+_ORDER_NUMBER: Final[str] = fact_order.c.order_number.info["source"]
 
 
 class Repaired(NamedTuple):
@@ -163,8 +173,15 @@ def apply_rules(
         message = f"An order is an object, not {_kind_of(record)}."
         return reject_record(line, position, "not_an_order", message)
     if not in_page and not any(key in record for key in ORDER_KEYS):
+        if "errors" in record:
+            # It stands in place of a page of up to 250 orders.
+            message = "An error document of an API stands where orders should be."
+            return reject_record(line, position, "unreadable_file", message)
         message = f"An object with the keys {_preview_keys(record)} is no order."
         return reject_record(line, position, "not_an_order", message)
+    if record.get(_ORDER_NUMBER) is None and any(record.get(key) for key in DRAFT_KEYS):
+        message = "A draft or an abandoned checkout is no order."
+        return reject_record(line, position, "not_an_order", message, record)
     order_id = _positive_id(record, fact_order)
     if order_id is None:
         message = f"The order's id is {_kind_of_id(record, fact_order)}, not a positive integer."
@@ -255,7 +272,7 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
     prefix = path and f"{path}."
     scalars = {item.name: RULES[item.type] for item in kind if item.type in RULES}
     if not path:
-        scalars[GRAPHQL_ID] = _graphql_id
+        scalars |= dict.fromkeys((GRAPHQL_ID, *DRAFT_KEYS), _text_without_code)
     nested = {
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
     }
@@ -354,8 +371,8 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
     return convert
 
 
-def _graphql_id(value: Json) -> tuple[Value, None]:
-    """Return the GraphQL id as text, without a code: it is only compared with the order's id."""
+def _text_without_code(value: Json) -> tuple[Value, None]:
+    """Return a value as text without a code: it is stored nowhere."""
     return RULES[pa.string()](value)[0], None
 
 

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import (
     Column,
-    Identity,
     Index,
     PrimaryKeyConstraint,
     Table,
@@ -85,6 +84,7 @@ def _dimension_rows(dimension: Table) -> Table:
         computed_column("source_file_id", ID, "The file it stood in", nullable=False),
         computed_column("source_position", ID, "Number of the record in that file", nullable=False),
         Index(f"{dimension.name}_load_id", "load_id"),
+        Index(f"{dimension.name}_key", *dimension.info["key"]),
         schema=STORE,
         comment=f"What each load said of {PUBLIC}.{dimension.name}",
         info=dimension.info,
@@ -133,36 +133,6 @@ STAGED: Final[tuple[Table, ...]] = (
     *(rows for rows in DIMENSION_ROWS if DIMENSION_SOURCES[rows.name].table is rows),
 )
 """The tables that are staged: facts, and rows of the dimensions that no fact contains."""
-
-
-def _undo_table(dimension: Table) -> Table:
-    """Return the table of a dimension's overwritten rows, which a rollback restores."""
-    key = dimension.info["key"]
-    return Table(
-        f"{dimension.name}_undo",
-        METADATA,
-        Column(
-            "change_id",
-            ID,
-            Identity(),
-            primary_key=True,
-            comment="Order in which rows were written",
-        ),
-        Column("load_id", ID, nullable=False, comment="The load whose publish overwrote the row"),
-        *(
-            Column(c.name, c.type, comment=c.comment, nullable=c.name not in key)
-            for c in dimension.c
-        ),
-        Index(f"{dimension.name}_undo_load_id", "load_id"),
-        Index(f"{dimension.name}_undo_key", *key),
-        schema=STORE,
-        comment=f"What publishes overwrote of {PUBLIC}.{dimension.name}, kept for rollback; a row "
-        "that was not there before has no first_seen",
-        info={"key": key},
-    )
-
-
-DIMENSION_UNDO: Final[tuple[Table, ...]] = tuple(_undo_table(dimension) for dimension in DIMENSIONS)
 
 
 COPIED_TABLES: Final[tuple[Table, ...]] = (*FACTS, order_version, *DIMENSION_ROWS)

@@ -70,7 +70,8 @@ def boolean(value: Json) -> tuple[bool | None, ValueCode | None]:
     if isinstance(value, bool):
         return value, None
     if isinstance(value, Number):
-        truth = {"0": False, "-0": False, "1": True}.get(value)
+        number = _parse_decimal(value)  # 1.0 too, as programs write that know floats alone
+        truth = bool(number) if number in (0, 1) else None
     else:
         truth = (
             {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import NamedTuple
 
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.records import Split
@@ -12,7 +13,27 @@ from orders_dask.extract.zip_urls import expand_zips
 from orders_dask.urls import split_zip_url
 
 
+class Dump(NamedTuple):
+    """The dump of a run date.
+
+    Attributes
+    ----------
+    splits
+        Its files, cut into splits.
+    left_out
+        Names of the objects that are no dump by convention.
+    """
+
+    splits: list[Split]
+    left_out: list[str]
+
+
 def discover(source: str, run_date: date, block_size: int) -> list[Split]:
+    """Return the splits of :func:`discover_dump`."""
+    return discover_dump(source, run_date, block_size).splits
+
+
+def discover_dump(source: str, run_date: date, block_size: int) -> Dump:
     """List the files of a run date, straight from the store, and cut them into splits.
 
     Parameters
@@ -33,9 +54,9 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
 
     Returns
     -------
-    list of Split
-        Sorted by the first file's name (byte order of UTF-8) and the beginning of the range. The
-        same listing gives the same splits.
+    Dump
+        Its splits are sorted by the first file's name (byte order of UTF-8) and the beginning of
+        the range. The same listing gives the same splits.
 
     Raises
     ------
@@ -52,15 +73,16 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     """
     url = _format_run_date(source, run_date)
     pattern, stored_url = split_zip_url(url)
-    files = list_files(stored_url)
+    files, left_out = list_files(stored_url)
     plans = plan_cuts(files, block_size) if pattern is None else expand_zips(files, pattern)
     splits = make_splits(plans, block_size)
     if not splits:
+        others = f" but {left_out[0]}, which is no dump by its name" if left_out else ""
         raise SourceMissing(
-            f"There is no file for run date {run_date} at {url} yet: if the dump should be there, "
-            "check _AWS_S3_URL_SOURCE."
+            f"There is no file for run date {run_date} at {url} yet{others}: if the dump should be "
+            "there, check _AWS_S3_URL_SOURCE."
         )
-    return splits
+    return Dump(splits, left_out)
 
 
 def _format_run_date(source: str, run_date: date) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
@@ -10,6 +10,7 @@ from threading import Event
 
 from distributed import Client
 
+from orders_dask.checks.run import load_checks
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.errors import OrdersDaskError
 from orders_dask.jobs.inspect import date_range, result_of_error
@@ -58,17 +59,47 @@ def backfill(
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     """
-    run_dates = date_range(start, end)
-    settings = settings or load_settings()
+    return load_dates(
+        date_range(start, end),
+        settings=settings or load_settings(),
+        client=client,
+        force=force,
+        dry_run=dry_run,
+        max_parallel=max_parallel,
+        listener=listener,
+    )
+
+
+def load_dates(
+    run_dates: Sequence[date],
+    *,
+    settings: Settings,
+    client: Client | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    max_parallel: int = 2,
+    listener: Listener | None = None,
+) -> list[RunResult]:
+    """Load and publish run dates, in their order, as :func:`backfill` does.
+
+    Parameters
+    ----------
+    run_dates
+        The run dates.
+    settings, client, force, dry_run, max_parallel, listener
+        As in :func:`backfill`.
+    """
     copies = max(1, settings.copy_connections // max_parallel)
     settings = settings.model_copy(update={"copy_connections": copies})
     client = None if dry_run else resolve_client(client, settings)
+    database = ready_database(settings)
     stop = Event()
     run_one = partial(
         wait_for_lock(retry_run(run_once, stop), stop),
         settings=settings,
         client=client,
-        database=ready_database(settings),
+        database=database,
+        checks=load_checks(settings, database),
         force=force,
         listener=listener or no_progress,
         stop=stop,

@@ -14,7 +14,7 @@ from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import inspect_run_date
 from orders_dask.ledger import leases
-from orders_dask.ledger.queries import LoadStatus, published_load
+from orders_dask.ledger.queries import LoadStatus, held_load, published_load
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import RunContext, open_load
@@ -33,8 +33,8 @@ def diff(
 ) -> DiffResult:
     """Compare the published load of a run date with the one it replaced, or with a changed dump.
 
-    A changed dump is loaded as a comparison, which is never published. A later
-    :func:`orders_dask.run` reuses its staged parts.
+    If a check holds a load of the run date, that one is compared. Else a changed dump is loaded as
+    a comparison, which is never published. A later :func:`orders_dask.run` reuses its staged parts.
 
     Parameters
     ----------
@@ -153,6 +153,11 @@ def _require_published(run_date: date, load: LoadStatus | None) -> LoadStatus:
 def _compare_stored(database: Engine, sides: _Sides) -> DiffResult | None:
     """Compare loads that are stored, or return None if the dump has changed and has no load yet."""
     published = sides.published
+    held = held_load(database, published.run_date)
+    if held:
+        return compare(
+            database, published.run_date, published.load_id, held.load_id, published=False
+        )
     if sides.fingerprint == published.fingerprint:
         return _compare_with_replaced(database, published)
     comparison = comparison_load(database, published.run_date, sides.fingerprint)

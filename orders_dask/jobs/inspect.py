@@ -17,11 +17,19 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from orders_dask.checks.comparison import Finding
 from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION
-from orders_dask.errors import DataRefused, OrdersDaskError, SettingsError, SourceMissing
-from orders_dask.extract.discover import discover
+from orders_dask.errors import (
+    DataRefused,
+    LoadHeld,
+    OrdersDaskError,
+    RunDateLocked,
+    SettingsError,
+    SourceMissing,
+)
+from orders_dask.extract.discover import discover, discover_dump
 from orders_dask.extract.records import Split
-from orders_dask.ledger.queries import LoadStatus, published_load
+from orders_dask.ledger.queries import LoadStatus, held_or_discarded, published_load
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import Outcome, RunResult
@@ -40,15 +48,21 @@ class Inspection:
     ----------
     splits
         Splits of the dump, in the order of the listing.
+    left_out
+        Names of objects beside it that are no dump by convention.
     fingerprint
         Hash of all that decides what a load of the dump would contain.
     published
         The published load; None if there is none.
+    held_or_discarded
+        The load of just this dump that is held, or was discarded; None if there is none.
     """
 
     splits: list[Split]
+    left_out: list[str]
     fingerprint: str
     published: LoadStatus | None
+    held_or_discarded: LoadStatus | None
 
 
 def yesterday(settings: Settings) -> date:
@@ -139,6 +153,11 @@ def _up_to_date(run_date: date, settings: Settings, database: Engine) -> RunResu
     published = inspection.published
     if published and published.fingerprint == inspection.fingerprint:
         return result_from_ledger("up_to_date", published, timer)
+    if inspection.held_or_discarded:
+        try:
+            return result_of_held_or_discarded(inspection.held_or_discarded, timer)
+        except LoadHeld as error:
+            return result_of_error(run_date, error)
     return None
 
 
@@ -153,8 +172,26 @@ def inspect_run_date(
         The dump has no file for the run date.
     """
     with timer.step("discover"):
-        splits = discover(settings.source, run_date, settings.block_size)
-    return Inspection(splits, _fingerprint(splits, settings), published_load(database, run_date))
+        dump = discover_dump(settings.source, run_date, settings.block_size)
+    fingerprint = _fingerprint(dump.splits, settings)
+    return Inspection(
+        dump.splits,
+        dump.left_out,
+        fingerprint,
+        published_load(database, run_date),
+        held_or_discarded(database, run_date, fingerprint),
+    )
+
+
+def dump_fingerprint(run_date: date, settings: Settings) -> str:
+    """Return the fingerprint that a load of a run date's dump would have.
+
+    Raises
+    ------
+    SourceMissing
+        The dump has no file for the run date.
+    """
+    return _fingerprint(discover(settings.source, run_date, settings.block_size), settings)
 
 
 def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
@@ -171,12 +208,35 @@ def result_of_error(run_date: date, error: OrdersDaskError) -> RunResult:
     outcome: Outcome = "failed"
     if isinstance(error, DataRefused):
         outcome = "refused"
+    elif isinstance(error, LoadHeld):
+        outcome = "held"
+    elif isinstance(error, RunDateLocked):
+        outcome = "locked"
     elif isinstance(error, SourceMissing):
         outcome = "missing"
     return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
 
 
-def result_from_ledger(outcome: Outcome, load: LoadStatus, timer: StepTimer) -> RunResult:
+def result_of_held_or_discarded(load: LoadStatus, timer: StepTimer) -> RunResult:
+    """Return the result of a run date whose dump was loaded before, and then discarded.
+
+    Raises
+    ------
+    LoadHeld
+        That load is held, and nobody has accepted or discarded it yet.
+    """
+    if load.status == "held":
+        raise LoadHeld(str(load.message))
+    message = (
+        f"Load {load.load_id} of these files was discarded: `orders-dask run --force --run-date "
+        f"{load.run_date}` loads them again."
+    )
+    return RunResult(load.run_date, "discarded", message=message, seconds=timer.total)
+
+
+def result_from_ledger(
+    outcome: Outcome, load: LoadStatus, timer: StepTimer, findings: Sequence[Finding] = ()
+) -> RunResult:
     """Return the result of a run date with the counts of a load in the ledger."""
     return RunResult(
         load.run_date,
@@ -188,4 +248,5 @@ def result_from_ledger(outcome: Outcome, load: LoadStatus, timer: StepTimer) -> 
         superseded=load.superseded,
         rejected=load.rejected,
         seconds=timer.total,
+        warnings=tuple(f"{finding.message} ({finding.check_name})" for finding in findings),
     )

@@ -16,6 +16,7 @@ from uuid import uuid4
 from distributed import Client
 from sqlalchemy import Connection, Engine
 
+from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.submit import TaskCall, map_bounded
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.arrow import ORDER_ROW
@@ -89,21 +90,25 @@ def replay(
     Raises
     ------
     NothingToRestore
-        Nothing is published for the run date, a later load of it was refused, or its parts are not
-        in the stage any more.
+        Nothing is published for the run date, a later load of it was refused or held, or its parts
+        are not in the stage any more.
     DataRefused
         The published and the replayed records together exceed a limit, or are not reconciled.
         What was published before stands.
+    LoadHeld
+        A check holds the new load. What was published before stands.
     TransientError
         A service can't be reached, or another run has locked the run date.
     """
     settings = settings or load_settings()
+    database = ready_database(settings)
     return retry_run(_replay)(
         run_date,
         code,
         settings,
         resolve_client(client, settings),
-        ready_database(settings),
+        database,
+        load_checks(settings, database),
         listener or no_progress,
     )
 
@@ -137,6 +142,7 @@ def _replay(
     settings: Settings,
     client: Client,
     database: Engine,
+    checks: Checks,
     listener: Listener,
 ) -> ReplayResult:
     timer = StepTimer(run_date, listener)
@@ -157,10 +163,11 @@ def _replay(
             superseded_rows = frozenset(superseded.get(part.name, ()))
             tally = _record_replay(load, published, part, code, superseded_rows)
             plan = steps.seal_and_verify(load, len(parts), totals)
+            findings = steps.check(load, checks)
             with timer.step("publish"):
                 publish(load.lease, load.load_id, plan)
             loaded = retry_transient(load_status)(database, load.load_id)
-        run = result_from_ledger("published", loaded, timer)
+        run = result_from_ledger("published", loaded, timer, findings)
     else:
         with leases.acquire_lease(database, run_date) as lease, lease.transaction() as connection:
             tally = _tally_outcomes(connection, published.load_id, part, code, None, frozenset())
@@ -179,7 +186,7 @@ def _load_to_replay(context: RunContext, run_date: date) -> LoadStatus:
     later = latest_refused_after(context.database, published)
     if later and _dump_has_changed(context, published):
         raise NothingToRestore(
-            f"Load {later} of {run_date} came after what is published, and was refused as a whole: "
+            f"Load {later} of {run_date} came after what is published, and was refused or held: "
             f"correct the files, and give `orders-dask run --run-date {run_date}`."
         )
     return published

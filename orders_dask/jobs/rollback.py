@@ -17,9 +17,8 @@ from orders_dask.settings import Settings, load_settings
 def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackResult:
     """Publish the load of a run date that the published one replaced.
 
-    One transaction restores the pointer, the current versions, and each dimension row that the
-    published load overwrote and no later publish has changed. Another rollback goes one load
-    further back, so this job is not idempotent.
+    One transaction moves the pointer, the current versions and the dimensions. Another rollback
+    goes one load further back, so this job is not idempotent.
 
     Parameters
     ----------

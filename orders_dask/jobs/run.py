@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from threading import Event
 
 from distributed import Client
 from sqlalchemy import Engine
 
+from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.order_tables import fact_order_line
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import (
     inspect_run_date,
     result_from_ledger,
+    result_of_held_or_discarded,
     wait_for_source,
     yesterday,
 )
+from orders_dask.ledger import loads
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline import steps
@@ -68,7 +72,7 @@ def run(
     Returns
     -------
     RunResult
-        ``published``, ``up_to_date`` or, in a dry run, ``planned``.
+        ``published``, ``up_to_date``, ``discarded`` or, in a dry run, ``planned``.
 
     Raises
     ------
@@ -79,6 +83,8 @@ def run(
     DataRefused
         Too much was rejected, a file could not be read, or the control totals are not reconciled.
         What was published before stands. See docs/contract.md#refusal.
+    LoadHeld
+        A check holds the load. What was published before stands. See docs/checks.md.
     SourceMissing
         There is no file for the run date yet.
     TransientError
@@ -89,11 +95,13 @@ def run(
     run_date = run_date or yesterday(settings)
     if wait_seconds:
         wait_for_source(run_date, settings, wait_seconds)
+    database = ready_database(settings)
     return retry_run(run_once)(
         run_date,
         settings,
         None if dry_run else resolve_client(client, settings),
-        ready_database(settings),
+        database,
+        load_checks(settings, database),
         force=force,
         listener=listener or no_progress,
     )
@@ -104,6 +112,7 @@ def run_once(
     settings: Settings,
     client: Client | None,
     database: Engine,
+    checks: Checks,
     *,
     force: bool,
     listener: Listener,
@@ -114,18 +123,24 @@ def run_once(
     inspection = inspect_run_date(run_date, settings, database, timer)
     published, fingerprint = inspection.published, inspection.fingerprint
     if published and published.fingerprint == fingerprint and not force:
-        return result_from_ledger("up_to_date", published, timer)
+        unchanged = result_from_ledger("up_to_date", published, timer)
+        return replace(unchanged, left_out=tuple(inspection.left_out))
+    if inspection.held_or_discarded and not force:
+        return result_of_held_or_discarded(inspection.held_or_discarded, timer)
     if client is None:
         return _plan(run_date, inspection.splits, settings, published, timer)
     context = RunContext(settings, client, database, timer, stop or Event())
     with open_load(context, run_date, published, fingerprint) as load:
+        loads.record_left_out(load.lease, load.load_id, inspection.left_out)
         parts, totals = steps.decode(load, inspection.splits)
         steps.resolve_and_load(load, parts)
         plan = steps.seal_and_verify(load, len(parts), totals)
+        findings = steps.check(load, checks)
         with timer.step("publish"):
             publish(load.lease, load.load_id, plan)
         loaded = retry_transient(load_status)(database, load.load_id)
-    return result_from_ledger("published", loaded, timer)
+    result = result_from_ledger("published", loaded, timer, findings)
+    return replace(result, left_out=tuple(inspection.left_out))
 
 
 def _plan(

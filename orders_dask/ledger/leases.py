@@ -17,6 +17,12 @@ from orders_dask.load.locks import Lock, lock_out_copies, try_lock
 ACTIVE: Final = ("loading", "sealed", "verified")
 """Statuses of a load that a run works on, or worked on when it died: at most one a run date."""
 
+UNDECIDED: Final = (*ACTIVE, "held")
+"""Statuses of a load that may still be published."""
+
+EndedStatus = Literal["refused", "failed", "abandoned", "comparison", "held"]
+"""Statuses that end an active load otherwise than by a publish."""
+
 LOCK_TIMEOUT: Final = 5.0
 """Seconds to wait for a run date: the server ends a killed run's session after its statement."""
 
@@ -130,7 +136,7 @@ def _locked_by(connection: Connection, run_date: date) -> str:
 def finish(
     lease: Lease,
     load_id: int,
-    status: Literal["refused", "failed", "abandoned", "comparison"],
+    status: EndedStatus,
     message: str | None = None,
 ) -> None:
     """End an active load that will not be published; a load that has ended stays as it is.

@@ -200,6 +200,12 @@ def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
     _update_load(lease, load_id, schema_drift=list(paths))
 
 
+def record_left_out(lease: Lease, load_id: int, names: Sequence[str]) -> None:
+    """Write the names of objects beside the dump that are no dump by convention."""
+    if names:
+        _update_load(lease, load_id, left_out=list(names))
+
+
 def save_metrics(
     lease: Lease, load_id: int, seconds: Mapping[str, float], metrics: MetricsByStep
 ) -> None:

@@ -104,6 +104,44 @@ def published_load(engine: Engine, run_date: date) -> LoadStatus | None:
     return loads[0] if loads else None
 
 
+def published_dates(engine: Engine) -> dict[date, str]:
+    """Return the fingerprint of each run date that is published, in order."""
+    query = (
+        select(load_run.c.run_date, load_run.c.fingerprint)
+        .where(load_run.c.status == "published")
+        .order_by(load_run.c.run_date)
+    )
+    with engine.connect() as connection:
+        return {run_date: fingerprint for run_date, fingerprint in connection.execute(query)}
+
+
+def held_or_discarded(engine: Engine, run_date: date, fingerprint: str) -> LoadStatus | None:
+    """Return the latest load of a run date and fingerprint if it is held or somebody discarded it.
+
+    A load that was discarded because another came later is no decision of anybody.
+    """
+    of_dump = (load_run.c.run_date == run_date) & (load_run.c.fingerprint == fingerprint)
+    latest = select(func.max(load_run.c.load_id)).where(
+        of_dump, load_run.c.status.in_(("held", "discarded", "published", "replaced"))
+    )
+    of_status = (load_run.c.status == "held") & load_run.c.pruned_at.is_(None) | (
+        load_run.c.status == "discarded"
+    ) & load_run.c.reviewed_at.is_not(None)
+    loads = _statuses(
+        engine,
+        select(load_run).where(load_run.c.load_id == latest.scalar_subquery(), of_status).cte(),
+    )
+    return loads[0] if loads else None
+
+
+def held_load(engine: Engine, run_date: date) -> LoadStatus | None:
+    """Return the load of a run date that is held; None if there is none."""
+    held = (load_run.c.run_date == run_date) & (load_run.c.status == "held")
+    latest = select(load_run).where(held).order_by(load_run.c.load_id.desc()).limit(1)
+    loads = _statuses(engine, latest.cte())
+    return loads[0] if loads else None
+
+
 def load_status(engine: Engine, load_id: int) -> LoadStatus:
     """Return a load, whatever its status."""
     [load] = _statuses(engine, select(load_run).where(load_run.c.load_id == load_id).cte())
@@ -154,10 +192,10 @@ def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
 
 
 def latest_refused_after(engine: Engine, load: LoadStatus) -> int | None:
-    """Return the latest refused load that is later than a load of its run date; None: no such."""
+    """Return the latest refused or held load after a load of its run date; None: no such."""
     later = (
         (load_run.c.run_date == load.run_date)
-        & (load_run.c.status == "refused")
+        & load_run.c.status.in_(("refused", "held"))
         & (load_run.c.load_id > load.load_id)
     )
     with engine.connect() as connection:

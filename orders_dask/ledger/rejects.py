@@ -58,11 +58,11 @@ class RejectedRecord:
 def _loads_with_rejects() -> Select[Any]:
     """Select the load of each run date whose rejects count.
 
-    It is the last load that is published or refused, else the latest, of those that recorded their
-    files. Loads that failed, were abandoned or are unpublished don't hide it.
+    It is the last load that is published, refused or held, else the latest, of those that recorded
+    their files. Loads that failed, were abandoned or are unpublished don't hide it.
     """
     has_files = select(load_file).where(load_file.c.load_id == load_run.c.load_id).exists()
-    counts = load_run.c.status.in_(("published", "refused"))
+    counts = load_run.c.status.in_(("published", "refused", "held"))
     first = first_of_each_date(has_files.desc(), counts.desc(), load_run.c.load_id.desc())
     return select(first.c.load_id)
 
@@ -70,7 +70,7 @@ def _loads_with_rejects() -> Select[Any]:
 def rejects(
     engine: Engine, run_date: date | None = None, code: str | None = None
 ) -> Iterator[RejectedRecord]:
-    """Yield the rejected records of each run date's last published or refused load.
+    """Yield the rejected records of each run date's last published, refused or held load.
 
     For a run date without such a load: of the latest load that recorded its files.
 

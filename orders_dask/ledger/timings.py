@@ -20,6 +20,7 @@ STEPS: Final = (
     "resolve",
     "load",
     "verify",
+    "check",
     "publish",
 )
 

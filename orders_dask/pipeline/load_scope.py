@@ -20,9 +20,15 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.cluster.submit import MapTasks, map_bounded
-from orders_dask.errors import DataRefused, OrdersDaskError, RunDateLocked, TransientError
+from orders_dask.errors import (
+    DataRefused,
+    LoadHeld,
+    OrdersDaskError,
+    RunDateLocked,
+    TransientError,
+)
 from orders_dask.ledger import leases, loads
-from orders_dask.ledger.leases import Lease
+from orders_dask.ledger.leases import EndedStatus, Lease
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.pipeline.progress import StepTimer
@@ -71,12 +77,15 @@ class OpenLoad:
     map_tasks
         Calls tasks on the workers and adds up their step metrics. Calls that are still running
         when the load ends are cancelled.
+    replaces
+        Whether another load of the run date is published.
     """
 
     lease: Lease
     load_id: int
     context: RunContext
     map_tasks: MapTasks
+    replaces: bool
 
     @property
     def run_date(self) -> date:
@@ -146,7 +155,7 @@ def open_load(
                 stop=context.stop,
             )
             map_tasks = partial(_map_in_load, stack, submit, context.timer)
-            yield OpenLoad(lease, load_id, context, map_tasks)
+            yield OpenLoad(lease, load_id, context, map_tasks, now is not None)
 
 
 def _map_in_load(
@@ -178,7 +187,11 @@ def _record_outcome(
     try:
         yield
     except BaseException as error:
-        status: RefusedStatus = status_if_refused if isinstance(error, DataRefused) else "failed"
+        status: EndedStatus = "failed"
+        if isinstance(error, DataRefused):
+            status = status_if_refused
+        elif isinstance(error, LoadHeld):
+            status = "held"
         with suppress(OrdersDaskError):  # the next run marks it as abandoned
             loads.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
             leases.finish(lease, load_id, status, _failure_message(error))

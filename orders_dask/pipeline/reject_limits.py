@@ -17,7 +17,7 @@ from orders_dask.pipeline.load_scope import OpenLoad
 from orders_dask.stage.record import Part
 
 MAX_REJECTED_COUNT: Final = 10
-"""Up to this many rejected orders or lines are allowed whatever their share."""
+"""Up to this many rejected orders or lines are allowed, unless the share is 0."""
 
 
 def check_reject_limits(load: OpenLoad, parts: Sequence[Part]) -> None:
@@ -52,7 +52,9 @@ def check_reject_limits(load: OpenLoad, parts: Sequence[Part]) -> None:
         ("lines", fact_order_line, sum(f.lines_rejected for f in files)),
     ):
         total = sum(file.read[fact.name] for file in files)
-        if rejected > max(MAX_REJECTED_COUNT, settings.max_rejected * total):
+        # A small day may have a few, but who says none means none.
+        few = MAX_REJECTED_COUNT if settings.max_rejected else 0
+        if rejected > max(few, settings.max_rejected * total):
             raise DataRefused(
                 f"{rejected:,} of {total:,} {what} were rejected, more than "
                 f"ORDERS_DASK_MAX_REJECTED={settings.max_rejected:g} allows"

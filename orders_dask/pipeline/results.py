@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Final, Literal
 
-Outcome = Literal["published", "up_to_date", "missing", "planned", "refused", "failed"]
+Outcome = Literal[
+    "published",
+    "up_to_date",
+    "missing",
+    "planned",
+    "changed",
+    "held",
+    "discarded",
+    "locked",
+    "refused",
+    "failed",
+]
 """How a run date ended, see :class:`RunResult`."""
+
+
+LOOKBACK: Final = 14
+"""Days up to yesterday whose dumps may still come or change, for the daily job."""
+
+Beyond = Literal["report", "load", "ignore"]
+"""What becomes of a published run date before the look-back whose files have changed."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +83,13 @@ class RunResult:
     run_date
         Date of the dump.
     outcome
-        ``published``, ``up_to_date`` (nothing changed, so nothing was done), ``planned`` (a dry
-        run), ``missing`` (no file yet), ``refused`` (because of the data, see `message`) or
-        ``failed`` (see `message`). The last three come only from a backfill and from the command
-        line with ``--json``: :func:`orders_dask.run` raises the error.
+        ``published``, ``up_to_date`` (nothing changed, so nothing was done), ``discarded``
+        (somebody discarded a load of just these files), ``planned`` (a dry run), ``changed`` (its
+        files changed long after it was published, and :func:`orders_dask.daily` left it alone),
+        ``missing`` (no file yet), ``held`` (a check held the load), ``locked`` (another run has
+        it), ``refused`` (because of the data, see `message`) or ``failed`` (see `message`).
+        ``missing`` and the last four come only from jobs over several run dates and from the
+        command line with ``--json``: :func:`orders_dask.run` raises the error.
     load_id
         Id of the load that was published now or before; None if there is none.
     files, orders, lines
@@ -83,6 +104,10 @@ class RunResult:
         Exit code of the error that ended the run date; 0 if there was none.
     plan
         What a run would do, in a dry run.
+    left_out
+        Names of objects beside the dump that are none by convention, such as ``_SUCCESS``.
+    warnings
+        What checks found that did not hold the load, one sentence each.
     """
 
     run_date: date
@@ -97,6 +122,8 @@ class RunResult:
     message: str | None = None
     exit_code: int = 0
     plan: Plan | None = None
+    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

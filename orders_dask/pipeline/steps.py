@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from orders_dask.checks.comparison import Finding
+from orders_dask.checks.run import Checks, check_load, held_message
 from orders_dask.cluster.submit import TaskCall
 from orders_dask.contract.control_totals import ControlTotals
+from orders_dask.errors import LoadHeld
 from orders_dask.extract.records import Split
 from orders_dask.ledger import loads
 from orders_dask.ledger.queries import database_id
@@ -19,7 +22,7 @@ from orders_dask.pipeline import tasks
 from orders_dask.pipeline.load_scope import OpenLoad
 from orders_dask.pipeline.reject_limits import check_reject_limits
 from orders_dask.publish.pointer import PublishPlan
-from orders_dask.publish.publish import precompute, seal
+from orders_dask.publish.publish import discard_earlier, precompute, seal
 from orders_dask.publish.verify import verify
 from orders_dask.stage.collect import collect_parts
 from orders_dask.stage.layout import REJECTED
@@ -141,6 +144,22 @@ def seal_and_verify(load: OpenLoad, parts: int, totals: Mapping[str, ControlTota
         plan = pool.submit(precompute, load.context.database, load.run_date, load.load_id)
         verify(load.lease, load.load_id, parts=parts, decoded=totals)
         return plan.result()
+
+
+def check(load: OpenLoad, checks: Checks) -> list[Finding]:
+    """Check a verified load before readers see it, and return what is only worth a warning.
+
+    Raises
+    ------
+    LoadHeld
+        A check holds the load.
+    """
+    with load.context.timer.step("check"):
+        findings = check_load(load.lease, load.load_id, checks)
+    if any(finding.severity == "hold" for finding in findings):
+        discard_earlier(load.lease, load.load_id)
+        raise LoadHeld(held_message(load.load_id, load.run_date, findings, load.replaces))
+    return findings
 
 
 def _record_files(load: OpenLoad, parts: Sequence[Part]) -> list[LedgerPart]:

@@ -3,6 +3,7 @@
 ::
 
     loading ──seal──▶ sealed ──verify──▶ verified ──publish──▶ published
+    verified ──a check──▶ held ──accept──▶ published, ──discard──▶ discarded
     published ──publish of a later load──▶ replaced
     published ──rollback, unpublish──▶ unpublished
 """
@@ -10,11 +11,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Any, Final, Literal
 
 from psycopg2 import sql
-from sqlalchemy import Connection, Engine, func, select, text, update
+from sqlalchemy import Connection, Engine, Update, func, select, text, update
 
 from orders_dask.contract.columns import STORE
 from orders_dask.contract.ledger_tables import load_run, storage_partition
@@ -64,12 +66,33 @@ def precompute(database: Engine, run_date: date, load_id: int) -> PublishPlan:
             return pointer.precompute(connection, run_date, load_id)
 
 
-def publish(lease: Lease, load_id: int, plan: PublishPlan | None = None) -> None:
+@dataclass(frozen=True)
+class Review:
+    """What somebody says of a load that a check holds.
+
+    Attributes
+    ----------
+    by
+        Who: user and host.
+    because
+        Why, in their words; None if they said nothing.
+    """
+
+    by: str
+    because: str | None = None
+
+
+def publish(
+    lease: Lease,
+    load_id: int,
+    plan: PublishPlan | None = None,
+    accepted: Review | None = None,
+) -> None:
     """Publish a verified load of the lease's run date, in place of the one published until now.
 
     One transaction that writes rows only: readers see all of it or nothing, and nobody waits. The
-    load that was published before becomes ``replaced`` and keeps its rows. Overwritten dimension
-    rows are saved. So a rollback can restore both.
+    load that was published before becomes ``replaced`` and keeps its rows, so a rollback can
+    publish it again.
 
     Parameters
     ----------
@@ -79,11 +102,13 @@ def publish(lease: Lease, load_id: int, plan: PublishPlan | None = None) -> None
         The load.
     plan
         What :func:`precompute` returned; without it, it is computed under the publish lock.
+    accepted
+        Who accepted the load, if it is not verified but ``held``.
 
     Raises
     ------
     LoadNotActive
-        The load is not ``verified``, or another run took the run date over.
+        The load is not ``verified`` (or ``held``), or another run took the run date over.
     PartitionInUse
         Transactions from before a new partition was attached still run after
         :data:`READERS_TIMEOUT`; the message names their processes.
@@ -94,30 +119,78 @@ def publish(lease: Lease, load_id: int, plan: PublishPlan | None = None) -> None
     _await_readers(lease.connection, run_date)
     with pointer.confirm_commit(lease, load_id, "published"), lease.transaction() as connection:
         pointer.lock_publishing(connection)
-        _check_publishable(connection, run_date, load_id)
+        _check_publishable(connection, run_date, load_id, "held" if accepted else "verified")
         connection.execute(select(func.set_config(*WORK_MEM, True)))
-        dimensions.upsert(connection, run_date, load_id)
         replaced = pointer.set_published(connection, run_date, load_id, "replaced", plan)
+        dimensions.replace(connection, run_date, load_id, replaced)
         now = func.clock_timestamp()
         connection.execute(
             update(load_run)
             .where(load_run.c.load_id == load_id)
             .values(
-                published_at=now, finished_at=now, replaced_load_id=replaced, can_roll_back=True
+                published_at=now,
+                finished_at=now,
+                replaced_load_id=replaced,
+                can_roll_back=True,
+                message=None,
+                **_review(accepted),
             )
         )
+        connection.execute(_discard_held(run_date).values(message=f"Load {load_id} came later."))
 
 
-def _check_publishable(connection: Connection, run_date: date, load_id: int) -> None:
-    """Lock the load's row, and raise unless the load is verified."""
+def discard(lease: Lease, load_id: int, review: Review) -> None:
+    """Discard a held load: nobody will see it.
+
+    Raises
+    ------
+    LoadNotActive
+        The load is not held.
+    """
+    with lease.transaction() as connection:
+        discarded = _discard_held(lease.run_date).where(load_run.c.load_id == load_id)
+        reason = f"By {review.by}" + (f": {review.because}" if review.because else ".")
+        values = _review(review) | {load_run.c.message.name: reason}
+        if not connection.execute(discarded.values(values)).rowcount:
+            raise LoadNotActive(f"Load {load_id} is not held any more: see `orders-dask status`.")
+
+
+def discard_earlier(lease: Lease, load_id: int) -> None:
+    """Discard the held loads of the run date that a later one, which is held too, replaces."""
+    earlier = _discard_held(lease.run_date).where(load_run.c.load_id < load_id)
+    with lease.transaction() as connection:
+        connection.execute(earlier.values(message=f"Load {load_id} came later."))
+
+
+def _discard_held(run_date: date) -> Update:
+    """Return the statement that discards the held loads of a run date."""
+    held = load_run.c.run_date == run_date, load_run.c.status == "held"
+    return update(load_run).where(*held).values(status="discarded")
+
+
+def _review(review: Review | None) -> dict[str, Any]:
+    """Return the values of the ledger for a review; none without one."""
+    if review is None:
+        return {}
+    return {
+        load_run.c.reviewed_at.name: func.clock_timestamp(),
+        load_run.c.reviewed_by.name: review.by,
+        load_run.c.review_note.name: review.because,
+    }
+
+
+def _check_publishable(
+    connection: Connection, run_date: date, load_id: int, status: Literal["verified", "held"]
+) -> None:
+    """Lock the load's row, and raise unless the load has the status."""
     ready = (
         load_run.c.load_id == load_id,
         load_run.c.run_date == run_date,
-        load_run.c.status == "verified",
+        load_run.c.status == status,
     )
     if connection.scalar(select(load_run.c.load_id).where(*ready).with_for_update()) is None:
         raise LoadNotActive(
-            f"Load {load_id} of {run_date} can't be published: it is not verified, or another run "
+            f"Load {load_id} of {run_date} can't be published: it is not {status}, or another run "
             "took over; see `orders-dask status`."
         )
 

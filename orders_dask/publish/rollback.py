@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.storage_tables import published
 from orders_dask.errors import NothingToRestore, OutcomeUnknown
 from orders_dask.ledger.leases import Lease
+from orders_dask.load.planner import WORK_MEM
 from orders_dask.publish import dimensions, pointer
 
 
@@ -35,11 +36,12 @@ def restore_previous(lease: Lease, load_id: int) -> None:
         lease.transaction() as connection,
     ):
         pointer.lock_publishing(connection)
+        connection.execute(select(func.set_config(*WORK_MEM, True)))
         replaced = _replaced_load(connection, lease.run_date, load_id)
-        dimensions.restore(connection, load_id)
         of_load = update(load_run).where(load_run.c.load_id == load_id)
         connection.execute(of_load.values(can_roll_back=False))
         pointer.set_published(connection, lease.run_date, replaced, "unpublished")
+        dimensions.replace(connection, lease.run_date, replaced, load_id)
 
 
 def _replaced_load(connection: Connection, run_date: date, load_id: int) -> int | None:

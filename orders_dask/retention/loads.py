@@ -33,12 +33,12 @@ from sqlalchemy import (
 from orders_dask.contract.ledger_tables import data_issue, load_part, load_run, rejected_record
 from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.ledger.leases import ACTIVE, Lease
-from orders_dask.publish import dimensions, pointer
+from orders_dask.publish import pointer
 
 ONCE_PUBLISHED: Final = ("replaced", "unpublished")
 """Statuses of a load that readers saw, until ``unpublished_at``."""
 
-NEVER_PUBLISHED: Final = ("refused", "failed", "abandoned", "comparison")
+NEVER_PUBLISHED: Final = ("refused", "failed", "abandoned", "comparison", "discarded")
 """Statuses of a load that readers never saw; it ended at ``finished_at``."""
 
 BATCH_ROWS: Final = 50_000
@@ -54,14 +54,13 @@ def reversible_before(engine: Engine, before: datetime) -> Sequence[int]:
 
 
 def make_irreversible(engine: Engine, loads: Sequence[int]) -> None:
-    """Make the publishes of loads irreversible, and delete their saved dimension rows."""
+    """Make the publishes of loads irreversible: what they replaced may be pruned."""
     with engine.connect() as connection:
         for load_id in loads:
             with connection.begin():
                 pointer.lock_publishing(connection)
                 of_load = load_run.c.load_id == load_id
                 connection.execute(update(load_run).where(of_load).values(can_roll_back=False))
-                dimensions.discard_undo(connection, [load_id])
 
 
 def dates_to_prune(engine: Engine, before: datetime) -> Sequence[date]:

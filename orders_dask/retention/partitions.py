@@ -40,7 +40,7 @@ from orders_dask.contract.ledger_tables import load_run, schema_info, storage_pa
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import published
 from orders_dask.errors import PartitionInUse, ServiceUnavailable
-from orders_dask.ledger.leases import ACTIVE
+from orders_dask.ledger.leases import UNDECIDED
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
@@ -90,10 +90,12 @@ def _mark(connection: Connection, first: date) -> None:
 
 
 def _without_published() -> ColumnElement[bool]:
-    """Return the condition that a partition contains no published and no active load."""
+    """Return the condition that a partition contains no load that is or may be published."""
     visible = select(published).where(covers(published.c.run_date)).exists()
-    active = select(load_run).where(covers(load_run.c.run_date), load_run.c.status.in_(ACTIVE))
-    return ~visible & ~active.exists()
+    undecided = select(load_run).where(
+        covers(load_run.c.run_date), load_run.c.status.in_(UNDECIDED)
+    )
+    return ~visible & ~undecided.exists()
 
 
 _RUNNING: Final = text(
@@ -191,7 +193,7 @@ def _drop_locked(
     of_loads = (
         update(load_run)
         .where(select(storage_partition).where(*marked, covers(load_run.c.run_date)).exists())
-        .where(load_run.c.pruned_at.is_(None), load_run.c.status.not_in(ACTIVE))
+        .where(load_run.c.pruned_at.is_(None), load_run.c.status.not_in(UNDECIDED))
     )
     session.execute(of_loads.values(pruned_at=func.clock_timestamp()))
     size = sum(_remove(session, fact, width, first, deadline) for fact in FACTS)

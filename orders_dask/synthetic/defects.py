@@ -43,9 +43,9 @@ def not_an_order(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def another_document(draw: Random, order: Order, body: Json) -> bytes:
-    """Replace the order by another document, such as an error message of the API."""
+    """Replace the order by another document, such as the customer alone."""
     documents: tuple[object, ...] = (
-        {"errors": "Exceeded 2 calls per second for api client"},
+        {"customer": body["checkout_id"], "message": "not found"},
         {"id": body["checkout_id"], "email": body["email"], "orders_count": 3},
         {"orders": "none"},
         "Exceeded 2 calls per second for api client",

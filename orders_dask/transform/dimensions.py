@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema, flat_schemas
+from orders_dask.contract.order_tables import attributes
 from orders_dask.contract.storage_tables import DIMENSION_SOURCES
 from orders_dask.transform.resolve import VERSION, sort_indices
 
@@ -56,8 +57,9 @@ def sort_by_version(orders: pa.Table) -> pa.Table:
 def latest_per_key(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Table:
     """Deduplicate dimension rows to one row a key.
 
-    A key's row comes whole, nulls included, from the order with the greatest version that has the
-    key. Within an order it comes from the last line.
+    A key's row comes whole from the order with the greatest version that gives an attribute of the
+    key; nulls included, but a row whose attributes are all null says nothing. Within an order it
+    comes from the last line.
 
     Parameters
     ----------
@@ -79,8 +81,13 @@ def latest_per_key(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Tab
     rank_by_order_row = np.empty(order_rows.max(initial=-1) + 1, np.int64)
     rank_by_order_row[order_rows] = np.arange(len(order_rows))
     rank = rank_by_order_row[rows[ORDER_ROW].to_numpy()]
-    # Rank of the order and number of the row in one integer, for one pass over the keys alone.
+    # Rank of the order and number of the row in one integer, for one pass over the keys alone. Rows
+    # with an attribute rank above all others.
     combined = rank * rows.num_rows + np.arange(rows.num_rows)
+    given = [rows[column.name].is_valid() for column in attributes(dimension)]
+    if given:
+        has_attribute = reduce(pc.or_, given).to_numpy()
+        combined = combined + has_attribute * (rows.num_rows * len(order_rows))
     keys = rows.select(dimension.info["key"]).append_column("rank", pa.array(combined))
     by_key = keys.group_by(dimension.info["key"], use_threads=False)
     greatest = by_key.aggregate([("rank", "max")])["rank_max"].to_numpy()

@@ -213,7 +213,7 @@ def test_a_service_that_is_stopped_ends_cleanly_and_goes_on_later(
     put_days: Callable[..., None],
     last_seven: list[str],
 ) -> None:
-    command = "ExecStart=/opt/orders-dask/bin/orders-dask backfill --last 1"
+    command = "ExecStart=/opt/orders-dask/bin/orders-dask daily --lookback 1"
     configure(system, daily, "ExecStart=", command)
     put_days(last_seven[-1], orders=20_000)  # long enough to be stopped in the middle
     system.run("systemctl", "start", "--no-block", SERVICE)

@@ -22,7 +22,7 @@ NAMES = (
     "line\nbreak\ttab.json",
     "\N{GRINNING FACE} \u202e \u00fc.json",
     "[bold]x[/bold] [red.json",
-    "a..b/. ./.../c.json",
+    "a..b/c ./d.../e.json",
 )
 # The S3 server refuses `..` between slashes and replaces `\`; a zip takes both.
 MEMBERS = ("../../up.json", "./here.json", "back\\slash.json", NAMES[0])

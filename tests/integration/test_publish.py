@@ -25,6 +25,7 @@ from tests.support.loads import (
     File,
     begin,
     lose_answer,
+    moment,
     order,
     part,
     published,
@@ -111,18 +112,9 @@ def customer(customer_id: int, position: int, **values: Any) -> dict[str, Any]:
     return {"customer_id": customer_id, "version_at": None, "source_position": position, **values}
 
 
-def test_a_publish_saves_what_it_replaces_and_overwrites(warehouse: Engine, query: Query) -> None:
-    customers = [customer(1, 1, email="old@x"), customer(2, 2, email="same@x")]
-    first = published(warehouse, DAYS[1], {"dim_customer": customers})
-    earlier = [customer(2, 1, email="lost@x")]
-    published(warehouse, DAYS[0], {"dim_customer": earlier})
-    customers = [customer(1, 1, email="new@x"), customer(3, 2, email="came@x")]
-    last = published(warehouse, DAYS[1], {"dim_customer": customers})
-    assert query(
-        "select customer_id, email, first_seen from orders_store.dim_customer_undo"
-        " where load_id = :last order by 1",
-        last=last,
-    ) == [(1, "old@x", DAYS[1]), (3, None, None)]
+def test_a_publish_keeps_what_it_replaces(warehouse: Engine, query: Query) -> None:
+    first = published(warehouse, DAY, {"dim_customer": [customer(1, 1, email="old@x")]})
+    last = published(warehouse, DAY, {"dim_customer": [customer(1, 1, email="new@x")]})
     [(replaced, can_roll_back, left)] = query(
         """
         select last.replaced_load_id, last.can_roll_back, first.unpublished_at >= last.started_at
@@ -133,17 +125,15 @@ def test_a_publish_saves_what_it_replaces_and_overwrites(warehouse: Engine, quer
         last=last,
     )
     assert (replaced, can_roll_back, left) == (first, True, True)
+    stored = "select email from orders_store.dim_customer where load_id = :first"
+    assert query(stored, first=first) == [("old@x",)]
 
 
-def test_a_publish_neither_overwrites_nor_saves_rows_of_a_later_run_date(
-    warehouse: Engine, query: Query
-) -> None:
-    published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="first@x")]})
-    published(warehouse, DAYS[1], {"dim_customer": [customer(1, 1, email="later@x")]})
-    last = published(warehouse, DAYS[0], {"dim_customer": [customer(1, 1, email="again@x")]})
-    assert query("select email from orders.dim_customer") == [("later@x",)]
-    saved = "select from orders_store.dim_customer_undo where load_id = :last"
-    assert query(saved, last=last) == []
+def test_a_row_without_attributes_changes_none(warehouse: Engine, query: Query) -> None:
+    earlier = customer(9, 1, email="mail@x") | {"version_at": moment(10)}
+    later = customer(9, 2) | {"version_at": moment(11)}
+    published(warehouse, DAY, {"dim_customer": [earlier]}, {"dim_customer": [later]})
+    assert query("select email, attributes_run_date from orders.dim_customer") == [("mail@x", DAY)]
 
 
 def test_a_publish_that_was_committed_but_not_acknowledged_is_published(

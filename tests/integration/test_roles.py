@@ -16,6 +16,8 @@ from sqlalchemy.exc import DataError
 from orders_dask import run
 from orders_dask.contract.columns import METADATA, PUBLIC
 from orders_dask.contract.ledger_tables import (
+    alert,
+    check_finding,
     data_issue,
     load_file,
     load_part,
@@ -27,7 +29,6 @@ from orders_dask.contract.ledger_tables import (
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import (
     DIMENSION_ROWS,
-    DIMENSION_UNDO,
     order_superseded,
     order_version,
     published,
@@ -35,7 +36,7 @@ from orders_dask.contract.storage_tables import (
 from orders_dask.errors import SettingsError
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import ensure_partitions
-from orders_dask.load.schema import VIEW_FILES, initialise
+from orders_dask.load.schema import VIEW_FILES, VIEWS, initialise
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.loads import DAY
@@ -51,8 +52,11 @@ ALL_ROWS = APPEND_DELETE | {"UPDATE"}
 OF_LOADER: dict[Table, set[str]] = {
     **{fact: APPEND_DELETE | {"MAINTAIN"} for fact in FACTS},
     **dict.fromkeys((order_version, order_superseded, *DIMENSION_ROWS), APPEND_DELETE),
-    **dict.fromkeys((published, *DIMENSIONS, *DIMENSION_UNDO), ALL_ROWS),
-    **dict.fromkeys((load_run, rejected_record, data_issue, storage_partition), APPEND),
+    **dict.fromkeys((published, *DIMENSIONS), ALL_ROWS),
+    **dict.fromkeys(
+        (load_run, rejected_record, data_issue, storage_partition, check_finding, alert),
+        APPEND,
+    ),
     load_file: APPEND | {"UPDATE"},
     load_part: APPEND_DELETE,
     schema_info: {"SELECT"},
@@ -68,7 +72,8 @@ def test_the_loader_has_what_it_needs_of_each_table_and_no_more(
         from pg_class, aclexplode(relacl) where grantee = 'orders_loader'::regrole group by 1
         """
     )
-    assert {name: {*rights} for name, rights in granted} == {
+    views = {f"{PUBLIC}.{view}": {"SELECT"} for view in VIEWS}
+    assert {name: {*rights} for name, rights in granted} == views | {
         str(table): rights for table, rights in OF_LOADER.items()
     }
     assert OF_LOADER.keys() == {*METADATA.tables.values()}, "a new table needs rights of its own"
@@ -89,6 +94,7 @@ def test_the_identity_of_loads_and_rejected_records_can_not_be_updated(
         rejected_record: {"load_id", "file_id", "position", "path", "code"},
         data_issue: {"load_id", "file_id", "field", "code", "value_count"},
         storage_partition: {"first_date", "end_date"},
+        alert: {"alert_id", "run_date", "kind", "message"},
         load_part: {"load_id", "part", "loaded_at", "superseded"},
     }
     may = {name: {*columns} for name, columns in granted}
@@ -169,7 +175,6 @@ LOADER_MAY_NOT = (
     "delete from orders_ops.rejected_record",
     "delete from orders_ops.storage_partition",
     "table orders_store.fact_order_2017_11",
-    "table orders.order_current",
     "table elsewhere.secrets",
     "table pg_catalog.pg_authid",
     "select pg_read_file('PG_VERSION')",
@@ -235,7 +240,7 @@ READER_MAY_NOT = (
     "table orders_store.fact_order",
     "table orders_store.fact_order_2017_11",
     "table orders_store.published",
-    "table orders_store.dim_customer_undo",
+    "table orders_store.dim_customer",
     "select raw from orders_ops.rejected_record",
     "select samples from orders_ops.data_issue",
     "table orders_ops.load_run",

@@ -100,11 +100,11 @@ def test_any_schedule_ends_as_if_only_the_published_loads_were_loaded(
         assert {day: load.load_id for day, load in model.seen().items()} == pointer(owner)
         assert superseded(owner) == model.superseded()
         assert dimensions(owner) == {d.name: model.dimension(d.name) for d in DIMENSIONS}
-    found = facts(owner)
+    found = facts(owner), dimensions(owner)
     truncate(owner)
     for day, load in model.seen().items():
         published(warehouse, day, *load.parts)
-    assert facts(owner) == found
+    assert (facts(owner), dimensions(owner)) == found
 
 
 @any_schedule

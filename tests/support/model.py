@@ -28,56 +28,15 @@ class Loaded:
 
 @dataclass
 class Model:
-    """The loads published of each run date, the last one visible, and the states of each row.
-
-    Attributes
-    ----------
-    published
-        The published loads of each run date that were not rolled back, oldest first.
-    written
-        The states of each dimension row, each with the id of the load that wrote it.
-    publish_order
-        The ids of all loads in the order of their publishes.
-    """
+    """The loads published of each run date that were not rolled back, oldest first."""
 
     published: dict[date, list[Loaded]] = field(default_factory=dict)
-    written: dict[Key, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
-    publish_order: list[int] = field(default_factory=list)
 
     def publish(self, load: Loaded) -> None:
         self.published.setdefault(load.run_date, []).append(load)
-        self.publish_order.append(load.load_id)
-        for key, given in _attributes_of(load).items():
-            self._write(key, load, given)
-
-    def _write(self, key: Key, load: Loaded, given: dict[str, Any]) -> None:
-        states = self.written.setdefault(key, [])
-        day = load.run_date
-        nothing = dict.fromkeys(given), None, day, day
-        had, gave, first, last = states[-1][1].values() if states else nothing
-        wins = any(v is not None for v in given.values()) and (gave is None or day >= gave)
-        if not states or wins or not first <= day <= last:
-            after = {
-                "attributes": given if wins else had,
-                "attributes_run_date": day if wins else gave,
-                "first_seen": min(first, day),
-                "last_seen": max(last, day),
-            }
-            states.append((load.load_id, after))
 
     def roll_back(self, run_date: date) -> None:
-        removed = self.published[run_date].pop()
-        rank = self.publish_order.index(removed.load_id)
-        later = [
-            load for load in self.seen().values() if self.publish_order.index(load.load_id) > rank
-        ]
-        later.sort(key=lambda load: self.publish_order.index(load.load_id))
-        for key, states in list(self.written.items()):
-            self.written[key] = [state for state in states if state[0] != removed.load_id]
-            if states and states[-1][0] == removed.load_id:
-                for load in later:
-                    if key in _attributes_of(load):
-                        self._write(key, load, _attributes_of(load)[key])
+        self.published[run_date].pop()
 
     def unpublish(self, run_date: date) -> None:
         del self.published[run_date]
@@ -96,12 +55,18 @@ class Model:
 
     def dimension(self, name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Return the rows of a dimension by key: attributes by name, then the three run dates."""
-        rows = {key: states[-1][1] for key, states in self.written.items() if states}
-        return {
-            key[1:]: {**row["attributes"], **{k: v for k, v in row.items() if k != "attributes"}}
-            for key, row in rows.items()
-            if key[0] == name
-        }
+        rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for day, load in self.seen().items():
+            for (dimension, *key), given in _attributes_of(load).items():
+                if dimension != name:
+                    continue
+                row = rows.setdefault(
+                    tuple(key), {**given, "attributes_run_date": None, "first_seen": day}
+                )
+                if any(value is not None for value in given.values()):
+                    row |= {**given, "attributes_run_date": day}
+                row["last_seen"] = day
+        return rows
 
 
 def _attributes_of(load: Loaded) -> dict[Key, dict[str, Any]]:
@@ -111,7 +76,9 @@ def _attributes_of(load: Loaded) -> dict[Key, dict[str, Any]]:
         names = [c.name for c in attributes(dimension)]
         for row in sorted(load.rows(dimension.name), key=_version):
             key = (dimension.name, *(row[k] for k in dimension.info["key"]))
-            found[key] = {name: row.get(name) for name in names}
+            values = {name: row.get(name) for name in names}
+            if key not in found or any(value is not None for value in values.values()):
+                found[key] = values
     return found
 
 

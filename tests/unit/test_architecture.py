@@ -36,19 +36,21 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "ledger": {"contract", "errors", "load", "step_metrics"},
     "publish": {"contract", "errors", "ledger", "load", "retry"},
     "retention": {"contract", "errors", "filesystem", "ledger", "load", "publish", "stage"},
+    "alerts": {"contract", "settings"},
+    "checks": {"contract", "errors", "ledger", "load", "settings"},
     "read": {"contract", "errors", "extract", "settings", "stage", "transform"},
     "pipeline": {
-        *("cluster", "contract", "errors", "extract", "ledger", "load", "publish"),
+        *("checks", "cluster", "contract", "errors", "extract", "ledger", "load", "publish"),
         *("retry", "settings", "stage", "step_metrics", "transform"),
     },
     "jobs": {
-        *("cluster", "contract", "errors", "extract", "ledger", "load", "pipeline"),
-        *("publish", "retention", "retry", "settings", "stage"),
+        *("alerts", "checks", "cluster", "contract", "errors", "extract", "ledger", "load"),
+        *("pipeline", "publish", "retention", "retry", "settings", "stage"),
     },
     ROOT: {"cluster", "errors", "jobs", "ledger", "pipeline", "publish", "read", "settings"},
     "cli": {
-        *("cluster", "contract", "errors", "extract", "jobs", "ledger", "load", "pipeline"),
-        *("publish", "sandbox", "settings", "synthetic", "urls"),
+        *("cluster", "contract", "errors", "extract", "filesystem", "jobs", "ledger", "load"),
+        *("pipeline", "publish", "sandbox", "settings", "synthetic", "urls"),
     },
 }
 """By room, the rooms that it imports, anywhere in its modules. `ROOT` is the package itself."""

@@ -32,8 +32,15 @@ OPTIONS = {
         *("--from", "--to", "--last", "--missing", "--max-parallel"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
     },
+    "daily": {
+        *("--lookback", "--beyond", "--missing", "--max-parallel"),
+        *("--source", "--scheduler", "--workers", "--dry-run", "--json"),
+    },
+    "fresh": {"--last", "--missing", "--json"},
     "status": {"--run-date", "--json"},
     "diff": {"--run-date", "--source", "--scheduler", "--workers", "--limit", "--json"},
+    "accept": {"--run-date", "--because", "--json"},
+    "discard": {"--run-date", "--because", "--json"},
     "rollback": {"--run-date", "--json"},
     "prune": {"--older-than", "--rejected-older-than", "--dry-run", "--json"},
     "unpublish": {"--older-than", "--dry-run", "--json"},
@@ -82,7 +89,8 @@ def test_the_commands_and_options_are_those_that_are_promised() -> None:
         }
         for name, command in COMMANDS.items()
     }
-    assert found == {name: {*options, "--debug"} for name, options in OPTIONS.items()}
+    of_all = {"--debug", "--log-format"}
+    assert found == {name: options | of_all for name, options in OPTIONS.items()}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -179,6 +187,15 @@ def test_output_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
     ended = subprocess.run(["bash", "-c", written], stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 4
     assert ended.stderr.endswith("Error: the output can't be written (No space left on device).\n")
+
+
+def test_standard_error_may_be_json_lines(runner: CliRunner) -> None:
+    ended = runner.invoke(app, ["status", "--log-format", "json"], env=UNREACHABLE)
+    [*_, last] = map(json.loads, ended.stderr.splitlines())
+    assert (last["level"], last["logger"], last["exit_code"]) == ("error", "orders_dask", 4)
+    assert last["message"].startswith("Error: PostgreSQL at 127.0.0.1:1 gave user loader")
+    assert last["time"].endswith("+00:00")
+    assert runner.invoke(app, ["status"], env=UNREACHABLE).stderr.startswith("Error: ")
 
 
 def test_a_fault_of_ours_is_one_sentence_and_exit_code_1(

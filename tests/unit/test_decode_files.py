@@ -185,3 +185,43 @@ def test_a_record_that_is_not_json_ends_a_line_too_long_for_memory_and_no_other(
     rejected = [(r.position, r.code) for block in blocks for r in block.rejected]
     assert rejected == [(2, "unreadable_file"), (5, "unreadable_file")]
     assert any(block.unreadable for block in blocks)
+
+
+def test_a_line_of_several_documents_gives_the_orders_of_each(tmp_path: Path) -> None:
+    several = ORDERS[1] + ' {"orders": [' + ORDERS[2] + "]}\t" + ORDERS[3]
+    (tmp_path / "orders").write_text("\n".join([ORDERS[0], several, ORDERS[4]]))
+    blocks = decoded(tmp_path)
+    assert (ids(blocks), positions(blocks)) == ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    assert sum(block.read for block in blocks) == 5
+    assert not any(block.rejected for block in blocks)
+
+
+@pytest.mark.parametrize("rest", [" junk", " 7", ' {"id": NaN}', ' {"id": 1', ","])
+def test_a_line_that_is_not_documents_alone_is_rejected_as_one(tmp_path: Path, rest: str) -> None:
+    (tmp_path / "orders").write_text(f"{ORDERS[0]}\n{ORDERS[1]}{rest}\n{ORDERS[2]}\n")
+    [block] = decoded(tmp_path)
+    assert ids([block]) == [1, 3]
+    assert [(one.code, one.position) for one in block.rejected] == [("invalid_json", 2)]
+
+
+@pytest.mark.parametrize("page", ['{"errors": "Not Found"}', '{"errors":[{}],"data":null}'])
+def test_an_error_document_of_an_api_makes_a_file_unreadable(tmp_path: Path, page: str) -> None:
+    (tmp_path / "orders").write_text(f'{{"orders":[{ORDERS[0]}]}}\n{page}\n')
+    blocks = decoded(tmp_path)
+    assert ids(blocks) == [1]
+    assert any(block.unreadable for block in blocks)
+    [rejected] = [one for block in blocks for one in block.rejected]
+    assert (rejected.code, rejected.position) == ("unreadable_file", 2)
+
+
+@pytest.mark.parametrize("key", ["invoice_url", "abandoned_checkout_url"])
+@pytest.mark.parametrize("layout", ['{{"orders":[{}]}}', "{}\n"])
+def test_a_draft_or_checkout_is_no_order(tmp_path: Path, key: str, layout: str) -> None:
+    link = f'"{key}": "https://shop.example.com/1",'
+    draft = ORDERS[0].replace("{", "{" + link, 1)
+    order = ORDERS[1].replace("{", "{" + link + '"order_number": 2,', 1)
+    (tmp_path / "a").write_text(layout.format(draft))
+    (tmp_path / "b").write_text(layout.format(order))
+    blocks = decoded(tmp_path)
+    assert ids(blocks) == [2]
+    assert [one.code for block in blocks for one in block.rejected] == ["not_an_order"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orders_dask.errors import DataRefused, SettingsError, SourceMissing
-from orders_dask.extract.discover import discover
+from orders_dask.extract.discover import discover, discover_dump
 from orders_dask.extract.records import MIB, Split
 from tests.support.builders import zipped
 from tests.support.decoding import text_of
@@ -62,6 +62,37 @@ def test_a_source_is_a_file_a_folder_or_a_glob_of_the_run_date(
         | {"2024/02/03/.orders_dask/stage.parquet": b"the stage is no dump"}
     )
     assert names(discover(base + source, DAY, BLOCK), base) == found
+
+
+HIDDEN = ["_SUCCESS", "_temporary/0/a.json", ".a.json.crc", "b/_c.json"]
+
+
+@pytest.mark.parametrize(
+    ("source", "found", "left_out"),
+    [
+        ("", ["a.json"], [".a.json.crc", "_SUCCESS", "_temporary/0/a.json", "b/_c.json"]),
+        ("*", ["a.json"], [".a.json.crc", "_SUCCESS", "_temporary/0/a.json", "b/_c.json"]),
+        ("**/*.json", ["a.json"], ["_temporary/0/a.json", "b/_c.json"]),
+        # Who names it wants it.
+        ("_temporary/", ["_temporary/0/a.json"], []),
+        ("_temporary", ["_temporary/0/a.json"], []),
+        ("_*", ["_SUCCESS", "_temporary/0/a.json"], []),
+        ("b/_c.json", ["b/_c.json"], []),
+    ],
+)
+def test_names_that_are_no_dump_by_convention_are_left_out_and_named(
+    put: Callable[..., str], source: str, found: list[str], left_out: list[str]
+) -> None:
+    base = put(dict.fromkeys(["a.json", *HIDDEN], LINES))
+    dump = discover_dump(base + source, DAY, BLOCK)
+    assert names(dump.splits, base) == found
+    assert [name.replace(base, "") for name in dump.left_out] == left_out
+
+
+def test_what_is_left_out_is_named_if_there_is_nothing_else(put: Callable[..., str]) -> None:
+    base = put({"_SUCCESS": b""})
+    with pytest.raises(SourceMissing, match=r"yet but .*/_SUCCESS, which is no dump by its name"):
+        discover(base, DAY, BLOCK)
 
 
 def test_the_listing_is_in_the_byte_order_of_full_names(put: Callable[..., str]) -> None:

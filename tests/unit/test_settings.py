@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import time
+from pathlib import Path
 
 import pytest
 
@@ -47,10 +49,14 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ORDERS_DASK_SECRETS_DIR": str(EXAMPLE.parent),
         "ORDERS_DASK_STAGE_URL": "s3://other/place/",
         "ORDERS_DASK_SHOP_TIMEZONE": "America/New_York",
+        "ORDERS_DASK_LATEST": "06:30",
         "ORDERS_DASK_MAX_REJECTED": "0.5",
         "ORDERS_DASK_COPY_CONNECTIONS": "8",
         "ORDERS_DASK_BLOCK_SIZE": "64MiB",
         "ORDERS_DASK_PARTITION": "day",
+        "ORDERS_DASK_CHECK_SEVERITY": "orders=warn,nulls=off",
+        "ORDERS_DASK_CHECK_THRESHOLD": "fewer_orders=0.5",
+        "ORDERS_DASK_CHECKS": "/srv/checks",
         "ORDERS_DASK_ALLOW_UNREADABLE": "true",
         "DASK_SCHEDULER_ADDRESS": "tls://scheduler:8786",
         "ORDERS_DASK_WORKERS_TIMEOUT": "10m",
@@ -59,8 +65,9 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    of_the_login = {"pgsql_pass", "pgsql_pass_file", "pgsql_secret"}  # tests of their own
-    assert load_settings().model_dump(exclude=of_the_login) == {
+    others = {"pgsql_pass", "pgsql_pass_file", "pgsql_secret"}  # tests of their own
+    others |= {"alert_url", "alert_key", "alert_command"}
+    assert load_settings().model_dump(exclude=others) == {
         "pgsql_hostname": "db.example.com",
         "pgsql_port": 6543,
         "pgsql_user": "loader",
@@ -70,10 +77,14 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "source": "s3://bucket/orders/run_date={run_date}/",
         "stage_url": "s3://other/place/.orders_dask",
         "shop_timezone": "America/New_York",
+        "latest": time(6, 30),
         "max_rejected": 0.5,
         "copy_connections": 8,
         "block_size": 64 * 1024**2,
         "partition_width": "day",
+        "check_severities": {"orders": "warn", "nulls": "off"},
+        "check_thresholds": {"fewer_orders": 0.5},
+        "checks_folder": Path("/srv/checks"),
         "allow_unreadable": True,
         "scheduler_address": "tls://scheduler:8786",
         "workers_timeout": 600,
@@ -247,7 +258,8 @@ def test_services_leave_an_environment_and_all_else_stays() -> None:
 
 NO_DEFAULT = (
     *("pgsql_pass_file", "pgsql_secret", "stage_url", "scheduler_address", "ssl_mode"),
-    "s3_endpoint",
+    *("s3_endpoint", "check_severities", "check_thresholds", "checks_folder"),
+    *("alert_url", "alert_key", "alert_command"),
 )
 """Settings whose commented line in the example shows a value, not the default."""
 

@@ -43,7 +43,6 @@ BANNED: Final = {
     "gate": "pointer",
     "gathered": "collected",
     "gone": "deleted, or missing",
-    "held": "locked, buffered, or pending",
     "holder": "owner",
     "instant": "timestamp",
     "instants": "timestamps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,12 @@ from orders_dask.cli.options import (
     DryRun,
     Force,
     JsonOutput,
+    MaxParallel,
+    Missing,
     SchedulerAddress,
     Source,
     Workers,
+    exit_code,
     parse_date,
 )
 from orders_dask.errors import SettingsError
@@ -42,11 +45,8 @@ def backfill(
             help="The latest days up to yesterday in the shop's zone, in place of --from and --to.",
         ),
     ] = None,
-    missing: Annotated[
-        Literal["report", "fail"],
-        typer.Option(help="Whether a date without a file is only reported, or fails (code 6)."),
-    ] = "report",
-    max_parallel: Annotated[int, typer.Option(min=1, help="Run dates to work on at once.")] = 2,
+    missing: Missing = "report",
+    max_parallel: MaxParallel = 2,
     source: Source = None,
     scheduler: SchedulerAddress = None,
     workers: Workers = None,
@@ -64,6 +64,7 @@ def backfill(
     began = time.monotonic()
     settings = command_settings(source, scheduler, workers)
 
+    from orders_dask.jobs.alert import alert_results
     from orders_dask.jobs.inspect import all_up_to_date, date_range, latest_dates
 
     run_dates = date_range(start, end) if start and end else latest_dates(last or 0, settings)
@@ -85,11 +86,7 @@ def backfill(
                 max_parallel=max_parallel,
                 listener=listener,
             )
-    if json:
-        output.result_json_rows(ended)
-    else:
-        for each in ended:
-            output.result(output.show_outcome(each))
-        output.result(output.show_outcomes(ended, time.monotonic() - began))
-    failed = [each for each in ended if each.outcome != "missing" or missing == "fail"]
-    raise typer.Exit(max((each.exit_code for each in failed), default=0))
+    if not dry_run:
+        alert_results(ended, settings)
+    output.run_results(ended, time.monotonic() - began, json)
+    raise typer.Exit(exit_code(ended, missing))

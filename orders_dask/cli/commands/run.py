@@ -20,7 +20,7 @@ from orders_dask.cli.options import (
     parse_date,
     parse_duration,
 )
-from orders_dask.errors import OrdersDaskError, SourceMissing
+from orders_dask.errors import LoadHeld, OrdersDaskError, SourceMissing
 
 
 @command()
@@ -54,6 +54,7 @@ def run(
     """Load and publish one run date."""
     settings = command_settings(source, scheduler, workers)
 
+    from orders_dask.jobs.alert import alert_results
     from orders_dask.jobs.inspect import (
         all_up_to_date,
         result_of_error,
@@ -66,10 +67,10 @@ def run(
         if wait:
             wait_for_source(run_date, settings, wait)
         results = None if force or dry_run else all_up_to_date([run_date], settings=settings)
-        if results and results[0].outcome == "up_to_date":
+        if results and results[0].exit_code == 0:
             [ended] = results
         elif results:
-            raise SourceMissing(results[0].message)
+            raise (LoadHeld if results[0].outcome == "held" else SourceMissing)(results[0].message)
         else:
             with (
                 command_client(settings, scheduler, workers, needed=not dry_run) as client,
@@ -86,11 +87,13 @@ def run(
                     listener=listener,
                 )
     except OrdersDaskError as error:
+        failed = result_of_error(run_date, error)
+        if not dry_run:
+            alert_results([failed], settings)
         if json:
-            output.result_json(result_of_error(run_date, error))
+            output.result_json(failed)
         raise
-    if json:
-        output.result_json(ended)
-    else:
-        output.result(output.show_outcome(ended))
+    if not dry_run:
+        alert_results([ended], settings)
+    output.run_result(ended, json)
     raise typer.Exit(ended.exit_code)

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from orders_dask.contract.arrow import decoded_schema
+from orders_dask.contract.json_parser import is_sequence
 from orders_dask.contract.rules import (
     Issue,
     Rejected,
@@ -191,6 +192,9 @@ def _apply_rules(
     result = apply_rules(
         line, position, in_page=records.in_page, unwrapped=unwrapped, strict=records.strict
     )
+    is_line = isinstance(result, Rejected) and not (unwrapped or records.strict)
+    if is_line and is_sequence(line):
+        result = None  # documents side by side, as a file without newlines between them has
     if result is not None:
         return result
     parts = _unwrap_all([line])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rules import (
     CHILDREN,
+    DRAFT_KEYS,
     GRAPHQL_ID,
     GRAPHQL_ORDER,
     ORDER_KEYS,
@@ -51,6 +52,7 @@ def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
     key = id_key(fact_order)
     order_ids = raw[key].combine_chunks()
     marked |= _not_positive(order_ids) | _id_mismatch(raw[GRAPHQL_ID].combine_chunks(), order_ids)
+    marked |= _any_valid(raw, DRAFT_KEYS) & ~_any_valid(raw, (fact_order.c.order_number.name,))
     rows = np.arange(raw.num_rows)
     for name in raw.column_names:
         for path, values, owners in _levels(name, raw[name].combine_chunks(), rows):

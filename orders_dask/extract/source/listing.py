@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from sys import intern
+from typing import NamedTuple
 
 from orders_dask.errors import SettingsError
 from orders_dask.extract.records import SourceFile
 from orders_dask.extract.source.object_store import etag
 from orders_dask.filesystem import filesystem, translate_storage_errors
-from orders_dask.urls import STAGE_FOLDER
+from orders_dask.urls import STAGE_FOLDER, parent_folder
 
 
 def listing_order(file: SourceFile) -> bytes:
@@ -17,11 +19,28 @@ def listing_order(file: SourceFile) -> bytes:
     return file.name.encode(errors="surrogateescape")
 
 
-def list_files(url: str) -> list[SourceFile]:
-    """List the files at a URL in the byte order of their names.
+class Listing(NamedTuple):
+    """The files at a URL.
+
+    Attributes
+    ----------
+    files
+        The files, in the byte order of their names.
+    left_out
+        Names of others that are no dump by convention, in that order.
+    """
+
+    files: list[SourceFile]
+    left_out: list[str]
+
+
+def list_files(url: str) -> Listing:
+    """List the files at a URL.
 
     These are the file itself, all files below a folder, or those that match globs and those below
-    folders that do. Files of the stage and empty objects that mark folders are left out.
+    folders that do. Files of the stage and empty objects that mark folders are left out. So are
+    names with a part that begins with ``_`` or ``.`` below the folder that the URL names:
+    ``_SUCCESS``, ``_temporary/`` and ``.orders.json.crc`` of Hadoop and Spark are no dump.
 
     Raises
     ------
@@ -47,10 +66,10 @@ def list_files(url: str) -> list[SourceFile]:
                 for name, info in details.items()
             }
     except FileNotFoundError:
-        return []
+        return Listing([], [])
     except (ValueError, ImportError) as error:
         raise SettingsError(f"_AWS_S3_URL_SOURCE can't be listed at {url!r}: {error}") from error
-    files = []
+    files, left_out = [], []
     for path, info in details.items():
         if info["size"] is None:
             raise SettingsError(
@@ -60,5 +79,22 @@ def list_files(url: str) -> list[SourceFile]:
         marks_folder = path.endswith("/") and info["size"] == 0
         if info["type"] == "file" and not marks_folder and STAGE_FOLDER not in path.split("/"):
             name = intern(fs.unstrip_protocol(path))  # part records intern these names too
-            files.append(SourceFile(name, name, None, info["size"], etag(info)))
-    return sorted(files, key=listing_order)
+            if _is_hidden(name, url):
+                left_out.append(name)
+            else:
+                files.append(SourceFile(name, name, None, info["size"], etag(info)))
+    return Listing(sorted(files, key=listing_order), sorted(left_out))
+
+
+def _is_hidden(name: str, url: str) -> bool:
+    """Return whether a part of a name begins with ``_`` or ``.``, and not that of the URL."""
+    folder = parent_folder(url)
+    begin = len(folder.partition("://")[2] or folder)
+    wanted, parts = (
+        text.partition("://")[2][begin:].strip("/").split("/") if "://" in text else []
+        for text in (url, name)
+    )
+    return any(
+        part.startswith(("_", ".")) and part[:1] != pattern[:1]
+        for part, pattern in zip_longest(parts, wanted[: len(parts)], fillvalue="")
+    )

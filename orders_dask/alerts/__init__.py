@@ -1,0 +1,1 @@
+"""Alerts: tell people, once, when a run date is not all right, and when it is again."""

@@ -1,0 +1,156 @@
+"""Check a verified load: measure it, compare it with what is published, and record the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from orders_dask.checks import sql_files
+from orders_dask.checks.builtin import CHECKS
+from orders_dask.checks.comparison import Comparison, EarlierDay, Finding, Severity
+from orders_dask.checks.measures import Measures, measure
+from orders_dask.checks.sql_files import SqlCheck
+from orders_dask.contract.ledger_tables import check_finding, load_run
+from orders_dask.errors import SettingsError
+from orders_dask.ledger.leases import Lease
+from orders_dask.load.planner import prefer_hash_plans
+from orders_dask.settings import Settings
+
+EARLIER: Final = timedelta(weeks=8)
+"""How far back a load is compared: eight days of each weekday."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The checks of a run, by the settings.
+
+    Attributes
+    ----------
+    severities, thresholds
+        Severity and threshold of each check that is built in, by name.
+    own
+        Checks of one's own, in the order of their names.
+    """
+
+    severities: dict[str, Severity]
+    thresholds: dict[str, float]
+    own: tuple[SqlCheck, ...] = ()
+
+
+def load_checks(settings: Settings, database: Engine) -> Checks:
+    """Return the checks that the settings ask for.
+
+    Raises
+    ------
+    SettingsError
+        A check is unknown, or a file of checks is wrong.
+    """
+    own = sql_files.load(settings.checks_folder, database) if settings.checks_folder else ()
+    names = [check.name for check in own]
+    if taken := sorted(set(names) & CHECKS.keys()):
+        raise SettingsError(
+            f"{sql_files.VARIABLE} has {', '.join(taken)}, as a check that is built in: name it "
+            "otherwise."
+        )
+    with_threshold = [name for name, check in CHECKS.items() if check.threshold]
+    for variable, given, known in (
+        ("ORDERS_DASK_CHECK_SEVERITY", settings.check_severities, [*CHECKS, *names]),
+        ("ORDERS_DASK_CHECK_THRESHOLD", settings.check_thresholds, with_threshold),
+    ):
+        if unknown := sorted(given.keys() - set(known)):
+            raise SettingsError(
+                f"{variable} names no such check: {', '.join(unknown)}; there are "
+                f"{', '.join(known)}."
+            )
+    severities = {name: check.severity for name, check in CHECKS.items()}
+    thresholds = {name: check.threshold for name, check in CHECKS.items()}
+    return Checks(
+        severities | {n: s for n, s in settings.check_severities.items() if n in CHECKS},
+        thresholds | settings.check_thresholds,
+        tuple(
+            replace(check, severity=settings.check_severities.get(check.name, check.severity))
+            for check in own
+        ),
+    )
+
+
+def check_load(lease: Lease, load_id: int, checks: Checks) -> list[Finding]:
+    """Measure a verified load, check it, and record measures and findings in the ledger.
+
+    Parameters
+    ----------
+    lease
+        The lease of its run date.
+    load_id
+        The load.
+    checks
+        What :func:`load_checks` returned.
+    """
+    database, run_date = lease.connection.engine, lease.run_date
+    with database.begin() as connection:
+        prefer_hash_plans(connection)
+        measures = measure(connection, run_date, load_id)
+        comparison = compare(connection, run_date, measures)
+    findings = [
+        *evaluate(comparison, checks),
+        *sql_files.run(database, run_date, load_id, checks.own),
+    ]
+    rows = [{"load_id": load_id, "number": n} | vars(f) for n, f in enumerate(findings, 1)]
+    with lease.transaction() as connection:
+        of_load = update(load_run).where(load_run.c.load_id == load_id)
+        connection.execute(of_load.values(measures=measures.to_json()))
+        if rows:
+            connection.execute(insert(check_finding), rows)
+    return findings
+
+
+def compare(connection: Connection, run_date: date, measures: Measures) -> Comparison:
+    """Return measures of a load with those of what is published, now and earlier."""
+    published = connection.execute(
+        select(load_run.c.run_date, load_run.c.measures, load_run.c.reviewed_at).where(
+            load_run.c.status == "published",
+            load_run.c.measures.is_not(None),
+            load_run.c.run_date.between(run_date - EARLIER, run_date),
+        )
+    )
+    days = [
+        EarlierDay(row.run_date, Measures.from_json(row.measures), row.reviewed_at is not None)
+        for row in published
+    ]
+    now = next((day.measures for day in days if day.run_date == run_date), None)
+    earlier = sorted((d for d in days if d.run_date < run_date), key=lambda day: day.run_date)
+    return Comparison(run_date, measures, now, earlier)
+
+
+def evaluate(comparison: Comparison, checks: Checks) -> Iterator[Finding]:
+    """Yield what the checks that are built in find in a comparison."""
+    for name, check in CHECKS.items():
+        limit = checks.severities[name]
+        if limit == "off":
+            continue
+        for asked, message in check.find(comparison, checks.thresholds[name]):
+            severity: Severity = "hold" if asked == limit == "hold" else "warn"
+            yield Finding(name, severity, message)
+
+
+def held_message(load_id: int, run_date: date, findings: Sequence[Finding], replaces: bool) -> str:
+    """Return why a load is held, and what to do.
+
+    Parameters
+    ----------
+    load_id, run_date, findings
+        The load, and what its checks found.
+    replaces
+        Whether another load of the run date is published.
+    """
+    reasons = "; ".join(f"{f.message} ({f.check_name})" for f in findings if f.severity == "hold")
+    stands = "what was published stands" if replaces else "nothing is published for the date"
+    look = f"see `orders-dask diff --run-date {run_date}`, then " if replaces else ""
+    return (
+        f"Load {load_id} of {run_date} is held, and {stands}: {reasons}; {look}give `orders-dask "
+        f"accept --run-date {run_date}` or `orders-dask discard --run-date {run_date}`."
+    )
