@@ -101,6 +101,12 @@ def test_less_than_what_is_published_is_held(load: Measures, expected: set[str])
     assert bool(expected) == bool(findings)
 
 
+def test_columns_that_are_null_in_recent_orders_raise_no_alarm() -> None:
+    recent = replace(USUAL, nulls={"fact_order.fulfillment_status": 100})
+    earlier = replace(USUAL, nulls={"fact_order.fulfillment_status": 0})
+    assert found(recent, *weeks(earlier)) == set()
+
+
 def test_a_young_shop_has_no_usual_day() -> None:
     assert found(replace(USUAL, orders=1), *weeks(number=MIN_DAYS - 1)) == set()
 
