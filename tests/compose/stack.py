@@ -158,7 +158,8 @@ class Stack:
         assert code in (0, *codes), f"exit code {code}: {''.join(shown)}{out}{err}"
         if code:
             self.orders(*BACKFILL, **settings)
-        assert not {*before} & {*self.loads()}, "the days were not loaded again"
+        remaining = {*before} & {*self.loads()}
+        assert not remaining, f"{len(remaining)} days were not loaded once more: {out}{err}"
         return code
 
     def container(self, service: str) -> str:
