@@ -130,7 +130,7 @@ def test_everything_that_a_pod_refers_to_is_there(
 
 
 def test_jobs_repeat_what_may_pass_and_nothing_else(example: list[Manifest]) -> None:
-    kinds = (errors.OrdersDaskError, errors.SettingsError, errors.DataRefused)
+    kinds = (errors.OrdersDaskError, errors.SettingsError, errors.DataRefused, errors.LoadHeld)
     terminal = {kind.exit_code for kind in kinds}
     repeated = {errors.ServiceUnavailable.exit_code, errors.SourceMissing.exit_code}
     assert not terminal & repeated
