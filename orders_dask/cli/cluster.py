@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING
 
 from orders_dask.cli import output
@@ -12,6 +13,7 @@ from orders_dask.errors import SettingsError
 if TYPE_CHECKING:
     from distributed import Client
 
+    from orders_dask.pipeline.results import RunResult
     from orders_dask.settings import Settings
 
 
@@ -50,3 +52,49 @@ def command_client(
     with connect(settings, scheduler, workers, without_pandas=True) as client:
         output.message(f"Dashboard: {client.dashboard_link}")
         yield client
+
+
+def load_run_dates(
+    run_dates: Sequence[date],
+    settings: Settings,
+    scheduler: str | None,
+    workers: int | None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    max_parallel: int,
+) -> list[RunResult]:
+    """Load run dates, on a cluster only if there is something to do, and send alerts on them.
+
+    Parameters
+    ----------
+    run_dates, settings
+        The run dates, and the settings of the command.
+    scheduler, workers
+        Cluster options of the command.
+    force, dry_run, max_parallel
+        As in :func:`orders_dask.jobs.backfill.backfill`.
+    """
+    from orders_dask.jobs.alert import alert_results
+    from orders_dask.jobs.inspect import all_up_to_date
+
+    ended = None if force or dry_run else all_up_to_date(run_dates, settings=settings)
+    if ended is None:
+        with (
+            command_client(settings, scheduler, workers, needed=not dry_run) as client,
+            output.progress() as listener,
+        ):
+            from orders_dask.jobs.backfill import load_dates
+
+            ended = load_dates(
+                run_dates,
+                settings=settings,
+                client=client,
+                force=force,
+                dry_run=dry_run,
+                max_parallel=max_parallel,
+                listener=listener,
+            )
+    if not dry_run:
+        alert_results(ended, settings)
+    return ended

@@ -28,7 +28,7 @@ from sqlalchemy import Engine, Pool, event
 from orders_dask.contract.ledger_tables import load_file, load_part, rejected_record
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import published
-from orders_dask.extract.discover import discover
+from orders_dask.extract.discover import discover_dump
 from orders_dask.jobs import backfill
 from orders_dask.load.copy import copy_into
 from orders_dask.pipeline import staged_rows, tasks
@@ -203,7 +203,7 @@ def install() -> None:
     _after_first(row_groups, halt_at("load:copying"), _of_facts)
     _before_commit(f"update {load_part}", halt_at("load:copied"))
     # On the client.
-    _after(discover, halt_at("discover:listed"))
+    _after(discover_dump, halt_at("discover:listed"))
     _after(write_manifest, halt_at("resolve:manifest"))
     _before(publish.seal, halt_at("seal:before"))
     _before(verify, halt_at("seal:done"))

@@ -10,7 +10,7 @@ import typer
 
 from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.cluster import command_client, command_settings
+from orders_dask.cli.cluster import command_settings, load_run_dates
 from orders_dask.cli.options import (
     DryRun,
     Force,
@@ -56,7 +56,7 @@ def backfill(
 ) -> None:
     """Load and publish a range of run dates; dates without a file are listed as missing.
 
-    The exit code is the highest of the run dates'.
+    The exit code is the highest of the run dates', but 4 (to be repeated) counts more than 5.
     """
     given = (start is not None, end is not None, last is not None)
     if given not in ((True, True, False), (False, False, True)):
@@ -64,29 +64,17 @@ def backfill(
     began = time.monotonic()
     settings = command_settings(source, scheduler, workers)
 
-    from orders_dask.jobs.alert import alert_results
-    from orders_dask.jobs.inspect import all_up_to_date, date_range, latest_dates
+    from orders_dask.jobs.inspect import date_range, latest_dates
 
     run_dates = date_range(start, end) if start and end else latest_dates(last or 0, settings)
-    ended = None if force or dry_run else all_up_to_date(run_dates, settings=settings)
-    if ended is None:
-        with (
-            command_client(settings, scheduler, workers, needed=not dry_run) as client,
-            output.progress() as listener,
-        ):
-            from orders_dask.jobs import backfill as job
-
-            ended = job.backfill(
-                run_dates[0],
-                run_dates[-1],
-                settings=settings,
-                client=client,
-                force=force,
-                dry_run=dry_run,
-                max_parallel=max_parallel,
-                listener=listener,
-            )
-    if not dry_run:
-        alert_results(ended, settings)
+    ended = load_run_dates(
+        run_dates,
+        settings,
+        scheduler,
+        workers,
+        force=force,
+        dry_run=dry_run,
+        max_parallel=max_parallel,
+    )
     output.run_results(ended, time.monotonic() - began, json)
     raise typer.Exit(exit_code(ended, missing))
