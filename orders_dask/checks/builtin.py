@@ -117,7 +117,7 @@ def _missing_currency(comparison: Comparison, _: float) -> Found:
 def _files(comparison: Comparison, _: float) -> Found:
     days = [day.measures.files for day in comparison.weekday]
     if len(days) >= MIN_DAYS and comparison.load.files < min(days) == max(days):
-        # Pages of 250 orders are as many files as there are orders.
+        # An export by pages of 250 orders has fewer files on a slow day.
         yield "warn", f"files: {comparison.load.files:,}, where {_range(comparison, days)}"
 
 

@@ -75,8 +75,8 @@ def daily(
     Returns
     -------
     list of RunResult
-        One per run date, in order. Dates without a file are left out before the first published
-        one.
+        One per run date, in order. Dates without a file are left out before the look-back, and
+        before the first published one.
 
     Raises
     ------
