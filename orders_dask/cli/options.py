@@ -104,6 +104,10 @@ Force = Annotated[bool, typer.Option("--force", help="Load and publish also what
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
+Because = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Why, for the ledger.", show_default=False)
+]
+
 RunDate = Annotated[
     date, typer.Option("--run-date", parser=parse_date, metavar="DATE", help="The run date.")
 ]

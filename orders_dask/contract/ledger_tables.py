@@ -139,7 +139,7 @@ load_run = Table(
         "left_out", JSONB, comment="Names of objects beside the dump that are none by convention"
     ),
     Column("measures", JSONB, comment="Figures of the load that checks compare later loads with"),
-    Column("reviewed_at", TIMESTAMP, comment="When it was accepted or discarded after it was held"),
+    Column("reviewed_at", TIMESTAMP, comment="When it was accepted, discarded or rolled back"),
     Column("reviewed_by", TEXT, comment="Who did that: user and host"),
     Column("review_note", TEXT, comment="Why, as they said"),
     CheckConstraint("status in ({})".format(", ".join(f"'{s}'" for s in STATUSES)), name="status"),

@@ -55,7 +55,8 @@ class Inspection:
     published
         The published load; None if there is none.
     held_or_discarded
-        The load of just this dump that is held, or was discarded; None if there is none.
+        The load of just this dump that is held, or was discarded or rolled back; None if there is
+        none.
     """
 
     splits: list[Split]
@@ -218,7 +219,7 @@ def result_of_error(run_date: date, error: OrdersDaskError) -> RunResult:
 
 
 def result_of_held_or_discarded(load: LoadStatus, timer: StepTimer) -> RunResult:
-    """Return the result of a run date whose dump was loaded before, and then discarded.
+    """Return the result of a run date whose dump was loaded before, and somebody decided against.
 
     Raises
     ------
@@ -227,8 +228,9 @@ def result_of_held_or_discarded(load: LoadStatus, timer: StepTimer) -> RunResult
     """
     if load.status == "held":
         raise LoadHeld(str(load.message))
+    decision = "rolled back" if load.status == "unpublished" else "discarded"
     message = (
-        f"Load {load.load_id} of these files was discarded: `orders-dask run --force --run-date "
+        f"Load {load.load_id} of these files was {decision}: `orders-dask run --force --run-date "
         f"{load.run_date}` loads them again."
     )
     return RunResult(load.run_date, "discarded", message=message, seconds=timer.total)

@@ -16,7 +16,7 @@ from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import RunResult
 from orders_dask.publish import publish
-from orders_dask.publish.publish import Review
+from orders_dask.publish.review import Review
 from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings, load_settings
 
@@ -57,7 +57,7 @@ def accept(
         held = _require_held(lease)
         with timer.step("publish"):
             plan = publish.precompute(database, run_date, held.load_id)
-            publish.publish(lease, held.load_id, plan, Review(_user(), because))
+            publish.publish(lease, held.load_id, plan, by_this_user(because))
         loaded = retry_transient(load_status)(database, held.load_id)
     return result_from_ledger("published", loaded, timer)
 
@@ -94,7 +94,7 @@ def discard(
     timer = StepTimer(run_date, no_progress)
     with leases.acquire_lease(database, run_date) as lease:
         held = _require_held(lease)
-        publish.discard(lease, held.load_id, Review(_user(), because))
+        publish.discard(lease, held.load_id, by_this_user(because))
     return result_from_ledger("discarded", held, timer)
 
 
@@ -105,10 +105,10 @@ def _require_held(lease: Lease) -> LoadStatus:
     return held
 
 
-def _user() -> str:
-    """Return user and host, for the ledger; a container's user may have no name."""
+def by_this_user(because: str | None) -> Review:
+    """Return the review of this process' user and host; a container's user may have no name."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
         name = f"user {os.getuid()}"
-    return f"{name} on {socket.gethostname()}"
+    return Review(f"{name} on {socket.gethostname()}", because)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from orders_dask.errors import NothingToRestore
+from orders_dask.jobs.review import by_this_user
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.schema import ready_database
@@ -14,16 +15,21 @@ from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings, load_settings
 
 
-def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackResult:
+def rollback(
+    run_date: date, because: str | None = None, *, settings: Settings | None = None
+) -> RollbackResult:
     """Publish the load of a run date that the published one replaced.
 
     One transaction moves the pointer, the current versions and the dimensions. Another rollback
-    goes one load further back, so this job is not idempotent.
+    goes one load further back, so this job is not idempotent. A run of the same files leaves the
+    run date alone from then on, unless it is forced.
 
     Parameters
     ----------
     run_date
         Date of the dump.
+    because
+        Why, for the ledger.
     settings
         Settings; from the environment by default.
 
@@ -50,7 +56,7 @@ def rollback(run_date: date, *, settings: Settings | None = None) -> RollbackRes
         before = published_load(database, run_date)
         if before is None:
             raise NothingToRestore(nothing_published(run_date))
-        restore_previous(lease, before.load_id)
+        restore_previous(lease, before.load_id, by_this_user(because))
         now = retry_transient(published_load)(database, run_date)
     return _result(before, now)
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     cast,
     extract,
     func,
+    or_,
     select,
 )
 
@@ -116,17 +117,20 @@ def published_dates(engine: Engine) -> dict[date, str]:
 
 
 def held_or_discarded(engine: Engine, run_date: date, fingerprint: str) -> LoadStatus | None:
-    """Return the latest load of a run date and fingerprint if it is held or somebody discarded it.
+    """Return the latest load of a run date and fingerprint if it is held, discarded or rolled back.
 
-    A load that was discarded because another came later is no decision of anybody.
+    Only what somebody decided counts: not a load that was discarded because another came later, nor
+    one that was accepted and unpublished later.
     """
     of_dump = (load_run.c.run_date == run_date) & (load_run.c.fingerprint == fingerprint)
-    latest = select(func.max(load_run.c.load_id)).where(
-        of_dump, load_run.c.status.in_(("held", "discarded", "published", "replaced"))
+    ended = "held", "discarded", "published", "replaced", "unpublished"
+    latest = select(func.max(load_run.c.load_id)).where(of_dump, load_run.c.status.in_(ended))
+    of_status = or_(
+        (load_run.c.status == "held") & load_run.c.pruned_at.is_(None),
+        (load_run.c.status == "discarded") & load_run.c.reviewed_at.is_not(None),
+        (load_run.c.status == "unpublished")
+        & (load_run.c.reviewed_at >= load_run.c.unpublished_at),
     )
-    of_status = (load_run.c.status == "held") & load_run.c.pruned_at.is_(None) | (
-        load_run.c.status == "discarded"
-    ) & load_run.c.reviewed_at.is_not(None)
     loads = _statuses(
         engine,
         select(load_run).where(load_run.c.load_id == latest.scalar_subquery(), of_status).cte(),

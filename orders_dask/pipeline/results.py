@@ -84,8 +84,9 @@ class RunResult:
         Date of the dump.
     outcome
         ``published``, ``up_to_date`` (nothing changed, so nothing was done), ``discarded``
-        (somebody discarded a load of just these files), ``planned`` (a dry run), ``changed`` (its
-        files changed long after it was published, and :func:`orders_dask.daily` left it alone),
+        (somebody discarded or rolled back a load of just these files), ``planned`` (a dry run),
+        ``changed`` (its files changed long after it was published, and :func:`orders_dask.daily`
+        left it alone),
         ``missing`` (no file yet), ``held`` (a check held the load), ``locked`` (another run has
         it), ``refused`` (because of the data, see `message`) or ``failed`` (see `message`).
         ``missing`` and the last four come only from jobs over several run dates and from the

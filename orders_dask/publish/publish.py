@@ -11,9 +11,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from psycopg2 import sql
 from sqlalchemy import Connection, Engine, Update, func, select, text, update
@@ -31,6 +30,7 @@ from orders_dask.load.partitions import covers
 from orders_dask.load.planner import WORK_MEM
 from orders_dask.publish import dimensions, pointer
 from orders_dask.publish.pointer import PublishPlan
+from orders_dask.publish.review import Review
 
 SEAL_TIMEOUT: Final = 1.0
 """Seconds to wait for tasks that still copy: all parts are loaded by then, so they are zombies."""
@@ -64,22 +64,6 @@ def precompute(database: Engine, run_date: date, load_id: int) -> PublishPlan:
         _analyse(connection)
         with connection.begin():
             return pointer.precompute(connection, run_date, load_id)
-
-
-@dataclass(frozen=True)
-class Review:
-    """What somebody says of a load that a check holds.
-
-    Attributes
-    ----------
-    by
-        Who: user and host.
-    because
-        Why, in their words; None if they said nothing.
-    """
-
-    by: str
-    because: str | None = None
 
 
 def publish(
@@ -133,7 +117,7 @@ def publish(
                 replaced_load_id=replaced,
                 can_roll_back=True,
                 message=None,
-                **_review(accepted),
+                **(accepted.values if accepted else {}),
             )
         )
         connection.execute(_discard_held(run_date).values(message=f"Load {load_id} came later."))
@@ -150,7 +134,7 @@ def discard(lease: Lease, load_id: int, review: Review) -> None:
     with lease.transaction() as connection:
         discarded = _discard_held(lease.run_date).where(load_run.c.load_id == load_id)
         reason = f"By {review.by}" + (f": {review.because}" if review.because else ".")
-        values = _review(review) | {load_run.c.message.name: reason}
+        values = review.values | {load_run.c.message.name: reason}
         if not connection.execute(discarded.values(values)).rowcount:
             raise LoadNotActive(f"Load {load_id} is not held any more: see `orders-dask status`.")
 
@@ -166,17 +150,6 @@ def _discard_held(run_date: date) -> Update:
     """Return the statement that discards the held loads of a run date."""
     held = load_run.c.run_date == run_date, load_run.c.status == "held"
     return update(load_run).where(*held).values(status="discarded")
-
-
-def _review(review: Review | None) -> dict[str, Any]:
-    """Return the values of the ledger for a review; none without one."""
-    if review is None:
-        return {}
-    return {
-        load_run.c.reviewed_at.name: func.clock_timestamp(),
-        load_run.c.reviewed_by.name: review.by,
-        load_run.c.review_note.name: review.because,
-    }
 
 
 def _check_publishable(

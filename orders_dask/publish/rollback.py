@@ -12,10 +12,13 @@ from orders_dask.errors import NothingToRestore, OutcomeUnknown
 from orders_dask.ledger.leases import Lease
 from orders_dask.load.planner import WORK_MEM
 from orders_dask.publish import dimensions, pointer
+from orders_dask.publish.review import Review
 
 
-def restore_previous(lease: Lease, load_id: int) -> None:
+def restore_previous(lease: Lease, load_id: int, review: Review) -> None:
     """Unpublish the published load of the lease's run date, and publish the one that it replaced.
+
+    The review says who did it, and a run of the same dump leaves the run date alone from then on.
 
     Raises
     ------
@@ -39,8 +42,8 @@ def restore_previous(lease: Lease, load_id: int) -> None:
         connection.execute(select(func.set_config(*WORK_MEM, True)))
         replaced = _replaced_load(connection, lease.run_date, load_id)
         of_load = update(load_run).where(load_run.c.load_id == load_id)
-        connection.execute(of_load.values(can_roll_back=False))
         pointer.set_published(connection, lease.run_date, replaced, "unpublished")
+        connection.execute(of_load.values(can_roll_back=False, **review.values))
         dimensions.replace(connection, lease.run_date, replaced, load_id)
 
 

@@ -18,6 +18,7 @@ from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.diff import diff_without_loading
 from orders_dask.jobs.inspect import all_up_to_date
 from orders_dask.jobs.review import accept, discard
+from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.run import run
 from orders_dask.ledger.queries import status
 from orders_dask.settings import Settings
@@ -125,6 +126,32 @@ def test_a_day_stays_held_until_somebody_accepts_or_discards_it(
     assert query("select count(*) from orders_ops.load_run") == [(2,)]
     put("dump/a.ndjson", orders(1, 21))
     assert run(DAY, settings=settings, client=client).orders == 21
+
+
+@pytest.mark.usefixtures("good_day")
+def test_what_was_rolled_back_does_not_come_back_before_its_files_change(
+    client: Client, settings: Settings, query: Query, put: Put
+) -> None:
+    put("dump/a.ndjson", orders(1, 21))
+    bad = run(DAY, settings=settings, client=client)
+    rollback(DAY, "the prices are wrong", settings=settings)
+    [inspected] = all_up_to_date([DAY], settings=settings) or []
+    left_alone = run(DAY, settings=settings, client=client)
+    assert [(each.outcome, each.message) for each in (inspected, left_alone)] == [
+        (
+            "discarded",
+            f"Load {bad.load_id} of these files was rolled back: `orders-dask run --force "
+            f"--run-date {DAY}` loads them again.",
+        )
+    ] * 2
+    reviews = "select load_id, review_note from orders_ops.load_run where reviewed_at is not null"
+    assert query(reviews) == [(bad.load_id, "the prices are wrong")]
+    put("dump/a.ndjson", orders(1, 22))
+    assert run(DAY, settings=settings, client=client).orders == 22
+    put("dump/a.ndjson", orders(1, 21))
+    rollback(DAY, settings=settings)
+    assert run(DAY, settings=settings, client=client, force=True).orders == 21
+    assert run(DAY, settings=settings, client=client).outcome == "up_to_date"
 
 
 @pytest.mark.usefixtures("good_day")

@@ -21,6 +21,7 @@ from orders_dask.ledger.leases import Lease
 from orders_dask.load.copy import load_part
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.publish.publish import precompute, publish, seal
+from orders_dask.publish.review import Review
 from orders_dask.publish.rollback import restore_previous
 from orders_dask.publish.unpublish import unpublish_run_date
 from orders_dask.publish.verify import verify
@@ -119,7 +120,7 @@ def rolled_back(engine: Engine, run_date: date) -> int:
             load_id = connection.execute(
                 select(seen.c.load_id).where(seen.c.run_date == run_date)
             ).scalar_one()
-        restore_previous(lease, load_id)
+        restore_previous(lease, load_id, Review("a test"))
     return int(load_id)
 
 

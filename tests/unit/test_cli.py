@@ -41,7 +41,7 @@ OPTIONS = {
     "diff": {"--run-date", "--source", "--scheduler", "--workers", "--limit", "--json"},
     "accept": {"--run-date", "--because", "--json"},
     "discard": {"--run-date", "--because", "--json"},
-    "rollback": {"--run-date", "--json"},
+    "rollback": {"--run-date", "--because", "--json"},
     "prune": {"--older-than", "--rejected-older-than", "--dry-run", "--json"},
     "unpublish": {"--older-than", "--dry-run", "--json"},
     "rejects": {"--run-date", "--code", "--json"},

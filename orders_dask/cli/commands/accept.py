@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.options import JsonOutput, RunDate
+from orders_dask.cli.options import Because, JsonOutput, RunDate
 from orders_dask.pipeline.results import RunResult
-
-Because = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Why, for the ledger.", show_default=False)
-]
 
 
 @command()

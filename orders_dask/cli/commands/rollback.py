@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.options import JsonOutput, RunDate
+from orders_dask.cli.options import Because, JsonOutput, RunDate
 
 if TYPE_CHECKING:
     from orders_dask.pipeline.results import RollbackResult
 
 
 @command()
-def rollback(run_date: RunDate, json: JsonOutput = False) -> None:
+def rollback(run_date: RunDate, because: Because = None, json: JsonOutput = False) -> None:
     """Publish the load before, with what was overwritten; repeated, it goes one further back."""
     from orders_dask.jobs import rollback as job
 
-    done = job.rollback(run_date)
+    done = job.rollback(run_date, because)
     if json:
         output.result_json(done)
     else:

@@ -1,0 +1,35 @@
+"""Who accepted, discarded or rolled back a load, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func
+
+from orders_dask.contract.ledger_tables import load_run
+
+
+@dataclass(frozen=True)
+class Review:
+    """The decision of somebody about a load.
+
+    Attributes
+    ----------
+    by
+        Who: user and host.
+    because
+        Why, in their words; None if they said nothing.
+    """
+
+    by: str
+    because: str | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The columns of the load's ledger row, by name."""
+        return {
+            load_run.c.reviewed_at.name: func.clock_timestamp(),
+            load_run.c.reviewed_by.name: self.by,
+            load_run.c.review_note.name: self.because,
+        }
