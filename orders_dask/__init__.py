@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from orders_dask.cost import Cost
 from orders_dask.errors import (
     ClusterLost,
     DatabaseNotReady,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClusterLost",
+    "Cost",
     "DataRefused",
     "DatabaseNotReady",
     "DiffResult",

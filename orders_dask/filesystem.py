@@ -17,6 +17,7 @@ from s3fs.utils import FileExpired
 
 from orders_dask.aws import CLIENT_CONFIG, transient_errors
 from orders_dask.errors import ServiceUnavailable, SettingsError
+from orders_dask.s3_requests import count_request
 from orders_dask.urls import S3_PROTOCOLS, store_protocol
 
 _S3_OPTIONS: Final[Mapping[str, Any]] = {
@@ -45,6 +46,12 @@ class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
     # With s3fs's own 5, beside those of botocore, a server that never answers was given up after
     # 458 s; a run tries again anyway.
     retries = 2
+
+    async def set_session(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the client of botocore, whose requests are counted."""
+        client = await super().set_session(*args, **kwargs)
+        client.meta.events.register("before-send.s3", count_request, unique_id=count_request)
+        return client
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:

@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from orders_dask.cost import Price
 from orders_dask.errors import SettingsError
 from orders_dask.secrets import (
     PASSWORD,
@@ -108,7 +109,7 @@ def _parse_pairs(text: object) -> object:
         return text
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     if not all(separator for _, separator, _ in pairs):
-        raise ValueError("must be pairs such as orders=warn,nulls=off")
+        raise ValueError("must be pairs such as name=value,name=value")
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
@@ -189,6 +190,12 @@ class Settings(BaseSettings):
         docs/checks.md.
     check_thresholds
         Thresholds of checks, as ``fewer_orders=0.5``.
+    prices
+        Prices of what a load costs, as ``worker_hour=0.05,put_1000=0.005``, in any currency:
+        ``worker_hour`` and ``database_hour`` of an hour of CPU, ``put_1000`` and ``get_1000`` of
+        1,000 requests to S3, ``gigabyte`` of 10^9 bytes read of the dump.
+    budget
+        What a run date may cost by these prices before it warns.
     checks_folder
         Folder with checks of one's own, a file ``*.sql`` each.
     allow_unreadable
@@ -267,6 +274,14 @@ class Settings(BaseSettings):
         NoDecode,
         BeforeValidator(_parse_pairs),
     ] = Field(default_factory=dict, validation_alias="ORDERS_DASK_CHECK_THRESHOLD")
+    prices: Annotated[
+        dict[Price, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
+        NoDecode,
+        BeforeValidator(_parse_pairs),
+    ] = Field(default_factory=dict, validation_alias="ORDERS_DASK_PRICES")
+    budget: float | None = Field(
+        default=None, validation_alias="ORDERS_DASK_BUDGET", ge=0, allow_inf_nan=False
+    )
     checks_folder: Path | None = Field(default=None, validation_alias="ORDERS_DASK_CHECKS")
     allow_unreadable: bool = Field(default=False, validation_alias="ORDERS_DASK_ALLOW_UNREADABLE")
     scheduler_address: str | None = Field(default=None, validation_alias="DASK_SCHEDULER_ADDRESS")
@@ -311,6 +326,12 @@ class Settings(BaseSettings):
                     "ORDERS_DASK_PG_AUTH is aws-iam: PGSSLMODE must be require, "
                     "verify-ca or verify-full"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> Settings:
+        if self.budget is not None and not self.prices:
+            raise ValueError("ORDERS_DASK_BUDGET is set: ORDERS_DASK_PRICES must be set too")
         return self
 
     @property

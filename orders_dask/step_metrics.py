@@ -1,4 +1,4 @@
-"""Metrics of the steps of tasks: wall seconds, CPU seconds, bytes."""
+"""Metrics of the steps of tasks: wall seconds, CPU seconds, bytes, requests to S3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
+
+from orders_dask.s3_requests import drain_requests
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,11 +30,15 @@ class StepMetrics:
     bytes
         Bytes of the input or output that bounds the step: of the dump as stored (decode), of
         Parquet (stage), sent to PostgreSQL (load).
+    put_requests, get_requests
+        Requests to S3 (:class:`~orders_dask.s3_requests.S3Requests`), those of the client too.
     """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     bytes: int = 0
+    put_requests: int = 0
+    get_requests: int = 0
 
     def __add__(self, other: StepMetrics) -> StepMetrics:
         """Return the sums of both."""
@@ -40,6 +46,8 @@ class StepMetrics:
             self.seconds + other.seconds,
             self.cpu_seconds + other.cpu_seconds,
             self.bytes + other.bytes,
+            self.put_requests + other.put_requests,
+            self.get_requests + other.get_requests,
         )
 
 
@@ -86,6 +94,14 @@ class Meter:
         """Charge bytes to a step."""
         self.metrics[name] += StepMetrics(bytes=size)
 
+    def add_requests(self, name: str) -> None:
+        """Charge this process's requests to S3 since the last such call to a step."""
+        requests = drain_requests()
+        if any(requests):
+            self.metrics[name] += StepMetrics(
+                put_requests=requests.puts, get_requests=requests.gets
+            )
+
     def add(self, metrics: MetricsByStep) -> None:
         """Add metrics that were measured elsewhere."""
         for step, measured in metrics.items():
@@ -98,6 +114,7 @@ class Meter:
             self.metrics[self._step] += StepMetrics(
                 now[0] - self._started[0], now[1] - self._started[1]
             )
+            self.add_requests(self._step)
         self._step, self._started = step, now
 
 

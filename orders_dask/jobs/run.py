@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.order_tables import fact_order_line
+from orders_dask.cost import Cost, cost_of_load
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import (
     inspect_run_date,
@@ -140,7 +141,20 @@ def run_once(
             publish(load.lease, load.load_id, plan)
         loaded = retry_transient(load_status)(database, load.load_id)
     result = result_from_ledger("published", loaded, timer, findings)
-    return replace(result, left_out=tuple(inspection.left_out))
+    cost = cost_of_load(timer.seconds, timer.meter.metrics, settings.prices)
+    return replace(
+        result,
+        left_out=tuple(inspection.left_out),
+        warnings=(*result.warnings, *_over_budget(cost, settings)),
+        cost=cost,
+    )
+
+
+def _over_budget(cost: Cost, settings: Settings) -> list[str]:
+    """Return a warning if a load cost more than the budget of a run date."""
+    if settings.budget is None or cost.money is None or cost.money <= settings.budget:
+        return []
+    return [f"cost {cost.money:,.4f}, more than ORDERS_DASK_BUDGET of {settings.budget:g}"]
 
 
 def _plan(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Engine, func, select
 
 from orders_dask.contract.ledger_tables import load_file, load_run
+from orders_dask.cost import Cost, Price, cost_of_load
 from orders_dask.ledger.queries import status
 from orders_dask.step_metrics import StepMetrics
 
@@ -80,6 +83,8 @@ class LoadTimings:
         CPU seconds of the workers.
     steps
         The steps that began, in their order.
+    cost
+        What it cost.
     """
 
     run_date: date
@@ -90,6 +95,7 @@ class LoadTimings:
     seconds: float
     cpu_seconds: float
     steps: list[StepTiming]
+    cost: Cost
 
     def __str__(self) -> str:
         """Return a sentence about its speed and its slowest step."""
@@ -114,8 +120,18 @@ class LoadTimings:
         )
 
 
-def load_timings(engine: Engine, run_date: date) -> LoadTimings | None:
-    """Return the timings of a run date's published load, else of its latest; None: it has none."""
+def load_timings(
+    engine: Engine, run_date: date, prices: Mapping[Price, float] = MappingProxyType({})
+) -> LoadTimings | None:
+    """Return the timings of a run date's published load, else of its latest; None: it has none.
+
+    Parameters
+    ----------
+    engine, run_date
+        The database, and the date.
+    prices
+        Prices of its cost (:func:`~orders_dask.cost.cost_of_load`).
+    """
     load = next((load for load in status(engine) if load.run_date == run_date), None)
     if load is None:
         return None
@@ -143,6 +159,7 @@ def load_timings(engine: Engine, run_date: date) -> LoadTimings | None:
             for step in STEPS
             if step in wall_seconds
         ],
+        cost_of_load(row.step_seconds or {}, metrics, prices),
     )
 
 
@@ -164,7 +181,7 @@ def _timing(
         step,
         seconds,
         seconds / total if total else 0.0,
-        metrics.cpu_seconds if metrics else None,
+        metrics.cpu_seconds if metrics and metrics.seconds else None,
         orders / seconds if seconds else None,
         megabytes,
         megabytes / seconds if megabytes and seconds else None,

@@ -88,6 +88,7 @@ class StepTimer:
                 advance(0)
         finally:
             self.seconds[name] = round(time.monotonic() - began, 3)
+            self.meter.add_requests(name)
 
     @property
     def total(self) -> float:

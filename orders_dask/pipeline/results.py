@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
 
+from orders_dask.cost import Cost
+
 Outcome = Literal[
     "published",
     "up_to_date",
@@ -108,7 +110,9 @@ class RunResult:
     left_out
         Names of objects beside the dump that are none by convention, such as ``_SUCCESS``.
     warnings
-        What checks found that did not hold the load, one sentence each.
+        What checks found that did not hold the load, and a cost over the budget, one sentence each.
+    cost
+        What the load cost that was published now; None if none was.
     """
 
     run_date: date
@@ -125,6 +129,7 @@ class RunResult:
     plan: Plan | None = None
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)

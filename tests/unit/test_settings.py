@@ -57,6 +57,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ORDERS_DASK_CHECK_SEVERITY": "orders=warn,nulls=off",
         "ORDERS_DASK_CHECK_THRESHOLD": "fewer_orders=0.5",
         "ORDERS_DASK_CHECKS": "/srv/checks",
+        "ORDERS_DASK_PRICES": "worker_hour=0.05,gigabyte=0.02",
+        "ORDERS_DASK_BUDGET": "2.5",
         "ORDERS_DASK_ALLOW_UNREADABLE": "true",
         "DASK_SCHEDULER_ADDRESS": "tls://scheduler:8786",
         "ORDERS_DASK_WORKERS_TIMEOUT": "10m",
@@ -84,6 +86,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "partition_width": "day",
         "check_severities": {"orders": "warn", "nulls": "off"},
         "check_thresholds": {"fewer_orders": 0.5},
+        "prices": {"worker_hour": 0.05, "gigabyte": 0.02},
+        "budget": 2.5,
         "checks_folder": Path("/srv/checks"),
         "allow_unreadable": True,
         "scheduler_address": "tls://scheduler:8786",
@@ -259,7 +263,7 @@ def test_services_leave_an_environment_and_all_else_stays() -> None:
 NO_DEFAULT = (
     *("pgsql_pass_file", "pgsql_secret", "stage_url", "scheduler_address", "ssl_mode"),
     *("s3_endpoint", "check_severities", "check_thresholds", "checks_folder"),
-    *("alert_url", "alert_key", "alert_command"),
+    *("alert_url", "alert_key", "alert_command", "prices", "budget"),
 )
 """Settings whose commented line in the example shows a value, not the default."""
 

@@ -14,7 +14,7 @@ from orders_dask.cli.options import JsonOutput, parse_date
 from orders_dask.errors import SourceMissing
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from orders_dask.ledger.timings import LoadTimings
 
 
 @command()
@@ -24,7 +24,7 @@ def status(
         typer.Option(
             parser=parse_date,
             metavar="DATE",
-            help="Show where the time of this run date's load went.",
+            help="Show where the time of this run date's load went, and what it cost.",
             show_default="all run dates",
         ),
     ] = None,
@@ -32,12 +32,14 @@ def status(
 ) -> None:
     """Show a line per run date, its status and counts; of one run date, where its time went."""
     from orders_dask.ledger import queries
+    from orders_dask.ledger.timings import load_timings
     from orders_dask.load.connect import engine
     from orders_dask.settings import load_settings
 
-    database = engine(load_settings())
+    settings = load_settings()
+    database = engine(settings)
     if run_date is not None:
-        _show_timings(database, run_date, json)
+        _show_timings(load_timings(database, run_date, settings.prices), run_date, json)
         return
     rows = queries.status(database)
     if json:
@@ -57,10 +59,7 @@ def status(
     output.result_table([{name: getattr(row, name) for name in columns} for row in rows])
 
 
-def _show_timings(database: Engine, run_date: date, json: bool) -> None:
-    from orders_dask.ledger.timings import load_timings
-
-    timings = load_timings(database, run_date)
+def _show_timings(timings: LoadTimings | None, run_date: date, json: bool) -> None:
     if timings is None:
         raise SourceMissing(f"Nothing was ever loaded for {run_date}: see `orders-dask status`.")
     if json:
@@ -81,3 +80,4 @@ def _show_timings(database: Engine, run_date: date, json: bool) -> None:
         ]
     )
     output.result(str(timings))
+    output.result(str(timings.cost))
