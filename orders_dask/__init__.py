@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from orders_dask.jobs.diff import diff
     from orders_dask.jobs.prune import prune
     from orders_dask.jobs.replay import replay
+    from orders_dask.jobs.report import report
     from orders_dask.jobs.review import accept, discard
     from orders_dask.jobs.rollback import rollback
     from orders_dask.jobs.run import run
@@ -111,6 +112,7 @@ __all__ = [
     "read_orders",
     "read_staged",
     "replay",
+    "report",
     "rollback",
     "run",
     "unpublish",
@@ -134,6 +136,7 @@ _HEAVY = {
     "read_orders": "orders_dask.read",
     "read_staged": "orders_dask.read",
     "replay": "orders_dask.jobs.replay",
+    "report": "orders_dask.jobs.report",
     "rollback": "orders_dask.jobs.rollback",
     "run": "orders_dask.jobs.run",
     "unpublish": "orders_dask.jobs.unpublish",

@@ -189,13 +189,24 @@ def overdue(
         PostgreSQL can't be reached.
     """
     settings = settings or load_settings()
-    now = (now or datetime.now(settings.zone)).astimezone(settings.zone)
-    due = now.date() - timedelta(days=1 if now.time() >= settings.latest else 2)
+    due = last_due(settings, now)
     published = published_dates(ready_database(settings))
     first = max(min(published, default=due), due - timedelta(days=last - 1))
     run_dates = date_range(first, due) if first <= due else []
     late = [run_date for run_date in run_dates if run_date not in published]
     return late if expect_dump else [day for day in late if _has_dump(day, settings)]
+
+
+def last_due(settings: Settings, now: datetime | None = None) -> date:
+    """Return the last run date that should be published by now.
+
+    Parameters
+    ----------
+    settings, now
+        As in :func:`overdue`.
+    """
+    now = (now or datetime.now(settings.zone)).astimezone(settings.zone)
+    return now.date() - timedelta(days=1 if now.time() >= settings.latest else 2)
 
 
 @retry_transient

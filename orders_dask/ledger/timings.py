@@ -143,27 +143,64 @@ def load_timings(
             select(load_run.c.step_seconds, load_run.c.step_metrics).where(of_load)
         ).one()
         bytes_read = int(connection.scalar(size) or 0)
-    metrics = {step: StepMetrics(**stored) for step, stored in (row.step_metrics or {}).items()}
-    wall_seconds = _share_wall_time(row.step_seconds or {}, metrics)
-    total = sum(wall_seconds.values())
-    return LoadTimings(
+    return timings_of_load(
         run_date,
         load.load_id,
         load.status,
         load.orders,
         bytes_read,
-        total,
-        sum(of_step.cpu_seconds for of_step in metrics.values()),
-        [
-            _timing(step, wall_seconds[step], total, metrics.get(step), load.orders)
-            for step in STEPS
-            if step in wall_seconds
-        ],
-        cost_of_load(row.step_seconds or {}, metrics, prices),
+        row.step_seconds or {},
+        row.step_metrics or {},
+        prices,
     )
 
 
-def _share_wall_time(seconds: dict[str, Any], metrics: dict[str, StepMetrics]) -> dict[str, float]:
+def timings_of_load(
+    run_date: date,
+    load_id: int,
+    status: str,
+    orders: int,
+    size: int,
+    step_seconds: Mapping[str, float],
+    step_metrics: Mapping[str, Any],
+    prices: Mapping[Price, float],
+) -> LoadTimings:
+    """Return the timings of a load by its ledger row.
+
+    Parameters
+    ----------
+    run_date, load_id, status
+        The load and its status.
+    orders, size
+        Number of orders loaded, and bytes of its files as stored.
+    step_seconds, step_metrics
+        Wall seconds of its steps, and the metrics of its tasks, as the ledger has them.
+    prices
+        Prices of its cost (:func:`~orders_dask.cost.cost_of_load`).
+    """
+    metrics = {step: StepMetrics(**stored) for step, stored in step_metrics.items()}
+    wall_seconds = _share_wall_time(step_seconds, metrics)
+    total = sum(wall_seconds.values())
+    return LoadTimings(
+        run_date,
+        load_id,
+        status,
+        orders,
+        size,
+        total,
+        sum(of_step.cpu_seconds for of_step in metrics.values()),
+        [
+            _timing(step, wall_seconds[step], total, metrics.get(step), orders)
+            for step in STEPS
+            if step in wall_seconds
+        ],
+        cost_of_load(step_seconds, metrics, prices),
+    )
+
+
+def _share_wall_time(
+    seconds: Mapping[str, Any], metrics: dict[str, StepMetrics]
+) -> dict[str, float]:
     """Return each step's wall seconds; those of ``decode`` are split among its task's steps."""
     wall_seconds = {step: float(of_step) for step, of_step in seconds.items()}
     on_workers = {step: metrics[step].seconds for step in _ONE_TASK if step in metrics}

@@ -41,6 +41,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "alerts": {"contract", "settings"},
     "checks": {"contract", "errors", "ledger", "load", "settings"},
     "read": {"contract", "errors", "extract", "settings", "stage", "transform"},
+    "reporting": {"checks", "contract", "ledger", "load", "settings"},
     "pipeline": {
         *("checks", "cluster", "contract", "cost", "errors", "extract", "ledger", "load"),
         *("publish", "retry", "settings", "stage", "step_metrics", "transform"),
@@ -57,7 +58,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
             "ledger",
             "load",
         ),
-        *("pipeline", "publish", "retention", "retry", "settings", "stage"),
+        *("pipeline", "publish", "reporting", "retention", "retry", "settings", "stage"),
     },
     ROOT: {
         "cluster",

@@ -38,6 +38,7 @@ OPTIONS = {
     },
     "fresh": {"--last", "--missing", "--json"},
     "status": {"--run-date", "--json"},
+    "report": {"--run-date", "--days", "--out", "--samples"},
     "diff": {"--run-date", "--source", "--scheduler", "--workers", "--limit", "--json"},
     "accept": {"--run-date", "--because", "--json"},
     "discard": {"--run-date", "--because", "--json"},
