@@ -162,6 +162,18 @@ class Stack:
         assert not remaining, f"{len(remaining)} days were not loaded once more: {out}{err}"
         return code
 
+    def shell(self, commands: str) -> None:
+        """Run commands of the documentation in the folder of the project."""
+        ended = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", commands],
+            env=self._environment(),
+            cwd=self.folder,
+            timeout=180,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, f"{commands}: {ended.stdout}{ended.stderr}"
+
     def container(self, service: str) -> str:
         """Return the id of a container of a service."""
         return self.compose("ps", "--all", "--quiet", "--no-trunc", service).split()[0]

@@ -7,11 +7,13 @@ hold what they held after a backfill that nothing disturbed.
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
 
-from tests.compose.stack import BACKFILL, DAYS, Contents, Expected, Stack, docker
+from tests.compose.stack import BACKFILL, DAYS, VIEWS, Contents, Expected, Stack, docker
+from tests.support import REPOSITORY
 
 
 def test_the_demo_shows_three_days_that_it_loaded_on_the_cluster(demo: str) -> None:
@@ -118,6 +120,28 @@ def test_down_and_up_keep_database_and_bucket(stack: Stack, undisturbed: Content
     days = json.loads(stack.orders(*BACKFILL[:-1], "--json"))
     assert [day["outcome"] for day in days] == ["up_to_date"] * 3
     assert (stack.loads(), stack.contents()) == (loads, undisturbed)
+
+
+def test_a_new_volume_holds_what_the_backup_of_the_documentation_saved(
+    stack: Stack, undisturbed: Contents
+) -> None:
+    page = (REPOSITORY / "docs" / "deployment.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    [backup], [restore] = (
+        [block for block in blocks if command in block] for command in ("pg_dump ", "pg_restore ")
+    )
+    loads = stack.loads()
+    stack.shell(backup)
+    stack.compose("rm", "--stop", "--force", "postgres")
+    docker("volume", "rm", f"{stack.variables['COMPOSE_PROJECT_NAME']}_postgres")
+    stack.up("postgres")
+    assert stack.query(VIEWS) == []
+    stack.shell(restore)
+    stack.up()
+    assert (stack.loads(), stack.contents()) == (loads, undisturbed)
+    days = json.loads(stack.orders(*BACKFILL[:-1], "--json"))
+    assert [day["outcome"] for day in days] == ["up_to_date"] * 3
+    assert stack.reload(lambda: None) == 0, "the tables that it made can be written"
 
 
 READS_ALL_FORMATS = """
