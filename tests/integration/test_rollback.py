@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -230,3 +231,19 @@ def test_rollbacks_of_run_dates_that_share_customers_are_serialised(
         for each in rolling_back:
             each.result(30)
     assert query(CUSTOMERS) == []
+
+
+def test_a_large_day_is_replaced_and_rolled_back_in_seconds(warehouse: Engine) -> None:
+    # Joins of CTEs, of whose rows nothing is known, once took 270 s for 30,000 customers.
+    customers = range(20_000)
+    day = {
+        "fact_order": [order(number) for number in customers],
+        "dim_customer": [
+            {"customer_id": n, "email": f"{n}@x", "version_at": moment(0)} for n in customers
+        ],
+    }
+    published(warehouse, DAY, day)
+    for change in (lambda: published(warehouse, DAY, day), lambda: orders_dask.rollback(DAY)):
+        began = time.monotonic()
+        change()
+        assert time.monotonic() - began < 20
