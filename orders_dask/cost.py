@@ -23,7 +23,7 @@ class Cost:
     Attributes
     ----------
     worker_cpu_seconds
-        CPU seconds of the tasks' threads; those of libraries beside them are not in it.
+        CPU seconds of the workers' processes while they had tasks.
     database_seconds
         Seconds in which tasks or the client waited for the database, and tasks for S3 while they
         loaded: an upper bound of what its CPUs did, for PostgreSQL doesn't say.
