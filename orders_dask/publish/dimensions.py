@@ -127,19 +127,19 @@ def _recompute(dimension: Table, rows: Table, run_date: date, load_id: int) -> D
         .prefix_with("materialized", dialect="postgresql")
     )
     of_load = published.c.load_id == rows.c.load_id
-    said = select(rows, published.c.run_date).join_from(rows, published, of_load).subquery()
+    stored = select(rows, published.c.run_date).join_from(rows, published, of_load).subquery()
     by_key = [touched.c[name] for name in key]
-    order = _latest_first(said, names, said.c.run_date.desc())
+    order = _latest_first(stored, names, stored.c.run_date.desc())
     ranked = (
         select(
             *by_key,
-            *(said.c[name] for name in names),
-            case((_has_attributes(said, names), said.c.run_date)).label("attributes_run_date"),
-            func.min(said.c.run_date).over(partition_by=by_key).label("first_seen"),
-            func.max(said.c.run_date).over(partition_by=by_key).label("last_seen"),
+            *(stored.c[name] for name in names),
+            case((_has_attributes(stored, names), stored.c.run_date)).label("attributes_run_date"),
+            func.min(stored.c.run_date).over(partition_by=by_key).label("first_seen"),
+            func.max(stored.c.run_date).over(partition_by=by_key).label("last_seen"),
             func.row_number().over(partition_by=by_key, order_by=order).label("rank"),
         )
-        .join_from(touched, said, _same_key(touched, said, key), isouter=True)
+        .join_from(touched, stored, _same_key(touched, stored, key), isouter=True)
         .subquery()
     )
     new = (
@@ -148,12 +148,12 @@ def _recompute(dimension: Table, rows: Table, run_date: date, load_id: int) -> D
         .cte("new")
         .prefix_with("materialized", dialect="postgresql")
     )
-    is_said = new.c.last_seen.is_not(None)
+    has_rows = new.c.last_seen.is_not(None)
     values = {column.name: column for column in new.c if column.name not in key}
-    updated = update(dimension).where(_same_key(dimension, new, key), is_said).values(values)
+    updated = update(dimension).where(_same_key(dimension, new, key), has_rows).values(values)
     return (
         delete(dimension)
-        .where(_same_key(dimension, new, key), ~is_said)
+        .where(_same_key(dimension, new, key), ~has_rows)
         .add_cte(updated.cte("updated"))
     )
 
