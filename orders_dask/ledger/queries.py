@@ -116,6 +116,21 @@ def published_dates(engine: Engine) -> dict[date, str]:
         return {run_date: fingerprint for run_date, fingerprint in connection.execute(query)}
 
 
+def latest_publish(engine: Engine) -> datetime | None:
+    """Return when a run date was last published, whether it still is or not; None: never."""
+    with engine.connect() as connection:
+        moment: datetime | None = connection.scalar(select(func.max(load_run.c.published_at)))
+    return moment
+
+
+def count_held_dates(engine: Engine) -> int:
+    """Return the number of run dates with a load that waits for somebody to accept or discard."""
+    waiting = (load_run.c.status == "held") & load_run.c.pruned_at.is_(None)
+    dates = select(func.count(load_run.c.run_date.distinct())).where(waiting)
+    with engine.connect() as connection:
+        return int(connection.scalar(dates) or 0)
+
+
 def held_or_discarded(engine: Engine, run_date: date, fingerprint: str) -> LoadStatus | None:
     """Return the latest load of a run date and fingerprint if it is held, discarded or rolled back.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
@@ -196,6 +197,24 @@ def timings_of_load(
         ],
         cost_of_load(step_seconds, metrics, prices),
     )
+
+
+def sum_timings(
+    engine: Engine, load_ids: Sequence[int]
+) -> tuple[dict[str, float], dict[str, StepMetrics]]:
+    """Return the wall seconds and the step metrics of some loads together, each by step."""
+    query = select(load_run.c.step_seconds, load_run.c.step_metrics)
+    seconds: defaultdict[str, float] = defaultdict(float)
+    metrics: defaultdict[str, StepMetrics] = defaultdict(StepMetrics)
+    with engine.connect() as connection:
+        rows = connection.execute(query.where(load_run.c.load_id.in_(load_ids))).all()
+    for row in rows:
+        of_load = {step: StepMetrics(**each) for step, each in (row.step_metrics or {}).items()}
+        for step, wall_seconds in _share_wall_time(row.step_seconds or {}, of_load).items():
+            seconds[step] += wall_seconds
+        for step, of_step in of_load.items():
+            metrics[step] += of_step
+    return dict(seconds), dict(metrics)
 
 
 def _share_wall_time(

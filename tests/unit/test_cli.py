@@ -26,15 +26,15 @@ OPTIONS = {
     "init": {"--roles"},
     "run": {
         *("--run-date", "--wait-for-source"),
-        *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
+        *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--metrics", "--json"),
     },
     "backfill": {
         *("--from", "--to", "--last", "--missing", "--max-parallel"),
-        *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--json"),
+        *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--metrics", "--json"),
     },
     "daily": {
         *("--lookback", "--beyond", "--missing", "--max-parallel"),
-        *("--source", "--scheduler", "--workers", "--dry-run", "--json"),
+        *("--source", "--scheduler", "--workers", "--dry-run", "--metrics", "--json"),
     },
     "fresh": {"--last", "--missing", "--json"},
     "status": {"--run-date", "--json"},

@@ -11,6 +11,7 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_settings, load_run_dates
+from orders_dask.cli.monitoring import Metrics, monitored
 from orders_dask.cli.options import (
     DryRun,
     Force,
@@ -52,6 +53,7 @@ def backfill(
     workers: Workers = None,
     force: Force = False,
     dry_run: DryRun = False,
+    metrics: Metrics = None,
     json: JsonOutput = False,
 ) -> None:
     """Load and publish a range of run dates; dates without a file are listed as missing.
@@ -67,14 +69,15 @@ def backfill(
     from orders_dask.jobs.inspect import date_range, latest_dates
 
     run_dates = date_range(start, end) if start and end else latest_dates(last or 0, settings)
-    ended = load_run_dates(
-        run_dates,
-        settings,
-        scheduler,
-        workers,
-        force=force,
-        dry_run=dry_run,
-        max_parallel=max_parallel,
-    )
-    output.run_results(ended, time.monotonic() - began, json)
-    raise typer.Exit(exit_code(ended, missing))
+    with monitored("backfill", settings, None if dry_run else metrics) as results:
+        results += load_run_dates(
+            run_dates,
+            settings,
+            scheduler,
+            workers,
+            force=force,
+            dry_run=dry_run,
+            max_parallel=max_parallel,
+        )
+        output.run_results(results, time.monotonic() - began, json)
+        raise typer.Exit(exit_code(results, missing))

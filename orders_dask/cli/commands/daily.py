@@ -10,6 +10,7 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_settings, load_run_dates
+from orders_dask.cli.monitoring import Metrics, monitored
 from orders_dask.cli.options import (
     DryRun,
     JsonOutput,
@@ -45,6 +46,7 @@ def daily(
     scheduler: SchedulerAddress = None,
     workers: Workers = None,
     dry_run: DryRun = False,
+    metrics: Metrics = None,
     json: JsonOutput = False,
 ) -> None:
     """Load what is missing up to yesterday, and what has changed in the latest days.
@@ -58,17 +60,19 @@ def daily(
     from orders_dask.jobs.alert import alert_results
     from orders_dask.jobs.inspect import result_of_error, yesterday
 
-    try:
-        plan = job.plan_daily(settings, lookback, beyond)
-    except OrdersDaskError as error:
-        alert_results([result_of_error(yesterday(settings), error)], settings)
-        raise
-    ended = load_run_dates(
-        plan.run_dates, settings, scheduler, workers, dry_run=dry_run, max_parallel=max_parallel
-    )
-    results = job.daily_results(plan, ended, settings)
-    output.run_results(results, time.monotonic() - began, json)
-    raise typer.Exit(exit_code(results, missing))
+    file = None if dry_run else metrics
+    with monitored("daily", settings, file, expect_dump=missing == "fail") as results:
+        try:
+            plan = job.plan_daily(settings, lookback, beyond)
+        except OrdersDaskError as error:
+            alert_results([result_of_error(yesterday(settings), error)], settings)
+            raise
+        ended = load_run_dates(
+            plan.run_dates, settings, scheduler, workers, dry_run=dry_run, max_parallel=max_parallel
+        )
+        results += job.daily_results(plan, ended, settings)
+        output.run_results(results, time.monotonic() - began, json)
+        raise typer.Exit(exit_code(results, missing))
 
 
 @command()

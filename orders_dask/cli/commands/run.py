@@ -10,6 +10,7 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_client, command_settings
+from orders_dask.cli.monitoring import Metrics, monitored
 from orders_dask.cli.options import (
     DryRun,
     Force,
@@ -49,6 +50,7 @@ def run(
     ] = 0,
     force: Force = False,
     dry_run: DryRun = False,
+    metrics: Metrics = None,
     json: JsonOutput = False,
 ) -> None:
     """Load and publish one run date."""
@@ -63,37 +65,40 @@ def run(
     )
 
     run_date = run_date or yesterday(settings)
-    try:
-        if wait:
-            wait_for_source(run_date, settings, wait)
-        results = None if force or dry_run else all_up_to_date([run_date], settings=settings)
-        if results and results[0].exit_code == 0:
-            [ended] = results
-        elif results:
-            raise (LoadHeld if results[0].outcome == "held" else SourceMissing)(results[0].message)
-        else:
-            with (
-                command_client(settings, scheduler, workers, needed=not dry_run) as client,
-                output.progress() as listener,
-            ):
-                from orders_dask.jobs import run as job
+    with monitored("run", settings, None if dry_run else metrics) as results:
+        try:
+            if wait:
+                wait_for_source(run_date, settings, wait)
+            found = None if force or dry_run else all_up_to_date([run_date], settings=settings)
+            if found and found[0].exit_code == 0:
+                [ended] = found
+            elif found:
+                raise (LoadHeld if found[0].outcome == "held" else SourceMissing)(found[0].message)
+            else:
+                with (
+                    command_client(settings, scheduler, workers, needed=not dry_run) as client,
+                    output.progress() as listener,
+                ):
+                    from orders_dask.jobs import run as job
 
-                ended = job.run(
-                    run_date,
-                    settings=settings,
-                    client=client,
-                    force=force,
-                    dry_run=dry_run,
-                    listener=listener,
-                )
-    except OrdersDaskError as error:
-        failed = result_of_error(run_date, error)
+                    ended = job.run(
+                        run_date,
+                        settings=settings,
+                        client=client,
+                        force=force,
+                        dry_run=dry_run,
+                        listener=listener,
+                    )
+        except OrdersDaskError as error:
+            failed = result_of_error(run_date, error)
+            results.append(failed)
+            if not dry_run:
+                alert_results([failed], settings)
+            if json:
+                output.result_json(failed)
+            raise
         if not dry_run:
-            alert_results([failed], settings)
-        if json:
-            output.result_json(failed)
-        raise
-    if not dry_run:
-        alert_results([ended], settings)
-    output.run_result(ended, json)
-    raise typer.Exit(ended.exit_code)
+            alert_results([ended], settings)
+        results.append(ended)
+        output.run_result(ended, json)
+        raise typer.Exit(ended.exit_code)

@@ -1,0 +1,1 @@
+"""Monitoring: what is written for Prometheus, OpenTelemetry and OpenLineage."""
