@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orders_dask.errors import OrdersDaskError
+from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.results import RunResult
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Metrics = Annotated[
 def monitored(
     name: str, settings: Settings, metrics: Path | None, *, expect_dump: bool = True
 ) -> Iterator[list[RunResult]]:
-    """Write the metrics of a command when it ends, however it does.
+    """Record a command as a span, and write its metrics when it ends, however it does.
 
     Parameters
     ----------
@@ -54,15 +55,18 @@ def monitored(
     began = time.monotonic()
     exit_code, is_interrupted = 1, False
     try:
-        yield results
-    except (typer.Exit, OrdersDaskError) as error:
-        exit_code = error.exit_code
-        raise
-    except KeyboardInterrupt as stop:
-        exit_code, is_interrupted = 128 + (stop.args[0] if stop.args else signal.SIGINT), True
-        raise
-    else:
-        exit_code = 0
+        with telemetry.command_span(f"orders-dask {name}"):
+            try:
+                yield results
+                exit_code = 0
+            except (typer.Exit, OrdersDaskError) as error:
+                exit_code = error.exit_code
+                raise
+            except KeyboardInterrupt as stop:
+                exit_code, is_interrupted = 128 + (stop.args or (signal.SIGINT,))[0], True
+                raise
+            finally:
+                telemetry.describe(exit_code=exit_code)
     finally:
         if metrics is not None:
             from orders_dask.jobs.metrics import write_metrics

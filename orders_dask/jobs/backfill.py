@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import date
 from functools import partial
 from threading import Event
@@ -104,9 +105,11 @@ def load_dates(
         listener=listener or no_progress,
         stop=stop,
     )
+    context = copy_context()  # a span of telemetry finds the one above it there
     with ThreadPoolExecutor(max_parallel, thread_name_prefix="run-date") as pool:
         try:
-            return list(pool.map(partial(_as_result, run_one), run_dates))
+            load = partial(_as_result, run_one)
+            return list(pool.map(lambda each: context.copy().run(load, each), run_dates))
         except BaseException:
             # Ctrl-C: dates in flight stop at their next check, queued ones never start.
             stop.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -31,6 +32,7 @@ from orders_dask.extract.discover import discover, discover_dump
 from orders_dask.extract.records import Split
 from orders_dask.ledger.queries import LoadStatus, held_or_discarded, published_load
 from orders_dask.load.schema import ready_database
+from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import Outcome, RunResult
 from orders_dask.retry import retry_until_found
@@ -131,9 +133,10 @@ def all_up_to_date(
     """
     settings = settings or load_settings()
     inspect = partial(_up_to_date, settings=settings, database=ready_database(settings))
+    context = copy_context()  # a span of telemetry finds the one above it there
     results = []
     with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
-        for result in pool.map(inspect, run_dates):
+        for result in pool.map(lambda each: context.copy().run(inspect, each), run_dates):
             if result is None:
                 pool.shutdown(wait=False, cancel_futures=True)
                 return None
@@ -142,6 +145,15 @@ def all_up_to_date(
 
 
 def _up_to_date(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
+    """Return the result of a run date if there is nothing to do for it."""
+    with telemetry.span("inspect run date", run_date=str(run_date)):
+        result = _inspection_result(run_date, settings, database)
+        if result:
+            telemetry.describe(outcome=result.outcome, load_id=result.load_id)
+        return result
+
+
+def _inspection_result(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
     timer = StepTimer(run_date, no_progress)
     try:
         inspection = inspect_run_date(run_date, settings, database, timer)

@@ -14,10 +14,12 @@ from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.order_tables import fact_order_line
 from orders_dask.cost import Cost, cost_of_load
+from orders_dask.errors import OrdersDaskError
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import (
     inspect_run_date,
     result_from_ledger,
+    result_of_error,
     result_of_held_or_discarded,
     wait_for_source,
     yesterday,
@@ -25,6 +27,7 @@ from orders_dask.jobs.inspect import (
 from orders_dask.ledger import loads
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
+from orders_dask.monitoring import telemetry
 from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import RunContext, open_load
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
@@ -120,6 +123,36 @@ def run_once(
     stop: Event | None = None,
 ) -> RunResult:
     """Take one run date through the steps, without retries; without a client only plan them."""
+    with telemetry.span("run date", run_date=str(run_date)):
+        try:
+            result = _take_through_steps(
+                run_date, settings, client, database, checks, force, listener, stop
+            )
+        except OrdersDaskError as error:
+            telemetry.describe(outcome=result_of_error(run_date, error).outcome)
+            raise
+        telemetry.describe(
+            outcome=result.outcome,
+            load_id=result.load_id,
+            files=result.files,
+            orders=result.orders,
+            lines=result.lines,
+            superseded=result.superseded,
+            rejected=result.rejected,
+        )
+        return result
+
+
+def _take_through_steps(
+    run_date: date,
+    settings: Settings,
+    client: Client | None,
+    database: Engine,
+    checks: Checks,
+    force: bool,
+    listener: Listener,
+    stop: Event | None,
+) -> RunResult:
     timer = StepTimer(run_date, listener)
     inspection = inspect_run_date(run_date, settings, database, timer)
     published, fingerprint = inspection.published, inspection.fingerprint
@@ -132,6 +165,7 @@ def run_once(
         return _plan(run_date, inspection.splits, settings, published, timer)
     context = RunContext(settings, client, database, timer, stop or Event())
     with open_load(context, run_date, published, fingerprint) as load:
+        telemetry.describe(load_id=load.load_id)
         loads.record_left_out(load.lease, load.load_id, inspection.left_out)
         parts, totals = steps.decode(load, inspection.splits)
         steps.resolve_and_load(load, parts)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 
-from orders_dask.step_metrics import Meter
+from orders_dask.monitoring import telemetry
+from orders_dask.step_metrics import Meter, StepMetrics
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,21 @@ class StepTimer:
             self.listener(Progress(self.run_date, name, done, total, orders))
 
         self.listener(Progress(self.run_date, name, 0, total))
-        try:
-            yield advance
-            if not done:
-                advance(0)
-        finally:
-            self.seconds[name] = round(time.monotonic() - began, 3)
-            self.meter.add_requests(name)
+        with telemetry.span(name):
+            try:
+                yield advance
+                if not done:
+                    advance(0)
+            finally:
+                self.seconds[name] = round(time.monotonic() - began, 3)
+                self.meter.add_requests(name)
+                metrics = self.meter.metrics.get(name, StepMetrics())
+                telemetry.describe(
+                    tasks=done,
+                    orders=orders or None,
+                    bytes=metrics.bytes or None,
+                    cpu_seconds=metrics.cpu_seconds or None,
+                )
 
     @property
     def total(self) -> float:

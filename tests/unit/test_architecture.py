@@ -45,7 +45,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "reporting": {"checks", "contract", "ledger", "load", "settings"},
     "pipeline": {
         *("checks", "cluster", "contract", "cost", "errors", "extract", "ledger", "load"),
-        *("publish", "retry", "settings", "stage", "step_metrics", "transform"),
+        *("monitoring", "publish", "retry", "settings", "stage", "step_metrics", "transform"),
     },
     "jobs": {
         *("alerts", "checks", "cluster", "contract", "cost", "errors", "extract", "ledger", "load"),
@@ -58,7 +58,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     },
     "cli": {
         *("cluster", "contract", "errors", "extract", "filesystem", "jobs", "ledger", "load"),
-        *("pipeline", "publish", "sandbox", "settings", "synthetic", "urls"),
+        *("monitoring", "pipeline", "publish", "sandbox", "settings", "synthetic", "urls"),
     },
 }
 """By room, the rooms that it imports, anywhere in its modules. `ROOT` is the package itself."""
