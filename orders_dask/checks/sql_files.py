@@ -15,12 +15,11 @@ from sqlalchemy import Connection, Engine
 
 from orders_dask.checks.comparison import Finding, Severity
 from orders_dask.contract.columns import PUBLIC
-from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.order_tables import FACTS, public_columns
 from orders_dask.contract.storage_tables import DIMENSION_ROWS
 from orders_dask.errors import ServiceUnavailable, SettingsError
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translate_error
-from orders_dask.load.schema import public_columns
 from orders_dask.settings import parse_seconds
 
 VARIABLE: Final = "ORDERS_DASK_CHECKS"

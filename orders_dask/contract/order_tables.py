@@ -415,3 +415,8 @@ DIMENSIONS: Final[tuple[Table, ...]] = (
 def attributes(dimension: Table) -> list[Column[Any]]:
     """Return the columns of a dimension that are read from the dump, without its key."""
     return [c for c in dimension.c if c.info["source"] and c.name not in dimension.info["key"]]
+
+
+def public_columns(table: Table) -> list[Column[Any]]:
+    """Return the columns of a fact or dimension that people see."""
+    return [column for column in table.c if column.name != fact_order.c.load_id.name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import chain
@@ -22,10 +23,12 @@ from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
+from orders_dask.jobs.lineage import reported_load
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import (
     LoadStatus,
     database_id,
+    file_sizes,
     latest_refused_after,
     load_status,
     loaded_parts,
@@ -151,14 +154,23 @@ def _replay(
     part = _make_replay_part(context, published, code)
     if part and part.orders:
         parts, totals = collect_parts(enumerate(chain([part], _staged_parts(context, published))))
-        with open_load(
-            context,
-            run_date,
-            published,
-            published.fingerprint,
-            inherits_texts_from=published.load_id,
-            status_if_refused="failed",
-        ) as load:
+        with (
+            ExitStack() as lineage,
+            open_load(
+                context,
+                run_date,
+                published,
+                published.fingerprint,
+                inherits_texts_from=published.load_id,
+                status_if_refused="failed",
+            ) as load,
+        ):
+            sizes = file_sizes(database, published.load_id)
+            lineage.enter_context(
+                reported_load(
+                    run_date, load.load_id, published.fingerprint, sizes, settings, database
+                )
+            )
             superseded = steps.resolve_and_load(load, parts)
             superseded_rows = frozenset(superseded.get(part.name, ()))
             tally = _record_replay(load, published, part, code, superseded_rows)
@@ -166,7 +178,7 @@ def _replay(
             findings = steps.check(load, checks)
             with timer.step("publish"):
                 publish(load.lease, load.load_id, plan)
-            loaded = retry_transient(load_status)(database, load.load_id)
+        loaded = retry_transient(load_status)(database, load.load_id)
         run = result_from_ledger("published", loaded, timer, findings)
     else:
         with leases.acquire_lease(database, run_date) as lease, lease.transaction() as connection:

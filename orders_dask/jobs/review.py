@@ -5,13 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from contextlib import ExitStack
 from datetime import date
 
 from orders_dask.errors import NothingToRestore
 from orders_dask.jobs.inspect import result_from_ledger
+from orders_dask.jobs.lineage import reported_load
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
-from orders_dask.ledger.queries import LoadStatus, held_load, load_status
+from orders_dask.ledger.queries import LoadStatus, file_sizes, held_load, load_status
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import RunResult
@@ -51,14 +53,19 @@ def accept(
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     """
-    database = ready_database(settings or load_settings())
+    settings = settings or load_settings()
+    database = ready_database(settings)
     timer = StepTimer(run_date, no_progress)
-    with leases.acquire_lease(database, run_date) as lease:
+    with ExitStack() as lineage, leases.acquire_lease(database, run_date) as lease:
         held = _require_held(lease)
+        sizes = file_sizes(database, held.load_id)
+        lineage.enter_context(
+            reported_load(run_date, held.load_id, held.fingerprint, sizes, settings, database)
+        )
         with timer.step("publish"):
             plan = publish.precompute(database, run_date, held.load_id)
             publish.publish(lease, held.load_id, plan, by_this_user(because))
-        loaded = retry_transient(load_status)(database, held.load_id)
+    loaded = retry_transient(load_status)(database, held.load_id)
     return result_from_ledger("published", loaded, timer)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from threading import Event
@@ -24,6 +25,7 @@ from orders_dask.jobs.inspect import (
     wait_for_source,
     yesterday,
 )
+from orders_dask.jobs.lineage import reported_load, sizes_of
 from orders_dask.ledger import loads
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
@@ -164,8 +166,13 @@ def _take_through_steps(
     if client is None:
         return _plan(run_date, inspection.splits, settings, published, timer)
     context = RunContext(settings, client, database, timer, stop or Event())
-    with open_load(context, run_date, published, fingerprint) as load:
+    # OpenLineage is told of the end when the ledger has it and the lease is released.
+    with ExitStack() as lineage, open_load(context, run_date, published, fingerprint) as load:
         telemetry.describe(load_id=load.load_id)
+        sizes = sizes_of(inspection.splits)
+        lineage.enter_context(
+            reported_load(run_date, load.load_id, fingerprint, sizes, settings, database)
+        )
         loads.record_left_out(load.lease, load.load_id, inspection.left_out)
         parts, totals = steps.decode(load, inspection.splits)
         steps.resolve_and_load(load, parts)
@@ -173,7 +180,7 @@ def _take_through_steps(
         findings = steps.check(load, checks)
         with timer.step("publish"):
             publish(load.lease, load.load_id, plan)
-        loaded = retry_transient(load_status)(database, load.load_id)
+    loaded = retry_transient(load_status)(database, load.load_id)
     result = result_from_ledger("published", loaded, timer, findings)
     cost = cost_of_load(timer.seconds, timer.meter.metrics, settings.prices)
     return replace(

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Engine,
     Float,
+    Table,
     cast,
     extract,
     func,
@@ -26,7 +27,7 @@ from orders_dask.contract.ledger_tables import (
     load_run,
     schema_info,
 )
-from orders_dask.contract.order_tables import fact_order, fact_order_line
+from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,28 @@ def loaded_parts(engine: Engine, load_id: int) -> set[str]:
     """Return the names of the parts that were copied into a load."""
     with engine.connect() as connection:
         return {*connection.scalars(select(load_part.c.part).where(load_part.c.load_id == load_id))}
+
+
+def file_sizes(engine: Engine, load_id: int) -> dict[str, int]:
+    """Return the bytes of a load's files as stored, by name, in the order of the listing."""
+    query = select(load_file.c.name, func.coalesce(load_file.c.bytes, 0))
+    of_load = query.where(load_file.c.load_id == load_id).order_by(load_file.c.file_id)
+    with engine.connect() as connection:
+        return {name: size for name, size in connection.execute(of_load)}
+
+
+def row_counts(engine: Engine, load_id: int) -> tuple[int, dict[str, int]]:
+    """Return the number of orders that a load read, and of the rows of each fact that it loaded."""
+
+    def total(fact: Table, counter: str) -> ColumnElement[int]:
+        # sum(bigint) is numeric, which the driver returns as Decimal.
+        column = load_file.c[counter_column(fact, counter)]
+        return cast(func.coalesce(func.sum(column), 0), BigInteger)
+
+    query = select(total(fact_order, "read"), *(total(fact, "loaded") for fact in FACTS))
+    with engine.connect() as connection:
+        read, *loaded = connection.execute(query.where(load_file.c.load_id == load_id)).one()
+    return read, dict(zip((fact.name for fact in FACTS), loaded, strict=True))
 
 
 def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from psycopg2 import sql
-from sqlalchemy import Column, Connection, Dialect, Engine, Table, func, inspect, select, text
+from sqlalchemy import Connection, Dialect, Engine, Table, func, inspect, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
 from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
 from orders_dask.contract.ledger_tables import schema_info
-from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.order_tables import FACTS, fact_order, public_columns
 from orders_dask.contract.storage_tables import published
 from orders_dask.contract.versions import CONTRACT_VERSION
 from orders_dask.errors import DatabaseNotReady, SettingsError
@@ -282,11 +282,6 @@ def _column_comments(view: str, fact: Table) -> Iterator[sql.Composable]:
     for column in public_columns(fact):
         name = sql.Identifier(PUBLIC, view, column.name)
         yield sql.SQL("comment on column {} is {}").format(name, sql.Literal(column.comment))
-
-
-def public_columns(fact: Table) -> list[Column[Any]]:
-    """Return the columns of a storage table that people see."""
-    return [column for column in fact.c if column.name != fact.c.load_id.name]
 
 
 def _file(name: str) -> str:

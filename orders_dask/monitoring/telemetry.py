@@ -95,8 +95,8 @@ def command_span(name: str) -> Iterator[None]:
     from opentelemetry import context, propagate
 
     fields = propagate.get_global_textmap().fields
-    carrier = {key: os.environ[key.upper()] for key in fields if key.upper() in os.environ}
-    token = context.attach(propagate.extract(carrier))
+    given = {key: os.environ[key.upper()] for key in fields if key.upper() in os.environ}
+    token = context.attach(propagate.extract(given))
     try:
         with span(name):
             yield

@@ -194,14 +194,14 @@ def _record_outcome(
             status = "held"
         with suppress(OrdersDaskError):  # the next run marks it as abandoned
             loads.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
-            leases.finish(lease, load_id, status, _failure_message(error))
+            leases.finish(lease, load_id, status, failure_message(error))
         raise
     # The load is published even if its session broke at the last commit: only its metrics are lost.
     with suppress(TransientError):
         loads.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
 
 
-def _failure_message(error: BaseException) -> str:
+def failure_message(error: BaseException) -> str:
     """Return the reason why a load ended, for the ledger."""
     if isinstance(error, OrdersDaskError):
         return str(error)

@@ -138,7 +138,7 @@ def test_nothing_is_sent_where_it_is_not_asked_for(
 
 
 @pytest.mark.parametrize("kind", ["refused", "silent", "broken"])
-def test_a_collector_that_does_not_answer_costs_a_warning_and_little_time(
+def test_a_collector_that_does_not_answer_is_a_warning_and_little_time(
     settings: Settings, warehouse: Engine, put: Put, collector: Receiver, kind: str
 ) -> None:
     put("dump/a.ndjson", lines(order(1)))

@@ -39,7 +39,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "publish": {"contract", "errors", "ledger", "load", "retry"},
     "retention": {"contract", "errors", "filesystem", "ledger", "load", "publish", "stage"},
     "alerts": {"contract", "settings"},
-    "monitoring": set(),
+    "monitoring": {"contract", "errors", "urls"},
     "checks": {"contract", "errors", "ledger", "load", "settings"},
     "read": {"contract", "errors", "extract", "settings", "stage", "transform"},
     "reporting": {"checks", "contract", "ledger", "load", "settings"},

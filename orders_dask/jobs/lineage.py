@@ -1,0 +1,67 @@
+"""Tell OpenLineage of a load: its dump, its tables, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+from functools import partial
+
+from sqlalchemy import Engine
+
+from orders_dask.errors import LoadHeld
+from orders_dask.extract.records import Split
+from orders_dask.ledger.queries import row_counts
+from orders_dask.monitoring.lineage import reported
+from orders_dask.monitoring.load_lineage import LoadLineage, dump_name, server_name
+from orders_dask.pipeline.load_scope import failure_message
+from orders_dask.settings import Settings
+
+
+def reported_load(
+    run_date: date,
+    load_id: int,
+    fingerprint: str,
+    sizes: Mapping[str, int],
+    settings: Settings,
+    database: Engine,
+) -> AbstractContextManager[None]:
+    """Return a context that tells OpenLineage of a load, until it is published.
+
+    Parameters
+    ----------
+    run_date, load_id
+        The load.
+    fingerprint
+        Its fingerprint.
+    sizes
+        Bytes of the files of the dump, by name.
+    settings
+        Settings of the run.
+    database
+        Engine of the database.
+    """
+    load = LoadLineage(
+        run_date=run_date,
+        load_id=load_id,
+        zone=settings.zone,
+        dump=dump_name(settings.source, run_date),
+        fingerprint=fingerprint,
+        files=list(sizes),
+        size=sum(sizes.values()),
+        server=server_name(settings.pgsql_hostname, settings.pgsql_port),
+        database=settings.pgsql_database,
+    )
+    return reported(load, partial(row_counts, database, load_id), partial(_message, load_id))
+
+
+def sizes_of(splits: Sequence[Split]) -> dict[str, int]:
+    """Return the bytes of the files of some splits, by name."""
+    return {file.name: file.size for split in splits for file in split.files}
+
+
+def _message(load_id: int, error: BaseException) -> str:
+    """Return why a load is not published; a check of somebody's own may have quoted the data."""
+    if isinstance(error, LoadHeld):
+        return f"A check holds load {load_id}: see `orders-dask status`."
+    return failure_message(error)
