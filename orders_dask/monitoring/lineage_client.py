@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,7 @@ _pause_ends: float = 0.0
 
 
 class Sending(Thread):
-    """Sends an event, after the one before it.
+    """Makes and sends an event, after the one before it.
 
     Attributes
     ----------
@@ -41,9 +42,9 @@ class Sending(Thread):
     succeeded: bool = False
     problem: str = ""
 
-    def __init__(self, event: Any, before: Sending | None) -> None:
+    def __init__(self, make_event: Callable[[], Any], before: Sending | None) -> None:
         super().__init__(name=_THREAD, daemon=True)
-        self._event = event
+        self._make_event = make_event
         self._before = before
 
     def run(self) -> None:
@@ -56,10 +57,11 @@ class Sending(Thread):
         try:
             with _CLIENT_LOCK:
                 client = _client()
-            client.emit(self._event)
+            client.emit(self._make_event())
             self.succeeded = True
         except Exception as error:  # noqa: BLE001
-            # Each transport has errors of its own, and their texts may have a URL with a password.
+            # Each version and transport has errors of its own, and none may end a run. Their texts
+            # may have a URL with a password.
             self.problem = type(error).__name__
 
 
@@ -75,12 +77,13 @@ def is_configured() -> bool:
     folders = Path(), Path("~/.openlineage").expanduser()
     if not asked and not any((folder / "openlineage.yml").is_file() for folder in folders):
         return False
-    return time.monotonic() >= _pause_ends and find_spec("openlineage") is not None
+    is_installed = find_spec("openlineage") and find_spec("openlineage.client")
+    return bool(is_installed) and time.monotonic() >= _pause_ends
 
 
-def send(event: Any, before: Sending | None = None) -> Sending:
-    """Begin to send an event in the background."""
-    sending = Sending(event, before)
+def send(make_event: Callable[[], Any], before: Sending | None = None) -> Sending:
+    """Begin to make and send an event in the background."""
+    sending = Sending(make_event, before)
     sending.start()
     return sending
 
@@ -100,10 +103,11 @@ def wait(sending: Sending, what: str) -> None:
     if not sending.succeeded:
         _pause_ends = time.monotonic() + PAUSE_SECONDS
         LOG.warning(
-            "OpenLineage was not told of %s (%s): check its OPENLINEAGE_* variables or "
-            "openlineage.yml, and the receiver.",
+            "OpenLineage was not told of %s (%s), nor will it be of what begins in the next %g s: "
+            "check its OPENLINEAGE_* variables or openlineage.yml, and the receiver.",
             what,
             sending.problem or f"no answer within {WAIT_SECONDS:g} s",
+            PAUSE_SECONDS,
         )
 
 

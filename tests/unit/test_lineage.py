@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,13 +22,15 @@ from orders_dask.contract.order_tables import (
     fact_refund_line,
     public_columns,
 )
+from orders_dask.errors import DataRefused, ServiceUnavailable
+from orders_dask.monitoring import lineage_client
 from orders_dask.monitoring.column_sources import PUBLIC_TABLES, column_sources, source_keys
+from orders_dask.monitoring.lineage import reported
 from orders_dask.monitoring.lineage_client import is_configured
+from orders_dask.monitoring.lineage_datasets import MAX_FILES
 from orders_dask.monitoring.lineage_events import (
-    MAX_FILES,
     complete_event,
     failed_event,
-    new_run,
     start_event,
 )
 from orders_dask.monitoring.load_lineage import LoadLineage, dump_name, server_name
@@ -130,14 +133,13 @@ def test_every_declared_source_is_in_the_lineage() -> None:
 
 def test_the_events_of_a_load_are_valid(load: LoadLineage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLINEAGE_PARENT_ID", f"airflow/prod/daily.orders/{RUN_ID}")
-    run = new_run(load)
     rows = {fact.name: number for number, fact in enumerate(FACTS)}
     events = [
-        start_event(load, run),
-        complete_event(load, run, (5, rows)),
-        complete_event(load, run, None),
-        failed_event(load, run, "It was stopped.", is_cancelled=True),
-        failed_event(load, run, "Refused.", is_cancelled=False),
+        start_event(load, RUN_ID),
+        complete_event(load, RUN_ID, (5, rows)),
+        complete_event(load, RUN_ID, None),
+        failed_event(load, RUN_ID, "It was stopped.", is_cancelled=True),
+        failed_event(load, RUN_ID, "Refused.", is_cancelled=False),
     ]
     for event in map(as_json, events):
         assert problems(event) == []
@@ -148,7 +150,7 @@ def test_the_events_of_a_load_are_valid(load: LoadLineage, monkeypatch: pytest.M
 
 
 def test_what_is_wrong_with_an_event_is_found(load: LoadLineage) -> None:
-    event = as_json(start_event(load, new_run(load)))
+    event = as_json(start_event(load, RUN_ID))
     event["run"]["runId"] = "7"
     event["eventTime"] = "yesterday"
     event["producer"] = "no URI"
@@ -160,7 +162,7 @@ def test_what_is_wrong_with_an_event_is_found(load: LoadLineage) -> None:
 
 
 def test_the_nominal_time_is_the_run_date_of_the_shop(load: LoadLineage) -> None:
-    facets = as_json(start_event(load, new_run(load)))["run"]["facets"]
+    facets = as_json(start_event(load, RUN_ID))["run"]["facets"]
     assert facets["nominalTime"]["nominalStartTime"] == "2026-10-25T00:00:00+02:00"
     assert facets["nominalTime"]["nominalEndTime"] == "2026-10-26T00:00:00+01:00"
 
@@ -170,7 +172,7 @@ def test_the_parent_may_have_a_namespace_with_slashes_and_a_root(
 ) -> None:
     monkeypatch.setenv("OPENLINEAGE_PARENT_ID", f"https://airflow/prod/orders.load/{RUN_ID}")
     monkeypatch.setenv("OPENLINEAGE_ROOT_PARENT_ID", f"airflow/orders/{RUN_ID}")
-    parent = as_json(start_event(load, new_run(load)))["run"]["facets"]["parent"]
+    parent = as_json(start_event(load, RUN_ID))["run"]["facets"]["parent"]
     assert parent["job"]["namespace"] == "https://airflow/prod"
     assert (parent["job"]["name"], parent["run"]["runId"]) == ("orders.load", RUN_ID)
     assert parent["root"]["job"]["name"] == "orders"
@@ -184,14 +186,14 @@ def test_a_wrong_parent_is_left_out_with_a_warning(
     value: str,
 ) -> None:
     monkeypatch.setenv("OPENLINEAGE_PARENT_ID", value)
-    assert "parent" not in as_json(start_event(load, new_run(load)))["run"]["facets"]
+    assert "parent" not in as_json(start_event(load, RUN_ID))["run"]["facets"]
     assert caplog.messages == [
         "OPENLINEAGE_PARENT_ID is left out of lineage: it must be namespace/name/run_id."
     ]
 
 
 def test_a_table_has_the_columns_that_people_see_and_their_comments(load: LoadLineage) -> None:
-    event = as_json(complete_event(load, new_run(load), (1, {"fact_order": 1})))
+    event = as_json(complete_event(load, RUN_ID, (1, {"fact_order": 1})))
     [order] = [each for each in event["outputs"] if each["name"] == "shop.orders.fact_order"]
     fields = order["facets"]["schema"]["fields"]
     assert [field["name"] for field in fields] == [c.name for c in public_columns(fact_order)]
@@ -212,7 +214,7 @@ def test_a_table_has_the_columns_that_people_see_and_their_comments(load: LoadLi
 
 def test_an_event_names_so_many_files_and_counts_all(load: LoadLineage) -> None:
     many = replace(load, files=[f"s3://shop/{n}" for n in range(MAX_FILES + 5)])
-    facets = as_json(start_event(many, new_run(many)))["inputs"][0]["inputFacets"]
+    facets = as_json(start_event(many, RUN_ID))["inputs"][0]["inputFacets"]
     assert len(facets["subset"]["inputCondition"]["locations"]) == MAX_FILES
     assert facets["inputStatistics"]["fileCount"] == MAX_FILES + 5
 
@@ -239,3 +241,48 @@ def test_events_are_sent_only_where_variables_say_where(
     assert is_configured() == configured
     (tmp_path / "openlineage.yml").write_text("transport: {type: noop}")
     assert is_configured() == ("OPENLINEAGE_DISABLED" not in variables)
+
+
+@pytest.fixture
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a file that gets the events of this test."""
+    file = tmp_path / "events"
+    transport = {"type": "file", "log_file_path": str(file), "append": True}
+    monkeypatch.setenv("OPENLINEAGE__TRANSPORT", json.dumps(transport))
+    monkeypatch.setattr(lineage_client, "_pause_ends", 0.0)
+    lineage_client._client.cache_clear()
+    yield file
+    lineage_client._client.cache_clear()
+
+
+def no_counts() -> Any:
+    raise ServiceUnavailable("PostgreSQL can't be reached.")
+
+
+def test_a_load_is_complete_without_numbers_if_the_ledger_fails(
+    load: LoadLineage, events: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with reported(load, no_counts, str):
+        pass
+    [_, completed] = map(json.loads, events.read_text().splitlines())
+    assert (completed["eventType"], problems(completed)) == ("COMPLETE", [])
+    assert "outputStatistics" not in json.dumps(completed)
+    assert len(caplog.messages) == 1
+
+
+def test_whatever_goes_wrong_with_an_event_is_a_warning_and_ends_no_run(
+    load: LoadLineage, events: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unusable = replace(load, database="", files=None)  # type: ignore[arg-type]
+    with reported(unusable, lambda: (1, {}), str):
+        pass
+    [warning] = caplog.messages
+    assert f"load 7 of {DAY} (TypeError), nor will it be" in warning
+    assert not is_configured(), "a minute of rest"
+
+
+def test_the_error_of_a_load_is_raised_after_its_event(load: LoadLineage, events: Path) -> None:
+    with pytest.raises(DataRefused), reported(load, no_counts, lambda error: "Refused."):
+        raise DataRefused("secret")
+    [_, failed] = map(json.loads, events.read_text().splitlines())
+    assert failed["run"]["facets"]["errorMessage"]["message"] == "Refused."
