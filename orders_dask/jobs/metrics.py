@@ -177,6 +177,7 @@ def _loads(database: Engine, published: Sequence[RunResult]) -> list[Gauge]:
     load_ids = [each.load_id for each in published if each.load_id is not None]
     seconds, metrics = sum_timings(database, load_ids)
     by_step = dict.fromkeys(STEPS, 0.0) | seconds
+    money = [each.cost.money for each in published if each.cost and each.cost.money is not None]
     return [
         Gauge(
             "last_command_step_seconds",
@@ -195,11 +196,18 @@ def _loads(database: Engine, published: Sequence[RunResult]) -> list[Gauge]:
             )
             for name, text, attribute in _STEP_METRICS
         ),
+        Gauge(
+            "last_command_cost",
+            "Cost, by ORDERS_DASK_PRICES, of the loads that the last command published.",
+            sum(money) if money else None,
+        ),
     ]
 
 
 _STEP_METRICS: Final = (
     ("cpu_seconds", "CPU seconds of the workers", "cpu_seconds"),
     ("bytes", "Bytes read from the dump, staged or sent to PostgreSQL", "bytes"),
+    ("put_requests", "Requests to S3 at the price of a PUT", "put_requests"),
+    ("get_requests", "Requests to S3 at the price of a GET", "get_requests"),
 )
 """Gauges of the steps: name, meaning, and attribute of the step metrics."""
