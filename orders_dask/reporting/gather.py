@@ -108,8 +108,9 @@ class Day:
     ----------
     run_date, state
         The date, and how it stands.
-    held
-        Whether a load of it is held, be another one published or not.
+    later
+        State of a load that came after the published one and is held, refused or failed; None if
+        there is none.
     load_id, status, message
         The load that is shown: the published one, else the latest; None if there is none.
     started_at, finished_at
@@ -118,6 +119,8 @@ class Day:
         Number of its files, and their sums.
     measures
         Its measures; None if it was never checked.
+    later_message
+        Why that is so.
     findings
         What its checks found, and those of a held load.
     step_seconds, step_metrics
@@ -130,7 +133,8 @@ class Day:
 
     run_date: date
     state: State
-    held: bool = False
+    later: State | None = None
+    later_message: str | None = None
     load_id: int | None = None
     status: str | None = None
     message: str | None = None
@@ -233,23 +237,16 @@ def gather(database: Engine, run_dates: Sequence[date], due: date) -> ReportData
     first, last = run_dates[0], run_dates[-1]
     with snapshot(database) as connection:
         shown = _shown_loads(connection, first, last)
-        held = {
-            load.run_date: load.load_id
-            for load in connection.execute(
-                select(load_run.c.run_date, load_run.c.load_id).where(
-                    load_run.c.run_date.between(first, last), load_run.c.status == "held"
-                )
-            )
-        }
+        later = _later_loads(connection, shown)
         loads = [load.load_id for load in shown.values()]
         sums = _sums_by_load(connection, loads)
-        findings = _findings(connection, {*loads, *held.values()})
+        findings = _findings(connection, {*loads, *(load.load_id for load in later.values())})
         first_load = connection.scalar(select(func.min(load_run.c.run_date))) or due
         days = [
             _day(
                 run_date,
                 shown.get(run_date),
-                held.get(run_date),
+                later.get(run_date),
                 sums,
                 findings,
                 is_late=first_load <= run_date <= due,
@@ -274,10 +271,26 @@ def _shown_loads(connection: Connection, first: date, last: date) -> dict[date, 
     return {load.run_date: load for load in connection.execute(query)}
 
 
+def _later_loads(connection: Connection, shown: Mapping[date, Any]) -> dict[date, Any]:
+    """Return the last held, else refused or failed load after the shown one, by run date."""
+    off = "held", "refused", "failed", "abandoned"
+    later = first_of_each_date(
+        (load_run.c.status == "held").desc(),
+        load_run.c.status.in_(off).desc(),
+        load_run.c.load_id.desc(),
+    )
+    query = select(later).where(later.c.run_date.in_(shown), later.c.status.in_(off))
+    return {
+        load.run_date: load
+        for load in connection.execute(query)
+        if load.load_id > shown[load.run_date].load_id
+    }
+
+
 def _day(
     run_date: date,
     load: Any,
-    held: int | None,
+    later: Any,
     sums: Mapping[int, tuple[int, FileCounts]],
     findings: Mapping[int, Sequence[Finding]],
     *,
@@ -289,11 +302,12 @@ def _day(
     if state == "published" and load.replaced_load_id is not None:
         state = "replaced"
     files, total = sums.get(load.load_id, (0, FileCounts("", 0, False, {})))
-    ids = dict.fromkeys(each for each in (load.load_id, held) if each is not None)
+    ids = [each.load_id for each in (load, later) if each]
     return Day(
         run_date,
         state,
-        held is not None,
+        _STATES[later.status] if later else None,
+        later.message if later else None,
         load.load_id,
         load.status,
         load.message,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Final
@@ -124,12 +125,11 @@ def _mask_unless(shown: bool) -> Any:
 
 def _summary(data: ReportData) -> str:
     """Return a sentence on how the run dates stand."""
-    numbers = {state: sum(day.state == state for day in data.days) for state in MARKS}
-    published = numbers.pop("published") + numbers["replaced"]
-    held = sum(day.held for day in data.days)
-    others = {state: number for state, number in numbers.items() if state != "replaced" and number}
-    if held > others.get("held", 0):
-        others["held"] = held
+    published = sum(day.state in ("published", "replaced") for day in data.days)
+    states = Counter(day.later or day.state for day in data.days)
+    others = {state: states[state] for state in MARKS if states[state]}
+    for state in ("published", "replaced"):
+        others.pop(state, None)
     text = f"{published:,} of {len(data.days):,} run dates are published"
     words = ", ".join(f"{number:,} {state}" for state, number in others.items())
     return f"{text}; {words}." if words else f"{text}: all is well."

@@ -171,7 +171,7 @@ def test_the_calendar_shows_how_each_date_stands(
         "published, a later load is held",
         "published",
     ]
-    assert "3 of 60 run dates are published; 57 missing, 1 held." in page
+    assert "3 of 60 run dates are published; 1 held, 57 missing." in page
     [message] = query(
         "select message from orders_ops.check_finding where severity = 'hold' limit 1"
     )
@@ -195,3 +195,25 @@ def test_text_of_a_dump_is_never_markup(settings: Settings, client: Client, put:
     put("dump/a.ndjson", lines(order(1) | {"<i>&": 1}))
     run(DAY, settings=settings, client=client)
     assert "<code>&lt;i&gt;&amp;</code>" in report(DAY, settings=settings)
+
+
+def test_a_run_writes_the_report_also_when_its_date_is_refused(
+    shop: Settings, put: Put, tmp_path: Path
+) -> None:
+    put(f"dump/{DAY}/b.ndjson", lines(*["{broken"] * 20))
+    file = tmp_path / "report.html"
+    dask = tmp_path / "dask.html"
+    _, err = orders_dask(
+        *("run", "--run-date", str(DAY), "--source", f"{shop.source}", "--report", str(file)),
+        *("--performance-report", str(dask)),
+        code=3,
+    )
+    assert f"Wrote {file}." in err
+    assert f"{DAY}: published, a later load is refused" in file.read_text()
+    assert "see `orders-dask rejects`" in file.read_text()
+    _, err = orders_dask(
+        *("run", "--run-date", str(DAYS[0]), "--source", f"{shop.source}", "--force"),
+        *("--report", "/nowhere/report.html", "--performance-report", str(dask)),
+    )
+    assert "Warning: /nowhere/report.html can't be written (No such file or directory)" in err
+    assert "bokeh" in dask.read_text().lower()

@@ -25,7 +25,7 @@ from orders_dask.settings import without_service_variables
 OPTIONS = {
     "init": {"--roles"},
     "run": {
-        *("--run-date", "--wait-for-source"),
+        *("--run-date", "--wait-for-source", "--report", "--performance-report"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--metrics", "--json"),
     },
     "backfill": {

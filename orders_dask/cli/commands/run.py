@@ -10,7 +10,14 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_client, command_settings
-from orders_dask.cli.monitoring import Metrics, monitored
+from orders_dask.cli.monitoring import (
+    Metrics,
+    PerformanceReport,
+    Report,
+    monitored,
+    performance_reported,
+    reported,
+)
 from orders_dask.cli.options import (
     DryRun,
     Force,
@@ -51,6 +58,8 @@ def run(
     force: Force = False,
     dry_run: DryRun = False,
     metrics: Metrics = None,
+    report: Report = None,
+    performance_report: PerformanceReport = None,
     json: JsonOutput = False,
 ) -> None:
     """Load and publish one run date."""
@@ -65,7 +74,10 @@ def run(
     )
 
     run_date = run_date or yesterday(settings)
-    with monitored("run", settings, None if dry_run else metrics) as results:
+    with (
+        reported(run_date, settings, None if dry_run else report),
+        monitored("run", settings, None if dry_run else metrics) as results,
+    ):
         try:
             if wait:
                 wait_for_source(run_date, settings, wait)
@@ -77,6 +89,7 @@ def run(
             else:
                 with (
                     command_client(settings, scheduler, workers, needed=not dry_run) as client,
+                    performance_reported(client, performance_report),
                     output.progress() as listener,
                 ):
                     from orders_dask.jobs import run as job
