@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
+from orders_dask.contract.envelopes import Envelope, parse_envelope
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
 from orders_dask.errors import SettingsError, SourceMissing
@@ -41,6 +42,7 @@ def read_orders(
     *,
     columns: Sequence[str] | None = None,
     timezone: str = "UTC",
+    record: str | None = None,
     block_size: int = 32 << 20,
 ) -> dd.DataFrame:
     """Return a run date's raw dump as a lazy Dask DataFrame, decoded and normalised as by a run.
@@ -63,6 +65,8 @@ def read_orders(
         same.
     timezone
         IANA name of the shop's time zone, for timestamps without an offset.
+    record
+        Where the order stands in each record, like ``ORDERS_DASK_RECORD``.
     block_size
         Bytes of text in a partition, for text that can be split.
 
@@ -80,11 +84,12 @@ def read_orders(
     ServiceUnavailable
         The store can't be reached.
     SettingsError
-        The URL is malformed, or the table or a column is not known.
+        The URL or `record` is malformed, or the table or a column is not known.
     """
     selected = _columns(table, columns)
+    envelope = _envelope(record)
     frame: dd.DataFrame = dd.from_map(
-        partial(_read_split, table=table, columns=selected, timezone=timezone),
+        partial(_read_split, table=table, columns=selected, timezone=timezone, envelope=envelope),
         discover(url, run_date, block_size),
         meta=_meta(table, selected),
         label=f"read-{table}",
@@ -154,6 +159,13 @@ def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
     return list(columns or known)
 
 
+def _envelope(record: str | None) -> Envelope | None:
+    try:
+        return parse_envelope(record) if record is not None else None
+    except ValueError as error:
+        raise SettingsError(f"The path of the order in a record {error}.") from error
+
+
 def _meta(table: str, columns: list[str]) -> pd.DataFrame:
     return _to_pandas(flat_schemas()[table].empty_table().select(columns))
 
@@ -163,10 +175,12 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _read_split(split: Split, table: str, columns: list[str], timezone: str) -> pd.DataFrame:
+def _read_split(
+    split: Split, table: str, columns: list[str], timezone: str, envelope: Envelope | None
+) -> pd.DataFrame:
     tables = [flat_schemas()[table].empty_table().select(columns)]
     staged_name, _ = _staged_columns(table, columns)
-    for block in decode(split, ZoneInfo(timezone)):
+    for block in decode(split, ZoneInfo(timezone), envelope):
         staged = normalise(block.orders, 0, 0).tables[staged_name]
         tables.append(_flatten(staged, table, columns))
     return _to_pandas(pa.concat_tables(tables))

@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from orders_dask.contract.envelopes import parse_envelope
 from orders_dask.cost import Price
 from orders_dask.errors import SettingsError
 from orders_dask.secrets import (
@@ -66,6 +67,11 @@ def _timezone_name(name: str) -> str:
         return ZoneInfo(name).key
     except (ValueError, OSError, LookupError):  # no zone's name, a folder of zones, no such zone
         raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
+
+
+def _record_path(setting: str) -> str:
+    """Validate where the order stands in a record."""
+    return parse_envelope(setting).setting
 
 
 def _without_zone(moment: time) -> time:
@@ -166,6 +172,9 @@ class Settings(BaseSettings):
         ``.orders_dask``, which is appended if it is missing.
     shop_timezone
         IANA name of the shop's time zone, for timestamps without an offset.
+    record
+        Where the order stands in each record of the dump: ``airbyte``, ``singer``, ``eventbridge``,
+        ``debezium``, or a dotted path such as ``detail.payload``. Unset, a record is the order.
     latest
         Time of day, in the shop's time zone, by which yesterday should be published.
     max_rejected
@@ -243,6 +252,9 @@ class Settings(BaseSettings):
     )
     shop_timezone: Annotated[str, AfterValidator(_timezone_name)] = Field(
         default="UTC", validation_alias="ORDERS_DASK_SHOP_TIMEZONE"
+    )
+    record: Annotated[str, AfterValidator(_record_path)] | None = Field(
+        default=None, validation_alias="ORDERS_DASK_RECORD"
     )
     latest: Annotated[time, AfterValidator(_without_zone)] = Field(
         default=time(12), validation_alias="ORDERS_DASK_LATEST"

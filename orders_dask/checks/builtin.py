@@ -66,13 +66,19 @@ class Check:
 def _nothing_loaded(comparison: Comparison, _: float) -> Found:
     load = comparison.load
     if load.read and not load.orders:
-        yield "hold", f"records: {load.read:,}, and none became an order"
+        reason = _reason(comparison)
+        yield "hold", f"records: {load.read:,}, and none became an order{reason}"
 
 
 def _mostly_rejected(comparison: Comparison, threshold: float) -> Found:
     load = comparison.load
     if load.orders and load.rejected > threshold * load.read:
-        yield "hold", f"rejected: {load.rejected:,} of {load.read:,} records"
+        reason = _reason(comparison)
+        yield "hold", f"rejected: {load.rejected:,} of {load.read:,} records{reason}"
+
+
+def _reason(comparison: Comparison) -> str:
+    return f", most often {comparison.reject_reason}" if comparison.reject_reason else ""
 
 
 def _fewer_orders(comparison: Comparison, threshold: float) -> Found:

@@ -66,12 +66,15 @@ class Comparison:
         Measures of the load that readers see for the run date now; None if there is none.
     earlier
         The days of the eight weeks before the run date.
+    reject_reason
+        Why most of the rejected records were rejected, for people; empty if none was.
     """
 
     run_date: date
     load: Measures
     published: Measures | None = None
     earlier: Sequence[EarlierDay] = ()
+    reject_reason: str = ""
 
     @property
     def weekday(self) -> Sequence[EarlierDay]:

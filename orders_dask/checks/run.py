@@ -15,8 +15,10 @@ from orders_dask.checks.comparison import Comparison, EarlierDay, Finding, Sever
 from orders_dask.checks.measures import Measures, measure
 from orders_dask.checks.sql_files import SqlCheck
 from orders_dask.contract.ledger_tables import check_finding, load_run
+from orders_dask.contract.order_tables import fact_order
 from orders_dask.errors import SettingsError
 from orders_dask.ledger.leases import Lease
+from orders_dask.ledger.rejects import most_common_reject
 from orders_dask.load.planner import prefer_hash_plans
 from orders_dask.settings import Settings
 
@@ -95,6 +97,9 @@ def check_load(lease: Lease, load_id: int, checks: Checks) -> list[Finding]:
         prefer_hash_plans(connection)
         measures = measure(connection, run_date, load_id)
         comparison = compare(connection, run_date, measures)
+        reason = most_common_reject(connection, load_id, fact_order)
+    if reason and reason.total == measures.rejected:  # else it is a replay's, of a few alone
+        comparison = replace(comparison, reject_reason=str(reason))
     findings = [
         *evaluate(comparison, checks),
         *sql_files.run(database, run_date, load_id, checks.own),

@@ -14,6 +14,7 @@ RejectedCode: TypeAlias = Literal[
     "not_an_order",
     "bad_order_id",
     "id_mismatch",
+    "deleted_order",
     "bad_child_id",
     "duplicate_child",
 ]
@@ -40,9 +41,13 @@ NulledCode: TypeAlias = Literal[
 ]
 """The value is nulled: NULL is stored."""
 
-ValueCode: TypeAlias = RepairedCode | NulledCode
+SkippedCode: TypeAlias = Literal["message_without_order"]
+"""The text is no record: nothing of it is stored, and it has no position."""
+
+ValueCode: TypeAlias = RepairedCode | NulledCode | SkippedCode
 """A code of ``orders_ops.data_issue``."""
 
 REJECTED: Final[tuple[RejectedCode, ...]] = get_args(RejectedCode)
 REPAIRED: Final[tuple[RepairedCode, ...]] = get_args(RepairedCode)
 NULLED: Final[tuple[NulledCode, ...]] = get_args(NulledCode)
+SKIPPED: Final[tuple[SkippedCode, ...]] = get_args(SkippedCode)

@@ -63,7 +63,11 @@ def parse(line: bytes) -> Json:
     NotJson
         The text is not one JSON value, with blanks around it or not.
     """
-    text = line.decode("utf-8", _SURROGATE_HANDLER)
+    return parse_text(line.decode("utf-8", _SURROGATE_HANDLER))
+
+
+def parse_text(text: str) -> Json:
+    """Parse one JSON value, given as text; otherwise like :func:`parse`."""
     if text.count("[") + text.count("{") <= _MAX_LEVELS:
         return _parse(text)
     *inner_texts, outermost = _cut_by_depth(text)

@@ -35,6 +35,7 @@ from orders_dask.contract.columns import (
     computed_column,
     source_column,
 )
+from orders_dask.contract.envelopes import DELETION_KEYS
 
 
 def fact_table(
@@ -67,7 +68,7 @@ fact_order = fact_table(
         ID,
         "The order's id",
         "id",
-        {"admin_graphql_api_id": TEXT},
+        {"admin_graphql_api_id": TEXT, **dict.fromkeys(DELETION_KEYS, TEXT)},
         nullable=False,
     ),
     source_column("customer_id", ID, "The buyer (dim_customer)", "customer.id"),

@@ -18,6 +18,17 @@ import pyarrow as pa
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import typed_schema
+from orders_dask.contract.envelopes import (
+    DELETED,
+    DELETION_KEYS,
+    VARIABLE,
+    Closed,
+    Envelope,
+    Message,
+    is_deleted,
+    open_envelope,
+    suggested_setting,
+)
 from orders_dask.contract.issue_codes import RejectedCode, ValueCode
 from orders_dask.contract.json_parser import (
     DuplicateKeys,
@@ -45,6 +56,7 @@ __all__ = [
     "Issue",
     "Rejected",
     "Repaired",
+    "Skipped",
     "apply_rules",
     "id_key",
     "merge_issues",
@@ -108,6 +120,12 @@ class Repaired(NamedTuple):
     rejected: list[Rejected]
 
 
+class Skipped(NamedTuple):
+    """A message of an envelope that is no record: it has no position. It is counted in `issues`."""
+
+    issues: list[Issue]
+
+
 def reject_invalid_json(line: bytes, position: int, strict: bool, why: str) -> Rejected:
     """Return the rejection of a line that is not JSON.
 
@@ -135,8 +153,14 @@ def reject_record(
 
 
 def apply_rules(
-    line: bytes, position: int, *, in_page: bool, unwrapped: bool, strict: bool
-) -> Repaired | Rejected | None:
+    line: bytes,
+    position: int,
+    *,
+    in_page: bool,
+    unwrapped: bool,
+    strict: bool,
+    envelope: Envelope | None = None,
+) -> Repaired | Rejected | Skipped | None:
     """Apply the rules to one record.
 
     Parameters
@@ -152,10 +176,12 @@ def apply_rules(
         newline-delimited.
     strict
         Whether a record that is not JSON makes the file unreadable.
+    envelope
+        What stands around the order in each record; None for nothing.
 
     Returns
     -------
-    Repaired, Rejected or None
+    Repaired, Rejected, Skipped or None
         None for a container that the caller has to unwrap.
     """
     try:
@@ -169,16 +195,31 @@ def apply_rules(
         return reject_record(line, position, "not_an_order", message)
     if isinstance(record, list) and not in_page and not unwrapped:
         return None
+    issues = _RecordIssues(position)
+    outer = record
+    if envelope is not None:
+        opened = open_envelope(envelope, record)
+        if isinstance(opened, Message):
+            issues.add_value(opened.path, "message_without_order", opened.kind)
+            return Skipped(issues.of_values())
+        if isinstance(opened, Closed):
+            if opened.code == "not_an_order":
+                return _reject_without_order(line, position, outer, envelope, opened.message)
+            return reject_record(line, position, opened.code, opened.message)
+        for path, overwritten in opened.overwritten:
+            issues.add_value(path, "duplicate_key", overwritten)
+        record = opened.order
+        if isinstance(record, dict) and not in_page and any(k in record for k in CONTAINER_KEYS):
+            message = f"A page or a wrapper stands at {VARIABLE}={envelope.setting}, not one order."
+            return reject_record(line, position, "not_an_order", message)
     if not isinstance(record, dict):
         message = f"An order is an object, not {_kind_of(record)}."
         return reject_record(line, position, "not_an_order", message)
+    if is_deleted(record):
+        return reject_record(line, position, "deleted_order", DELETED, record)
     if not in_page and not any(key in record for key in ORDER_KEYS):
-        if "errors" in record:
-            # It stands in place of a page of up to 250 orders.
-            message = "An error document of an API stands where orders should be."
-            return reject_record(line, position, "unreadable_file", message)
         message = f"An object with the keys {_preview_keys(record)} is no order."
-        return reject_record(line, position, "not_an_order", message)
+        return _reject_without_order(line, position, outer, envelope, message, record)
     if record.get(_ORDER_NUMBER) is None and any(record.get(key) for key in DRAFT_KEYS):
         message = "A draft or an abandoned checkout is no order."
         return reject_record(line, position, "not_an_order", message, record)
@@ -189,7 +230,6 @@ def apply_rules(
     if _contradicts(record.get(GRAPHQL_ID), order_id):
         message = f"The order's id is {order_id}, but {GRAPHQL_ID} ends in another one."
         return reject_record(line, position, "id_mismatch", message, record)
-    issues = _RecordIssues(position)
     try:
         order = _ORDER(record, issues, "")
     except _TooManyRejected:
@@ -197,6 +237,51 @@ def apply_rules(
         return reject_record(line, position, "bad_child_id", message, record)
     repaired = _encode(order).encode() + b"\n"
     return Repaired(repaired, issues.of_values(), _with_order_raw(issues.rejected, line))
+
+
+def _reject_without_order(
+    line: bytes,
+    position: int,
+    outer: Json,
+    envelope: Envelope | None,
+    message: str,
+    inner: Json = None,
+) -> Rejected:
+    """Return the rejection of a record in which no order was found, with where one seems to be.
+
+    Parameters
+    ----------
+    line, position
+        The record's text and position.
+    outer
+        Its value.
+    envelope
+        What should stand around the order; None for nothing.
+    message
+        What is wrong, for people.
+    inner
+        The object that should be the order; null if there is none.
+    """
+    document = inner if isinstance(inner, dict) else outer
+    if isinstance(document, dict) and "errors" in document:
+        # It stands in place of a page of up to 250 orders.
+        message = "An error document of an API stands where orders should be."
+        return reject_record(line, position, "unreadable_file", message)
+    if envelope is not None and isinstance(outer, dict):
+        message = f"An object with the keys {_preview_keys(outer)} has no order at "
+        message += f"{VARIABLE}={envelope.setting}."
+        if _looks_like_order(outer):
+            message = f"{message[:-1]}, but is one itself: leave {VARIABLE} unset."
+            return reject_record(line, position, "not_an_order", message)
+    setting = suggested_setting(outer, _looks_like_order)
+    if setting and (envelope is None or setting != envelope.setting):
+        message = f"{message[:-1]}, but one stands within it: set {VARIABLE}={setting}."
+    return reject_record(line, position, "not_an_order", message)
+
+
+def _looks_like_order(value: Mapping[str, Json]) -> bool:
+    """Return whether an object has an id and one of the keys that only orders have."""
+    return id_key(fact_order) in value and any(key in value for key in ORDER_KEYS)
 
 
 def _with_order_raw(children: list[Rejected], line: bytes) -> list[Rejected]:
@@ -272,7 +357,7 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
     prefix = path and f"{path}."
     scalars = {item.name: RULES[item.type] for item in kind if item.type in RULES}
     if not path:
-        scalars |= dict.fromkeys((GRAPHQL_ID, *DRAFT_KEYS), _text_without_code)
+        scalars |= dict.fromkeys((GRAPHQL_ID, *DRAFT_KEYS, *DELETION_KEYS), _text_without_code)
     nested = {
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
     }
@@ -399,11 +484,15 @@ def _positive_id(record: Json, fact: Table) -> int | None:
 
 
 def _preview_keys(record: Mapping[str, Json]) -> str:
-    """Return the keys of an object; keys such as an email address are only counted."""
-    names = [key for key in record if key.replace("-", "_").isidentifier()]
+    """Return the first keys of an object; others, and such as an email address, are counted."""
+    names = [key for key in record if _NAME.fullmatch(key)][:MAX_PREVIEW_KEYS]
     others = len(record) - len(names)
     named = preview(", ".join(names)) or "(none)"
-    return f"{named} and {others:,} that are no names" if others else named
+    return f"{named} and {others:,} more" if others else named
+
+
+MAX_PREVIEW_KEYS: Final = 10
+_NAME: Final = re.compile(r"(?!\d)[\w-]{1,40}")
 
 
 def _kind_of(value: Json) -> str:

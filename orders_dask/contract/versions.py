@@ -10,7 +10,7 @@ from typing import Final
 CONTRACT_VERSION: Final = 7
 """Part of the identity of every stage part. Raise it when a table changes."""
 
-DECODER_VERSION: Final = 4
+DECODER_VERSION: Final = 5
 """Part of the identity of every stage part. Raise it when decode reads a text differently."""
 
 STAGE_FORMAT_VERSION: Final = 7

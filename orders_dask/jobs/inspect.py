@@ -210,8 +210,9 @@ def dump_fingerprint(run_date: date, settings: Settings) -> str:
 def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
     """Return a hash of all that decides what a load of these splits contains."""
     files = {file.name: file.etag for split in splits for file in split.files}
+    record = [settings.record] if settings.record else []
     content = json.dumps(
-        [CONTRACT_VERSION, DECODER_VERSION, settings.shop_timezone, *files.items()]
+        [CONTRACT_VERSION, DECODER_VERSION, settings.shop_timezone, *record, *files.items()]
     )
     return sha256(content.encode()).hexdigest()
 

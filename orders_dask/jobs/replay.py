@@ -221,7 +221,10 @@ def _make_replay_part(context: RunContext, published: LoadStatus, code: str | No
     with context.database.connect() as connection:
         if not has_replayable(connection, published.load_id, code):
             return None
-    arguments = settings.stage_url, run_date, published.load_id, code, settings.shop_timezone
+    arguments = (
+        *(settings.stage_url, run_date, published.load_id, code),
+        *(settings.shop_timezone, settings.record),
+    )
     calls = [TaskCall(f"the rejected records of {run_date}", arguments)]
     with context.timer.step("decode") as advance:
         [(_, (part, metrics))] = map_bounded(

@@ -206,8 +206,8 @@ def _plan(
     timer: StepTimer,
 ) -> RunResult:
     """Return what a run would read and replace, and how much is staged already."""
-    zone = settings.shop_timezone
-    urls = [part_url(settings.stage_url, run_date, split, zone) for split in splits]
+    reading = settings.shop_timezone, settings.record
+    urls = [part_url(settings.stage_url, run_date, split, *reading) for split in splits]
     line = fact_order_line.name
     staged = [(part.orders, part.rows.get(line, 0)) for part in find_parts(urls) if part]
     sizes = {file.name: file.size for split in splits for file in split.files}

@@ -140,6 +140,10 @@ class MostCommonReject(NamedTuple):
     records: int
     total: int
 
+    def __str__(self) -> str:
+        """Return the reason for people, without a full stop."""
+        return f"{self.code} ({self.records:,}): {self.message.removesuffix('.')}"
+
 
 def most_common_reject(
     connection: Connection, load_id: int, fact: Table

@@ -77,4 +77,4 @@ def _most_common(load: OpenLoad, fact: Table, rejected: int) -> str:
         reason = most_common_reject(connection, load.load_id, fact)
     if reason is None or reason.total != rejected:
         return ""
-    return f"; most often {reason.code} ({reason.records:,}): {reason.message.removesuffix('.')}"
+    return f"; most often {reason}"

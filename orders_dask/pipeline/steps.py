@@ -52,7 +52,7 @@ def decode(load: OpenLoad, splits: Sequence[Split]) -> tuple[list[Part], dict[st
         Control totals of all parts together, by the name of the fact.
     """
     settings = load.context.settings
-    common = settings.stage_url, load.run_date, settings.shop_timezone
+    common = settings.stage_url, load.run_date, settings.shop_timezone, settings.record
     calls = (TaskCall(str(split), (split, *common)) for split in splits)
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
     with load.context.timer.step("decode", len(splits)) as advance:

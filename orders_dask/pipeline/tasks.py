@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from orders_dask.cluster.workers import worker_settings
 from orders_dask.contract.arrow import ORDER_ROW, staged_schemas
+from orders_dask.contract.envelopes import parse_envelope
 from orders_dask.errors import SettingsError
 from orders_dask.extract.records import Split
 from orders_dask.ledger.queries import database_id
@@ -49,7 +50,7 @@ from orders_dask.transform.resolve import ORDER_ID, PART, drop_superseded, super
 @with_metrics
 @retry_transient
 def decode_normalise_stage(
-    meter: Meter, split: Split, stage_url: str, run_date: date, zone: str
+    meter: Meter, split: Split, stage_url: str, run_date: date, zone: str, record: str | None
 ) -> Part:
     """Return the part of a split: the staged one, or else decode, normalise and stage it.
 
@@ -63,15 +64,18 @@ def decode_normalise_stage(
         Stage and run date of the part.
     zone
         Time zone of the shop.
+    record
+        Where the order stands in each record, as ``ORDERS_DASK_RECORD`` has it.
     """
     # The name hashes the versions of decoder and contract, so the worker that writes it makes it.
-    url = part_url(stage_url, run_date, split, zone)
+    url = part_url(stage_url, run_date, split, zone, record)
     with meter.step("stage"):
         if part := touch_part(url):
             return part
         from orders_dask.extract.decode.decode import decode
 
-        blocks = meter.timed_iter("decode", decode(split, ZoneInfo(zone)))
+        envelope = parse_envelope(record) if record else None
+        blocks = meter.timed_iter("decode", decode(split, ZoneInfo(zone), envelope))
         part = write_part(url, meter.timed_iter("normalise", normalise_blocks(blocks)))
     meter.add_bytes("decode", split.size)
     meter.add_bytes("stage", sum(part.bytes.values()))
@@ -81,7 +85,13 @@ def decode_normalise_stage(
 @with_metrics
 @retry_transient
 def replay_rejects(
-    meter: Meter, stage_url: str, run_date: date, load_id: int, code: str | None, zone: str
+    meter: Meter,
+    stage_url: str,
+    run_date: date,
+    load_id: int,
+    code: str | None,
+    zone: str,
+    record: str | None,
 ) -> Part:
     """Return the part of a load's replayable rejected records: the staged one, or else make it.
 
@@ -97,16 +107,20 @@ def replay_rejects(
         Only records with this code; None for all.
     zone
         Time zone of the shop.
+    record
+        Where the order stands in each record, as ``ORDERS_DASK_RECORD`` has it.
     """
     with meter.step("decode"), snapshot(engine(worker_settings())) as connection:
         identity = replay_identity(connection, load_id, code)
-        url = replay_url(stage_url, run_date, identity, zone)
+        url = replay_url(stage_url, run_date, identity, zone, record)
         if part := touch_part(url):
             return part
         from orders_dask.extract.decode.replay import replay_records
 
         records = replayable(connection, load_id, code)
-        return write_part(url, normalise_replayed(replay_records(records, ZoneInfo(zone))))
+        envelope = parse_envelope(record) if record else None
+        replayed = replay_records(records, ZoneInfo(zone), envelope)
+        return write_part(url, normalise_replayed(replayed))
 
 
 @with_metrics

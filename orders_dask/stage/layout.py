@@ -64,25 +64,25 @@ def run_date_folder(stage_url: str, run_date: date) -> str:
     return f"{stage_url.rstrip('/')}/run_date={run_date.isoformat()}"
 
 
-def part_url(stage_url: str, run_date: date, split: Split, zone: str) -> str:
+def part_url(
+    stage_url: str, run_date: date, split: Split, zone: str, record: str | None = None
+) -> str:
     """Return the URL of the part of a split: its name hashes all that the content depends on."""
-    return _part_url(
-        stage_url,
-        run_date,
-        [STAGE_FORMAT_VERSION, split.identity, CONTRACT_VERSION, DECODER_VERSION, zone],
-    )
+    return _part_url(stage_url, run_date, [split.identity], zone, record)
 
 
-def replay_url(stage_url: str, run_date: date, identity: str, zone: str) -> str:
+def replay_url(
+    stage_url: str, run_date: date, identity: str, zone: str, record: str | None = None
+) -> str:
     """Return the URL of the part of replayed records; `identity` hashes these and their texts."""
-    return _part_url(
-        stage_url,
-        run_date,
-        [STAGE_FORMAT_VERSION, REPLAYED, identity, CONTRACT_VERSION, DECODER_VERSION, zone],
-    )
+    return _part_url(stage_url, run_date, [REPLAYED, identity], zone, record)
 
 
-def _part_url(stage_url: str, run_date: date, identity: Sequence[object]) -> str:
+def _part_url(
+    stage_url: str, run_date: date, content: Sequence[str], zone: str, record: str | None
+) -> str:
+    decoded = [CONTRACT_VERSION, DECODER_VERSION, zone, *([record] if record else [])]
+    identity = [STAGE_FORMAT_VERSION, *content, *decoded]
     name = sha256(json.dumps(identity).encode()).hexdigest()[:32]
     return f"{run_date_folder(stage_url, run_date)}/part={name}"
 

@@ -70,6 +70,12 @@ def id_mismatch(draw: Random, order: Order, body: Json) -> bytes:
     return _encode(body)
 
 
+def deleted_order(draw: Random, order: Order, body: Json) -> bytes:
+    """Mark the order as one that its source deleted."""
+    body[draw.choice(("__deleted", "_sdc_deleted_at", "deleted_at"))] = body["updated_at"]
+    return _encode(body)
+
+
 def integer_from_text(draw: Random, order: Order, body: Json) -> bytes:
     """Write an integer as text, or with a fraction or exponent of 0."""
     owner, key = draw.choice((
@@ -237,6 +243,7 @@ IN_PAGES: dict[str, Defect] = {
     "not_an_order": not_an_order,
     "bad_order_id": bad_order_id,
     "id_mismatch": id_mismatch,
+    "deleted_order": deleted_order,
     "integer_from_text": integer_from_text,
     "bad_integer": bad_integer,
     "money_rounded": money_rounded,
@@ -258,7 +265,9 @@ DEFECTS: dict[Layout, dict[str, Defect]] = {
     # A page that is not JSON is an unreadable file, and any object in it is an order.
     "ndjson": IN_PAGES | {"invalid_json": invalid_json, "not_an_order": another_document},
 }
-REJECTING = frozenset({"invalid_json", "not_an_order", "bad_order_id", "id_mismatch", UNREADABLE})
+REJECTING = frozenset(
+    {"invalid_json", "not_an_order", "bad_order_id", "id_mismatch", "deleted_order", UNREADABLE}
+)
 
 
 def inject_defect(layout: Layout, code: str, draw: Random, order: Order) -> bytes:

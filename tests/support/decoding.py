@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from orders_dask.contract.arrow import raw_schema
+from orders_dask.contract.envelopes import Envelope
 from orders_dask.extract.decode import block
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.lines import Lines
@@ -19,7 +20,9 @@ from orders_dask.extract.records import Split
 def only_the_rules() -> AbstractContextManager[Any]:
     """Send every record to the rules, which must agree with the fast path."""
 
-    def none_taken(lines: Lines, *, in_page: bool) -> tuple[pa.Table, np.ndarray]:
+    def none_taken(
+        lines: Lines, *, in_page: bool, envelope: Envelope | None = None
+    ) -> tuple[pa.Table, np.ndarray]:
         return raw_schema().empty_table(), np.zeros(0, np.int64)
 
     return patch.object(block, "read_lines", none_taken)

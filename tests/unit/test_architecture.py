@@ -26,7 +26,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "urls": set(),
     "aws": {"errors"},
     "secrets": {"aws", "errors"},
-    "settings": {"cost", "errors", "secrets", "urls"},
+    "settings": {"contract", "cost", "errors", "secrets", "urls"},
     "synthetic": {"errors"},
     "cluster": {"errors", "settings"},
     "filesystem": {"aws", "errors", "s3_requests", "urls"},

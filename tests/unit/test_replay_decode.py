@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
+from orders_dask.contract.envelopes import parse_envelope
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
 from orders_dask.contract.rejects import StoredReject
 from orders_dask.extract.decode import block
@@ -44,8 +46,9 @@ def reject_of_loaded(
     )
 
 
-def replayed(*records: StoredReject) -> list[ReplayedBatch]:
-    return list(replay_records(records, ZoneInfo("UTC")))
+def replayed(*records: StoredReject, setting: str | None = None) -> list[ReplayedBatch]:
+    envelope = parse_envelope(setting) if setting else None
+    return list(replay_records(records, ZoneInfo("UTC"), envelope))
 
 
 @pytest.mark.parametrize(
@@ -246,3 +249,43 @@ def test_children_count_for_the_size_of_a_batch() -> None:
     paths = [f"line_items[{index}]" for index in range(BLOCK_RECORDS // 2)]
     found = replayed(*(reject_of_loaded(paths, [BAD], position=n) for n in range(1, 4)))
     assert [len({v.position for v in some.outcomes}) for some in found] == [2, 1]
+
+
+def test_a_text_is_replayed_out_of_its_envelope_and_a_corrected_one_without_it_too() -> None:
+    within = json.dumps({"type": "RECORD", "record": ORDER})
+    quoted = json.dumps({"record": GOOD})
+    records = [
+        stored_reject(within, "bad_order_id", 1),
+        stored_reject('{"type": "STATE", "value": {}}', "not_an_order", 2),
+        stored_reject(quoted, "not_an_order", 3),
+        stored_reject(GOOD, "not_an_order", 4),
+        replace(stored_reject(GOOD, "not_an_order", 5), corrected=True),
+        replace(stored_reject(within, "bad_order_id", 6), corrected=True),
+        replace(stored_reject("{", "bad_order_id", 7), corrected=True),
+        stored_reject(json.dumps([{"record": ORDER}]), "invalid_json", 8),
+        stored_reject(json.dumps({"record": ORDER | {"deleted_at": "x"}}), "bad_order_id", 9),
+    ]
+    found = replayed(*records, setting="singer")
+    outcomes = {each.position: each.code for batch in found for each in batch.outcomes}
+    assert outcomes == {
+        1: None,
+        2: "not_an_order",
+        3: None,
+        4: "not_an_order",
+        5: None,
+        6: None,
+        7: "invalid_json",
+        8: None,
+        9: "deleted_order",
+    }
+    positions = [n for batch in found for n in batch.decoded.orders[POSITION].to_pylist()]
+    assert sorted(positions) == [1, 3, 5, 6, 8]
+
+
+def test_the_order_of_a_rejected_child_is_replayed_out_of_its_envelope() -> None:
+    [bare] = [reject_of_loaded(["line_items[0]"], [{"id": 5}])]
+    record = replace(bare, text=json.dumps({"_airbyte_data": json.loads(bare.text)}))
+    [found] = replayed(record, setting="airbyte")
+    assert [(each.path, each.code, each.row) for each in found.outcomes] == [
+        ("line_items[0]", None, 0)
+    ]

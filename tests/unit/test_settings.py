@@ -49,6 +49,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ORDERS_DASK_SECRETS_DIR": str(EXAMPLE.parent),
         "ORDERS_DASK_STAGE_URL": "s3://other/place/",
         "ORDERS_DASK_SHOP_TIMEZONE": "America/New_York",
+        "ORDERS_DASK_RECORD": "debezium.body",
         "ORDERS_DASK_LATEST": "06:30",
         "ORDERS_DASK_MAX_REJECTED": "0.5",
         "ORDERS_DASK_COPY_CONNECTIONS": "8",
@@ -79,6 +80,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "source": "s3://bucket/orders/run_date={run_date}/",
         "stage_url": "s3://other/place/.orders_dask",
         "shop_timezone": "America/New_York",
+        "record": "debezium.body",
         "latest": time(6, 30),
         "max_rejected": 0.5,
         "copy_connections": 8,
@@ -135,6 +137,8 @@ def test_all_that_is_missing_or_malformed_is_named_in_one_sentence(
         ("ORDERS_DASK_SHOP_TIMEZONE", "Europe/Atlantis", "IANA time zone"),
         ("ORDERS_DASK_SHOP_TIMEZONE", "../../etc/passwd", "IANA time zone"),
         ("ORDERS_DASK_SHOP_TIMEZONE", "Europe", "IANA time zone"),
+        ("ORDERS_DASK_RECORD", "detail..payload", "joined by dots, such as detail.payload"),
+        ("ORDERS_DASK_RECORD", "orders", "must not begin with orders"),
         ("ORDERS_DASK_MAX_REJECTED", "1.5", "less than or equal to 1"),
         ("ORDERS_DASK_MAX_REJECTED", "nan", "finite number"),
         ("ORDERS_DASK_COPY_CONNECTIONS", "0", "greater than or equal to 1"),
@@ -263,7 +267,7 @@ def test_services_leave_an_environment_and_all_else_stays() -> None:
 NO_DEFAULT = (
     *("pgsql_pass_file", "pgsql_secret", "stage_url", "scheduler_address", "ssl_mode"),
     *("s3_endpoint", "check_severities", "check_thresholds", "checks_folder"),
-    *("alert_url", "alert_key", "alert_command", "prices", "budget"),
+    *("alert_url", "alert_key", "alert_command", "prices", "budget", "record"),
 )
 """Settings whose commented line in the example shows a value, not the default."""
 

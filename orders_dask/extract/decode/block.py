@@ -20,11 +20,13 @@ import numpy as np
 import pyarrow as pa
 
 from orders_dask.contract.arrow import decoded_schema
+from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.json_parser import is_sequence
 from orders_dask.contract.rules import (
     Issue,
     Rejected,
     Repaired,
+    Skipped,
     apply_rules,
     merge_issues,
     reject_invalid_json,
@@ -59,7 +61,9 @@ class Block:
     stopped: bool
 
 
-def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
+def decode_records(
+    records: Records, zone: ZoneInfo, first: int = 1, envelope: Envelope | None = None
+) -> Block:
     """Decode some consecutive records of a file.
 
     Parameters
@@ -70,6 +74,8 @@ def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
         The shop's time zone.
     first
         The position of the first record.
+    envelope
+        What stands around the order in each record; None for nothing.
 
     Raises
     ------
@@ -79,7 +85,7 @@ def decode_records(records: Records, zone: ZoneInfo, first: int = 1) -> Block:
     """
     if records.framing_error:
         return _reject_unframed(records, first, records.framing_error)
-    outcome = _read(records, first, unwrapped=False)
+    outcome = _read(records, first, envelope, unwrapped=False)
     raw = pa.concat_tables([table for table, _ in outcome.taken])
     positions = np.concatenate([rows for _, rows in outcome.taken])
     if (np.diff(positions) < 0).any():
@@ -115,11 +121,11 @@ class _Outcome:
     unreadable: bool = False
     stopped: bool = False
 
-    def add_unwrapped(self, parts: list[Records], first: int) -> int:
+    def add_unwrapped(self, parts: list[Records], first: int, envelope: Envelope | None) -> int:
         """Decode records unwrapped from container lines; return how many positions they use."""
         used = 0
         for part in parts:
-            inner = _read(part, first + used, unwrapped=True)
+            inner = _read(part, first + used, envelope, unwrapped=True)
             self.taken += inner.taken
             self.rejected += inner.rejected
             self.issues += inner.issues
@@ -129,18 +135,18 @@ class _Outcome:
         return used
 
 
-def _read(records: Records, first: int, *, unwrapped: bool) -> _Outcome:
+def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped: bool) -> _Outcome:
     """Read records with the JSON reader, and those that it doesn't take with the rules.
 
     A line that is an array, a page or a wrapper is unwrapped in place. The positions after it
-    follow those of its records.
+    follow those of its records. A message of an envelope that is no record has no position.
     """
     unwrapped = unwrapped or records.strict or records.in_page
     lines = Lines(records.text)
     outcome = _Outcome()
     if records.overwritten:
         outcome.issues.append(Issue("order", "duplicate_key", records.overwritten, ()))
-    table, numbers = read_lines(lines, in_page=records.in_page)
+    table, numbers = read_lines(lines, in_page=records.in_page, envelope=envelope)
     remaining = np.ones(len(lines), bool)
     remaining[numbers] = False
 
@@ -152,10 +158,15 @@ def _read(records: Records, first: int, *, unwrapped: bool) -> _Outcome:
         line = group[0]
         position = first + line + shift
         found = (
-            parts if parts is not None else _apply_rules(lines[line], position, records, unwrapped)
+            parts
+            if parts is not None
+            else _apply_rules(lines[line], position, records, unwrapped, envelope)
         )
+        if isinstance(found, Skipped):
+            outcome.issues += found.issues
+            found = []
         if isinstance(found, list):
-            used = outcome.add_unwrapped(found, position)
+            used = outcome.add_unwrapped(found, position, envelope)
             shift += used - len(group)
             shifts[group[-1]] = used - len(group)
         elif isinstance(found, Repaired):
@@ -184,13 +195,18 @@ def _read(records: Records, first: int, *, unwrapped: bool) -> _Outcome:
 
 
 def _apply_rules(
-    line: bytes, position: int, records: Records, unwrapped: bool
-) -> Repaired | Rejected | list[Records]:
+    line: bytes, position: int, records: Records, unwrapped: bool, envelope: Envelope | None
+) -> Repaired | Rejected | Skipped | list[Records]:
     """Apply the rules to a line of `records`; return the records in it if it is a container."""
     if records.strict:  # blanks between records depend on how the text was cut
         line = line.strip(WHITESPACE) + b"\n"
     result = apply_rules(
-        line, position, in_page=records.in_page, unwrapped=unwrapped, strict=records.strict
+        line,
+        position,
+        in_page=records.in_page,
+        unwrapped=unwrapped,
+        strict=records.strict,
+        envelope=envelope,
     )
     is_line = isinstance(result, Rejected) and not (unwrapped or records.strict)
     if is_line and is_sequence(line):

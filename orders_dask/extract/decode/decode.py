@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from orders_dask.contract.arrow import decoded_schema
+from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.rules import Issue, Rejected, reject_record
 from orders_dask.extract.decode.block import decode_records
 from orders_dask.extract.decode.schema_drift import INSPECTED_RECORDS, unknown_keys
@@ -102,7 +103,7 @@ class Decoded:
     drift: tuple[str, ...]
 
 
-def decode(split: Split, zone: ZoneInfo) -> Iterator[Decoded]:
+def decode(split: Split, zone: ZoneInfo, envelope: Envelope | None = None) -> Iterator[Decoded]:
     """Decode a split, a block at a time. Each of its files has at least one block.
 
     Parameters
@@ -111,6 +112,8 @@ def decode(split: Split, zone: ZoneInfo) -> Iterator[Decoded]:
         What to read.
     zone
         The shop's time zone, for timestamps without an offset.
+    envelope
+        What stands around the order in each record; None for nothing.
 
     Yields
     ------
@@ -125,11 +128,16 @@ def decode(split: Split, zone: ZoneInfo) -> Iterator[Decoded]:
         A file changed since it was listed.
     """
     for file, blocks in read_files(split):
-        yield from _decode_file(file, blocks, zone, beginning=not split.start)
+        yield from _decode_file(file, blocks, zone, beginning=not split.start, envelope=envelope)
 
 
 def _decode_file(
-    file: SourceFile, blocks: Iterator[Records], zone: ZoneInfo, *, beginning: bool
+    file: SourceFile,
+    blocks: Iterator[Records],
+    zone: ZoneInfo,
+    *,
+    beginning: bool,
+    envelope: Envelope | None = None,
 ) -> Iterator[Decoded]:
     position = 1
     rejected_count = 0
@@ -141,8 +149,10 @@ def _decode_file(
         for records in blocks:
             if abandoned_line is not None and records.long_line == abandoned_line:
                 continue
-            block = decode_records(records, zone, position)
-            drift, inspected = unknown_keys(records, to_inspect) if to_inspect else ((), 0)
+            block = decode_records(records, zone, position, envelope)
+            drift, inspected = (
+                unknown_keys(records, to_inspect, envelope) if to_inspect else ((), 0)
+            )
             long_line = records.long_line
             del records  # frees the text while the next block is read
             yield Decoded(

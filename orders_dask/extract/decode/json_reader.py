@@ -13,9 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
+from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.rules import CONTAINER_KEYS
 from orders_dask.contract.values import ROUNDING_NOISE
 from orders_dask.extract import json_scanner
+from orders_dask.extract.decode import enveloped
 from orders_dask.extract.decode.suspects import needs_rules
 from orders_dask.extract.json_scanner import Bytes, Cells, Ints, Plan
 from orders_dask.extract.lines import Lines
@@ -39,7 +41,9 @@ _KINDS: Final[dict[pa.DataType, int]] = {
 }
 
 
-def read_lines(lines: Lines, *, in_page: bool) -> tuple[pa.Table, Rows]:
+def read_lines(
+    lines: Lines, *, in_page: bool, envelope: Envelope | None = None
+) -> tuple[pa.Table, Rows]:
     """Read the lines that are good orders, or need only what is done by column.
 
     Parameters
@@ -48,6 +52,8 @@ def read_lines(lines: Lines, *, in_page: bool) -> tuple[pa.Table, Rows]:
         Lines of JSON, or not.
     in_page
         Every object is an order.
+    envelope
+        What stands around the order in each record; None for nothing.
 
     Returns
     -------
@@ -57,11 +63,31 @@ def read_lines(lines: Lines, *, in_page: bool) -> tuple[pa.Table, Rows]:
     """
     # Outside of pages and wrappers, an object with one of their keys is not an order.
     forbidden = [] if in_page else [pa.field(name, pa.null()) for name in CONTAINER_KEYS]
-    raw, taken = _read(lines, pa.struct([*raw_schema(), *forbidden]))
+    order = pa.struct([*raw_schema(), *forbidden])
+    if envelope is None:
+        raw, taken = _read(lines, order)
+    else:
+        raw, taken = _read_enveloped(lines, order, envelope)
     good = ~needs_rules(raw, in_page=in_page, repaired=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
     return raw.select(raw_schema().names), taken[good]
+
+
+def _read_enveloped(
+    lines: Lines, order: pa.StructType, envelope: Envelope
+) -> tuple[pa.Table, Rows]:
+    """Read the orders of lines that all have them at the same path, as objects or as texts."""
+    form = enveloped.form_of(lines, envelope)
+    if form is None:
+        return pa.schema(order).empty_table(), np.zeros(0, np.int64)
+    raw, taken = _read(lines, enveloped.schema(form, order))
+    values, good = enveloped.orders(raw, form)
+    taken = taken[good]
+    if not form.in_text:
+        return values, taken
+    raw, numbers = _read(enveloped.lines_of(values), order)
+    return raw, taken[numbers]
 
 
 def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:

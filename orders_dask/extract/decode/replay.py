@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
+from orders_dask.contract.envelopes import Closed, Envelope, Message, open_envelope
 from orders_dask.contract.issue_codes import RejectedCode
 from orders_dask.contract.json_parser import Json, NotJson, parse
 from orders_dask.contract.order_tables import fact_order, fact_order_line
@@ -75,10 +76,12 @@ class ReplayedBatch:
     outcomes: tuple[ReplayOutcome, ...]
 
 
-def replay_records(records: Iterable[StoredReject], zone: ZoneInfo) -> Iterator[ReplayedBatch]:
+def replay_records(
+    records: Iterable[StoredReject], zone: ZoneInfo, envelope: Envelope | None = None
+) -> Iterator[ReplayedBatch]:
     """Decode rejected records once more, some of a file at a time.
 
-    The text of each must contain exactly one order.
+    The text of each must contain exactly one order. A corrected text may have its envelope or not.
 
     Parameters
     ----------
@@ -86,10 +89,26 @@ def replay_records(records: Iterable[StoredReject], zone: ZoneInfo) -> Iterator[
         Sorted by file.
     zone
         The shop's time zone.
+    envelope
+        What stands around the order in each record; None for nothing.
     """
     for _, records_of_file in groupby(records, lambda record: record.file_id):
         for batch in _batches(records_of_file):
-            yield _replay_batch(batch, zone)
+            bare = [_is_bare(record, envelope) for record in batch]
+            for around, is_bare in ((envelope, False), (None, True)):
+                if some := [r for r, each in zip(batch, bare, strict=True) if each is is_bare]:
+                    yield _replay_batch(some, zone, around)
+
+
+def _is_bare(record: StoredReject, envelope: Envelope | None) -> bool:
+    """Return whether somebody corrected a text to the order alone, without its envelope."""
+    if envelope is None or not record.corrected:
+        return False
+    try:
+        opened = open_envelope(envelope, parse(record.text.encode()))
+    except NotJson:
+        return False
+    return isinstance(opened, Closed) and opened.code == "not_an_order"
 
 
 def _batches(records: Iterable[StoredReject]) -> Iterator[list[StoredReject]]:
@@ -127,10 +146,12 @@ class _Batch:
         rejected = Rejected(record.position, "", code, message, "", {})
         self.outcomes += _outcomes(record, {"": rejected})
 
-    def select_changed(self, lines: Sequence[_Line], zone: ZoneInfo) -> list[_Line]:
+    def select_changed(
+        self, lines: Sequence[_Line], zone: ZoneInfo, envelope: Envelope | None
+    ) -> list[_Line]:
         """Return the loaded orders of which a rejected child is good now; the others stay as is."""
         changed = []
-        for piece, block in _decode_in_pieces(lines, zone, in_page=True):
+        for piece, block in _decode_in_pieces(lines, zone, envelope, in_page=True):
             rejects = _rejects_by_line(block)
             for number, (record, line) in enumerate(piece, 1):
                 outcomes = [*_outcomes(record, rejects[number])]
@@ -140,10 +161,13 @@ class _Batch:
                     self.outcomes += outcomes
         return changed
 
-    def add_container(self, record: StoredReject, line: bytes, zone: ZoneInfo) -> None:
+    def add_container(
+        self, record: StoredReject, line: bytes, zone: ZoneInfo, envelope: Envelope | None
+    ) -> None:
         """Decode an array, a page or a wrapper, which must contain one record."""
         try:
-            block = decode_records(Records(line, in_page=False, strict=False), zone)
+            records = Records(line, in_page=False, strict=False)
+            block = decode_records(records, zone, envelope=envelope)
         except Unreadable as error:
             self.reject(record, "not_an_order", f"The text can't be read: {error.message}.")
             return
@@ -182,7 +206,7 @@ class _Batch:
 
 
 def _decode_in_pieces(
-    lines: Sequence[_Line], zone: ZoneInfo, *, in_page: bool
+    lines: Sequence[_Line], zone: ZoneInfo, envelope: Envelope | None, *, in_page: bool
 ) -> Iterator[tuple[Sequence[_Line], Block]]:
     """Decode lines together, or in pieces if too much is rejected.
 
@@ -190,8 +214,8 @@ def _decode_in_pieces(
     ----------
     lines
         One record each.
-    zone
-        The shop's time zone.
+    zone, envelope
+        The shop's time zone, and what stands around the order in each record.
     in_page
         Every object is an order.
 
@@ -207,11 +231,12 @@ def _decode_in_pieces(
     text = b"".join(line for _, line in lines)
     try:
         # Strict: nothing is unwrapped, so each line is one record. A single one is never too much.
-        block = decode_records(Records(text, in_page=in_page, strict=True), zone)
+        records = Records(text, in_page=in_page, strict=True)
+        block = decode_records(records, zone, envelope=envelope)
     except Unreadable:
         half = len(lines) // 2
-        yield from _decode_in_pieces(lines[:half], zone, in_page=in_page)
-        yield from _decode_in_pieces(lines[half:], zone, in_page=in_page)
+        yield from _decode_in_pieces(lines[:half], zone, envelope, in_page=in_page)
+        yield from _decode_in_pieces(lines[half:], zone, envelope, in_page=in_page)
     else:
         yield lines, block
 
@@ -241,7 +266,9 @@ def _outcomes(
         yield ReplayOutcome(record.file_id, record.position, path, order_id, code, message, row)
 
 
-def _replay_batch(records: Sequence[StoredReject], zone: ZoneInfo) -> ReplayedBatch:
+def _replay_batch(
+    records: Sequence[StoredReject], zone: ZoneInfo, envelope: Envelope | None
+) -> ReplayedBatch:
     batch = _Batch()
     orders: list[_Line] = []
     with_children: list[_Line] = []
@@ -255,17 +282,19 @@ def _replay_batch(records: Sequence[StoredReject], zone: ZoneInfo) -> ReplayedBa
             continue
         # No string of JSON contains a line end, so all line ends can be replaced by blanks.
         line = text.translate(_LINE_ENDS_TO_BLANKS) + b"\n"
-        if record.children and not record.corrected:
+        if envelope is not None and isinstance(open_envelope(envelope, value), Message):
+            batch.reject(record, "not_an_order", "The text is a message without an order.")
+        elif record.children and not record.corrected:
             with_children.append((record, line))
         elif record.code not in NOT_KNOWN_AS_ORDERS:
             orders.append((record, line))
         elif _is_container(value):
-            batch.add_container(record, line, zone)
+            batch.add_container(record, line, zone, envelope)
         else:
             unknown.append((record, line))
-    orders += batch.select_changed(with_children, zone)
+    orders += batch.select_changed(with_children, zone, envelope)
     for lines, in_page in ((orders, True), (unknown, False)):
-        for piece, block in _decode_in_pieces(lines, zone, in_page=in_page):
+        for piece, block in _decode_in_pieces(lines, zone, envelope, in_page=in_page):
             batch.add_block([record for record, _ in piece], block)
 
     table = pa.concat_tables([decoded_schema().empty_table(), *batch.orders])

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from orders_dask.contract.arrow import typed_schema
+from orders_dask.contract.envelopes import Envelope, Message, Opened, open_envelope
 from orders_dask.contract.json_parser import Json, NotJson, parse, preview
 from orders_dask.contract.rules import CONTAINER_KEYS, ORDER_KEYS
 from orders_dask.extract.framing.documents import documents
@@ -20,7 +21,9 @@ INSPECTED_RECORDS: Final = 100
 """Records of a file that are inspected: see docs/contract.md#schema-drift."""
 
 
-def unknown_keys(records: Records, limit: int) -> tuple[tuple[str, ...], int]:
+def unknown_keys(
+    records: Records, limit: int, envelope: Envelope | None = None
+) -> tuple[tuple[str, ...], int]:
     """Find the dotted paths of unknown keys, such as ``line_items[].colour``, in the first records.
 
     Parameters
@@ -29,6 +32,8 @@ def unknown_keys(records: Records, limit: int) -> tuple[tuple[str, ...], int]:
         Records from the beginning of a file, or those that follow.
     limit
         Maximum number of records to inspect.
+    envelope
+        What stands around the order in each record; None for nothing.
 
     Returns
     -------
@@ -36,13 +41,13 @@ def unknown_keys(records: Records, limit: int) -> tuple[tuple[str, ...], int]:
         The paths, sorted, and the number of inspected records.
     """
     found: set[str] = set()
-    first = list(islice(_parsed_orders(records), limit))
+    first = list(islice(_parsed_orders(records, envelope), limit))
     for record in first:
         found.update(_unknown_below(record, _known_keys(), ""))
     return tuple(sorted({preview(path) for path in found})), len(first)
 
 
-def _parsed_orders(records: Records) -> Iterator[Json]:
+def _parsed_orders(records: Records, envelope: Envelope | None) -> Iterator[Json]:
     """Yield parsed records, those of containers in place; None for one that is not an order."""
     if records.framing_error:
         yield None
@@ -58,11 +63,17 @@ def _parsed_orders(records: Records) -> Iterator[Json]:
         if not unwrapped and (isinstance(record, list) or not keys.isdisjoint(CONTAINER_KEYS)):
             try:
                 for inner in documents([line]):
-                    yield from _parsed_orders(inner)
+                    yield from _parsed_orders(inner, envelope)
             except Unreadable:
                 continue
-        else:
-            yield record if records.in_page or not keys.isdisjoint(ORDER_KEYS) else None
+            continue
+        if envelope is not None:
+            opened = open_envelope(envelope, record)
+            if isinstance(opened, Message):
+                continue
+            record = opened.order if isinstance(opened, Opened) else None
+            keys = record.keys() if isinstance(record, dict) else set()
+        yield record if records.in_page or not keys.isdisjoint(ORDER_KEYS) else None
 
 
 _Known: TypeAlias = dict[str, "_Known"] | list["_Known"] | None

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from orders_dask.contract.envelopes import DELETION_KEYS, NOT_DELETED
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rules import (
     CHILDREN,
@@ -53,6 +54,8 @@ def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
     order_ids = raw[key].combine_chunks()
     marked |= _not_positive(order_ids) | _id_mismatch(raw[GRAPHQL_ID].combine_chunks(), order_ids)
     marked |= _any_valid(raw, DRAFT_KEYS) & ~_any_valid(raw, (fact_order.c.order_number.name,))
+    for name in DELETION_KEYS:
+        marked |= marks_deletion(raw[name].combine_chunks())
     rows = np.arange(raw.num_rows)
     for name in raw.column_names:
         for path, values, owners in _levels(name, raw[name].combine_chunks(), rows):
@@ -66,6 +69,13 @@ def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
                 continue
             marked[owners[bad]] = True
     return marked
+
+
+def marks_deletion(texts: pa.StringArray) -> Flags:
+    """Mark the texts of a key by which an order is deleted that mean that it was."""
+    if texts.null_count == len(texts):
+        return np.zeros(len(texts), bool)
+    return _flags(texts.is_valid()) & ~_flags(pc.is_in(texts, pa.array(NOT_DELETED)))
 
 
 def _levels(path: str, values: pa.Array, rows: Rows) -> Iterator[tuple[str, pa.Array, Rows]]:
