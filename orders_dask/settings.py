@@ -31,7 +31,6 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-from orders_dask.contract.envelopes import parse_envelope
 from orders_dask.cost import Price
 from orders_dask.errors import SettingsError
 from orders_dask.secrets import (
@@ -71,6 +70,8 @@ def _timezone_name(name: str) -> str:
 
 def _record_path(setting: str) -> str:
     """Validate where the order stands in a record."""
+    from orders_dask.contract.envelopes import parse_envelope  # late: --help does without it
+
     return parse_envelope(setting).setting
 
 

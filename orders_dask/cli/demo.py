@@ -36,7 +36,7 @@ from orders_dask.urls import parent_folder
 DAYS: Final = (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3))
 
 DEFECTS: Final = 0.0005
-"""Share of orders with each defect: 5 of 20 reject the order, far below the limit of 1%."""
+"""Share of orders with each defect: 5 of 23 reject the order, far below the limit of 1%."""
 
 ROWS: Final = 5
 """Rows of a view to show."""

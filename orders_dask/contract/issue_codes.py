@@ -24,10 +24,14 @@ RepairedCode: TypeAlias = Literal[
     "integer_from_text",
     "money_rounded",
     "instant_without_offset",
+    "instant_with_zone_name",
     "flag_from_text",
     "text_from_scalar",
+    "text_from_array",
     "bad_unicode",
     "duplicate_key",
+    "byte_order_mark",
+    "nested_compression",
 ]
 """The value is repaired: it is stored converted."""
 

@@ -43,7 +43,7 @@ from orders_dask.contract.json_parser import (
 )
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue, Rejected, merge_issues
-from orders_dask.contract.values import RULES, Rule, Value, integer
+from orders_dask.contract.values import RULES, Rule, Value, integer, tags
 
 __all__ = [
     "CHILDREN",
@@ -301,6 +301,8 @@ See docs/contract.md#limits.
 CONTAINER_START: Final = re.compile(rb'[ \t\r\n]*(?:\[|\{[ \t\r\n]*"orders")')
 """Text that begins like an array or a page may contain any number of orders."""
 
+_TRANSACTION: Final = "refunds[].transactions[]"
+
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
@@ -356,8 +358,11 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
     name = path.rpartition(".")[2]
     prefix = path and f"{path}."
     scalars = {item.name: RULES[item.type] for item in kind if item.type in RULES}
+    if "tags" in scalars:
+        scalars["tags"] = tags
     if not path:
-        scalars |= dict.fromkeys((GRAPHQL_ID, *DRAFT_KEYS, *DELETION_KEYS), _text_without_code)
+        scalars[GRAPHQL_ID] = _text_without_code
+        scalars |= dict.fromkeys((*DRAFT_KEYS, *DELETION_KEYS), _nothing)
     nested = {
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
     }
@@ -381,6 +386,8 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
                     issues.add_value(prefix + key, code, given)
             elif key in nested:
                 converted[key] = nested[key](given, issues, inside)
+        if path == _TRANSACTION and converted.get("currency", "") is None is not value["currency"]:
+            converted["amount"] = None  # of which currency it is can't be known
         return converted
 
     return convert
@@ -459,6 +466,11 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
 def _text_without_code(value: Json) -> tuple[Value, None]:
     """Return a value as text without a code: it is stored nowhere."""
     return RULES[pa.string()](value)[0], None
+
+
+def _nothing(_: Json) -> tuple[None, None]:
+    """Return nothing: the value has been looked at, and is stored nowhere."""
+    return None, None
 
 
 def _contradicts(graphql_id: Json, order_id: int) -> bool:

@@ -24,6 +24,8 @@ Rule: TypeAlias = Callable[[Json], tuple[Value, ValueCode | None]]
 ROUNDING_NOISE: Final = Decimal("1e-9")
 """Smaller changes by rounding are not counted. See docs/contract.md#money."""
 
+TAG_SEPARATOR: Final = ", "
+
 _WHITESPACE: Final = " \t\r\n"
 _QUANTUM: Final = Decimal((0, (1,), -MONEY_TYPE.scale))
 _LIMIT: Final = Decimal((0, (1,), MONEY_TYPE.precision - MONEY_TYPE.scale))
@@ -88,6 +90,16 @@ def text(value: Json) -> tuple[str | None, ValueCode | None]:
     if not isinstance(value, str):
         return None, "bad_text"
     return (value, None) if is_sanitised(value) else (sanitise(value), "bad_unicode")
+
+
+def tags(value: Json) -> tuple[str | None, ValueCode | None]:
+    """Return tags as one text, as Shopify's REST API has them. See docs/contract.md#text."""
+    if not isinstance(value, list):
+        return text(value)
+    names = [each for each in value if isinstance(each, str) and not isinstance(each, Number)]
+    if len(names) < len(value):
+        return None, "bad_text"
+    return sanitise(TAG_SEPARATOR.join(names)), "text_from_array"
 
 
 def timestamp(value: Json) -> tuple[str | None, ValueCode | None]:

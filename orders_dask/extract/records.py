@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from orders_dask.contract.rejects import Issue, merge_issues
+
 Rows = NDArray[np.int64]
 """Row numbers, from 0."""
 
@@ -29,6 +31,18 @@ MAX_RECORD_BYTES: Final = 16 * MIB
 
 MAX_REJECTED: Final = 100_000
 """Maximum rejections in a file or block. It is not read further: see docs/contract.md#limits."""
+
+BOM: Final = b"\xef\xbb\xbf"
+"""The byte-order mark of UTF-8."""
+
+INSPECTED_BYTES: Final = 256 * 1024
+"""The records that begin in so many bytes of lines are inspected for schema drift, in 3 ms.
+
+It is a position in the file's text, so that they are the same however the file is split.
+"""
+
+INSPECTED_RECORDS: Final = 100
+"""Records of other documents that are inspected, and of a line that is a container."""
 
 WHITESPACE: Final = b" \t\r\n"
 """The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
@@ -124,6 +138,10 @@ class Records:
     framing_error
         Why the line that `text` begins can't be read, else None. The text is then one record, which
         is rejected for this reason.
+    issues
+        What was repaired around the records.
+    inspected
+        Number of lines, from the first, that are inspected for schema drift.
     """
 
     text: bytes
@@ -133,6 +151,8 @@ class Records:
     overwritten: int = 0
     long_line: int | None = None
     framing_error: str | None = None
+    issues: tuple[Issue, ...] = ()
+    inspected: int = 0
 
 
 class Unreadable(Exception):
@@ -150,6 +170,15 @@ class Unreadable(Exception):
         super().__init__(message, raw)
         self.message = message
         self.raw = raw
+
+
+def inspect_first(records: Iterable[Records]) -> Iterator[Records]:
+    """Yield records, and mark the first :data:`INSPECTED_RECORDS` of them as to be inspected."""
+    remaining = INSPECTED_RECORDS
+    for item in records:
+        inspected = min(item.number, remaining)
+        remaining -= inspected
+        yield replace(item, inspected=inspected) if inspected else item
 
 
 def coalesce(records: Iterable[Records]) -> Iterator[Records]:
@@ -188,6 +217,8 @@ def _join(buffered: list[Records]) -> Records:
         text=b"".join(item.text for item in buffered),
         number=sum(item.number for item in buffered),
         overwritten=sum(item.overwritten for item in buffered),
+        inspected=sum(item.inspected for item in buffered),
+        issues=merge_issues(issue for item in buffered for issue in item.issues),
     )
     buffered.clear()
     return joined

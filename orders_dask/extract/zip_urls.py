@@ -44,7 +44,12 @@ def _member_filter(pattern: str) -> Callable[[str], bool]:
         raise SettingsError(
             f"_AWS_S3_URL_SOURCE has a malformed pattern zip://{pattern}: {error}."
         ) from error
-    return lambda name: not pattern or bool(matches(name)) or name.startswith(f"{pattern}/")
+
+    def is_wanted(name: str) -> bool:
+        name = name.removeprefix("./")
+        return not pattern or bool(matches(name)) or name.startswith(f"{pattern}/")
+
+    return is_wanted
 
 
 def _expand_zip(file: SourceFile, matches: Callable[[str], bool]) -> CutPlan:

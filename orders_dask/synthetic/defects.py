@@ -134,6 +134,12 @@ def instant_without_offset(draw: Random, order: Order, body: Json) -> bytes:
     return _encode(body)
 
 
+def instant_with_zone_name(draw: Random, order: Order, body: Json) -> bytes:
+    """Write `processed_at` with UTC in place of its offset, as databases do."""
+    body["processed_at"] = f"{body['processed_at'][:19].replace('T', ' ')} UTC"
+    return _encode(body)
+
+
 def bad_instant(draw: Random, order: Order, body: Json) -> bytes:
     """Replace `processed_at` or `updated_at` by a value that is no timestamp.
 
@@ -174,11 +180,20 @@ def text_from_scalar(draw: Random, order: Order, body: Json) -> bytes:
     return _encode(body)
 
 
+def text_from_array(draw: Random, order: Order, body: Json) -> bytes:
+    """Write the tags as an array, as the GraphQL API does."""
+    body["tags"] = draw.choice((["vip", "repeat"], ["gift"], []))
+    return _encode(body)
+
+
+def byte_order_mark(draw: Random, order: Order, body: Json) -> bytes:
+    """Put a byte-order mark before the record, as where files were joined."""
+    return b"\xef\xbb\xbf" + _encode(body)
+
+
 def bad_text(draw: Random, order: Order, body: Json) -> bytes:
     """Replace a text by an object or an array."""
-    body[draw.choice(("note", "phone", "tags", "name"))] = draw.choice(
-        ({"text": "x"}, ["x"], {}, [])
-    )
+    body[draw.choice(("note", "phone", "name"))] = draw.choice(({"text": "x"}, ["x"], {}, []))
     return _encode(body)
 
 
@@ -249,10 +264,12 @@ IN_PAGES: dict[str, Defect] = {
     "money_rounded": money_rounded,
     "bad_money": bad_money,
     "instant_without_offset": instant_without_offset,
+    "instant_with_zone_name": instant_with_zone_name,
     "bad_instant": bad_instant,
     "flag_from_text": flag_from_text,
     "bad_flag": bad_flag,
     "text_from_scalar": text_from_scalar,
+    "text_from_array": text_from_array,
     "bad_text": bad_text,
     "bad_unicode": bad_unicode,
     "bad_children": bad_children,
@@ -263,7 +280,12 @@ IN_PAGES: dict[str, Defect] = {
 DEFECTS: dict[Layout, dict[str, Defect]] = {
     "pages": IN_PAGES,
     # A page that is not JSON is an unreadable file, and any object in it is an order.
-    "ndjson": IN_PAGES | {"invalid_json": invalid_json, "not_an_order": another_document},
+    "ndjson": IN_PAGES
+    | {
+        "invalid_json": invalid_json,
+        "not_an_order": another_document,
+        "byte_order_mark": byte_order_mark,
+    },
 }
 REJECTING = frozenset(
     {"invalid_json", "not_an_order", "bad_order_id", "id_mismatch", "deleted_order", UNREADABLE}

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import json
 from datetime import date
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orders_dask.extract import records
+from orders_dask.extract import splits as splits_module
 from orders_dask.extract.decode import decode as decode_module
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.framing import ndjson
 from orders_dask.extract.framing.ndjson import split_lines
-from orders_dask.extract.records import SourceFile, Split
+from orders_dask.extract.records import BOM, SourceFile, Split
+from orders_dask.extract.source import compression
+from tests.support.builders import zipped
 
 UTC = ZoneInfo("UTC")
 ORDER = '{{"id":{0},"line_items":[{{"id":{0}}}]}}'
@@ -113,26 +123,54 @@ def test_a_broken_record_ends_a_page_that_is_laid_out_over_lines(tmp_path: Path)
     assert block.unreadable
 
 
-def test_drift_names_unknown_keys_of_the_first_hundred_records(tmp_path: Path) -> None:
+def test_drift_names_unknown_keys_of_the_first_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = '{"id":1,"line_items":[],"tags":"a"}'
     early = '{"id":1,"line_items":[{"id":1,"colour":"red","tax_lines":[{"rate":1}]}],"customer":{"vip":1},"zz":{"a":1}}'
     late = '{"id":1,"line_items":[],"late":1}'
-    (tmp_path / "a").write_text("\n".join([early, "not JSON", '{"data":1}', *[known] * 97, late]))
+    some = [early, "not JSON", '{"data":1}', *[known] * 97]
+    (tmp_path / "a").write_text("\n".join([*some, late]))
+    monkeypatch.setattr(ndjson, "INSPECTED_BYTES", len("\n".join([*some, ""])))
     (tmp_path / "b").write_text(f'{{"orders":[{known},{early}],"next":1}}\n' + known)
+    (tmp_path / "c").write_text("[" + ",\n".join([early, *[known] * 99, late]) + "]")
+    (tmp_path / "d").write_text("[" + ",".join([early, *[known] * 99, late]) + "]\n")
     paths = ("customer.vip", "line_items[].colour", "line_items[].tax_lines[].rate", "zz")
     drift: dict[str, set[str]] = {}
     for block in decoded(tmp_path):
         drift.setdefault(Path(block.file.name).name, set()).update(block.drift)
-    assert drift == {"a": set(paths), "b": set(paths)}
+    assert drift == {name: set(paths) for name in "abcd"}
 
 
-def test_drift_is_sampled_at_the_beginning_of_a_file(tmp_path: Path) -> None:
-    text = "\n".join(['{"id":1,"line_items":[],"zz":1}'] * 50) + "\n"
-    (tmp_path / "a").write_text(text)
-    first, *others = splits(tmp_path, 400)
-    assert {path for block in decode(first, UTC) for path in block.drift} == {"zz"}
-    assert others
-    assert not any(block.drift for split in others for block in decode(split, UTC))
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(0, 30).map(lambda n: f'{{"id":1,"line_items":[],"k{n}":1}}'),
+            st.sampled_from(["", " \t", "\r", "x", '{"a":1}', '{"orders":[{"id":1,"z":1}]}']),
+        ),
+        max_size=30,
+    ),
+    st.integers(1, 500),
+    st.integers(1, 300),
+    st.booleans(),
+)
+def test_drift_is_the_same_however_a_file_is_split(
+    lines: list[str], inspected: int, block_size: int, ended: bool
+) -> None:
+    text = "\n".join([ORDERS[0], *lines, *[""] * ended])
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(ndjson, "INSPECTED_BYTES", inspected),
+        patch.object(records, "BLOCK_BYTES", block_size),
+        patch.object(splits_module, "_MIN_TEXT_SPLIT_BYTES", 1),
+    ):
+        (Path(folder) / "a").write_text(text)
+
+        def drift(size: int) -> set[str]:
+            return {path for block in decoded(Path(folder), size) for path in block.drift}
+
+        assert drift(block_size) == drift(1 << 20)
 
 
 def test_blocks_of_a_file_go_on_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +217,7 @@ def test_a_record_that_is_not_json_ends_a_line_too_long_for_memory_and_no_other(
     text = "\n".join([page, ORDERS[4], page, ORDERS[3], ""]).encode()
     chunks = [text[at : at + 64] for at in range(0, len(text), 64)]
     file = SourceFile("a", "a", None, len(text), "")
-    blocks = list(decode_module._decode_file(file, split_lines(chunks), UTC, beginning=True))
+    blocks = list(decode_module._decode_file(file, split_lines(chunks), UTC))
     assert ids(blocks) == [1, 5, 1, 4]
     assert positions(blocks) == [1, 3, 4, 6]
     rejected = [(r.position, r.code) for block in blocks for r in block.rejected]
@@ -225,3 +263,119 @@ def test_a_draft_or_checkout_is_no_order(tmp_path: Path, key: str, layout: str) 
     blocks = decoded(tmp_path)
     assert ids(blocks) == [2]
     assert [one.code for block in blocks for one in block.rejected] == ["not_an_order"]
+
+
+@pytest.mark.parametrize("link", ['""', "false", "null"])
+@pytest.mark.parametrize("key", ["invoice_url", "abandoned_checkout_url", "deleted_at"])
+def test_an_order_with_an_empty_mark_of_something_else_is_an_order(
+    tmp_path: Path, key: str, link: str
+) -> None:
+    (tmp_path / "a").write_text(f'{{"id":1,"line_items":[],"{key}":{link}}}\n')
+    [block] = decoded(tmp_path)
+    assert (ids([block]), block.rejected, block.issues) == ([1], (), ())
+
+
+def test_an_order_with_a_bad_number_and_a_link_is_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text('{"id":1,"line_items":[],"order_number":"x","invoice_url":"y"}\n')
+    [block] = decoded(tmp_path)
+    assert (ids([block]), block.rejected) == ([1], ())
+    assert [issue.code for issue in block.issues] == ["bad_integer"]
+
+
+PRETTY = json.dumps(json.loads(ORDERS[1]), indent=1)
+MARK = BOM.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        (f"{MARK}{ORDERS[0]}\n{MARK}{ORDERS[1]}\n{ORDERS[2]}\n", 1),
+        (f"{MARK}{ORDERS[0]}{MARK}{ORDERS[1]}\n{MARK}{ORDERS[2]}", 2),
+        (f"{ORDERS[0]}\n{ORDERS[1]}\n{MARK}\n{ORDERS[2]}\n{MARK}", 2),
+        (f'{MARK}{{"orders":[{ORDERS[0]}]}}\n{MARK}{{"orders":[{ORDERS[1]},{ORDERS[2]}]}}', 1),
+        (f"{ORDERS[0]}\n {MARK} [{ORDERS[1]},{ORDERS[2]}]\n", 1),
+        (f'{{"orders":[\n{ORDERS[0]}]}}{MARK}[\n{PRETTY}]\n{MARK}{MARK}\n{ORDERS[2]}', 3),
+        (f"{MARK}{PRETTY.replace('2', '1')}{MARK}{PRETTY}{ORDERS[2]}{MARK}", 2),
+    ],
+)
+def test_files_that_were_joined_have_marks_in_the_middle_which_are_counted(
+    tmp_path: Path, text: str, marks: int
+) -> None:
+    (tmp_path / "orders").write_text(text)
+    for block_size in (1 << 20, 64):
+        blocks = decoded(tmp_path, block_size)
+        assert ids(blocks) == [1, 2, 3]
+        issues = [issue for block in blocks for issue in block.issues]
+        assert {(issue.field, issue.code) for issue in issues} == {("", "byte_order_mark")}
+        assert sum(issue.count for issue in issues) == marks
+        assert not any(block.rejected for block in blocks)
+
+
+def test_a_mark_in_a_text_is_a_character_and_one_within_a_record_no_json(tmp_path: Path) -> None:
+    marked = ORDERS[0].replace("{", f'{{"note":"{MARK}",', 1)
+    broken = ORDERS[1].replace(":", f":{MARK}", 1).replace(":[", ":[,")
+    (tmp_path / "orders").write_text(f"{marked}\n{broken}\n")
+    [block] = decoded(tmp_path)
+    assert block.orders["note"].to_pylist() == [MARK]
+    assert (block.issues, [one.code for one in block.rejected]) == ((), ["invalid_json"])
+
+
+TEXT = "\n".join(ORDERS).encode()
+TWICE = {
+    "gzip": gzip.compress(gzip.compress(TEXT)),
+    "bzip2 in gzip": gzip.compress(bz2.compress(TEXT)),
+    "gzip in bzip2": bz2.compress(gzip.compress(TEXT)),
+    "in a zip": zipped({"a.gz": gzip.compress(gzip.compress(TEXT))}),
+}
+
+
+@pytest.mark.parametrize("packing", TWICE)
+def test_a_second_layer_of_compression_is_read_and_counted(tmp_path: Path, packing: str) -> None:
+    (tmp_path / "orders").write_bytes(TWICE[packing])
+    [block] = decoded(tmp_path)
+    assert ids([block]) == [1, 2, 3, 4, 5]
+    assert [(i.field, i.code, i.count) for i in block.issues] == [("", "nested_compression", 1)]
+    (tmp_path / "orders").write_bytes(gzip.compress(gzip.compress(TEXT)[:-9]))
+    assert any(block.unreadable for block in decoded(tmp_path)), "it is truncated"
+    (tmp_path / "orders").write_bytes(gzip.compress(TWICE["gzip"]))
+    [block] = decoded(tmp_path)
+    assert "gzip within what it is packed in" in block.rejected[0].message
+
+
+def test_a_bomb_that_is_packed_twice_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "_NESTED_ALLOWANCE", 0)
+    layer = BytesIO()
+    with gzip.GzipFile(fileobj=layer, mode="wb") as file:
+        for _ in range(64):
+            file.write(b" " * (1 << 20))
+    (tmp_path / "orders").write_bytes(gzip.compress(layer.getvalue()))
+    [block] = decoded(tmp_path)
+    assert "grows out of all proportion" in block.rejected[0].message
+
+
+@pytest.mark.parametrize("pattern", ["", "*.json", "a.json"])
+def test_a_member_may_be_named_from_the_folder_that_it_was_packed_in(
+    tmp_path: Path, pattern: str
+) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped({"./a.json": TEXT}))
+    source = f"zip://{pattern}::{tmp_path.as_uri()}/a.zip"
+    for url in (source, tmp_path.as_uri()):
+        [split] = discover(url, date(2024, 5, 1), 1 << 20)
+        assert ids(list(decode(split, UTC))) == [1, 2, 3, 4, 5]
+
+
+def test_a_local_day_off_the_calendar_is_counted(tmp_path: Path) -> None:
+    created = ["0000-12-31T23:00:00-02:00", "9999-12-31T23:30:00Z", "2026-10-01T00:00:00Z", None]
+    texts = [
+        json.dumps(json.loads(o) | {"created_at": c}) for o, c in zip(ORDERS, created, strict=False)
+    ]
+    (tmp_path / "orders").write_text("\n".join(texts))
+    [split] = splits(tmp_path)
+    [block] = decode(split, ZoneInfo("Asia/Tokyo"))
+    assert block.orders["created_at"].null_count == 1
+    assert block.orders["created_local_date"].to_pylist() == [None, None, date(2026, 10, 1), None]
+    [issue] = block.issues
+    assert (issue.field, issue.code, issue.count) == ("created_local_date", "bad_instant", 2)
+    assert issue.samples == ((1, created[0]), (2, created[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.envelopes import parse_envelope
+from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.decode.schema_drift import unknown_keys
 from orders_dask.extract.framing.documents import documents
-from orders_dask.extract.records import Records
+from orders_dask.extract.records import Records, SourceFile, Split
+from orders_dask.stage.layout import part_url
 from tests.support import bad_values
-from tests.support.builders import lines, order
+from tests.support.builders import DAY, lines, order
 from tests.support.decoding import only_the_rules
 
 ZONE = ZoneInfo("America/New_York")
@@ -260,7 +263,8 @@ def test_schema_drift_is_that_of_the_order() -> None:
         .decode()
         .splitlines(),
     )
-    assert unknown_keys(Records(text, in_page=False, strict=False), 100, envelope) == (("zz",), 2)
+    records = Records(text, in_page=False, strict=False, inspected=3)
+    assert unknown_keys(records, envelope) == ("zz",)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -273,6 +277,16 @@ def test_without_the_setting_the_rejection_proposes_one_that_works(form: str, qu
     assert decode(text, setting).orders.num_rows == 1
     if form.startswith(("airbyte", "singer", "eventbridge")) or '"op"' in FORMS[form][1]:
         assert setting == FORMS[form][0]
+
+
+def test_names_of_parts_stay_what_they_are_without_the_setting() -> None:
+    split = Split((SourceFile("a", "a", None, 1, "etag"),))
+    versions = [CONTRACT_VERSION, DECODER_VERSION, "UTC"]
+    name = json.dumps([STAGE_FORMAT_VERSION, split.identity, *versions])
+    url = f"/stage/run_date={DAY}/part={sha256(name.encode()).hexdigest()[:32]}"
+    assert part_url("/stage", DAY, split, "UTC") == url
+    others = {part_url("/stage", DAY, split, "UTC", each) for each in ("airbyte", "singer")}
+    assert len(others | {url}) == 3
 
 
 def test_a_proposal_is_made_of_keys_that_look_like_names_alone() -> None:

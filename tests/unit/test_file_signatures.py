@@ -66,14 +66,19 @@ FILES = {
     "HTML": b"\n<!DOCTYPE html>\n<html><body>502 Bad Gateway</body></html>",
     "HTML ": b"<HTML><body>",
     "XML": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
-    "gzip within": gzip.compress(gzip.compress(ORDERS)),
-    "gzip within ": zipped(bz2.compress(gzip.compress(ORDERS))),
-    "bzip2 within": gzip.compress(bz2.compress(ORDERS)),
-    "zstd within": gzip.compress(zstandard.compress(ORDERS)),
+    "gzip within": gzip.compress(gzip.compress(gzip.compress(ORDERS))),
+    "gzip within ": zipped(bz2.compress(gzip.compress(gzip.compress(ORDERS)))),
+    "bzip2 within": gzip.compress(gzip.compress(bz2.compress(ORDERS))),
+    "zstd within": gzip.compress(gzip.compress(zstandard.compress(ORDERS))),
     "a zip within": zipped(zipped(ORDERS)),
+    "a zip within ": gzip.compress(zipped(ORDERS)),
     "xz": lzma.compress(ORDERS),
+    "xz ": zipped(lzma.compress(ORDERS)),
     "tar": gzip.compress(tarred(ORDERS)),
     "tar ": tarred(ORDERS * 500),
+    "tar  ": zipped(gzip.compress(tarred(ORDERS))),
+    "tar   ": gzip.compress(gzip.compress(tarred(ORDERS))),
+    "7z": zipped(b"7z\xbc\xaf\x27\x1c\0\4" + b"\0" * 99),
     "UTF-16": ORDERS.decode().encode("utf-16"),
     "UTF-16 ": ORDERS.decode().encode("utf-16-le"),
     "UTF-16  ": ORDERS.decode().encode("utf-16-be"),
@@ -114,3 +119,19 @@ def test_a_file_of_json_that_breaks_off_has_a_message_of_its_own(tmp_path: Path)
 def test_any_beginning_can_be_described(head: bytes) -> None:
     description = describe(head[:HEAD_BYTES])
     assert description is None or description.startswith("it looks like ")
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [(9, "Deflate64"), (12, "bzip2"), (14, "LZMA"), (93, "zstd"), (95, "xz"), (98, "PPMd")],
+)
+def test_a_member_that_is_packed_by_another_method_is_named(
+    tmp_path: Path, method: int, name: str
+) -> None:
+    archive = bytearray(zipped(ORDERS))
+    entry = archive.find(b"PK\x01\x02")
+    archive[8:10] = archive[entry + 10 : entry + 12] = method.to_bytes(2, "little")
+    (tmp_path / "dump").write_bytes(archive)
+    [split] = discover(f"{tmp_path.as_uri()}/", DAY, 1000)
+    [block] = decode(split, ZoneInfo("UTC"))
+    assert f"packed by {name} (method {method}), so pack it by deflate" in block.rejected[0].message

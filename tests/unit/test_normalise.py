@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -27,6 +28,8 @@ from orders_dask.contract.arrow import (
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_refund
 from orders_dask.contract.rules import Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
+from orders_dask.extract.decode.block import decode_records
+from orders_dask.extract.records import Records
 from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.normalise import Normalised, normalise
 
@@ -443,3 +446,21 @@ def test_a_dimension_has_a_row_for_each_record_with_the_whole_key() -> None:
         {ORDER_ROW: 101, "variant_id": 20, "sku": "S"}
     ]
     assert made["dim_customer"].num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount"),
+    [('"USD"', Decimal(5)), ("null", Decimal(5)), ('"EUR"', None), ('""', None), ("5", None),
+     ("true", None), ("{}", None), ('["USD"]', None)],
+)  # fmt: skip
+def test_a_refund_in_a_currency_that_is_no_text_has_no_amount(
+    currency: str, amount: Decimal | None
+) -> None:
+    transaction = f'{{"kind":"refund","status":"success","amount":"5.00","currency":{currency}}}'
+    text = f'{{"id":1,"currency":"USD","line_items":[],"refunds":[{{"id":3,"transactions":[{transaction}]}}]}}\n'
+    block = decode_records(Records(text.encode(), in_page=False, strict=False), ZoneInfo("UTC"))
+    refunds = normalise(block.orders, 0, 0).tables[fact_refund.name]
+    assert refunds["refunded_amount"].to_pylist() == [amount]
+    codes = {"5": "text_from_scalar", "true": "text_from_scalar", "{}": "bad_text"}
+    expected = codes.get(currency, "bad_text" if currency.startswith("[") else None)
+    assert [issue.code for issue in block.issues] == ([expected] if expected else [])

@@ -54,6 +54,7 @@ def documents(day: GeneratedDay) -> list[Any]:
     """Return each record of a run date in document order; text that isn't JSON unchanged."""
     found: list[Any] = []
     for line in (line for path in day.files for text in texts(path) for line in text.splitlines()):
+        line = line.removeprefix("\ufeff")
         document: Any = json.loads(line) if is_json(line) else line
         found += document["orders"] if line.startswith('{"orders":[') else [document]
     return found
@@ -319,6 +320,7 @@ BAD: dict[str, Callable[[str], bool]] = {
     "instant_without_offset": lambda text: (
         datetime.fromisoformat(json.loads(text)["processed_at"]).tzinfo is None
     ),
+    "instant_with_zone_name": lambda text: json.loads(text)["processed_at"].endswith(" UTC"),
     "bad_instant": lambda text: (
         not all(
             re.fullmatch(r"[\d-]{10}T[\d:]{8}[+-]\d\d:00", str(json.loads(text)[key]))
@@ -336,6 +338,8 @@ BAD: dict[str, Callable[[str], bool]] = {
     "text_from_scalar": lambda text: any(
         isinstance(value, bool | int | float) for value in values(json.loads(text), TEXTS)
     ),
+    "text_from_array": lambda text: isinstance(json.loads(text)["tags"], list),
+    "byte_order_mark": lambda text: text.startswith("\ufeff"),
     "bad_text": lambda text: any(
         isinstance(value, dict | list) for value in values(json.loads(text), TEXTS)
     ),

@@ -89,7 +89,10 @@ BANNED: Final = {
 }
 """Words that mean nothing, or something else, to people of the field, each with what to use."""
 
-FIXED_CODES: Final = {"bad_flag", "flag_from_text", "bad_instant", "instant_without_offset"}
+FIXED_CODES: Final = {
+    *("bad_flag", "flag_from_text"),
+    *("bad_instant", "instant_without_offset", "instant_with_zone_name"),
+}
 """Issue codes that users have in their databases. Functions are named like the codes they make."""
 
 EXEMPT: Final = {*FIXED_CODES, "ClusterLost", "LeaseLost"}

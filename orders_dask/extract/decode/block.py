@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.envelopes import Envelope
-from orders_dask.contract.json_parser import is_sequence
+from orders_dask.contract.json_parser import is_sequence, truncate_raw
 from orders_dask.contract.rules import (
     Issue,
     Rejected,
@@ -35,7 +35,7 @@ from orders_dask.extract.decode.json_reader import all_json, read_lines, read_re
 from orders_dask.extract.decode.type_conversion import Positions, convert_types
 from orders_dask.extract.framing.documents import unwrap
 from orders_dask.extract.lines import Lines
-from orders_dask.extract.records import MAX_REJECTED, WHITESPACE, Records, Unreadable
+from orders_dask.extract.records import BOM, MAX_REJECTED, WHITESPACE, Records, Unreadable
 
 _CONTAINER: Final = re.compile(rb'[ \t\r]*(?:\[|\{[ \t\r]*"orders?"[ \t\r]*:)')
 """The beginning of nearly all arrays, pages and wrappers."""
@@ -143,7 +143,7 @@ def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped:
     """
     unwrapped = unwrapped or records.strict or records.in_page
     lines = Lines(records.text)
-    outcome = _Outcome()
+    outcome = _Outcome(issues=[*records.issues])
     if records.overwritten:
         outcome.issues.append(Issue("order", "duplicate_key", records.overwritten, ()))
     table, numbers = read_lines(lines, in_page=records.in_page, envelope=envelope)
@@ -162,6 +162,14 @@ def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped:
             if parts is not None
             else _apply_rules(lines[line], position, records, unwrapped, envelope)
         )
+        if not isinstance(found, list) and (bare := _without_marks(lines[line])):
+            text, marks = bare
+            raw = truncate_raw(lines[line].removesuffix(b"\n"))
+            found = _apply_rules(text, position, records, unwrapped, envelope)
+            if isinstance(found, Rejected):
+                found = replace(found, raw=raw)
+            else:
+                outcome.issues.append(Issue("", "byte_order_mark", marks, ()))
         if isinstance(found, Skipped):
             outcome.issues += found.issues
             found = []
@@ -198,6 +206,8 @@ def _apply_rules(
     line: bytes, position: int, records: Records, unwrapped: bool, envelope: Envelope | None
 ) -> Repaired | Rejected | Skipped | list[Records]:
     """Apply the rules to a line of `records`; return the records in it if it is a container."""
+    if not line.strip(WHITESPACE):
+        return []  # a byte-order mark alone
     if records.strict:  # blanks between records depend on how the text was cut
         line = line.strip(WHITESPACE) + b"\n"
     result = apply_rules(
@@ -217,6 +227,30 @@ def _apply_rules(
     if parts is None:
         return reject_invalid_json(line, position, records.strict, "it nests too deeply")
     return parts
+
+
+def _without_marks(line: bytes) -> tuple[bytes, int] | None:
+    """Return a line without the byte-order marks between its documents, and their number.
+
+    Files that begin with one have them in the middle when they are joined. None if there is none:
+    in a string it is a character, and anywhere else no JSON.
+    """
+    if BOM not in line:
+        return None
+    marks = sum(m[0].count(BOM) for m in _STRING_OR_MARKS.finditer(line) if m[0][:1] != b'"')
+    if not marks:
+        return None
+    return _STRING_OR_MARKS.sub(lambda m: m[0] if m[0][:1] == b'"' else _blanked(m[0]), line), marks
+
+
+def _blanked(marks: bytes) -> bytes:
+    return marks.replace(BOM, b" ")
+
+
+_STRING_OR_MARKS: Final = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+"|(?:\A|[}\]])[ \t\r\n]*+(?:%b[ \t\r\n]*+)++(?=[{\[]|\Z)' % BOM, re.DOTALL
+)
+"""A string, or marks between documents, with the end of the one before."""
 
 
 def _rule_batches(

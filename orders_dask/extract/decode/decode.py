@@ -12,7 +12,7 @@ from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.rules import Issue, Rejected, reject_record
 from orders_dask.extract.decode.block import decode_records
-from orders_dask.extract.decode.schema_drift import INSPECTED_RECORDS, unknown_keys
+from orders_dask.extract.decode.schema_drift import unknown_keys
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.records import MAX_REJECTED, Records, SourceFile, Split, Unreadable
 
@@ -61,9 +61,9 @@ class Decoded:
         - `issues` has the repaired and nulled values, merged by field and code
           (:func:`~orders_dask.contract.rejects.merge_issues`).
     Drift
-        - `drift` has keys or columns that the contract doesn't read, of the file's first
-          :data:`~orders_dask.extract.decode.schema_drift.INSPECTED_RECORDS` records, as paths such
-          as ``line_items[].colour``.
+        - `drift` has keys or columns that the contract doesn't read, of records at the beginning of
+          the file, as paths such as ``line_items[].colour``. They must be the same however the file
+          is split (:attr:`orders_dask.extract.records.Records.inspected`).
     Replay
         - `raw` and `order_raw` are one order each, as JSON with the keys of the contract, because
           :mod:`~orders_dask.extract.decode.replay` reads only that. A decoder of CSV writes the row
@@ -91,7 +91,7 @@ class Decoded:
     unreadable
         The file can't be read to its end, or a broken line in it may contain any number of orders.
     drift
-        Dotted paths of keys that the contract doesn't read, from the file's first 100 records.
+        Dotted paths of keys that the contract doesn't read, from the beginning of the file.
     """
 
     file: SourceFile
@@ -128,21 +128,15 @@ def decode(split: Split, zone: ZoneInfo, envelope: Envelope | None = None) -> It
         A file changed since it was listed.
     """
     for file, blocks in read_files(split):
-        yield from _decode_file(file, blocks, zone, beginning=not split.start, envelope=envelope)
+        yield from _decode_file(file, blocks, zone, envelope)
 
 
 def _decode_file(
-    file: SourceFile,
-    blocks: Iterator[Records],
-    zone: ZoneInfo,
-    *,
-    beginning: bool,
-    envelope: Envelope | None = None,
+    file: SourceFile, blocks: Iterator[Records], zone: ZoneInfo, envelope: Envelope | None = None
 ) -> Iterator[Decoded]:
     position = 1
     rejected_count = 0
     abandoned_line: int | None = None
-    to_inspect = INSPECTED_RECORDS if beginning else 0
     last_reject = None
     no_block = True
     try:
@@ -150,9 +144,7 @@ def _decode_file(
             if abandoned_line is not None and records.long_line == abandoned_line:
                 continue
             block = decode_records(records, zone, position, envelope)
-            drift, inspected = (
-                unknown_keys(records, to_inspect, envelope) if to_inspect else ((), 0)
-            )
+            drift = unknown_keys(records, envelope) if records.inspected else ()
             long_line = records.long_line
             del records  # frees the text while the next block is read
             yield Decoded(
@@ -173,7 +165,6 @@ def _decode_file(
                 raise Unreadable(
                     f"{rejected_count:,} of its first {position - 1:,} records are rejected"
                 )
-            to_inspect -= inspected
             no_block = False
     except Unreadable as error:
         last_reject = reject_record(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -15,36 +16,30 @@ from orders_dask.contract.envelopes import Envelope, Message, Opened, open_envel
 from orders_dask.contract.json_parser import Json, NotJson, parse, preview
 from orders_dask.contract.rules import CONTAINER_KEYS, ORDER_KEYS
 from orders_dask.extract.framing.documents import documents
-from orders_dask.extract.records import Records, Unreadable
-
-INSPECTED_RECORDS: Final = 100
-"""Records of a file that are inspected: see docs/contract.md#schema-drift."""
+from orders_dask.extract.records import INSPECTED_RECORDS, Records, Unreadable
 
 
-def unknown_keys(
-    records: Records, limit: int, envelope: Envelope | None = None
-) -> tuple[tuple[str, ...], int]:
-    """Find the dotted paths of unknown keys, such as ``line_items[].colour``, in the first records.
+def unknown_keys(records: Records, envelope: Envelope | None = None) -> tuple[str, ...]:
+    """Return the dotted paths of unknown keys, such as ``line_items[].colour``, sorted.
+
+    They are those of the lines that are to be inspected, and of a line that is a container, of its
+    first :data:`~orders_dask.extract.records.INSPECTED_RECORDS` records: see
+    docs/contract.md#schema-drift.
 
     Parameters
     ----------
     records
-        Records from the beginning of a file, or those that follow.
-    limit
-        Maximum number of records to inspect.
+        Records of a file.
     envelope
         What stands around the order in each record; None for nothing.
-
-    Returns
-    -------
-    tuple
-        The paths, sorted, and the number of inspected records.
     """
     found: set[str] = set()
-    first = list(islice(_parsed_orders(records, envelope), limit))
-    for record in first:
-        found.update(_unknown_below(record, _known_keys(), ""))
-    return tuple(sorted({preview(path) for path in found})), len(first)
+    for line in islice(BytesIO(records.text), records.inspected):
+        for order in islice(
+            _parsed_orders(replace(records, text=line), envelope), INSPECTED_RECORDS
+        ):
+            found.update(_unknown_below(order, _known_keys(), ""))
+    return tuple(sorted({preview(path) for path in found}))
 
 
 def _parsed_orders(records: Records, envelope: Envelope | None) -> Iterator[Json]:

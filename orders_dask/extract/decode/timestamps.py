@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 _GRAMMAR: Final = (
     r"^(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[Tt ]"
     r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
-    r"(?: ?(?:(?P<utc>Z)|(?P<sign>[+-])(?P<hours>\d\d)(?::?(?P<minutes>\d\d))?))?$"
+    r"(?: ?(?:(?P<utc>Z|UTC)|(?P<sign>[+-])(?P<hours>\d\d)(?::?(?P<minutes>\d\d))?))?$"
 )
 
 _SECOND: Final = 1_000_000
@@ -47,15 +47,18 @@ class Timestamps(NamedTuple):
         Whether the text is not a timestamp of the contract.
     no_offset
         Whether the text has no offset, so that the shop's time zone was used.
+    zone_name
+        Whether the text has ``UTC`` in place of an offset.
     utc_offset
         The offset that the text names, in seconds east of UTC; 0 if `local_unknown`.
     local_unknown
-        Whether the text names no local time: ``Z``, ``-00:00``, no offset, bad or null.
+        Whether the text names no local time: ``Z``, ``UTC``, ``-00:00``, no offset, bad or null.
     """
 
     utc: pa.TimestampArray
     bad: Flags
     no_offset: Flags
+    zone_name: Flags
     utc_offset: Ints
     local_unknown: Flags
 
@@ -100,6 +103,7 @@ def parse_timestamps(texts: pa.StringArray, zone: ZoneInfo) -> Timestamps:
         utc=pa.array(column(moment), mask=~valid).cast(TIMESTAMP_TYPE),
         bad=_flags(texts.is_valid()) & ~valid,
         no_offset=column(no_offset & good),
+        zone_name=column(parsed.zone_name & good),
         utc_offset=column(np.where(has_local, offset, 0)),
         local_unknown=~column(has_local),
     )
@@ -119,7 +123,9 @@ class _Parsed(NamedTuple):
     sign
         1 or -1, the sign of a numeric offset, else 0.
     zoned
-        Whether there is an offset, ``Z`` included.
+        Whether there is an offset, ``Z`` and ``UTC`` included.
+    zone_name
+        Whether it is ``UTC``.
     """
 
     rows: Ints
@@ -127,6 +133,7 @@ class _Parsed(NamedTuple):
     fraction: Ints
     sign: Ints
     zoned: Flags
+    zone_name: Flags
 
 
 _FIELDS: Final = ("year", "month", "day", "hour", "minute", "second", "hours", "minutes")
@@ -168,6 +175,7 @@ def _fast_path(texts: pa.StringArray) -> tuple[_Parsed, Ints]:
         np.zeros(len(data), np.int64),
         np.where(data[:, _SIGN] == ord("-"), -1, 1),
         np.ones(len(data), bool),
+        np.zeros(len(data), bool),
     )
     return parsed, np.flatnonzero(others)
 
@@ -186,7 +194,8 @@ def _slow_path(texts: pa.StringArray, rows: Ints) -> _Parsed:
         np.column_stack([_numbers(parts, name) for name in _FIELDS]),
         _ints(pc.utf8_rpad(digits, 6, "0")),
         sign,
-        (sign != 0) | _flags(pc.equal(parts.field("utc"), "Z")),
+        (sign != 0) | _flags(pc.not_equal(parts.field("utc"), "")),
+        _flags(pc.equal(parts.field("utc"), "UTC")),
     )
 
 

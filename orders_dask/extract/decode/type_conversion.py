@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import (
@@ -50,6 +51,7 @@ def convert_types(
     }
     created = fact_order.c.created_at.info["source"]
     local_day, minutes = local_days(conversion.timestamps[created], zone)
+    conversion.add_days_off_calendar(local_day, positions, _one_chunk(raw[created]))
     columns |= {
         fact_order.c.created_local_date.name: local_day,
         fact_order.c.created_utc_offset_min.name: minutes,
@@ -101,8 +103,19 @@ class _Conversion:
         timestamps = parse_timestamps(texts, self.zone)
         self._add_issue(path, "bad_instant", timestamps.bad, positions, texts)
         self._add_issue(path, "instant_without_offset", timestamps.no_offset, positions, texts)
+        self._add_issue(path, "instant_with_zone_name", timestamps.zone_name, positions, texts)
         self.timestamps[path] = timestamps
         return timestamps.utc
+
+    def add_days_off_calendar(
+        self, local_day: pa.Date32Array, positions: Positions, created: pa.Array
+    ) -> None:
+        """Add the local days that lie outside of the years 1..9999, though their moment doesn't."""
+        moments = self.timestamps[fact_order.c.created_at.info["source"]].utc
+        if local_day.null_count > moments.null_count:
+            outside = np.asarray(pc.and_(moments.is_valid(), local_day.is_null()))
+            path = fact_order.c.created_local_date.name
+            self._add_issue(path, "bad_instant", outside, positions, created)
 
     def _add_issue(
         self,

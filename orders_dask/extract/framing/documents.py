@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orders_dask.contract.json_parser import MAX_RAW_BYTES
+from orders_dask.contract.rejects import Issue
 from orders_dask.extract.framing.json_cursor import JsonCursor, is_json
-from orders_dask.extract.records import Records, Unreadable, coalesce
+from orders_dask.extract.records import BOM, Records, Unreadable, coalesce
 
 
 def documents(chunks: Iterable[bytes]) -> Iterator[Records]:
@@ -56,7 +57,10 @@ def unwrap(text: bytes) -> list[Records]:
 
 def _read_documents(cursor: JsonCursor) -> Iterator[Records]:
     while first := cursor.peek():
-        if first == b"[":
+        if first == BOM[:1] and cursor.skip_text(BOM):
+            mark = Issue("", "byte_order_mark", 1, ())
+            yield Records(b"", in_page=False, strict=True, number=0, issues=(mark,))
+        elif first == b"[":
             yield from _read_array(cursor, in_page=False)
         else:
             yield from _read_element(cursor, in_page=False)

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from orders_dask.extract.framing.ndjson import BOM
-from orders_dask.extract.records import WHITESPACE
+from orders_dask.extract.records import BOM, WHITESPACE
 
 HEAD_BYTES: Final = 4096
 """Bytes of a file that are examined."""
@@ -16,6 +15,7 @@ HEAD_BYTES: Final = 4096
 _EXPORT_AS_JSON: Final = "export its orders as JSON, or leave it out of the source"
 _RECOMPRESS: Final = "pack it as gzip, zstd, bzip2 or zip"
 _COMPRESS_ONCE: Final = "pack it only once"
+_UNPACK: Final = "pack the files in it as a zip, or each as gzip, zstd or bzip2"
 _AS_UTF8: Final = "write it as UTF-8"
 
 _BINARY: Final = (
@@ -31,11 +31,11 @@ _BINARY: Final = (
     (rb"PK(?:\x03\x04|\x05\x06|\x06\x06)", "a zip within what it is packed in", _COMPRESS_ONCE),
     (rb"PK(?:\x07\x08|00PK)", "a part of a zip that was split", "join the parts"),
     (rb"\xfd7zXZ\0", "xz", _RECOMPRESS),
-    (rb"7z\xbc\xaf\x27\x1c", "7z", _RECOMPRESS),
-    (rb"Rar!\x1a\x07", "rar", _RECOMPRESS),
+    (rb"7z\xbc\xaf\x27\x1c", "7z", _UNPACK),
+    (rb"Rar!\x1a\x07", "rar", _UNPACK),
     (rb"\x04\x22\x4d\x18", "lz4", _RECOMPRESS),
     (rb"\xff\x06\0\0sNaPpY", "snappy", _RECOMPRESS),
-    (rb".{257}ustar", "tar", _RECOMPRESS),
+    (rb".{257}ustar", "tar", _UNPACK),
     (rb"\xff\xfe\0\0|\0\0\xfe\xff|\0\0\0[^\0]|[^\0]\0\0\0", "UTF-32", _AS_UTF8),
     (rb"\xff\xfe|\xfe\xff|\0[^\0]\0[^\0]|[^\0]\0[^\0]\0", "UTF-16", _AS_UTF8),
 )

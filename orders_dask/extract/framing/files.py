@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain, groupby
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from orders_dask.contract.rejects import Issue
 from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.framing.file_signatures import HEAD_BYTES, describe, is_binary
 from orders_dask.extract.framing.ndjson import detect_ndjson, lines_in_range, split_lines, strip_bom
@@ -17,8 +19,14 @@ from orders_dask.extract.records import (
     Split,
     Unreadable,
     coalesce,
+    inspect_first,
 )
-from orders_dask.extract.source.compression import decompress, is_zip, list_members, read_member
+from orders_dask.extract.source.compression import (
+    decompress_twice,
+    is_zip,
+    list_members,
+    read_member,
+)
 from orders_dask.extract.source.object_store import open_random_access, open_sequential
 
 
@@ -54,8 +62,9 @@ def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
                 open_sequential(files[0], split.start, split.end) as text,
                 open_random_access(files[0]) as random_access,
             ):
-                lines = lines_in_range(text, random_access, split.start, split.end)
-                yield files[0], coalesce(split_lines(lines if split.start else strip_bom(lines)))
+                offset, lines = lines_in_range(text, random_access, split.start, split.end)
+                lines = lines if split.start else strip_bom(lines)
+                yield files[0], coalesce(split_lines(lines, offset))
             continue
         with open_sequential(files[0]) as stream:
             if files[0].member is not None:
@@ -102,9 +111,12 @@ def _raise_on_read(error: Unreadable) -> Iterator[Records]:
     raise error
 
 
+_NESTED: Final = Issue("", "nested_compression", 1, ())
+
+
 def _frame(chunks: Iterator[bytes]) -> Iterator[Records]:
     """Yield the records of a file that is read from its beginning, whatever its content is."""
-    chunks = decompress(chunks)
+    chunks, is_nested = decompress_twice(chunks)
     first = next(chunks, b"")
     file_head = first[:HEAD_BYTES]
     chunks = strip_bom(chain([first], chunks))
@@ -113,9 +125,13 @@ def _frame(chunks: Iterator[bytes]) -> Iterator[Records]:
     try:
         if is_binary(file_head):
             raise Unreadable("it is no text", file_head)
-        delimited, head = detect_ndjson(chunks)
+        delimited, head, dropped = detect_ndjson(chunks)
         text = chain([head], chunks)
-        yield from coalesce(split_lines(text)) if delimited else documents(text)
+        blocks = coalesce(split_lines(text, dropped)) if delimited else documents(text)
+        blocks = blocks if delimited else inspect_first(blocks)
+        for number, block in enumerate(blocks):
+            noted = is_nested and number == 0
+            yield replace(block, issues=(*block.issues, _NESTED)) if noted else block
     except Unreadable as error:
         if not delimited and (format_hint := describe(file_head)):
             raise Unreadable(format_hint, error.raw) from error

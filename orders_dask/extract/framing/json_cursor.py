@@ -93,6 +93,14 @@ class JsonCursor:
             if self._at < len(self._text) or not self._read_more():
                 return self._text[self._at : self._at + 1]
 
+    def skip_text(self, text: bytes) -> bool:
+        """Skip a text at the current position, and return whether it stands there."""
+        while len(self._text) - self._at < len(text) and self._read_more():
+            pass
+        found = self._text.startswith(text, self._at)
+        self._at += len(text) if found else 0
+        return found
+
     def enter(self) -> None:
         """Skip the opening bracket at the current position."""
         self._at += 1

@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,15 +16,15 @@ from orders_dask.extract.framing.json_cursor import is_json
 from orders_dask.extract.lines import line_ends
 from orders_dask.extract.records import (
     BLOCK_RECORDS,
+    BOM,
     CHUNK_BYTES,
+    INSPECTED_BYTES,
     MAX_RECORD_BYTES,
     WHITESPACE,
     Records,
     Unreadable,
+    inspect_first,
 )
-
-BOM: Final = b"\xef\xbb\xbf"
-"""The byte-order mark of UTF-8."""
 
 _LEADING = re.compile(rb"(?:[ \t\r]*+\n)*+")
 _BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
@@ -51,8 +51,10 @@ def strip_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def detect_ndjson(chunks: Iterator[bytes]) -> tuple[bool, bytes]:
+def detect_ndjson(chunks: Iterator[bytes]) -> tuple[bool, bytes, int]:
     """Return whether a text is newline-delimited (:func:`is_ndjson`), and the text read so far.
+
+    The third value is the number of blank bytes that were dropped of that text.
 
     Parameters
     ----------
@@ -61,13 +63,15 @@ def detect_ndjson(chunks: Iterator[bytes]) -> tuple[bool, bytes]:
         most two lines of :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` bytes are in memory:
         blank lines before and between them are dropped.
     """
-    head, complete = b"", False
+    head, complete, dropped = b"", False, 0
     while (delimited := is_ndjson(head, complete)) is None:
         chunk = next(chunks, None)
         complete = chunk is None
-        first, end, rest = (head + (chunk or b"")).lstrip(WHITESPACE).partition(b"\n")
+        text = head + (chunk or b"")
+        first, end, rest = text.lstrip(WHITESPACE).partition(b"\n")
         head = first + end + rest.lstrip(WHITESPACE)
-    return delimited, head
+        dropped += len(text) - len(head)
+    return delimited, head, dropped
 
 
 def is_ndjson(head: bytes, complete: bool) -> bool | None:
@@ -113,7 +117,7 @@ def _is_complete_document(line: bytes) -> bool:
     return has_brackets and len(line) <= MAX_RECORD_BYTES and is_json(line)
 
 
-def split_lines(chunks: Iterable[bytes]) -> Iterator[Records]:
+def split_lines(chunks: Iterable[bytes], offset: int = 0) -> Iterator[Records]:
     """Yield the non-blank lines of newline-delimited text.
 
     A line of more than :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` bytes is read as a
@@ -123,6 +127,8 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[Records]:
     ----------
     chunks
         The text, cut anywhere.
+    offset
+        Index of its first byte in the file's text.
 
     Yields
     ------
@@ -137,38 +143,62 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[Records]:
         end = chunk.find(b"\n") if b"\n" in chunk else len(chunk)
         if sum(map(len, buffered)) + end > MAX_RECORD_BYTES:
             begin = b"".join((*buffered, chunk[:end]))
-            chunk = yield from _long_line(begin, chain([chunk[end:]], chunks), next(long_lines))
+            more = chain([chunk[end:]], chunks)
+            is_inspected = offset < INSPECTED_BYTES
+            chunk = yield from _long_line(begin, more, next(long_lines), is_inspected)
             buffered = []
+            offset += MAX_RECORD_BYTES  # and more: nothing behind is inspected
             continue
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield from _line_block(b"".join((*buffered, memoryview(chunk)[:cut])))
+            text = b"".join((*buffered, memoryview(chunk)[:cut]))
+            yield from _line_block(text, offset)
+            offset += len(text)
             buffered = []
         buffered.append(chunk[cut:])
         chunk = next(chunks, None)
     last = b"".join(buffered)
     if last.strip(WHITESPACE):
-        yield Records(last, in_page=False, strict=False)
+        inspected = int(offset < INSPECTED_BYTES)
+        yield Records(last, in_page=False, strict=False, inspected=inspected)
 
 
-def _line_block(text: bytes) -> Iterator[Records]:
+def _line_block(text: bytes, offset: int) -> Iterator[Records]:
+    inspected = _inspected_lines(text, INSPECTED_BYTES - offset) if offset < INSPECTED_BYTES else 0
     ends = line_ends(text)
     begins = np.frombuffer(text, np.uint8)[np.append(0, ends[:-1] + 1)]
     # Only the begin of each line is examined first: the pattern takes 5 us an order.
     if np.isin(begins, np.frombuffer(WHITESPACE, np.uint8)).any():
-        leading = _LEADING.match(text)
-        text = _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
+        text = _without_blank_lines(text)
         ends = line_ends(text)
     begin = 0
     for first in range(0, len(ends), BLOCK_RECORDS):
         block_ends = ends[first : first + BLOCK_RECORDS]
         end = int(block_ends[-1]) + 1
-        yield Records(text[begin:end], in_page=False, strict=False, number=len(block_ends))
+        number = len(block_ends)
+        yield Records(
+            text[begin:end],
+            in_page=False,
+            strict=False,
+            number=number,
+            inspected=max(0, min(number, inspected - first)),
+        )
         begin = end
 
 
+def _inspected_lines(text: bytes, size: int) -> int:
+    """Return the number of lines, blank ones left out, that begin in the first bytes of a text."""
+    end = text.find(b"\n", size - 1) + 1
+    return _without_blank_lines(text[: end or len(text)]).count(b"\n")
+
+
+def _without_blank_lines(text: bytes) -> bytes:
+    leading = _LEADING.match(text)
+    return _BLANK_LINES.sub(b"\n", text[leading.end() :] if leading else text)
+
+
 def _long_line(
-    begin: bytes, chunks: Iterator[bytes], number: int
+    begin: bytes, chunks: Iterator[bytes], number: int, is_inspected: bool
 ) -> Generator[Records, None, bytes]:
     """Yield the records of a line that is too long for memory; return the text behind it."""
     behind = b""
@@ -184,7 +214,8 @@ def _long_line(
 
     pieces = line()
     try:
-        for records in documents(pieces):
+        inner = documents(pieces)
+        for records in inspect_first(inner) if is_inspected else inner:
             yield replace(records, long_line=number)
     except Unreadable as error:
         for _ in pieces:
@@ -195,14 +226,15 @@ def _long_line(
             strict=False,
             long_line=number,
             framing_error=error.message,
+            inspected=int(is_inspected),
         )
     return behind
 
 
 def lines_in_range(
     text: BinaryIO, random_access: BinaryIO, start: int, end: int
-) -> Iterator[bytes]:
-    """Yield the lines that begin in the bytes [start, end) of a text.
+) -> tuple[int, Iterator[bytes]]:
+    """Return where the first line begins in the bytes [start, end) of a text, and its lines.
 
     Parameters
     ----------
@@ -213,9 +245,11 @@ def lines_in_range(
     start, end
         The range.
 
-    Yields
-    ------
-    bytes
+    Returns
+    -------
+    int
+        The index; `end` or more if no line begins in the range.
+    iterator of bytes
         Chunks of at most :data:`~orders_dask.extract.records.CHUNK_BYTES` bytes. The last line is
         complete, even if it ends behind `end`.
     """
@@ -228,6 +262,10 @@ def lines_in_range(
             at += len(skipped)
             if skipped.endswith(b"\n"):
                 break
+    return at, _lines_from(text, random_access, at, end)
+
+
+def _lines_from(text: BinaryIO, random_access: BinaryIO, at: int, end: int) -> Iterator[bytes]:
     text.seek(at)
     chunk = b"\n"
     while at < end and (chunk := text.read(min(CHUNK_BYTES, end - at))):

@@ -85,6 +85,16 @@ _BAD_ZIP: Final[tuple[type[Exception], ...]] = (
     zlib.error,
     lzma.LZMAError,
 )
+_METHODS: Final = {
+    **{1: "Shrink", 6: "Implode", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 20: "zstd"},
+    **{93: "zstd", 95: "xz", 98: "PPMd", 99: "AES encryption"},
+}
+"""Methods of members that are not read: APPNOTE.TXT, 4.4.5."""
+
+MAX_NESTED_RATIO: Final = 1_100
+"""Most bytes of text for each byte of a file that is compressed twice: what one layer may give."""
+
+_NESTED_ALLOWANCE: Final = 64 * MIB
 _ENCRYPTED: Final = 0x1
 _LOCAL_HEADER_BYTES: Final = 30
 """Minimum bytes of a member's header in a zip."""
@@ -138,6 +148,49 @@ def decompress(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(buffered)
         raise
     yield b"".join(buffered)
+
+
+def decompress_twice(chunks: Iterator[bytes]) -> tuple[Iterator[bytes], bool]:
+    """Decompress a file, and what is in it if that is compressed too.
+
+    Parameters
+    ----------
+    chunks
+        As for :func:`decompress`.
+
+    Returns
+    -------
+    iterator of bytes
+        The text, as :func:`decompress` gives it. It ends as unreadable if it grows out of all
+        proportion.
+    bool
+        Whether the file is compressed twice.
+    """
+    stored = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal stored
+        for chunk in chunks:
+            stored += len(chunk)
+            yield chunk
+
+    def bounded(text: Iterator[bytes]) -> Iterator[bytes]:
+        size = 0
+        for chunk in text:
+            size += len(chunk)
+            if size > MAX_NESTED_RATIO * stored + _NESTED_ALLOWANCE:
+                raise Unreadable("it is packed twice, and its text grows out of all proportion")
+            yield chunk
+
+    content = counted()
+    first = next(content, b"")
+    once = decompress(chain([first], content))
+    if not is_compressed(first):
+        return once, False
+    inner = next(once, b"")
+    unpacked = chain([inner], once)
+    is_nested = is_compressed(inner)
+    return (bounded(decompress(unpacked)) if is_nested else unpacked), is_nested
 
 
 def _decompress_streams(codec: _Codec, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -230,7 +283,11 @@ def read_member(archive: ZipFile, info: ZipInfo) -> Iterator[bytes]:
     """
     # For other methods zipfile unpacks all that 8 MiB give at once: hundreds of GB of a bomb.
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        raise Unreadable(f"the zip's member is packed by method {info.compress_type}, not deflate")
+        name = _METHODS.get(info.compress_type, "an unknown method")
+        raise Unreadable(
+            f"the zip's member is packed by {name} (method {info.compress_type}), so pack it by "
+            "deflate"
+        )
     if info.flag_bits & _ENCRYPTED:
         raise Unreadable("the zip's member is encrypted")
     try:
