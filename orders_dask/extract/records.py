@@ -173,12 +173,16 @@ class Unreadable(Exception):
 
 
 def inspect_first(records: Iterable[Records]) -> Iterator[Records]:
-    """Yield records, and mark the first :data:`INSPECTED_RECORDS` of them as to be inspected."""
+    """Return records, the first :data:`INSPECTED_RECORDS` of them marked as to be inspected."""
     remaining = INSPECTED_RECORDS
-    for item in records:
+
+    def mark(item: Records) -> Records:
+        nonlocal remaining
         inspected = min(item.number, remaining)
         remaining -= inspected
-        yield replace(item, inspected=inspected) if inspected else item
+        return replace(item, inspected=inspected) if inspected else item
+
+    return map(mark, records)  # a generator would hold the text while it is decoded
 
 
 def coalesce(records: Iterable[Records]) -> Iterator[Records]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import BinaryIO, Final
 
 from orders_dask.contract.rejects import Issue
@@ -129,9 +129,10 @@ def _frame(chunks: Iterator[bytes]) -> Iterator[Records]:
         text = chain([head], chunks)
         blocks = coalesce(split_lines(text, dropped)) if delimited else documents(text)
         blocks = blocks if delimited else inspect_first(blocks)
-        for number, block in enumerate(blocks):
-            noted = is_nested and number == 0
-            yield replace(block, issues=(*block.issues, _NESTED)) if noted else block
+        if is_nested:
+            notes = iter((_NESTED,))  # for the first block
+            blocks = map(lambda b: replace(b, issues=(*b.issues, *islice(notes, 1))), blocks)
+        yield from blocks
     except Unreadable as error:
         if not delimited and (format_hint := describe(file_head)):
             raise Unreadable(format_hint, error.raw) from error

@@ -166,13 +166,15 @@ def decompress_twice(chunks: Iterator[bytes]) -> tuple[Iterator[bytes], bool]:
     bool
         Whether the file is compressed twice.
     """
+    first = next(chunks, b"")
+    if not is_compressed(first):
+        return chain([first], chunks), False
     stored = 0
 
-    def counted() -> Iterator[bytes]:
+    def count(chunk: bytes) -> bytes:
         nonlocal stored
-        for chunk in chunks:
-            stored += len(chunk)
-            yield chunk
+        stored += len(chunk)
+        return chunk
 
     def bounded(text: Iterator[bytes]) -> Iterator[bytes]:
         size = 0
@@ -182,11 +184,7 @@ def decompress_twice(chunks: Iterator[bytes]) -> tuple[Iterator[bytes], bool]:
                 raise Unreadable("it is packed twice, and its text grows out of all proportion")
             yield chunk
 
-    content = counted()
-    first = next(content, b"")
-    once = decompress(chain([first], content))
-    if not is_compressed(first):
-        return once, False
+    once = decompress(map(count, chain([first], chunks)))
     inner = next(once, b"")
     unpacked = chain([inner], once)
     is_nested = is_compressed(inner)
