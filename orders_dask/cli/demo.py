@@ -152,7 +152,7 @@ def _show(folder: str, orders: int, workers: int | None) -> None:
             defects=DEFECTS,
             progress=advance,
         )
-    settings = load_settings(source=dump.source)
+    settings = load_settings(source=dump.source).model_copy(update={"record": None})
     database = engine(settings)
     initialise(database, settings.partition_width, DAYS[0])
     with (

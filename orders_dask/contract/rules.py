@@ -217,7 +217,8 @@ def apply_rules(
         return reject_record(line, position, "not_an_order", message)
     if is_deleted(record):
         return reject_record(line, position, "deleted_order", DELETED, record)
-    if not in_page and not any(key in record for key in ORDER_KEYS):
+    is_like_order = any(key in record for key in ORDER_KEYS)
+    if not is_like_order and (not in_page or suggested_setting(record, _looks_like_order)):
         message = f"An object with the keys {_preview_keys(record)} is no order."
         return _reject_without_order(line, position, outer, envelope, message, record)
     if record.get(_ORDER_NUMBER) is None and any(record.get(key) for key in DRAFT_KEYS):

@@ -311,3 +311,11 @@ def test_the_message_on_a_plain_dump_with_the_setting_is_to_leave_it_unset() -> 
 def test_a_malformed_path_is_refused(setting: str) -> None:
     with pytest.raises(ValueError, match=r"^must "):
         parse_envelope(setting)
+
+
+def test_an_envelope_with_an_id_of_its_own_is_no_order_in_a_page_either() -> None:
+    for text in (f'{{"id":5,"data":{ORDER}}}', json.dumps({"id": 5, "data": ORDER})):
+        [rejected] = decode(lines(text), None, layout="page").rejected
+        assert rejected.message.endswith("set ORDERS_DASK_RECORD=data.")
+    assert decode(lines('{"id":5,"data":{"id":1}}'), None, layout="page").read == 1
+    assert decode(lines(f'{{"id":5,"data":{ORDER}}}'), "data", layout="page").rejected == ()

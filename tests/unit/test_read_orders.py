@@ -80,3 +80,12 @@ def test_what_is_not_there_is_one_sentence(dump: str) -> None:
         read_orders(dump, DAY, columns=["colour"])
     with pytest.raises(SourceMissing, match="2026-10-02"):
         read_orders(dump, date(2026, 10, 2))
+
+
+def test_orders_are_read_out_of_their_envelopes(tmp_path: Path) -> None:
+    records = [{"_airbyte_data": {"id": n, "total_price": "1.10"}} for n in (1, 2)]
+    (tmp_path / "a.json").write_text("\n".join(map(json.dumps, records)))
+    frame = read_orders(tmp_path.as_uri(), DAY, record="airbyte")
+    assert sorted(frame.compute(scheduler="sync")["order_id"]) == [1, 2]
+    with pytest.raises(SettingsError, match="joined by dots"):
+        read_orders(tmp_path.as_uri(), DAY, record="a..b")

@@ -68,7 +68,7 @@ def read_lines(
         raw, taken = _read(lines, order)
     else:
         raw, taken = _read_enveloped(lines, order, envelope)
-    good = ~needs_rules(raw, in_page=in_page, repaired=False)
+    good = ~needs_rules(raw, repaired=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
     return raw.select(raw_schema().names), taken[good]
@@ -104,7 +104,7 @@ def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
         Lines(b"".join(lines)), pa.struct(list(raw_schema())), max_elements=MAX_RECORD_BYTES
     )
     bad = np.ones(len(lines), bool)
-    bad[taken[~needs_rules(raw, in_page=True, repaired=True)]] = False
+    bad[taken[~needs_rules(raw, repaired=True)]] = False
     if bad.any():
         raise RuntimeError(
             f"The rules left record {positions[int(bad.argmax())]} as it may not be."

@@ -29,15 +29,13 @@ from orders_dask.extract.records import Rows
 Flags = NDArray[np.bool_]
 
 
-def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
+def needs_rules(raw: pa.Table, *, repaired: bool) -> Flags:
     """Mark the rows that the rules must see.
 
     Parameters
     ----------
     raw
         Columns of :func:`~orders_dask.contract.arrow.raw_schema`.
-    in_page
-        Every object is an order.
     repaired
         The rows come from the rules: a null element of an array of children is a child that they
         rejected.
@@ -48,7 +46,7 @@ def needs_rules(raw: pa.Table, *, in_page: bool, repaired: bool) -> Flags:
         One flag a row.
     """
     marked = np.zeros(raw.num_rows, bool)
-    if not in_page:
+    if not repaired:  # in a page too: an object without them may be what stands around an order
         marked |= ~_any_valid(raw, ORDER_KEYS)
     key = id_key(fact_order)
     order_ids = raw[key].combine_chunks()
