@@ -235,7 +235,8 @@ def _of_lines(text: str) -> tuple[list[int | None], bool]:
         if not line.strip(BLANKS):
             continue
         documents = _parsed(line)
-        if documents is None or len(documents) != 1:
+        several = documents is not None and all(isinstance(each, list) for each in documents)
+        if documents is None or (len(documents) != 1 and not several):
             wanted.append(None)
             many = re.match(r'[ \t\r]*(\[|\{[ \t\r]*"orders")', line)
             readable &= bool(line.endswith("\n") and not many)

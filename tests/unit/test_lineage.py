@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from openlineage.client.serde import Serde
 
+from orders_dask.contract.envelopes import DELETION_KEYS
 from orders_dask.contract.order_tables import (
     FACTS,
     dim_user,
@@ -22,6 +23,7 @@ from orders_dask.contract.order_tables import (
     fact_refund_line,
     public_columns,
 )
+from orders_dask.contract.rules import GRAPHQL_ID
 from orders_dask.errors import DataRefused, ServiceUnavailable
 from orders_dask.monitoring import lineage_client
 from orders_dask.monitoring.column_sources import PUBLIC_TABLES, column_sources, source_keys
@@ -95,7 +97,11 @@ def test_the_server_has_no_user_and_no_folder() -> None:
         (fact_order_line, "price", {"line_items[].price": "IDENTITY"}),
         (fact_order_line, "line_tax", {"line_items[].tax_lines[].price": "AGGREGATION"}),
         (fact_order_line, "currency", {"currency": "IDENTITY"}),
-        (fact_order_line, "order_id", {"id": "IDENTITY", "admin_graphql_api_id": "CONDITIONAL"}),
+        (
+            fact_order_line,
+            "order_id",
+            {"id": "IDENTITY"} | dict.fromkeys([GRAPHQL_ID, *DELETION_KEYS], "CONDITIONAL"),
+        ),
         (fact_refund_line, "refund_id", {"refunds[].id": "IDENTITY"}),
         (fact_refund_line, "currency", {"currency": "IDENTITY"}),
         (fact_refund_line, "refunded_at", {"refunds[].created_at": "IDENTITY"}),
