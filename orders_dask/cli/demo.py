@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any, Final
 
 from distributed import Client
 from sqlalchemy import Engine, Select, column, func, inspect, select, table
 
 from orders_dask.cli import output
+from orders_dask.cli.output_file import write_file
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.columns import PUBLIC
 from orders_dask.contract.ledger_tables import data_issue, load_run
@@ -22,6 +24,7 @@ from orders_dask.errors import LoadHeld, SettingsError
 from orders_dask.extract.source.listing import list_files
 from orders_dask.filesystem import filesystem
 from orders_dask.jobs.backfill import backfill
+from orders_dask.jobs.report import report as report_on
 from orders_dask.jobs.review import discard
 from orders_dask.jobs.run import run
 from orders_dask.ledger import rejects
@@ -82,7 +85,8 @@ def show_in_sandbox(orders: int, workers: int | None, data: Path | None) -> None
     output.message("Starting PostgreSQL and S3 on this machine")
     with sandbox(data) as services:
         os.environ.update(services.environment)  # read by the workers and the libraries
-        _show(services.environment["_AWS_S3_URL_SOURCE"], orders, workers)
+        report = data / "report.html" if data else Path(mkstemp(".html", "orders-dask-demo-")[1])
+        _show(services.environment["_AWS_S3_URL_SOURCE"], orders, workers, report)
     output.result(f"\nDone in {time.monotonic() - began:.0f} s.")
     _show_next(data)
 
@@ -141,7 +145,7 @@ def _source(folder: str) -> str:
     return f"{folder}/run_date={{run_date}}/"
 
 
-def _show(folder: str, orders: int, workers: int | None) -> None:
+def _show(folder: str, orders: int, workers: int | None, report: Path | None = None) -> None:
     """Generate into a folder, load into the database of the settings, and show the result."""
     with output.counting_progress("Generating", len(DAYS) * orders) as advance:
         dump = generate(
@@ -161,16 +165,20 @@ def _show(folder: str, orders: int, workers: int | None) -> None:
     ):
         output.message(f"Dashboard: {client.dashboard_link}")
         ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)
-        held = _hold_half_a_day(settings, client, folder, listener)
+        held = _hold_half_a_day(settings, client, folder, listener, report)
     for each in ended:
         output.result(output.show_outcome(each))
     _show_defects(database)
     _show_view(database, "order_summary", SUMMARY)
     _show_view(database, "daily_sales", SALES)
     output.result(f"\nThe same dump once more, with half of its orders:\n{held}")
+    if report:
+        output.result(f"Its report, for a browser: {report}")
 
 
-def _hold_half_a_day(settings: Settings, client: Client, folder: str, listener: Listener) -> str:
+def _hold_half_a_day(
+    settings: Settings, client: Client, folder: str, listener: Listener, report: Path | None
+) -> str:
     """Load half of the last day's dump, which a check holds; discard it, and return the message."""
     day = DAYS[-1]
     fs, path = filesystem(f"{folder}/run_date={day}/orders-0000.ndjson")
@@ -180,6 +188,8 @@ def _hold_half_a_day(settings: Settings, client: Client, folder: str, listener: 
         fs.pipe_file(path, b"".join(lines[: len(lines) // 2]))
         run(day, settings=settings, client=client, force=True, listener=listener)
     except LoadHeld as held:
+        if report:
+            write_file(report, report_on(day, settings=settings))
         discard(day, "The demo had cut the file.", settings=settings)
         return str(held)
     finally:

@@ -81,6 +81,8 @@ def line_chart(
     values: Sequence[float | None],
     band: Sequence[tuple[float, float] | None],
     texts: Sequence[str],
+    *,
+    is_share: bool = False,
 ) -> LineChart:
     """Return the chart of a figure by day; the vertical axis begins at 0.
 
@@ -94,10 +96,13 @@ def line_chart(
         Least and greatest value that was usual on each day; None if that isn't known.
     texts
         Text for people of each day's value.
+    is_share
+        Whether the figure is a share, whose axis has percent.
     """
     known_values = [value for value in values if value is not None]
     edges_of_bands = [edge for each in band if each for edge in each]
-    scale = _y_scale(max([*known_values, *edges_of_bands], default=0.0))
+    most = max([*known_values, *edges_of_bands], default=0.0)
+    scale = _y_scale(most, is_share=is_share)
     x = [_x(index, len(days)) for index in range(len(days))]
     points = [
         Point(at, scale.y(value), text)
@@ -160,15 +165,21 @@ class _Scale:
         return round(HEIGHT - _BOTTOM - height, 1)
 
 
-def _y_scale(most: float) -> _Scale:
+def _y_scale(most: float, *, is_share: bool = False) -> _Scale:
     """Return an axis from 0 to a round number with a few round labels."""
     if most <= 0:
         return _Scale(1.0, [Tick(HEIGHT - _BOTTOM, "0")])
     magnitude = 10 ** math.floor(math.log10(most / 3))
     step = next(each * magnitude for each in (1, 2, 2.5, 5, 10) if each * magnitude * 3 >= most)
-    scale = _Scale(step * math.ceil(most / step), [])
     numbers = [n * step for n in range(math.ceil(most / step) + 1)]
-    return _Scale(scale.top, [Tick(scale.y(number), short_number(number)) for number in numbers])
+    scale = _Scale(numbers[-1], [])
+    label = short_percent if is_share else short_number
+    return _Scale(scale.top, [Tick(scale.y(number), label(number)) for number in numbers])
+
+
+def short_percent(share: float) -> str:
+    """Return a share for an axis: 0.025 is ``2.5%``."""
+    return f"{100 * share:.3g}%"
 
 
 def short_number(value: float) -> str:

@@ -59,7 +59,7 @@ MAX_FILES: Final = 50
 MAX_SAMPLES: Final = 3
 """Samples of a kind of bad value, of as many days."""
 
-MAX_SAMPLE_CHARACTERS: Final = 200
+MAX_SAMPLE_CHARACTERS: Final = 120
 """Characters of a sample: a rejected record may have 64 KiB."""
 
 
@@ -225,7 +225,7 @@ def gather(database: Engine, run_dates: Sequence[date], due: date) -> ReportData
     database
         Engine of the database.
     run_dates
-        Consecutive run dates.
+        Consecutive run dates. Those before the first load that there ever was are left out.
     due
         The last run date that should be published by now.
 
@@ -234,14 +234,15 @@ def gather(database: Engine, run_dates: Sequence[date], due: date) -> ReportData
     ServiceUnavailable
         PostgreSQL can't be reached.
     """
-    first, last = run_dates[0], run_dates[-1]
     with snapshot(database) as connection:
+        first_load = connection.scalar(select(func.min(load_run.c.run_date))) or run_dates[-1]
+        run_dates = [day for day in run_dates if day >= first_load] or run_dates[-1:]
+        first, last = run_dates[0], run_dates[-1]
         shown = _shown_loads(connection, first, last)
         later = _later_loads(connection, shown)
         loads = [load.load_id for load in shown.values()]
         sums = _sums_by_load(connection, loads)
         findings = _findings(connection, {*loads, *(load.load_id for load in later.values())})
-        first_load = connection.scalar(select(func.min(load_run.c.run_date))) or due
         days = [
             _day(
                 run_date,
@@ -249,7 +250,7 @@ def gather(database: Engine, run_dates: Sequence[date], due: date) -> ReportData
                 later.get(run_date),
                 sums,
                 findings,
-                is_late=first_load <= run_date <= due,
+                is_late=run_date <= due,
             )
             for run_date in run_dates
         ]

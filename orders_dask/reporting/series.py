@@ -109,6 +109,7 @@ def _series(
             [None if value is None else float(value) for value in of_days],
             [band and (float(band[0]), float(band[1])) for band in bands],
             [f"{day.run_date:%a %d %b}: {texts.get(day.run_date, 'none')}" for day in data.days],
+            is_share=shown.endswith("%}"),
         ),
         [
             Row(

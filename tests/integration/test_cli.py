@@ -291,3 +291,6 @@ def test_the_demo_shows_what_was_loaded_and_rejected_and_what_to_try_next() -> N
     for promised in ("bad_order_id", "money_rounded", "orders.order_summary", "orders.daily_sales"):
         assert promised in out
     assert "orders-dask sandbox --data" in out.splitlines()[-4]
+    [report] = [Path(line.split(": ")[1]) for line in out.splitlines() if "Its report" in line]
+    assert "a later load is held" in report.read_text()
+    report.unlink()
