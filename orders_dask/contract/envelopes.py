@@ -181,10 +181,19 @@ class Message(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """Why a record has no order: the issue code, and the message for people."""
+    """Why a record has no order: the issue code, and the message for people.
+
+    Attributes
+    ----------
+    code, message
+        Code and message.
+    is_missing
+        Whether nothing stands where the order should be, so that another setting may fit.
+    """
 
     code: RejectedCode
     message: str
+    is_missing: bool = False
 
 
 DELETED: Final = "The source deleted this order, and a deletion can't be loaded."
@@ -206,14 +215,17 @@ def open_envelope(envelope: Envelope, record: Json) -> Opened | Message | Closed
         if name in envelope.deletions:
             return Closed("deleted_order", DELETED)
         if name not in envelope.orders:
-            return Closed("not_an_order", f"A record of this {kind_path[-1]} has no order.")
+            dotted = ".".join(kind_path)
+            message = f"Nothing is known of orders in a record of {VARIABLE}={envelope.setting} "
+            return Closed("not_an_order", f"{message}with this value of {dotted}.")
     elif envelope.tombstone and _is_tombstone(record, envelope.tombstone):
         return Message(".".join(envelope.tombstone), "null")
     for path in envelope.paths:
         opened = _walk(record, path)
         if isinstance(opened, Closed) or opened.order is not None:
             return opened
-    return Closed("not_an_order", f"There is no order at {VARIABLE}={envelope.setting}.")
+    message = f"There is no order at {VARIABLE}={envelope.setting}."
+    return Closed("not_an_order", message, is_missing=True)
 
 
 def _first(record: Json, paths: tuple[Path, ...]) -> tuple[Path, Json]:

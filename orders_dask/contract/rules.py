@@ -203,7 +203,7 @@ def apply_rules(
             issues.add_value(opened.path, "message_without_order", opened.kind)
             return Skipped(issues.of_values())
         if isinstance(opened, Closed):
-            if opened.code == "not_an_order":
+            if opened.is_missing:
                 return _reject_without_order(line, position, outer, envelope, opened.message)
             return reject_record(line, position, opened.code, opened.message)
         for path, overwritten in opened.overwritten:

@@ -239,6 +239,23 @@ def test_what_is_no_order_in_an_envelope_is_rejected(setting: str, record: str) 
     assert "ana" not in block.rejected[0].message
 
 
+@pytest.mark.parametrize(
+    ("setting", "record", "path"),
+    [
+        ("debezium", json.dumps({"op": "x", "after": order(1)}), "op"),
+        ("airbyte", json.dumps({"type": "NEWS", "record": {"data": order(1)}}), "type"),
+        ("eventbridge", in_event(json.dumps(order(1)), "orders/edited"), TOPIC),
+    ],
+)
+def test_no_setting_is_suggested_for_a_record_of_an_unknown_kind(
+    setting: str, record: str, path: str
+) -> None:
+    [rejected] = decode(lines(record), setting).rejected
+    assert rejected.code == "not_an_order"
+    assert rejected.message.startswith("Nothing is known of orders in a record of ")
+    assert rejected.message.endswith(f"{path}.")
+
+
 def test_a_key_that_occurs_twice_in_an_envelope_is_counted_and_the_last_stands() -> None:
     block = decode(lines(f'{{"_airbyte_data":{{"id":5}},"_airbyte_data":{ORDER}}}'), "airbyte")
     assert block.orders["id"].to_pylist() == [1]
