@@ -26,7 +26,7 @@ class Cost:
         CPU seconds of the workers' processes while they had tasks.
     database_seconds
         Seconds in which tasks or the client waited for the database, and tasks for S3 while they
-        loaded: an upper bound of what its CPUs did, for PostgreSQL doesn't say.
+        loaded: an estimate of what its CPUs did, for PostgreSQL doesn't say.
     bytes_read
         Bytes of the dump that were decoded, as stored. Staged parts that are used again have none.
     bytes_staged
@@ -84,15 +84,16 @@ def cost_of_load(
         "get_1000": everything.get_requests / 1000,
         "gigabyte": decode.bytes / 1e9,
     }
+    money = sum(prices.get(name, 0) * amount for name, amount in used.items())
     return Cost(
-        everything.cpu_seconds,
-        database_seconds,
-        decode.bytes,
-        stage.bytes,
-        load.bytes,
-        everything.put_requests,
-        everything.get_requests,
-        sum(prices.get(name, 0) * amount for name, amount in used.items()) if prices else None,
+        worker_cpu_seconds=everything.cpu_seconds,
+        database_seconds=database_seconds,
+        bytes_read=decode.bytes,
+        bytes_staged=stage.bytes,
+        bytes_sent=load.bytes,
+        put_requests=everything.put_requests,
+        get_requests=everything.get_requests,
+        money=money if prices else None,
     )
 
 

@@ -175,7 +175,8 @@ class Settings(BaseSettings):
         IANA name of the shop's time zone, for timestamps without an offset.
     record
         Where the order stands in each record of the dump: ``airbyte``, ``singer``, ``eventbridge``,
-        ``debezium``, or a dotted path such as ``detail.payload``. Unset, a record is the order.
+        ``debezium``, a dotted path such as ``detail.payload``, or both as ``debezium.body``. Unset,
+        a record is the order.
     latest
         Time of day, in the shop's time zone, by which yesterday should be published.
     max_rejected

@@ -59,7 +59,7 @@ MetricsByStep = Mapping[str, StepMetrics]
 
 @dataclass
 class Meter:
-    """Measures the steps of one task in its thread. Of nested steps only the innermost is charged.
+    """Measures the steps of one task. Of nested steps only the innermost is charged.
 
     Attributes
     ----------

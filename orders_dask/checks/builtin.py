@@ -98,10 +98,8 @@ def _less_money(comparison: Comparison, threshold: float) -> Found:
         if orders[currency] < MIN_ORDERS:
             continue  # one edited order may be a fifth of its currency
         if before > 0 and float(now.get(currency, 0)) < (1 - threshold) * float(before):
-            yield (
-                "hold",
-                f"{_named(currency)}: {now.get(currency, 0):,.2f}, and {before:,.2f} are published",
-            )
+            less = f"{now.get(currency, 0):,.2f}, and {before:,.2f} are published"
+            yield "hold", f"{named_currency(currency)}: {less}"
 
 
 def _empty_day(comparison: Comparison, _: float) -> Found:
@@ -117,7 +115,10 @@ def _missing_currency(comparison: Comparison, _: float) -> Found:
         orders = [day.get(currency, 0) for day in days]
         is_usual = len(orders) >= MIN_DAYS and min(orders) and median(orders) >= MIN_ORDERS
         if is_usual and comparison.load.orders and currency not in comparison.load.currency_orders:
-            yield "hold", f"orders in {_named(currency)}: 0, where {_range(comparison, orders)}"
+            yield (
+                "hold",
+                f"orders in {named_currency(currency)}: 0, where {_range(comparison, orders)}",
+            )
 
 
 def _files(comparison: Comparison, _: float) -> Found:
@@ -142,7 +143,7 @@ def _money(comparison: Comparison, threshold: float) -> Found:
             orders = day.currency_orders.get(currency, 0)
             return amount(float(day.currency_amounts[currency]), orders) if orders else None
 
-        yield from unusual(comparison, _named(currency), of_day, threshold, above="warn")
+        yield from unusual(comparison, named_currency(currency), of_day, threshold, above="warn")
 
 
 def _order_value(comparison: Comparison, threshold: float) -> Found:
@@ -154,7 +155,7 @@ def _order_value(comparison: Comparison, threshold: float) -> Found:
                 return None
             return amount(float(day.currency_amounts[currency]) / orders, orders)
 
-        yield from unusual(comparison, f"{_named(currency)} an order", of_day, threshold)
+        yield from unusual(comparison, f"{named_currency(currency)} an order", of_day, threshold)
 
 
 def _lines_per_order(comparison: Comparison, threshold: float) -> Found:
@@ -217,7 +218,7 @@ def _afternoon(comparison: Comparison, threshold: float) -> Found:
 
 
 def _new_currency(comparison: Comparison, _: float) -> Found:
-    yield from _new(comparison, "currency", lambda day: map(_named, day.currency_orders))
+    yield from _new(comparison, "currency", lambda day: map(named_currency, day.currency_orders))
 
 
 def _new_status(comparison: Comparison, _: float) -> Found:
@@ -317,7 +318,7 @@ def _currencies(comparison: Comparison) -> list[str]:
     return sorted({currency for day in days for currency in day.currency_orders})
 
 
-def _named(currency: str) -> str:
+def named_currency(currency: str) -> str:
     """Return a currency for people; what is no code may be a text of a person."""
     if not currency:
         return "no currency"

@@ -93,27 +93,41 @@ def with_error_handling(function: Command) -> Command:
     return wrapped
 
 
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of a command that ends with an error (docs/exit-codes.md)."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + int(error.args[0] if error.args else signal.SIGINT)
+    if isinstance(error, typer.Exit | OrdersDaskError):
+        return error.exit_code
+    return 4 if _is_unwritable(error) else 1
+
+
+def _is_unwritable(error: BaseException) -> bool:
+    """Return whether standard output could not be written."""
+    return isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None
+
+
 @contextmanager
 def _handle_errors(debug: bool) -> Iterator[None]:
-    """Print one sentence for an error, and exit with its exit code (docs/exit-codes.md)."""
+    """Print one sentence for an error, and exit with its exit code."""
     try:
         yield
     except KeyboardInterrupt as stop:
         output.message("Stopped. What was published stands; the same command goes on from here.")
-        raise typer.Exit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from stop
+        raise typer.Exit(exit_code_of(stop)) from stop
     except (typer.Exit, BrokenPipeError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
-            output.message(f"Error: the output can't be written ({error.strerror}).", logging.ERROR)
-            raise typer.Exit(4) from error
-        if debug:
+        exit_code = exit_code_of(error)
+        if debug and not _is_unwritable(error):
             output.traceback_of(error)
         if isinstance(error, OrdersDaskError):
-            output.message(f"Error: {error}", logging.ERROR, exit_code=error.exit_code)
-            raise typer.Exit(error.exit_code) from error
-        advice = "" if debug else ": run it again with --debug, and report what it shows"
-        output.message(
-            f"Error: a fault of ours, {type(error).__name__}: {error}{advice}", logging.ERROR
-        )
-        raise typer.Exit(1) from error
+            output.message(f"Error: {error}", logging.ERROR, exit_code=exit_code)
+        elif isinstance(error, OSError) and _is_unwritable(error):
+            output.message(f"Error: the output can't be written ({error.strerror}).", logging.ERROR)
+        else:
+            advice = "" if debug else ": run it again with --debug, and report what it shows"
+            output.message(
+                f"Error: a fault of ours, {type(error).__name__}: {error}{advice}", logging.ERROR
+            )
+        raise typer.Exit(exit_code) from error

@@ -9,14 +9,14 @@ import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import mkdtemp
 from typing import Any, Final
 
 from distributed import Client
 from sqlalchemy import Engine, Select, column, func, inspect, select, table
 
 from orders_dask.cli import output
-from orders_dask.cli.output_file import write_file
+from orders_dask.cli.report_file import write_report
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.columns import PUBLIC
 from orders_dask.contract.ledger_tables import data_issue, load_run
@@ -85,7 +85,7 @@ def show_in_sandbox(orders: int, workers: int | None, data: Path | None) -> None
     output.message("Starting PostgreSQL and S3 on this machine")
     with sandbox(data) as services:
         os.environ.update(services.environment)  # read by the workers and the libraries
-        report = data / "report.html" if data else Path(mkstemp(".html", "orders-dask-demo-")[1])
+        report = (data or Path(mkdtemp(prefix="orders-dask-demo-"))) / "report.html"
         _show(services.environment["_AWS_S3_URL_SOURCE"], orders, workers, report)
     output.result(f"\nDone in {time.monotonic() - began:.0f} s.")
     _show_next(data)
@@ -172,7 +172,7 @@ def _show(folder: str, orders: int, workers: int | None, report: Path | None = N
     _show_view(database, "order_summary", SUMMARY)
     _show_view(database, "daily_sales", SALES)
     output.result(f"\nThe same dump once more, with half of its orders:\n{held}")
-    if report:
+    if report and report.exists():
         output.result(f"Its report, for a browser: {report}")
 
 
@@ -189,7 +189,7 @@ def _hold_half_a_day(
         run(day, settings=settings, client=client, force=True, listener=listener)
     except LoadHeld as held:
         if report:
-            write_file(report, report_on(day, settings=settings))
+            write_report(report, report_on(day, settings=settings))
         discard(day, "The demo had cut the file.", settings=settings)
         return str(held)
     finally:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orders_dask.cli import output
-from orders_dask.cli.output_file import write_file
+from orders_dask.cli.app import exit_code_of
+from orders_dask.cli.report_file import write_report
 from orders_dask.errors import OrdersDaskError
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.results import RunResult
@@ -58,20 +57,31 @@ PerformanceReport = Annotated[
 
 
 @contextmanager
-def reported(run_date: date, settings: Settings, file: Path | None) -> Iterator[None]:
-    """Write the report of a run date when a command ends, however it does; else only warn."""
+def writing_report(run_date: date, settings: Settings, file: Path | None) -> Iterator[None]:
+    """Write the report of a run date when a command ends, unless somebody stops it."""
     try:
         yield
-    finally:
-        if file is not None:
-            from orders_dask.jobs.report import report
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        _write_report(run_date, settings, file)
+        raise
+    _write_report(run_date, settings, file)
 
-            _write_or_warn(file, partial(report, run_date, settings=settings))
+
+def _write_report(run_date: date, settings: Settings, file: Path | None) -> None:
+    if file is None:
+        return
+    from orders_dask.jobs.report import report
+
+    with _only_warning("the report of the run date"):
+        write_report(file, report(run_date, settings=settings))
+        output.message(f"Wrote {file}.")
 
 
 @contextmanager
-def performance_reported(client: Client | None, file: Path | None) -> Iterator[None]:
-    """Write Dask's performance report of what a client does meanwhile."""
+def writing_performance_report(client: Client | None, file: Path | None) -> Iterator[None]:
+    """Write Dask's performance report of what a client does meanwhile, if that ends well."""
     if file is None or client is None:
         yield
         return
@@ -80,20 +90,25 @@ def performance_reported(client: Client | None, file: Path | None) -> Iterator[N
     with TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
         report = performance_report(filename=str(page))
-        report.__enter__()
+        with _only_warning("Dask's report"):
+            report.__enter__()
         yield
-        # Only now: a cluster that was lost gives no report, and the error would hide the run's own.
-        report.__exit__(None, None, None)
-        _write_or_warn(file, page.read_text)
+        with _only_warning("Dask's report"):
+            report.__exit__(None, None, None)
+            write_report(file, page.read_text(encoding="utf-8"))
+            output.message(f"Wrote {file}.")
 
 
-def _write_or_warn(file: Path, text: Callable[[], str]) -> None:
-    """Write a text into a file; what prevents that is a warning, for the load has ended."""
+@contextmanager
+def _only_warning(what: str) -> Iterator[None]:
+    """Make any error a warning: the load has ended, and its outcome counts."""
     try:
-        write_file(file, text())
-        output.message(f"Wrote {file}.")
+        yield
     except OrdersDaskError as error:
-        output.message(f"Warning: {error}", logging.WARNING)
+        output.message(f"Warning: {what} is missing: {error}", logging.WARNING)
+    except Exception as error:  # noqa: BLE001
+        # Of a template, or of Dask where the cluster was lost. A message may hold anything.
+        output.message(f"Warning: {what} is missing ({type(error).__name__}).", logging.WARNING)
 
 
 @contextmanager
@@ -120,17 +135,14 @@ def monitored(
     """
     results: list[RunResult] = []
     began = time.monotonic()
-    exit_code, is_interrupted = 1, False
+    exit_code, is_interrupted = 0, False
     try:
         with telemetry.command_span(f"orders-dask {name}"):
             try:
                 yield results
-                exit_code = 0
-            except (typer.Exit, OrdersDaskError) as error:
-                exit_code = error.exit_code
-                raise
-            except KeyboardInterrupt as stop:
-                exit_code, is_interrupted = 128 + (stop.args or (signal.SIGINT,))[0], True
+            except BaseException as error:
+                exit_code = exit_code_of(error)
+                is_interrupted = isinstance(error, KeyboardInterrupt)
                 raise
             finally:
                 telemetry.describe(exit_code=exit_code)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import date
 from functools import partial
 from threading import Event
@@ -17,6 +16,7 @@ from orders_dask.errors import OrdersDaskError
 from orders_dask.jobs.inspect import date_range, result_of_error
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
+from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.progress import Listener, no_progress
 from orders_dask.pipeline.results import RunResult
 from orders_dask.retry import retry_run, wait_for_lock
@@ -105,11 +105,10 @@ def load_dates(
         listener=listener or no_progress,
         stop=stop,
     )
-    context = copy_context()  # a span of telemetry finds the one above it there
     with ThreadPoolExecutor(max_parallel, thread_name_prefix="run-date") as pool:
         try:
             load = partial(_as_result, run_one)
-            return list(pool.map(lambda each: context.copy().run(load, each), run_dates))
+            return list(pool.map(telemetry.in_context(load), run_dates))
         except BaseException:
             # Ctrl-C: dates in flight stop at their next check, queued ones never start.
             stop.set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -133,10 +132,9 @@ def all_up_to_date(
     """
     settings = settings or load_settings()
     inspect = partial(_up_to_date, settings=settings, database=ready_database(settings))
-    context = copy_context()  # a span of telemetry finds the one above it there
     results = []
     with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
-        for result in pool.map(lambda each: context.copy().run(inspect, each), run_dates):
+        for result in pool.map(telemetry.in_context(inspect), run_dates):
             if result is None:
                 pool.shutdown(wait=False, cancel_futures=True)
                 return None

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from functools import partial
+from typing import Final
 
 from sqlalchemy import Engine
 
-from orders_dask.errors import LoadHeld
+from orders_dask.errors import LoadHeld, OrdersDaskError
 from orders_dask.extract.records import Split
 from orders_dask.ledger.queries import row_counts
-from orders_dask.monitoring.lineage import reported
+from orders_dask.monitoring.lineage import sending_lineage
+from orders_dask.monitoring.lineage_client import is_configured
 from orders_dask.monitoring.load_lineage import LoadLineage, dump_name, server_name
 from orders_dask.pipeline.load_scope import failure_message
 from orders_dask.settings import Settings
 
+LOG: Final = logging.getLogger("orders_dask")
 
-def reported_load(
+
+def lineage_of_load(
     run_date: date,
     load_id: int,
     fingerprint: str,
-    sizes: Mapping[str, int],
+    sizes: Callable[[], Mapping[str, int]],
     settings: Settings,
     database: Engine,
 ) -> AbstractContextManager[None]:
@@ -35,24 +40,31 @@ def reported_load(
     fingerprint
         Its fingerprint.
     sizes
-        Bytes of the files of the dump, by name.
+        Returns the bytes of the files of the dump, by name; only called if events are sent.
     settings
         Settings of the run.
     database
         Engine of the database.
     """
+    if not is_configured():
+        return nullcontext()
+    try:
+        files = sizes()
+    except OrdersDaskError as error:
+        LOG.warning("OpenLineage is told of load %d without its files: %s", load_id, error)
+        files = {}
     load = LoadLineage(
         run_date=run_date,
         load_id=load_id,
         zone=settings.zone,
         dump=dump_name(settings.source, run_date),
         fingerprint=fingerprint,
-        files=list(sizes),
-        size=sum(sizes.values()),
+        files=list(files),
+        size=sum(files.values()),
         server=server_name(settings.pgsql_hostname, settings.pgsql_port),
         database=settings.pgsql_database,
     )
-    return reported(load, partial(row_counts, database, load_id), partial(_message, load_id))
+    return sending_lineage(load, partial(row_counts, database, load_id), partial(_message, load_id))
 
 
 def sizes_of(splits: Sequence[Split]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 from uuid import uuid4
@@ -23,7 +24,7 @@ from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
-from orders_dask.jobs.lineage import reported_load
+from orders_dask.jobs.lineage import lineage_of_load
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import (
     LoadStatus,
@@ -165,9 +166,9 @@ def _replay(
                 status_if_refused="failed",
             ) as load,
         ):
-            sizes = file_sizes(database, published.load_id)
+            sizes = partial(file_sizes, database, published.load_id)
             lineage.enter_context(
-                reported_load(
+                lineage_of_load(
                     run_date, load.load_id, published.fingerprint, sizes, settings, database
                 )
             )

@@ -8,10 +8,13 @@ from typing import Final
 from orders_dask.jobs.daily import last_due
 from orders_dask.jobs.inspect import date_range, yesterday
 from orders_dask.load.schema import ready_database
-from orders_dask.reporting.gather import gather
+from orders_dask.reporting.collect import collect
 from orders_dask.reporting.page import render
 from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings, load_settings
+
+DAYS: Final = 30
+"""Run dates of a report on the latest."""
 
 DAYS_TO_A_RUN_DATE: Final = 60
 """Run dates of a report on one: eight weeks to compare it with, and some more."""
@@ -20,7 +23,7 @@ DAYS_TO_A_RUN_DATE: Final = 60
 def report(
     run_date: date | None = None,
     *,
-    days: int = 30,
+    days: int | None = None,
     settings: Settings | None = None,
     samples: bool = False,
 ) -> str:
@@ -31,9 +34,9 @@ def report(
     Parameters
     ----------
     run_date
-        The run date that it ends with, after the 59 before; yesterday by default.
+        The run date that it ends with; yesterday by default.
     days
-        Number of run dates without `run_date`.
+        Number of run dates; 60 to a given `run_date` by default, else 30.
     settings
         Settings; from the environment by default.
     samples
@@ -49,7 +52,8 @@ def report(
     """
     settings = settings or load_settings()
     end = run_date or yesterday(settings)
-    first = end - timedelta(days=(DAYS_TO_A_RUN_DATE if run_date else days) - 1)
+    days = days or (DAYS_TO_A_RUN_DATE if run_date else DAYS)
+    first = end - timedelta(days=days - 1)
     database = ready_database(settings)
-    data = retry_transient(gather)(database, date_range(first, end), last_due(settings))
+    data = retry_transient(collect)(database, date_range(first, end), last_due(settings))
     return render(data, settings, datetime.now(UTC), samples=samples)

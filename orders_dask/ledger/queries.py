@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     CTE,
@@ -32,7 +32,7 @@ from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
 
 @dataclass(frozen=True)
 class LoadStatus:
-    """The status of a run date: its published load, else its latest.
+    """The status of a run date: its published load, else its held one, else its latest.
 
     Attributes
     ----------
@@ -66,13 +66,20 @@ class LoadStatus:
     message: str | None
 
 
+SHOWN_FIRST: Final = (
+    (load_run.c.status == "published").desc(),
+    (load_run.c.status == "held").desc(),
+    load_run.c.load_id.desc(),
+)
+"""Order of the loads of a run date: the first one is shown. A held one waits for somebody."""
+
+
 def status(engine: Engine) -> list[LoadStatus]:
     """Return the status of every run date that has a load, by date.
 
-    If a later load than the published one exists, the message says how it ended.
+    If a later load than the one shown exists, the message says how it ended.
     """
-    published_first = (load_run.c.status == "published").desc()
-    shown = _statuses(engine, first_of_each_date(published_first, load_run.c.load_id.desc()))
+    shown = _statuses(engine, first_of_each_date(*SHOWN_FIRST))
     # Read afterwards: a load that begins meanwhile may be the first one of its date.
     latest = {
         load.run_date: load

@@ -6,10 +6,7 @@ ended has gauges alone: nothing in it counts on.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +14,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Gauge as Collector
 from prometheus_client.parser import text_string_to_metric_families
+
+from orders_dask.replace_file import replace_file
 
 PREFIX: Final = "orders_dask_"
 """Beginning of the name of every metric."""
@@ -62,17 +61,7 @@ def write_gauges(file: Path, gauges: Sequence[Gauge]) -> None:
     registry = CollectorRegistry()
     for gauge in gauges:
         _collect(gauge, registry)
-    # The node exporter reads *.prom alone, and so never this one.
-    handle, written = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(generate_latest(registry))
-            os.fchmod(handle, MODE)
-        os.replace(written, file)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(written)
-        raise
+    replace_file(file, generate_latest(registry), MODE)
 
 
 def _collect(gauge: Gauge, registry: CollectorRegistry) -> None:

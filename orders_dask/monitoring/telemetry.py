@@ -10,11 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from importlib import metadata
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 LOG: Final = logging.getLogger("orders_dask")
 
@@ -105,6 +109,12 @@ def command_span(name: str) -> Iterator[None]:
         _flush()
 
 
+def in_context(function: Callable[[Item], Result]) -> Callable[[Item], Result]:
+    """Return a function for other threads whose spans have this thread's span above them."""
+    context = copy_context()
+    return lambda item: context.copy().run(function, item)
+
+
 def _configure() -> None:
     """Configure the SDK as its variables say, if they say where spans go and it is installed."""
     is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
@@ -131,9 +141,8 @@ def _configure() -> None:
     except Exception as error:  # noqa: BLE001
         # Exporters are plug-ins with errors of their own, and none may end a run.
         LOG.warning(
-            "OpenTelemetry can't be configured by its OTEL_* variables (%s: %s): no span is sent.",
+            "OpenTelemetry can't be configured by its OTEL_* variables (%s): no span is sent.",
             type(error).__name__,
-            error,
         )
 
 

@@ -13,7 +13,7 @@ WIDTH: Final = 420
 HEIGHT: Final = 160
 """Size of a chart in its own units: letters of 11 stay readable on a phone."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 10, 22
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
 """Margins for the labels of the axes."""
 
 
@@ -135,7 +135,7 @@ def stacked_bars(
         Text for people of each of these values.
     """
     scale = _y_scale(max((sum(stack.values()) for stack in stacks), default=0.0))
-    width = max((WIDTH - _LEFT - _RIGHT) / max(len(days), 1) * 0.8, 1.0)
+    width = max((WIDTH - LEFT - RIGHT) / max(len(days), 1) * 0.8, 1.0)
     bars = []
     for index, (stack, words) in enumerate(zip(stacks, texts, strict=True)):
         below = 0.0
@@ -161,14 +161,14 @@ class _Scale:
     ticks: Sequence[Tick]
 
     def y(self, value: float) -> float:
-        height = (HEIGHT - _TOP - _BOTTOM) * max(value, 0.0) / self.top
-        return round(HEIGHT - _BOTTOM - height, 1)
+        height = (HEIGHT - TOP - BOTTOM) * max(value, 0.0) / self.top
+        return round(HEIGHT - BOTTOM - height, 1)
 
 
 def _y_scale(most: float, *, is_share: bool = False) -> _Scale:
     """Return an axis from 0 to a round number with a few round labels."""
     if most <= 0:
-        return _Scale(1.0, [Tick(HEIGHT - _BOTTOM, "0")])
+        return _Scale(1.0, [Tick(HEIGHT - BOTTOM, "0")])
     magnitude = 10 ** math.floor(math.log10(most / 3))
     step = next(each * magnitude for each in (1, 2, 2.5, 5, 10) if each * magnitude * 3 >= most)
     numbers = [n * step for n in range(math.ceil(most / step) + 1)]
@@ -185,15 +185,15 @@ def short_percent(share: float) -> str:
 def short_number(value: float) -> str:
     """Return a number for an axis: 1200 is ``1.2k``."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.4g}{unit}"
+        if round(value, 6) >= limit:
+            return f"{round(value / limit, 3):g}{unit}"
     return f"{value:.3g}"
 
 
 def _x(index: int, days: int) -> float:
     if days == 1:
-        return (_LEFT + WIDTH - _RIGHT) / 2
-    return round(_LEFT + 6 + (WIDTH - _LEFT - _RIGHT - 12) * index / (days - 1), 1)
+        return (LEFT + WIDTH - RIGHT) / 2
+    return round(LEFT + 6 + (WIDTH - LEFT - RIGHT - 12) * index / (days - 1), 1)
 
 
 def _runs(points: Sequence[tuple[float, float] | None]) -> str:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,13 +14,13 @@ from orders_dask.contract.ledger_tables import FILE_COUNTERS
 from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.ledger.timings import STEPS, LoadTimings, timings_of_load
 from orders_dask.reporting import charts
-from orders_dask.reporting.gather import Day, FieldIssue, ReportData, State
+from orders_dask.reporting.data import Day, FieldIssue, Load, ReportData, State
 from orders_dask.reporting.series import series_of
 from orders_dask.settings import Settings
 
 MARKS: Final[dict[State, str]] = {
     "published": "✓",
-    "replaced": "↻",
+    "republished": "↻",
     "held": "H",
     "refused": "✕",
     "failed": "!",
@@ -33,7 +33,7 @@ MARKS: Final[dict[State, str]] = {
 
 STATE_MEANINGS: Final[dict[State, str]] = {
     "published": "readers see it",
-    "replaced": "readers see it; another load of the date was published before",
+    "republished": "readers see it; another load of the date was published before",
     "held": "a check held its load: accept or discard it",
     "refused": "its data was refused",
     "failed": "its load ended with an error, or was given up",
@@ -56,7 +56,7 @@ def render(data: ReportData, settings: Settings, made_at: datetime, *, samples: 
     Parameters
     ----------
     data
-        What :func:`~orders_dask.reporting.gather.gather` returned.
+        What :func:`~orders_dask.reporting.collect.collect` returned.
     settings
         The shop's time zone, and prices.
     made_at
@@ -72,94 +72,101 @@ def render(data: ReportData, settings: Settings, made_at: datetime, *, samples: 
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"count": _count, "megabytes": _megabytes, "mask": _mask_unless(samples)}
+    environment.filters |= {
+        "count": "{:,}".format,
+        "megabytes": lambda size: f"{size / 1e6:,.2f}",
+        "moment": lambda moment: f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M}",
+        "mask": str if samples else mask,
+    }
     last = data.last
-    timings = _timings(last, settings) if last else None
+    load = last.load if last else None
+    timings = _timings(last.run_date, load, settings) if last and load else None
+    keys = _unknown_keys(data.days)
+    summary, is_well = _summary(data)
     return environment.get_template("report.html.j2").render(
         data=data,
         database=settings.pgsql_database,
         last=last,
+        load=load,
         first=data.days[0].run_date,
         end=data.days[-1].run_date,
-        made_at=made_at.astimezone(settings.zone),
+        made_at=made_at,
         zone=settings.shop_timezone,
-        summary=_summary(data),
+        summary=summary,
+        is_well=is_well,
         weeks=_weeks(data.days),
         marks=MARKS,
         meanings=STATE_MEANINGS,
         facts={fact_order.name: "Orders", fact_order_line.name: "Lines"},
         counters=FILE_COUNTERS,
-        width=charts.WIDTH,
-        height=charts.HEIGHT,
+        charts=charts,
         series=series_of(data),
-        steps=[step for step in STEPS if any(step in day.step_seconds for day in data.days)],
+        steps=[
+            step
+            for step in STEPS
+            if any(day.load and step in day.load.step_seconds for day in data.days)
+        ],
         time_chart=_time_chart(data.days),
         timings=timings,
         issues=data.issues[:MAX_ISSUES],
         more_issues=max(len(data.issues) - MAX_ISSUES, 0),
         issue_bars=[_issue_bars(issue, data.days) for issue in data.issues[:MAX_ISSUES]],
-        keys=_unknown_keys(data.days)[:MAX_KEYS],
-        more_keys=max(len(_unknown_keys(data.days)) - MAX_KEYS, 0),
-        more_files=max(last.files - len(data.files), 0) if last else 0,
+        keys=keys[:MAX_KEYS],
+        more_keys=max(len(keys) - MAX_KEYS, 0),
+        more_files=max(load.files - len(data.files), 0) if load else 0,
         samples=samples,
     )
 
 
-def _count(number: int) -> str:
-    return f"{number:,}"
+def mask(text: str) -> str:
+    """Return a text with its shape alone: a letter is ``x`` and a digit ``9``."""
+    return re.sub(r"[^\W\d_]", "x", re.sub(r"\d", "9", text))
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.2f}"
-
-
-def _mask_unless(shown: bool) -> Any:
-    def mask(text: str) -> str:
-        """Return a text with its shape alone: a letter is ``x`` and a digit ``9``."""
-        if shown:
-            return text
-        return re.sub(r"[^\W\d_]", "x", re.sub(r"\d", "9", text))
-
-    return mask
-
-
-def _summary(data: ReportData) -> str:
-    """Return a sentence on how the run dates stand."""
-    published = sum(day.state in ("published", "replaced") for day in data.days)
-    states = Counter(day.later or day.state for day in data.days)
-    others = {state: states[state] for state in MARKS if states[state]}
-    for state in ("published", "replaced"):
-        others.pop(state, None)
+def _summary(data: ReportData) -> tuple[str, bool]:
+    """Return a sentence on how the run dates stand, and whether all is well."""
+    published = sum(day.state in _PUBLISHED for day in data.days)
+    states = Counter(day.later.state if day.later else day.state for day in data.days)
+    others = [f"{states[s]:,} {s}" for s in MARKS if states[s] and s not in _PUBLISHED]
     text = f"{published:,} of {len(data.days):,} run dates are published"
-    words = ", ".join(f"{number:,} {state}" for state, number in others.items())
-    return f"{text}; {words}." if words else f"{text}: all is well."
+    return f"{text}; {', '.join(others)}." if others else f"{text}: all is well.", not others
 
 
-def _weeks(days: Sequence[Day]) -> list[list[Day | None]]:
-    """Return the days by week, from Monday to Sunday; None outside of the report."""
+_PUBLISHED: Final[tuple[State, ...]] = ("published", "republished")
+
+
+def _weeks(days: Sequence[Day]) -> list[tuple[str, list[Day | None]]]:
+    """Return the days by week, from Monday to Sunday, each with the name of a month that begins.
+
+    Days outside of the report are None.
+    """
     first = days[0].run_date.weekday()
     padded: list[Day | None] = [*[None] * first, *days]
     padded += [None] * (-len(padded) % 7)
-    return [padded[at : at + 7] for at in range(0, len(padded), 7)]
+    weeks = [padded[at : at + 7] for at in range(0, len(padded), 7)]
+    begins = [
+        next((day.run_date for day in week if day and (not at or day.run_date.day == 1)), None)
+        for at, week in enumerate(weeks)
+    ]
+    return [(f"{day:%b}" if day else "", week) for day, week in zip(begins, weeks, strict=True)]
 
 
-def _timings(day: Day, settings: Settings) -> LoadTimings:
+def _timings(run_date: date, load: Load, settings: Settings) -> LoadTimings:
     return timings_of_load(
-        day.run_date,
-        day.load_id or 0,
-        day.status or "",
-        day.total.counters[fact_order.name]["loaded"] if day.files else 0,
-        day.total.bytes,
-        day.step_seconds,
-        day.step_metrics,
-        settings.prices,
+        run_date=run_date,
+        load_id=load.load_id,
+        status=load.status,
+        orders=load.total.counters[fact_order.name]["loaded"] if load.files else 0,
+        size=load.total.bytes,
+        step_seconds=load.step_seconds,
+        step_metrics=load.step_metrics,
+        prices=settings.prices,
     )
 
 
 def _time_chart(days: Sequence[Day]) -> charts.BarChart:
-    stacks = [
-        {step: day.step_seconds[step] for step in STEPS if step in day.step_seconds} for day in days
-    ]
+    seconds_by_day = [day.load.step_seconds if day.load else {} for day in days]
+    stacks = [{step: s[step] for step in STEPS if step in s} for s in seconds_by_day]
     texts = [
         {step: f"{day.run_date:%a %d %b}: {step} {seconds:.2f} s" for step, seconds in s.items()}
         for day, s in zip(days, stacks, strict=True)
@@ -179,7 +186,7 @@ def _unknown_keys(days: Sequence[Day]) -> list[tuple[str, date, date, int]]:
     """Return each unknown key with its first and last day and its number of days, newest first."""
     seen: dict[str, list[date]] = {}
     for day in days:
-        for key in day.drift:
+        for key in day.load.drift if day.load else ():
             seen.setdefault(key, []).append(day.run_date)
     keys = [(key, dates[0], dates[-1], len(dates)) for key, dates in seen.items()]
     return sorted(keys, key=lambda each: (-each[1].toordinal(), each[0]))

@@ -9,12 +9,13 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
+from orders_dask.checks.builtin import named_currency
 from orders_dask.checks.comparison import Comparison, EarlierDay
 from orders_dask.checks.measures import AMOUNT, Measures
 from orders_dask.checks.run import EARLIER
 from orders_dask.checks.usual import MIN_DAYS
 from orders_dask.reporting.charts import LineChart, line_chart
-from orders_dask.reporting.gather import Day, ReportData
+from orders_dask.reporting.data import Day, ReportData
 
 MAX_CURRENCIES: Final = 3
 """Currencies with a chart: those with the most orders."""
@@ -39,14 +40,15 @@ class Series:
     ----------
     title
         The figure.
-    last
-        Its value on the last day that has one, for people.
+    last, last_day
+        Its value, for people, on the last day that has one, and that day.
     chart, rows
         The chart, and its numbers.
     """
 
     title: str
     last: str
+    last_day: str
     chart: LineChart
     rows: Sequence[Row]
 
@@ -55,12 +57,15 @@ def series_of(data: ReportData) -> list[Series]:
     """Return the figures that tell whether the days of a report are as usual."""
     orders: Counter[str] = Counter()
     for day in data.days:
-        orders.update(day.measures.currency_orders if day.measures else {})
+        orders.update(_measures(day).currency_orders)
     currencies = [currency for currency, _ in orders.most_common(MAX_CURRENCIES)]
     figures: list[tuple[str, Callable[[Measures], Number | None], str]] = [
         ("Orders", lambda m: m.orders, "{:,}"),
-        *((f"Sum of {AMOUNT.name}, {_named(c)}", _amount(c), "{:,.2f}") for c in currencies),
-        *((f"Mean order, {_named(c)}", _mean(c), "{:,.2f}") for c in currencies[:1]),
+        *(
+            (f"Sum of {AMOUNT.name}, {named_currency(c)}", _amount(c), "{:,.2f}")
+            for c in currencies
+        ),
+        *((f"Mean order, {named_currency(c)}", _mean(c), "{:,.2f}") for c in currencies[:1]),
         ("Lines an order", lambda m: m.lines / m.orders if m.orders else None, "{:,.2f}"),
         ("Rejected records", lambda m: m.rejected / m.read if m.read else None, "{:.2%}"),
         (
@@ -77,8 +82,12 @@ def series_of(data: ReportData) -> list[Series]:
     return [_series(data, *figure) for figure in figures]
 
 
-def _named(currency: str) -> str:
-    return currency or "no currency"
+def _has_measures(day: Day) -> bool:
+    return day.load is not None and day.load.measures is not None
+
+
+def _measures(day: Day) -> Measures:
+    return (day.load and day.load.measures) or Measures()
 
 
 def _amount(currency: str) -> Callable[[Measures], Number | None]:
@@ -96,14 +105,14 @@ def _mean(currency: str) -> Callable[[Measures], Number | None]:
 def _series(
     data: ReportData, title: str, figure: Callable[[Measures], Number | None], shown: str
 ) -> Series:
-    values = {day.run_date: figure(day.measures) for day in data.days if day.measures}
+    values = {day.run_date: figure(_measures(day)) for day in data.days if _has_measures(day)}
     published = _published(data)
     bands = [_usual(day, figure, published) for day in data.days]
     texts = {d: shown.format(value) for d, value in values.items() if value is not None}
     of_days = [values.get(day.run_date) for day in data.days]
     return Series(
         title,
-        next(reversed(texts.values()), "none"),
+        *next(reversed([(value, str(day)) for day, value in texts.items()]), ("none", "")),
         line_chart(
             [day.run_date for day in data.days],
             [None if value is None else float(value) for value in of_days],
@@ -125,9 +134,9 @@ def _series(
 def _published(data: ReportData) -> Mapping[date, Measures]:
     """Return the measures of published days, as the checks of a later day see them."""
     return dict(data.earlier) | {
-        day.run_date: day.measures
+        day.run_date: _measures(day)
         for day in data.days
-        if day.measures and day.state in ("published", "replaced")
+        if _has_measures(day) and day.state in ("published", "republished")
     }
 
 

@@ -11,12 +11,15 @@ from typing import Final
 
 import pytest
 from distributed import Client
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
+from orders_dask.contract.ledger_tables import load_run
 from orders_dask.errors import LoadHeld
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.report import report
+from orders_dask.jobs.review import accept
 from orders_dask.jobs.run import run
+from orders_dask.ledger import queries
 from orders_dask.settings import Settings
 from tests.support.builders import DAY, lines, order
 from tests.support.commands import orders_dask
@@ -62,7 +65,7 @@ def shop(settings: Settings, client: Client, put: Put, warehouse: Engine) -> Set
     """A shop with three run dates in files of their own, the last with all kinds of bad values."""
     by_date = settings.model_copy(update={"source": f"{settings.source}{{run_date}}/"})
     for number, day in enumerate(DAYS):
-        orders = [order(100 * number + n, total_price=f"{n}.25") for n in range(1, 12 + number)]
+        orders = [order(100 * number + n, total_price=f"{n}.25") for n in range(1, 32 + number)]
         if day == DAY:
             orders[0] |= {"total_tax": "12 Euro", "email": EMAIL, "gift_note": "new"}
             orders[1]["id"] = EMAIL
@@ -162,12 +165,12 @@ def test_the_calendar_shows_how_each_date_stands(
         put(f"dump/{held}/{name}.ndjson", b"" if name == "b" else lines(order(1)))
     with pytest.raises(LoadHeld):
         run(held, settings=shop, client=client)
-    put(f"dump/{DAYS[0]}/b.ndjson", lines(*(order(n) for n in range(6, 13))))
+    put(f"dump/{DAYS[0]}/b.ndjson", lines(*(order(n, "20.00") for n in range(6, 33))))
     run(DAYS[0], settings=shop, client=client, force=True)
     page = report(DAY, settings=shop)
     states = dict(re.findall(r'class="cell \w+" title="([-\d]+): ([^"]*)"', page))
     assert [states[str(day)] for day in DAYS] == [
-        "replaced",
+        "republished",
         "published, a later load is held",
         "published",
     ]
@@ -215,5 +218,43 @@ def test_a_run_writes_the_report_also_when_its_date_is_refused(
         *("run", "--run-date", str(DAYS[0]), "--source", f"{shop.source}", "--force"),
         *("--report", "/nowhere/report.html", "--performance-report", str(dask)),
     )
-    assert "Warning: /nowhere/report.html can't be written (No such file or directory)" in err
+    assert (
+        "Warning: the report of the run date is missing: /nowhere/report.html can't be written (No such file or directory)"
+        in err
+    )
     assert "bokeh" in dask.read_text().lower()
+
+
+def test_a_decision_stands_beside_its_own_load(shop: Settings, client: Client, put: Put) -> None:
+    put(f"dump/{DAY}/b.ndjson", lines(*(order(n) for n in range(1, 16))))
+    with pytest.raises(LoadHeld):
+        run(DAY, settings=shop, client=client)
+    accept(DAY, "it was a holiday", settings=shop)
+    put(f"dump/{DAY}/a.ndjson", lines(order(1)))
+    with pytest.raises(LoadHeld):
+        run(DAY, settings=shop, client=client)
+    _, *rows = Tables(report(DAY, settings=shop)).tables["findings"]
+    kinds = [what.partition(":")[0] for _, what, _ in rows]
+    decision = next(at for at, kind in enumerate(kinds) if kind.startswith("decision on load"))
+    later = kinds.index("a later load is held")
+    assert rows[decision][2].endswith(": it was a holiday")
+    assert {*kinds[:decision]} == {"check fewer_orders", "check less_money"}
+    assert decision < later < len(kinds) - 1
+
+
+def test_a_held_load_is_shown_although_a_later_one_failed(
+    warehouse: Engine, settings: Settings
+) -> None:
+    with warehouse.begin() as connection:
+        for status in ("held", "failed"):
+            connection.execute(
+                insert(load_run).values(
+                    run_date=DAY, status=status, source="s3://o", fingerprint=status, run_by="me"
+                )
+            )
+    assert "0 of 1 run dates are published; 1 held." in report(DAY, settings=settings)
+    [shown] = queries.status(warehouse)
+    assert (shown.status, shown.message) == (
+        "held",
+        f"Load {shown.load_id + 1} came later and is failed.",
+    )

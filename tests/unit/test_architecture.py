@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 import pytest
 
 import orders_dask
+from tests.support import REPOSITORY
 
 PACKAGE = Path(orders_dask.__file__).parent
 ROOT = "__init__"
@@ -19,6 +21,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "contract": set(),
     "errors": set(),
     "s3_requests": set(),
+    "replace_file": set(),
     "step_metrics": {"s3_requests"},
     "cost": {"step_metrics"},
     "retry": {"errors"},
@@ -39,7 +42,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "publish": {"contract", "errors", "ledger", "load", "retry"},
     "retention": {"contract", "errors", "filesystem", "ledger", "load", "publish", "stage"},
     "alerts": {"contract", "settings"},
-    "monitoring": {"contract", "errors", "urls"},
+    "monitoring": {"contract", "errors", "replace_file", "urls"},
     "checks": {"contract", "errors", "ledger", "load", "settings"},
     "read": {"contract", "errors", "extract", "settings", "stage", "transform"},
     "reporting": {"checks", "contract", "ledger", "load", "settings"},
@@ -58,7 +61,16 @@ ALLOWED: Final[dict[str, set[str]]] = {
     },
     "cli": {
         *("cluster", "contract", "errors", "extract", "filesystem", "jobs", "ledger", "load"),
-        *("monitoring", "pipeline", "publish", "sandbox", "settings", "synthetic", "urls"),
+        *(
+            "monitoring",
+            "pipeline",
+            "publish",
+            "replace_file",
+            "sandbox",
+            "settings",
+            "synthetic",
+            "urls",
+        ),
     },
 }
 """By room, the rooms that it imports, anywhere in its modules. `ROOT` is the package itself."""
@@ -148,3 +160,15 @@ def test_modules_have_no_import_cycle() -> None:
 def test_every_form_of_import_is_found(tmp_path: Path, source: str, modules: list[str]) -> None:
     (tmp_path / "module.py").write_text(source)
     assert list(imported(tmp_path / "module.py")) == modules
+
+
+def test_the_page_has_the_arrows() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    rows = re.findall(
+        r"^\| (\S+) \| ([^|]*) \|$", page.partition("| room | imports from |")[2], re.M
+    )
+    shown = {
+        name.removesuffix(".py"): {*rooms.split(", ")} for name, rooms in rows if name != "---"
+    }
+    of_package = ALLOWED | {"orders_dask/__init__": ALLOWED[ROOT]}
+    assert shown == {room: rooms for room, rooms in of_package.items() if rooms and room != ROOT}

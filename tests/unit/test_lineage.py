@@ -27,7 +27,7 @@ from orders_dask.contract.rules import GRAPHQL_ID
 from orders_dask.errors import DataRefused, ServiceUnavailable
 from orders_dask.monitoring import lineage_client
 from orders_dask.monitoring.column_sources import PUBLIC_TABLES, column_sources, source_keys
-from orders_dask.monitoring.lineage import reported
+from orders_dask.monitoring.lineage import sending_lineage
 from orders_dask.monitoring.lineage_client import is_configured
 from orders_dask.monitoring.lineage_datasets import MAX_FILES
 from orders_dask.monitoring.lineage_events import (
@@ -268,7 +268,7 @@ def no_counts() -> Any:
 def test_a_load_is_complete_without_numbers_if_the_ledger_fails(
     load: LoadLineage, events: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with reported(load, no_counts, str):
+    with sending_lineage(load, no_counts, str):
         pass
     [_, completed] = map(json.loads, events.read_text().splitlines())
     assert (completed["eventType"], problems(completed)) == ("COMPLETE", [])
@@ -280,7 +280,7 @@ def test_whatever_goes_wrong_with_an_event_is_a_warning_and_ends_no_run(
     load: LoadLineage, events: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     unusable = replace(load, database="", files=None)  # type: ignore[arg-type]
-    with reported(unusable, lambda: (1, {}), str):
+    with sending_lineage(unusable, lambda: (1, {}), str):
         pass
     [warning] = caplog.messages
     assert f"load 7 of {DAY} (TypeError), nor will it be" in warning
@@ -288,7 +288,7 @@ def test_whatever_goes_wrong_with_an_event_is_a_warning_and_ends_no_run(
 
 
 def test_the_error_of_a_load_is_raised_after_its_event(load: LoadLineage, events: Path) -> None:
-    with pytest.raises(DataRefused), reported(load, no_counts, lambda error: "Refused."):
+    with pytest.raises(DataRefused), sending_lineage(load, no_counts, lambda error: "Refused."):
         raise DataRefused("secret")
     [_, failed] = map(json.loads, events.read_text().splitlines())
     assert failed["run"]["facets"]["errorMessage"]["message"] == "Refused."

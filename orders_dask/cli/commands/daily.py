@@ -65,7 +65,8 @@ def daily(
         try:
             plan = job.plan_daily(settings, lookback, beyond)
         except OrdersDaskError as error:
-            alert_results([result_of_error(yesterday(settings), error)], settings)
+            results.append(result_of_error(yesterday(settings), error))
+            alert_results(results, settings)
             raise
         ended = load_run_dates(
             plan.run_dates, settings, scheduler, workers, dry_run=dry_run, max_parallel=max_parallel

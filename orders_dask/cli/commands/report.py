@@ -11,7 +11,7 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.options import parse_date
-from orders_dask.cli.output_file import write_file
+from orders_dask.cli.report_file import write_report
 
 
 @command()
@@ -22,13 +22,19 @@ def report(
         typer.Option(
             parser=parse_date,
             metavar="DATE",
-            help="The run date that it is about, with the 59 before.",
-            show_default=False,
+            help="The run date that it ends with.",
+            show_default="yesterday in the shop's zone",
         ),
     ] = None,
     days: Annotated[
-        int, typer.Option(min=1, max=400, help="Number of run dates, up to yesterday.")
-    ] = 30,
+        int | None,
+        typer.Option(
+            min=1,
+            max=400,
+            help="Number of run dates, up to --run-date or yesterday.",
+            show_default="60 of a run date, else 30",
+        ),
+    ] = None,
     samples: Annotated[
         bool, typer.Option("--samples", help="Show samples of bad values: personal data.")
     ] = False,
@@ -36,5 +42,5 @@ def report(
     """Write a report on run dates as one HTML file: what came, and whether it is normal."""
     from orders_dask.jobs import report as job
 
-    write_file(out, job.report(run_date, days=days, samples=samples))
+    write_report(out, job.report(run_date, days=days, samples=samples))
     output.result(f"Wrote {out}.")

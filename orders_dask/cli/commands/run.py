@@ -15,8 +15,8 @@ from orders_dask.cli.monitoring import (
     PerformanceReport,
     Report,
     monitored,
-    performance_reported,
-    reported,
+    writing_performance_report,
+    writing_report,
 )
 from orders_dask.cli.options import (
     DryRun,
@@ -75,7 +75,7 @@ def run(
 
     run_date = run_date or yesterday(settings)
     with (
-        reported(run_date, settings, None if dry_run else report),
+        writing_report(run_date, settings, None if dry_run else report),
         monitored("run", settings, None if dry_run else metrics) as results,
     ):
         try:
@@ -89,7 +89,7 @@ def run(
             else:
                 with (
                     command_client(settings, scheduler, workers, needed=not dry_run) as client,
-                    performance_reported(client, performance_report),
+                    writing_performance_report(client, performance_report),
                     output.progress() as listener,
                 ):
                     from orders_dask.jobs import run as job
