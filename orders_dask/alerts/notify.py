@@ -41,22 +41,36 @@ def notify(
     """
     for each in wrong:
         _record(database, each)
-    run_dates = [each.run_date for each in wrong]
-    unsent = alerts.c.run_date.in_(run_dates), alerts.c.sent_at.is_(None)
-    _send_each(database, settings, unsent, alerts.c.sent_at, _as_recorded)
+    recovered_unsent = alerts.c.run_date.in_([*published, *discarded]), alerts.c.sent_at.is_(None)
+    _close(database, recovered_unsent)
+    _send_each(database, settings, (alerts.c.sent_at.is_(None),), alerts.c.sent_at, _as_recorded)
     # A load of a replay, or a forced one, may be held beside what is published.
     held = select(load_run.c.run_date).where(load_run.c.status == "held")
     recovered = alerts.c.run_date.in_(published), alerts.c.run_date.not_in(held)
     _send_each(database, settings, recovered, alerts.c.recovered_at, _as_published)
-    ended = alerts.c.run_date.in_(discarded), alerts.c.kind == "held"
+    # Somebody has looked at the date, whatever was wrong with it before.
+    ended = alerts.c.run_date.in_(discarded), alerts.c.kind != "late"
     _send_each(database, settings, ended, alerts.c.recovered_at, _as_discarded)
 
 
 def _record(database: Engine, wrong: Alert) -> None:
-    """Record an alert, unless one of its kind is open."""
+    """Record an alert, unless one of its kind is open; of another held load it is a new one."""
     row = insert(alerts).values(run_date=wrong.run_date, kind=wrong.kind, message=wrong.message)
+    update_held = row.on_conflict_do_update(
+        index_elements=[alerts.c.run_date, alerts.c.kind],
+        index_where=alerts.c.recovered_at.is_(None),
+        set_={alerts.c.message: row.excluded.message, alerts.c.sent_at: None},
+        where=(alerts.c.kind == "held") & (alerts.c.message != row.excluded.message),
+    )
     with database.begin() as connection:
-        connection.execute(row.on_conflict_do_nothing())
+        connection.execute(update_held)
+
+
+def _close(database: Engine, wanted: Sequence[ColumnElement[bool]]) -> None:
+    """Close open alerts that nobody ever took: there is nothing to take back."""
+    closed = update(alerts).where(alerts.c.recovered_at.is_(None), *wanted)
+    with database.begin() as connection:
+        connection.execute(closed.values({alerts.c.recovered_at: func.clock_timestamp()}))
 
 
 def _send_each(

@@ -7,12 +7,14 @@ import logging
 import shlex
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import date
 from http.client import HTTPException
+from threading import Thread
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from orders_dask.settings import Settings
 
@@ -72,14 +74,33 @@ def _post(alert: Alert, settings: Settings) -> bool:
     host = urlsplit(url).hostname or ""
     body = _pagerduty_event(alert, key) if host == PAGERDUTY else _webhook_message(alert)
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    answer: Future[None] = Future()
+    # A timeout of the socket's is that of each read: a slow answer would have no end.
+    Thread(target=_open, args=(request, answer), name="alert", daemon=True).start()
     try:
-        with urlopen(request, timeout=TIMEOUT):
-            return True
+        answer.result(TIMEOUT)
     except (HTTPException, OSError, ValueError) as error:
         # The URL of a webhook is a secret: its host alone is shown.
         reason = getattr(error, "code", None) or type(error).__name__
         LOG.warning("%s could not be told to %s (%s).", alert.title, host, reason)
         return False
+    return True
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Follows no redirect: the alert would become a GET without a body, and be taken for sent."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Make none, so that the redirect is an error."""
+
+
+def _open(request: Request, answer: Future[None]) -> None:
+    try:
+        with build_opener(_NoRedirect).open(request, timeout=TIMEOUT):
+            answer.set_result(None)
+    except Exception as error:  # noqa: BLE001
+        # Whatever it is, it is raised where the answer is waited for.
+        answer.set_exception(error)
 
 
 def _webhook_message(alert: Alert) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from orders_dask.checks.comparison import Comparison, Found, Severity, unusual
-from orders_dask.checks.measures import Measures
+from orders_dask.checks.measures import CURRENCY_CODE, Measures
 from orders_dask.checks.usual import MIN_DAYS, Figure, amount, share
 from orders_dask.contract.order_tables import fact_order, fact_order_line
 
@@ -322,10 +322,7 @@ def named_currency(currency: str) -> str:
     """Return a currency for people; what is no code may be a text of a person."""
     if not currency:
         return "no currency"
-    return currency if _CURRENCY.fullmatch(currency) else "another currency"
-
-
-_CURRENCY: Final = re.compile("[A-Za-z]{3}")
+    return currency if CURRENCY_CODE.fullmatch(currency) else "another currency"
 
 
 def _range(comparison: Comparison, orders: Sequence[int]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal, TypeAlias
 
 from orders_dask.checks.measures import Measures
-from orders_dask.checks.usual import Figure, distance
+from orders_dask.checks.usual import Figure, distance, is_near
 
 Severity: TypeAlias = Literal["off", "warn", "hold"]
 """What follows from a finding: nothing, a warning, or that the load is held."""
@@ -46,12 +46,12 @@ class EarlierDay:
     run_date, measures
         The date and the measures of its load.
     accepted
-        Whether a check had held the load, and somebody accepted it.
+        Names of the checks that had held the load before somebody accepted it.
     """
 
     run_date: date
     measures: Measures
-    accepted: bool = False
+    accepted: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Comparison:
         Measures of the load that readers see for the run date now; None if there is none.
     earlier
         The days of the eight weeks before the run date.
+    check_name
+        Name of the check that compares.
     reject_reason
         Why most of the rejected records were rejected, for people; empty if none was.
     """
@@ -74,6 +76,7 @@ class Comparison:
     load: Measures
     published: Measures | None = None
     earlier: Sequence[EarlierDay] = ()
+    check_name: str = ""
     reject_reason: str = ""
 
     @property
@@ -117,11 +120,11 @@ def unusual(
     if severity is None or abs(score) < (threshold / 2 if severity == "hold" else threshold):
         return
     accepted = [
-        each.value
-        for each in (of_day(day.measures) for day in comparison.earlier if day.accepted)
-        if each
+        each
+        for day in comparison.earlier
+        if comparison.check_name in day.accepted and (each := of_day(day.measures))
     ]
-    if accepted and min(accepted) <= figure.value <= max(accepted):
+    if any(is_near(figure, each) for each in accepted):
         return
     shown = "{:.1%}" if figure.is_share else "{:,.0f}" if figure.value >= 100 else "{:,.2f}"
     least, most = (shown.format(f(each.value for each in usual)) for f in (min, max))

@@ -23,6 +23,10 @@ STATUS_COLUMNS: Final = (fact_order.c.financial_status, fact_order.c.fulfillment
 
 _STATUS: Final = re.compile("[A-Za-z_-]{1,40}")
 
+CURRENCY_CODE: Final = re.compile("[A-Za-z]{3}")
+OTHER_CURRENCY: Final = "other"
+"""Stands for all that is no code of a currency."""
+
 MAX_GROUPS: Final = 1_000
 """Currencies with statuses that are kept of a load: rubbish in these columns may be endless."""
 
@@ -45,7 +49,8 @@ class Measures:
     files
         Number of files that were read.
     currency_orders, currency_amounts
-        Number of orders, and sum of their ``total_price``, by currency; ``""`` for none.
+        Number of orders, and sum of their ``total_price``, by currency; ``""`` for none,
+        ``other`` for what is no code of one.
     nulls
         Number of rows without a value, by column such as ``fact_order.email``.
     statuses
@@ -96,7 +101,9 @@ def measure(connection: Connection, run_date: date, load_id: int) -> Measures:
         .limit(MAX_GROUPS)
     ).all()
     by_currency: dict[str, tuple[int, Decimal]] = {}
-    for currency, *_, orders, amount in rows:
+    for text, *_, orders, amount in rows:
+        # Anything else may be a text of a person.
+        currency = text if not text or CURRENCY_CODE.fullmatch(text) else OTHER_CURRENCY
         before = by_currency.get(currency or "", (0, Decimal(0)))
         by_currency[currency or ""] = before[0] + orders, before[1] + amount
     statuses = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, select, update
 
 from orders_dask.checks import sql_files
 from orders_dask.checks.builtin import CHECKS
@@ -113,22 +113,34 @@ def check_load(lease: Lease, load_id: int, checks: Checks) -> list[Finding]:
     return findings
 
 
+def days_before(run_date: date, span: timedelta) -> date:
+    """Return the date that lies so long before another one, or the first that there is."""
+    return run_date - span if run_date - date.min > span else date.min
+
+
 def compare(connection: Connection, run_date: date, measures: Measures) -> Comparison:
     """Return measures of a load with those of what is published, now and earlier."""
     published = connection.execute(
-        select(load_run.c.run_date, load_run.c.measures, load_run.c.reviewed_at).where(
+        select(load_run.c.run_date, load_run.c.measures, _accepted_checks()).where(
             load_run.c.status == "published",
             load_run.c.measures.is_not(None),
-            load_run.c.run_date.between(run_date - EARLIER, run_date),
+            load_run.c.run_date.between(days_before(run_date, EARLIER), run_date),
         )
     )
     days = [
-        EarlierDay(row.run_date, Measures.from_json(row.measures), row.reviewed_at is not None)
+        EarlierDay(row.run_date, Measures.from_json(row.measures), frozenset(row.accepted or ()))
         for row in published
     ]
     now = next((day.measures for day in days if day.run_date == run_date), None)
     earlier = sorted((d for d in days if d.run_date < run_date), key=lambda day: day.run_date)
     return Comparison(run_date, measures, now, earlier)
+
+
+def _accepted_checks() -> ColumnElement[Any]:
+    """Select the names of the checks that had held a load, if somebody accepted it."""
+    held = check_finding.c.load_id == load_run.c.load_id, check_finding.c.severity == "hold"
+    names = select(func.array_agg(check_finding.c.check_name)).where(*held).scalar_subquery()
+    return case((load_run.c.reviewed_at.is_not(None), names)).label("accepted")
 
 
 def evaluate(comparison: Comparison, checks: Checks) -> Iterator[Finding]:
@@ -137,7 +149,8 @@ def evaluate(comparison: Comparison, checks: Checks) -> Iterator[Finding]:
         limit = checks.severities[name]
         if limit == "off":
             continue
-        for asked, message in check.find(comparison, checks.thresholds[name]):
+        found = check.find(replace(comparison, check_name=name), checks.thresholds[name])
+        for asked, message in found:
             severity: Severity = "hold" if asked == limit == "hold" else "warn"
             yield Finding(name, severity, message)
 

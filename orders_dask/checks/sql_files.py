@@ -28,9 +28,15 @@ VARIABLE: Final = "ORDERS_DASK_CHECKS"
 TIMEOUT: Final = 60.0
 """Seconds that a check may take unless its head says otherwise."""
 
+MIN_TIMEOUT: Final = 0.001
+"""Least seconds of a check: PostgreSQL takes 0 for no limit."""
+
+MAX_MESSAGE: Final = 1_000
+"""Characters of what a check says: a column of its row may have any size."""
+
 _SEVERITIES: Final[dict[str, Severity]] = {name: name for name in get_args(Severity)}
 
-_HEAD: Final = re.compile(r"--\s*(severity|message|timeout)\s*:\s*(.*?)\s*$")
+_HEAD: Final = re.compile(r"--\s*(severity|message|timeout)\s*:\s*(.*?)\s*$", re.IGNORECASE)
 
 _NO_LOAD: Final = -1
 """Id that no load has: a check is tried on no rows."""
@@ -99,26 +105,33 @@ def run(
                 columns, rows = _execute(connection, check, run_date, load_id)
             except psycopg2.extensions.QueryCanceledError:
                 message = f"it did not end within {check.timeout:g} s"
-            except psycopg2.Error as error:
-                if known := translate_error(error):  # the server is gone: the run tries again
+            except Exception as error:
+                known = translate_error(error) if isinstance(error, psycopg2.Error) else None
+                if known and _is_broken(connection):  # the run tries again
                     raise known from error
                 # PostgreSQL's message may quote a value, so only the kind of error is told.
                 message = f"it failed ({type(error).__name__})"
             else:
                 if not rows:
                     continue
-                message = _message(check, len(rows), dict(zip(columns, rows[0], strict=True)))
+                message = _message(check, rows[0][0], dict(zip(columns, rows[0], strict=True)))
             yield Finding(check.name, check.severity, message)
+
+
+def _is_broken(connection: Connection) -> bool:
+    """Return whether the server is gone, or ended the session: not that it refused a query."""
+    driver_connection: Any = connection.connection.driver_connection
+    return bool(driver_connection is None or driver_connection.closed)
 
 
 def _parse(file: Path, text: str) -> SqlCheck:
     """Return the check of a file: comments at its head, then one query."""
     head: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in text.lstrip("\ufeff \t\r\n").splitlines():
         if not line.startswith("--"):
             break
         if match := _HEAD.match(line):
-            head[match[1]] = match[2]
+            head[match[1].lower()] = match[2]
     severity = _SEVERITIES.get(head.get("severity", "hold"))
     if severity is None:
         raise SettingsError(f"{file.name} of {VARIABLE}: severity must be off, warn or hold.")
@@ -126,6 +139,8 @@ def _parse(file: Path, text: str) -> SqlCheck:
         timeout = float(str(parse_seconds(head.get("timeout", str(TIMEOUT)))))
     except ValueError as error:
         raise SettingsError(f"{file.name} of {VARIABLE}: timeout {error}.") from error
+    if timeout < MIN_TIMEOUT:
+        raise SettingsError(f"{file.name} of {VARIABLE}: timeout must be a millisecond or more.")
     query = text.strip().rstrip(";")
     return SqlCheck(file.stem, query, severity, head.get("message", ""), timeout)
 
@@ -158,11 +173,12 @@ def _message(check: SqlCheck, rows: int, first: dict[str, Any]) -> str:
     if not check.message:
         return counted
     text = _PLACEHOLDER.sub(lambda match: str(first[match[1]]), check.message)
+    text = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"
     return f"{text} ({counted})" if rows > 1 else text
 
 
 MAX_ROWS: Final = 1_000
-"""Rows that are fetched of a check: the first one is shown, the others are counted."""
+"""Rows of a check that are counted; the first one is fetched."""
 
 
 def _execute(
@@ -172,9 +188,9 @@ def _execute(
     load_id: int,
     max_rows: int = MAX_ROWS,
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return columns and rows of a check. Its tables without a schema are the load's.
+    """Return columns and first row of a check; the first column is the number of its rows.
 
-    It runs in a read-only transaction.
+    Tables without a schema are the load's. It runs in a read-only transaction.
     """
     tables = [
         sql.SQL("{} as (select {} from {} where {})").format(
@@ -190,11 +206,13 @@ def _execute(
         for table in (*FACTS, *DIMENSION_ROWS)
     ]
     # The line end closes a comment at the end of the query.
-    statement = sql.SQL("with {} select * from ({}\n) as found limit {}").format(
-        sql.SQL(", ").join(tables), sql.SQL(check.query), sql.Literal(max_rows)
-    )
+    statement = sql.SQL(
+        "with {}, rows_of_check as materialized (select * from ({}\n) as found limit {}) "
+        "select (select count(*) from rows_of_check) as row_count, * from rows_of_check limit 1"
+    ).format(sql.SQL(", ").join(tables), sql.SQL(check.query), sql.Literal(max_rows))
     with connection.begin(), driver_cursor(connection) as cursor:
         cursor.execute("set transaction read only")
-        cursor.execute("select set_config('statement_timeout', %s, true)", (f"{check.timeout}s",))
+        milliseconds = f"{check.timeout * 1000:.0f}ms"
+        cursor.execute("select set_config('statement_timeout', %s, true)", (milliseconds,))
         cursor.execute(statement)
         return [column.name for column in cursor.description or ()], cursor.fetchall()

@@ -85,3 +85,9 @@ def distance(figure: Figure, earlier: Sequence[Figure]) -> float:
     else:
         deviation = math.hypot(spread, noise, LOG_SPREAD)
     return (figure.scaled - centre) / deviation
+
+
+def is_near(figure: Figure, other: Figure) -> bool:
+    """Return whether two figures are no further apart than days that happen to be alike."""
+    spread = SHARE_SPREAD if figure.is_share else LOG_SPREAD
+    return abs(figure.scaled - other.scaled) <= 2 * spread

@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from orders_dask.cli import output
-from orders_dask.errors import SettingsError
+from orders_dask.errors import OrdersDaskError, SettingsError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -76,6 +76,28 @@ def load_run_dates(
         As in :func:`orders_dask.jobs.backfill.backfill`.
     """
     from orders_dask.jobs.alert import alert_results
+    from orders_dask.jobs.inspect import result_of_error
+
+    try:
+        ended = _load(run_dates, settings, scheduler, workers, force, dry_run, max_parallel)
+    except OrdersDaskError as error:  # nothing was loaded: there is no database or no cluster
+        if not dry_run:
+            alert_results([result_of_error(run_dates[-1], error)], settings)
+        raise
+    if not dry_run:
+        alert_results(ended, settings)
+    return ended
+
+
+def _load(
+    run_dates: Sequence[date],
+    settings: Settings,
+    scheduler: str | None,
+    workers: int | None,
+    force: bool,
+    dry_run: bool,
+    max_parallel: int,
+) -> list[RunResult]:
     from orders_dask.jobs.inspect import all_up_to_date
 
     ended = None if force or dry_run else all_up_to_date(run_dates, settings=settings)
@@ -95,6 +117,4 @@ def load_run_dates(
                 max_parallel=max_parallel,
                 listener=listener,
             )
-    if not dry_run:
-        alert_results(ended, settings)
     return ended

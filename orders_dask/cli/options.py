@@ -108,6 +108,16 @@ Because = Annotated[
     str | None, typer.Option(metavar="TEXT", help="Why, for the ledger.", show_default=False)
 ]
 
+HeldLoad = Annotated[
+    int | None,
+    typer.Option(
+        "--load",
+        metavar="ID",
+        help="The load that is meant.",
+        show_default="whichever is held now",
+    ),
+]
+
 RunDate = Annotated[
     date, typer.Option("--run-date", parser=parse_date, metavar="DATE", help="The run date.")
 ]

@@ -12,7 +12,6 @@ from distributed import Client
 
 from orders_dask.checks.run import load_checks
 from orders_dask.cluster.workers import resolve_client
-from orders_dask.errors import OrdersDaskError
 from orders_dask.jobs.inspect import date_range, result_of_error
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
@@ -120,5 +119,6 @@ def _as_result(run_one: Callable[[date], RunResult], run_date: date) -> RunResul
     """Return the result of one run date, also if it ends with an error."""
     try:
         return run_one(run_date)
-    except OrdersDaskError as error:
+    except Exception as error:  # noqa: BLE001
+        # A fault of ours in one date stops no other one either.
         return result_of_error(run_date, error)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import compress
 
 from distributed import Client
 
-from orders_dask.errors import SourceMissing
+from orders_dask.errors import DataRefused, SourceMissing
 from orders_dask.jobs.backfill import load_dates
 from orders_dask.jobs.inspect import (
     INSPECT_THREADS,
@@ -137,8 +137,18 @@ def daily_results(
     ]
     # Before the first dump that there ever was, none is missing; nor is one that did not come.
     expected = max(first, plan.lookback)
-    results = [*changed, *(e for e in ended if e.outcome != "missing" or e.run_date >= expected)]
+    # A dump that was deleted after it was published isn't, either.
+    known = [_published_once(e) if e.run_date in published else e for e in ended]
+    results = [*changed, *(e for e in known if e.outcome != "missing" or e.run_date >= expected)]
     return sorted(results, key=lambda result: result.run_date)
+
+
+def _published_once(result: RunResult) -> RunResult:
+    """Return the result of a published run date, whose dump may have been deleted since."""
+    if result.outcome != "missing":
+        return result
+    message = "It is published, and its dump is gone."
+    return replace(result, outcome="up_to_date", message=message, exit_code=0)
 
 
 def _changed(
@@ -152,6 +162,8 @@ def _changed(
             return dump_fingerprint(run_date, settings) != published[run_date]
         except SourceMissing:  # dumps are deleted after some time
             return False
+        except DataRefused:  # a run of it says why, of this date alone
+            return True
 
     with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
         return list(compress(run_dates, pool.map(has_changed, run_dates)))
@@ -215,4 +227,6 @@ def _has_dump(run_date: date, settings: Settings) -> bool:
         dump_fingerprint(run_date, settings)
     except SourceMissing:
         return False
+    except DataRefused:  # there is one, and it is damaged
+        return True
     return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -29,9 +29,16 @@ from orders_dask.errors import (
 )
 from orders_dask.extract.discover import discover, discover_dump
 from orders_dask.extract.records import Split
-from orders_dask.ledger.queries import LoadStatus, held_or_discarded, published_load
+from orders_dask.ledger.queries import (
+    FILES_HASH_LENGTH,
+    LoadStatus,
+    held_load,
+    held_or_discarded,
+    published_load,
+)
 from orders_dask.load.schema import ready_database
 from orders_dask.monitoring import telemetry
+from orders_dask.pipeline.load_scope import failure_message
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import Outcome, RunResult
 from orders_dask.retry import retry_until_found
@@ -163,7 +170,7 @@ def _inspection_result(run_date: date, settings: Settings, database: Engine) -> 
         return None
     published = inspection.published
     if published and published.fingerprint == inspection.fingerprint:
-        return result_from_ledger("up_to_date", published, timer)
+        return up_to_date_result(published, database, timer)
     if inspection.held_or_discarded:
         try:
             return result_of_held_or_discarded(inspection.held_or_discarded, timer)
@@ -206,17 +213,26 @@ def dump_fingerprint(run_date: date, settings: Settings) -> str:
 
 
 def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
-    """Return a hash of all that decides what a load of these splits contains."""
+    """Return the hash of the files, and behind it that of all else that decides what is loaded.
+
+    What somebody decided about files counts also after an upgrade, or with other settings.
+    """
     files = {file.name: file.etag for split in splits for file in split.files}
-    record = [settings.record] if settings.record else []
-    content = json.dumps(
-        [CONTRACT_VERSION, DECODER_VERSION, settings.shop_timezone, *record, *files.items()]
-    )
-    return sha256(content.encode()).hexdigest()
+    others = [CONTRACT_VERSION, DECODER_VERSION, settings.shop_timezone, settings.record]
+    return _hash(list(files.items())) + _hash(others)
 
 
-def result_of_error(run_date: date, error: OrdersDaskError) -> RunResult:
-    """Return the result of a run date that ended with an error."""
+def _hash(content: Sequence[object]) -> str:
+    return sha256(json.dumps(content).encode()).hexdigest()[:FILES_HASH_LENGTH]
+
+
+def result_of_error(run_date: date, error: Exception) -> RunResult:
+    """Return the result of a run date that ended with an error, a fault of ours included."""
+    if not isinstance(error, OrdersDaskError):
+        message = (
+            f"{failure_message(error)} `orders-dask run --run-date {run_date} --debug` shows it."
+        )
+        return RunResult(run_date, "failed", message=message, exit_code=1)
     outcome: Outcome = "failed"
     if isinstance(error, DataRefused):
         outcome = "refused"
@@ -227,6 +243,19 @@ def result_of_error(run_date: date, error: OrdersDaskError) -> RunResult:
     elif isinstance(error, SourceMissing):
         outcome = "missing"
     return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
+
+
+def up_to_date_result(published: LoadStatus, database: Engine, timer: StepTimer) -> RunResult:
+    """Return the result of a run date that is up to date, with what is held of it."""
+    result = result_from_ledger("up_to_date", published, timer)
+    held = held_load(database, published.run_date)
+    if held is None:
+        return result
+    message = (
+        f"Load {held.load_id} of other files is held still: `orders-dask discard --run-date "
+        f"{held.run_date}` drops it."
+    )
+    return replace(result, message=message)
 
 
 def result_of_held_or_discarded(load: LoadStatus, timer: StepTimer) -> RunResult:

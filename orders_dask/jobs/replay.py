@@ -30,6 +30,7 @@ from orders_dask.ledger.queries import (
     LoadStatus,
     database_id,
     file_sizes,
+    held_load,
     latest_refused_after,
     load_status,
     loaded_parts,
@@ -195,6 +196,12 @@ def _load_to_replay(context: RunContext, run_date: date) -> LoadStatus:
         raise NothingToRestore(
             f"Nothing is published for {run_date} that rejected records could be added to: correct "
             f"the files, and give `orders-dask run --run-date {run_date}`."
+        )
+    held = held_load(context.database, run_date)
+    if held:
+        raise NothingToRestore(
+            f"Load {held.load_id} of {run_date} is held: give `orders-dask accept --run-date "
+            f"{run_date}` or `orders-dask discard --run-date {run_date}` first."
         )
     later = latest_refused_after(context.database, published)
     if later and _dump_has_changed(context, published):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from orders_dask.checks.run import days_before
 from orders_dask.jobs.daily import last_due
 from orders_dask.jobs.inspect import date_range, yesterday
 from orders_dask.load.schema import ready_database
@@ -53,7 +54,7 @@ def report(
     settings = settings or load_settings()
     end = run_date or yesterday(settings)
     days = days or (DAYS_TO_A_RUN_DATE if run_date else DAYS)
-    first = end - timedelta(days=days - 1)
+    first = days_before(end, timedelta(days=days - 1))
     database = ready_database(settings)
     data = retry_transient(collect)(database, date_range(first, end), last_due(settings))
     return render(data, settings, datetime.now(UTC), samples=samples)

@@ -25,7 +25,11 @@ from orders_dask.settings import Settings, load_settings
 
 
 def accept(
-    run_date: date, because: str | None = None, *, settings: Settings | None = None
+    run_date: date,
+    because: str | None = None,
+    *,
+    load_id: int | None = None,
+    settings: Settings | None = None,
 ) -> RunResult:
     """Publish the load of a run date that a check holds; nothing is decoded again.
 
@@ -35,6 +39,9 @@ def accept(
         Date of the dump.
     because
         Why, for the ledger.
+    load_id
+        The load that is meant; by default whichever is held now, which may be a later one than
+        that of an alert.
     settings
         Settings; from the environment by default.
 
@@ -58,7 +65,7 @@ def accept(
     database = ready_database(settings)
     timer = StepTimer(run_date, no_progress)
     with ExitStack() as lineage, leases.acquire_lease(database, run_date) as lease:
-        held = _require_held(lease)
+        held = _require_held(lease, load_id)
         sizes = partial(file_sizes, database, held.load_id)
         lineage.enter_context(
             lineage_of_load(run_date, held.load_id, held.fingerprint, sizes, settings, database)
@@ -71,7 +78,11 @@ def accept(
 
 
 def discard(
-    run_date: date, because: str | None = None, *, settings: Settings | None = None
+    run_date: date,
+    because: str | None = None,
+    *,
+    load_id: int | None = None,
+    settings: Settings | None = None,
 ) -> RunResult:
     """Discard the load of a run date that a check holds: what is published stands.
 
@@ -79,7 +90,7 @@ def discard(
 
     Parameters
     ----------
-    run_date, because, settings
+    run_date, because, load_id, settings
         As in :func:`accept`.
 
     Returns
@@ -101,15 +112,20 @@ def discard(
     database = ready_database(settings or load_settings())
     timer = StepTimer(run_date, no_progress)
     with leases.acquire_lease(database, run_date) as lease:
-        held = _require_held(lease)
+        held = _require_held(lease, load_id)
         publish.discard(lease, held.load_id, by_this_user(because))
     return result_from_ledger("discarded", held, timer)
 
 
-def _require_held(lease: Lease) -> LoadStatus:
+def _require_held(lease: Lease, load_id: int | None) -> LoadStatus:
     held = held_load(lease.connection.engine, lease.run_date)
     if held is None:
         raise NothingToRestore(f"No load of {lease.run_date} is held: see `orders-dask status`.")
+    if load_id not in (None, held.load_id):
+        raise NothingToRestore(
+            f"Load {load_id} of {lease.run_date} is not held, but load {held.load_id}: look at "
+            "that one first, see `orders-dask status`."
+        )
     return held
 
 

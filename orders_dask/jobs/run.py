@@ -23,6 +23,7 @@ from orders_dask.jobs.inspect import (
     result_from_ledger,
     result_of_error,
     result_of_held_or_discarded,
+    up_to_date_result,
     wait_for_source,
     yesterday,
 )
@@ -160,7 +161,7 @@ def _take_through_steps(
     inspection = inspect_run_date(run_date, settings, database, timer)
     published, fingerprint = inspection.published, inspection.fingerprint
     if published and published.fingerprint == fingerprint and not force:
-        unchanged = result_from_ledger("up_to_date", published, timer)
+        unchanged = up_to_date_result(published, database, timer)
         return replace(unchanged, left_out=tuple(inspection.left_out))
     if inspection.held_or_discarded and not force:
         return result_of_held_or_discarded(inspection.held_or_discarded, timer)

@@ -139,17 +139,25 @@ def count_held_dates(engine: Engine) -> int:
         return int(connection.scalar(dates) or 0)
 
 
+FILES_HASH_LENGTH: Final = 32
+"""Length of the hash of the files, with which a fingerprint begins."""
+
+
 def held_or_discarded(engine: Engine, run_date: date, fingerprint: str) -> LoadStatus | None:
-    """Return the latest load of a run date and fingerprint if it is held, discarded or rolled back.
+    """Return the latest load of a run date's files if it is held, discarded or rolled back.
 
     Only what somebody decided counts: not a load that was discarded because another came later, nor
-    one that was accepted and unpublished later.
+    one that was accepted and unpublished later. A held one counts with the same settings alone.
     """
-    of_dump = (load_run.c.run_date == run_date) & (load_run.c.fingerprint == fingerprint)
+    of_dump = (load_run.c.run_date == run_date) & (
+        func.left(load_run.c.fingerprint, FILES_HASH_LENGTH) == fingerprint[:FILES_HASH_LENGTH]
+    )
     ended = "held", "discarded", "published", "replaced", "unpublished"
     latest = select(func.max(load_run.c.load_id)).where(of_dump, load_run.c.status.in_(ended))
     of_status = or_(
-        (load_run.c.status == "held") & load_run.c.pruned_at.is_(None),
+        (load_run.c.status == "held")
+        & load_run.c.pruned_at.is_(None)
+        & (load_run.c.fingerprint == fingerprint),
         (load_run.c.status == "discarded") & load_run.c.reviewed_at.is_not(None),
         (load_run.c.status == "unpublished")
         & (load_run.c.reviewed_at >= load_run.c.unpublished_at),

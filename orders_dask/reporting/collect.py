@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
 from orders_dask.checks.measures import Measures
-from orders_dask.checks.run import EARLIER
+from orders_dask.checks.run import EARLIER, days_before
 from orders_dask.contract.ledger_tables import (
     FILE_COUNTERS,
     alert,
@@ -48,6 +48,8 @@ _STATES: Final[Mapping[str, State]] = {
     "comparison": "unpublished",
 }
 """State of a run date by the status of its load that is shown; else it is being loaded."""
+
+_DAY: Final = timedelta(days=1)
 
 MAX_FILES: Final = 50
 """Files that a report lists; of the others it has the sums."""
@@ -215,7 +217,7 @@ def _earlier(connection: Connection, first: date) -> dict[date, Measures]:
     query = select(load_run.c.run_date, load_run.c.measures).where(
         load_run.c.status == "published",
         load_run.c.measures.is_not(None),
-        load_run.c.run_date.between(first - EARLIER, first - timedelta(days=1)),
+        load_run.c.run_date.between(days_before(first, EARLIER), days_before(first, _DAY)),
     )
     return {day: Measures.from_json(measures) for day, measures in connection.execute(query)}
 

@@ -12,7 +12,7 @@ from typing import Final
 from orders_dask.checks.builtin import named_currency
 from orders_dask.checks.comparison import Comparison, EarlierDay
 from orders_dask.checks.measures import AMOUNT, Measures
-from orders_dask.checks.run import EARLIER
+from orders_dask.checks.run import EARLIER, days_before
 from orders_dask.checks.usual import MIN_DAYS
 from orders_dask.reporting.charts import LineChart, line_chart
 from orders_dask.reporting.data import Day, ReportData
@@ -147,7 +147,7 @@ def _usual(
     earlier = [
         EarlierDay(run_date, measures)
         for run_date, measures in published.items()
-        if day.run_date - EARLIER <= run_date < day.run_date
+        if days_before(day.run_date, EARLIER) <= run_date < day.run_date
     ]
     weekday = Comparison(day.run_date, Measures(), None, earlier).weekday
     known = [value for each in weekday if (value := figure(each.measures)) is not None]

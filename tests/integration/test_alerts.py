@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -43,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers["Content-Length"])
         self.server.received.append(json.loads(self.rfile.read(length)))
         self.send_response(self.server.status)
+        if self.server.status == 302:
+            self.send_header("Location", "/login")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -147,6 +150,37 @@ def test_without_a_database_all_alerts_are_sent(receiver: Receiver, settings: Se
     unreachable = settings.model_copy(update={"pgsql_port": 1})
     alert_results([RunResult(DAY, "failed", message="PostgreSQL is down.")], unreachable)
     assert texts(receiver) == [f"Orders of {DAY}: failed\nPostgreSQL is down."]
+
+
+def test_another_held_load_is_a_new_alert(
+    receiver: Receiver, settings: Settings, warehouse: Engine
+) -> None:
+    alert_results([HELD], settings)
+    other = replace(HELD, message="Load 3 is held.")
+    for _ in range(2):
+        alert_results([other], settings)
+    assert texts(receiver)[1:] == [f"Orders of {DAY}: held\nLoad 3 is held."]
+
+
+def test_an_alert_that_nobody_took_is_sent_with_whatever_command_comes_next(
+    receiver: Receiver, settings: Settings, warehouse: Engine
+) -> None:
+    receiver.status = 500
+    alert_results([HELD], settings)
+    receiver.status = 200
+    alert_results([RunResult(DAY + timedelta(days=1), "published")], settings)
+    assert texts(receiver)[1:] == [f"Orders of {DAY}: held\nLoad 2 is held."]
+
+
+def test_a_redirect_takes_no_alert(
+    receiver: Receiver, settings: Settings, warehouse: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.status = 302
+    alert_results([HELD], settings)
+    assert "could not be told to 127.0.0.1 (302)" in caplog.text
+    receiver.status = 200
+    alert_results([HELD], settings)
+    assert len(receiver.received) == 2
 
 
 def test_pagerduty_gets_an_incident_and_its_end(

@@ -80,10 +80,10 @@ def simulate(number: int, seed: int) -> Tally:
     }
     for run_date, measures in year(random, drawn):
         findings = list(_findings(run_date, measures, earlier))
-        is_held = any(finding.severity == "hold" for finding in findings)
+        held_by = {finding.check_name for finding in findings if finding.severity == "hold"}
         if run_date >= FIRST:
-            tally.held[size] += is_held
-            tally.warned[size] += bool(findings) and not is_held
+            tally.held[size] += bool(held_by)
+            tally.warned[size] += bool(findings) and not held_by
             tally.by_check.update({(f.check_name, f.severity) for f in findings})
             for name, fault in FAULTS.items():
                 if (run_date - FIRST).days not in days_of_fault[name] or not measures.orders:
@@ -95,7 +95,7 @@ def simulate(number: int, seed: int) -> Tally:
                     tally.noticed[size, name] += bool(found)
                     tally.caught[size, name] += any(f.severity == "hold" for f in found)
         # A day without a fault that is held is accepted the same day.
-        earlier.append(EarlierDay(run_date, measures, accepted=is_held))
+        earlier.append(EarlierDay(run_date, measures, accepted=held_by))
     return tally
 
 

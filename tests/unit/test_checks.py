@@ -119,9 +119,21 @@ def test_a_small_shop_may_have_a_day_without_orders() -> None:
 
 def test_what_somebody_accepted_is_not_unusual_any_more() -> None:
     few = replace(USUAL, orders=1, lines=2, afternoon=1)
-    accepted = EarlierDay(DAY - timedelta(days=1), few, accepted=True)
+    accepted = EarlierDay(DAY - timedelta(days=1), few, accepted=["orders"])
     assert "hold orders" in found(few, *weeks())
     assert "hold orders" not in found(few, *weeks(), accepted)
+
+
+def test_what_was_accepted_excuses_its_own_check_alone_and_only_what_is_near() -> None:
+    few = replace(USUAL, orders=1, lines=2, afternoon=1)
+    day = DAY - timedelta(days=1)
+    of_another_check = EarlierDay(day, few, accepted=["nulls"])
+    assert "hold orders" in found(few, *weeks(), of_another_check)
+    usual = EarlierDay(day, USUAL, accepted=["orders"])
+    none = EarlierDay(day, replace(USUAL, orders=2), accepted=["orders"])
+    between = replace(few, orders=25, lines=60, afternoon=15)
+    assert "hold orders" in found(between, *weeks())
+    assert "hold orders" in found(between, *weeks(), usual, none)
 
 
 def test_measures_are_the_same_after_a_way_through_the_ledger() -> None:

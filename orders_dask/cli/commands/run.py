@@ -28,7 +28,7 @@ from orders_dask.cli.options import (
     parse_date,
     parse_duration,
 )
-from orders_dask.errors import LoadHeld, OrdersDaskError, SourceMissing
+from orders_dask.errors import LoadHeld, SourceMissing
 
 
 @command()
@@ -102,7 +102,7 @@ def run(
                         dry_run=dry_run,
                         listener=listener,
                     )
-        except OrdersDaskError as error:
+        except Exception as error:
             failed = result_of_error(run_date, error)
             results.append(failed)
             if not dry_run:
