@@ -5,11 +5,17 @@ See docs/contract.md#bad-values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import Table
+
 from orders_dask.contract.issue_codes import RejectedCode, ValueCode
+from orders_dask.contract.json_parser import Json, sanitise, truncate_raw
+from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.record_keys import CHILDREN
 
 MAX_SAMPLES: Final = 3
 """Values that an :class:`Issue` has as samples. See docs/contract.md#limits."""
@@ -114,3 +120,54 @@ def merge_issues(issues: Iterable[Issue]) -> tuple[Issue, ...]:
             samples = sorted([*samples, *issue.samples])[:MAX_SAMPLES]
         merged[issue.field, issue.code] = count + issue.count, samples
     return tuple(Issue(*key, count, tuple(samples)) for key, (count, samples) in merged.items())
+
+
+def reject_record(
+    line: bytes, position: int, code: RejectedCode, message: str, record: Json = None
+) -> Rejected:
+    """Return the rejection of a record. Its children are counted if its value is given."""
+    raw = truncate_raw(line.removesuffix(b"\n"))
+    return Rejected(
+        position, "", code, sanitise(message), raw, count_with_children(record, fact_order)
+    )
+
+
+def reject_invalid_json(line: bytes, position: int, strict: bool, why: str) -> Rejected:
+    """Return the rejection of a line that is not JSON.
+
+    The code is ``unreadable_file`` if the line may contain any number of orders: if the text is not
+    newline-delimited (`strict`), if the line begins like a page or an array, or if it is a last
+    line without a newline.
+    """
+    may_have_many = strict or not line.endswith(b"\n") or _CONTAINER_START.match(line)
+    return reject_record(
+        line,
+        position,
+        "unreadable_file" if may_have_many else "invalid_json",
+        f"The record is not JSON: {why}.",
+    )
+
+
+_CONTAINER_START: Final = re.compile(rb'[ \t\r\n]*(?:\[|\{[ \t\r\n]*"orders")')
+"""Text that begins like an array or a page may contain any number of orders."""
+
+
+def count_with_children(record: Json, fact: Table) -> dict[str, int]:
+    """Count a record of `fact` and its children, by the names of their facts."""
+    counts = {fact.name: 1}
+    own = fact.info["records"]
+    for path, child in CHILDREN.items():
+        if path != own and path.startswith(own and f"{own}."):
+            number = _count_at(record, path.removeprefix(own).removeprefix(".").split("."))
+            counts |= {child.name: number} if number else {}
+    return counts
+
+
+def _count_at(value: Json, steps: list[str]) -> int:
+    """Count the elements at a path of arrays: ``["refunds[]", "refund_line_items[]"]``."""
+    if not steps:
+        return 1
+    inner = value.get(steps[0].removesuffix("[]")) if isinstance(value, dict) else None
+    if not steps[0].endswith("[]"):
+        return _count_at(inner, steps[1:])
+    return sum(_count_at(each, steps[1:]) for each in inner) if isinstance(inner, list) else 0

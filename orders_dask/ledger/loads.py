@@ -19,7 +19,7 @@ from orders_dask.contract.ledger_tables import (
     rejected_record,
 )
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.rules import Issue
+from orders_dask.contract.rejects import Issue
 from orders_dask.errors import LoadNotActive
 from orders_dask.ledger.leases import Lease
 from orders_dask.load.connect import driver_cursor

@@ -32,7 +32,7 @@ from orders_dask.contract.arrow import (
 )
 from orders_dask.contract.issue_codes import NulledCode
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line, fact_refund
-from orders_dask.contract.rules import MAX_SAMPLES, Issue
+from orders_dask.contract.rejects import MAX_SAMPLES, Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED
 from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.nested import (

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.rules import Issue
+from orders_dask.contract.rejects import Issue
 from orders_dask.errors import LoadNotActive, RunDateLocked
 from orders_dask.ledger import leases, loads
 from orders_dask.ledger.queries import published_load, status

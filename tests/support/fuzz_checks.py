@@ -20,8 +20,8 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from orders_dask.contract.arrow import POSITION, decoded_schema
 from orders_dask.contract.json_parser import is_sanitised
 from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.record_keys import GRAPHQL_ID, ORDER_KEYS, id_key
 from orders_dask.contract.rejects import Issue, Rejected, merge_issues
-from orders_dask.contract.rules import GRAPHQL_ID, ORDER_KEYS, id_key
 from orders_dask.extract import records
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover

@@ -16,7 +16,7 @@ from typing import Final, cast
 
 import zstandard
 
-from orders_dask.contract.rules import ORDER_KEYS
+from orders_dask.contract.record_keys import ORDER_KEYS
 from tests.support.bad_values import GOOD, GOOD_VALUES, NULLED, REPAIRED, spliced
 from tests.support.builders import zipped
 

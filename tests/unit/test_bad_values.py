@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from orders_dask.contract.rules import Issue, Rejected
+from orders_dask.contract.rejects import Issue, Rejected
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.records import Records
 from tests.support.bad_values import GOOD, GOOD_VALUES, INT, NULLED, REPAIRED, order_with, spliced

@@ -17,7 +17,7 @@ from orders_dask.contract.arrow import (
     decoded_schema,
     typed_schema,
 )
-from orders_dask.contract.rules import Issue, Rejected, merge_issues
+from orders_dask.contract.rejects import Issue, Rejected, merge_issues
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.records import Records
 from tests.support.decoding import only_the_rules

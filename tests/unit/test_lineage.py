@@ -23,7 +23,7 @@ from orders_dask.contract.order_tables import (
     fact_refund_line,
     public_columns,
 )
-from orders_dask.contract.rules import GRAPHQL_ID
+from orders_dask.contract.record_keys import GRAPHQL_ID
 from orders_dask.errors import DataRefused, ServiceUnavailable
 from orders_dask.monitoring import lineage_client
 from orders_dask.monitoring.column_sources import PUBLIC_TABLES, column_sources, source_keys

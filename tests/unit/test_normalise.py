@@ -26,7 +26,7 @@ from orders_dask.contract.arrow import (
     staged_schemas,
 )
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_refund
-from orders_dask.contract.rules import Issue
+from orders_dask.contract.rejects import Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
 from orders_dask.extract.decode.block import decode_records
 from orders_dask.extract.records import Records

@@ -17,7 +17,8 @@ from orders_dask.contract.json_parser import (
     to_json,
     truncate_raw,
 )
-from orders_dask.contract.rules import Issue, Repaired, apply_rules, merge_issues
+from orders_dask.contract.rejects import Issue, merge_issues
+from orders_dask.contract.rules import Repaired, apply_rules
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text()),

@@ -18,7 +18,7 @@ import pytest
 
 from orders_dask.contract.arrow import paths
 from orders_dask.contract.envelopes import DELETION_KEYS
-from orders_dask.contract.rules import DRAFT_KEYS
+from orders_dask.contract.record_keys import DRAFT_KEYS
 from orders_dask.errors import SettingsError
 from orders_dask.synthetic import Compression, GeneratedDay, Layout, generate
 from orders_dask.synthetic.defects import DEFECTS, REJECTING

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -22,15 +22,8 @@ import pyarrow as pa
 from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.json_parser import is_sequence, truncate_raw
-from orders_dask.contract.rules import (
-    Issue,
-    Rejected,
-    Repaired,
-    Skipped,
-    apply_rules,
-    merge_issues,
-    reject_invalid_json,
-)
+from orders_dask.contract.rejects import Issue, Rejected, merge_issues, reject_invalid_json
+from orders_dask.contract.rules import Repaired, Skipped, apply_rules
 from orders_dask.extract.decode.json_reader import all_json, read_lines, read_repaired
 from orders_dask.extract.decode.type_conversion import Positions, convert_types
 from orders_dask.extract.framing.documents import unwrap
@@ -157,38 +150,28 @@ def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped:
     for group, parts in _rule_batches(lines, np.flatnonzero(remaining).tolist(), unwrapped):
         line = group[0]
         position = first + line + shift
-        found = (
-            parts
+        result = (
+            _Unwrapped(parts, [])
             if parts is not None
-            else _apply_rules(lines[line], position, records, unwrapped, envelope)
+            else _read_line(lines[line], position, records, unwrapped, envelope)
         )
-        if not isinstance(found, list) and (bare := _without_marks(lines[line])):
-            text, marks = bare
-            raw = truncate_raw(lines[line].removesuffix(b"\n"))
-            found = _apply_rules(text, position, records, unwrapped, envelope)
-            if isinstance(found, Rejected):
-                found = replace(found, raw=raw)
-            else:
-                outcome.issues.append(Issue("", "byte_order_mark", marks, ()))
-        if isinstance(found, Skipped):
-            outcome.issues += found.issues
-            found = []
-        if isinstance(found, list):
-            used = outcome.add_unwrapped(found, position, envelope)
-            shift += used - len(group)
-            shifts[group[-1]] = used - len(group)
-        elif isinstance(found, Repaired):
-            repaired.append(found.line)
-            repaired_positions.append(position)
-            outcome.issues += found.issues
-            outcome.rejected += found.rejected
-        else:
-            outcome.rejected.append(found)
-            outcome.unreadable |= found.code == "unreadable_file"
+        if isinstance(result, Rejected):
+            outcome.rejected.append(result)
+            outcome.unreadable |= result.code == "unreadable_file"
             if outcome.unreadable and records.strict:
                 outcome.stopped = True
                 end = line + 1
                 break
+        elif isinstance(result, Repaired):
+            repaired.append(result.line)
+            repaired_positions.append(position)
+            outcome.issues += result.issues
+            outcome.rejected += result.rejected
+        else:
+            outcome.issues += result.issues
+            used = outcome.add_unwrapped(result.parts, position, envelope)
+            shift += used - len(group)
+            shifts[group[-1]] = used - len(group)
         if len(outcome.rejected) > MAX_REJECTED:
             raise Unreadable(f"more than {MAX_REJECTED:,} records of a block are rejected")
 
@@ -202,12 +185,43 @@ def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped:
     return outcome
 
 
+class _Unwrapped(NamedTuple):
+    """The result for a line that is no record itself.
+
+    Attributes
+    ----------
+    parts
+        The records in it, if it is a container; none for an envelope's message without an order.
+    issues
+        What was found around them.
+    """
+
+    parts: list[Records]
+    issues: list[Issue]
+
+
+def _read_line(
+    line: bytes, position: int, records: Records, unwrapped: bool, envelope: Envelope | None
+) -> Repaired | Rejected | _Unwrapped:
+    """Apply the rules to a line of `records`; if it is rejected, without its byte-order marks."""
+    result = _apply_rules(line, position, records, unwrapped, envelope)
+    without_marks = _without_marks(line) if isinstance(result, Rejected) else None
+    if without_marks is None:
+        return result
+    text, marks = without_marks
+    result = _apply_rules(text, position, records, unwrapped, envelope)
+    if isinstance(result, Rejected):
+        return replace(result, raw=truncate_raw(line.removesuffix(b"\n")))
+    mark = Issue("", "byte_order_mark", marks, ())
+    return result._replace(issues=[mark, *result.issues])
+
+
 def _apply_rules(
     line: bytes, position: int, records: Records, unwrapped: bool, envelope: Envelope | None
-) -> Repaired | Rejected | Skipped | list[Records]:
-    """Apply the rules to a line of `records`; return the records in it if it is a container."""
+) -> Repaired | Rejected | _Unwrapped:
+    """Apply the rules to a line of `records`, and unwrap it if it is a container."""
     if not line.strip(WHITESPACE):
-        return []  # a byte-order mark alone
+        return _Unwrapped([], [])  # a byte-order mark alone
     if records.strict:  # blanks between records depend on how the text was cut
         line = line.strip(WHITESPACE) + b"\n"
     result = apply_rules(
@@ -218,6 +232,8 @@ def _apply_rules(
         strict=records.strict,
         envelope=envelope,
     )
+    if isinstance(result, Skipped):
+        return _Unwrapped([], result.issues)
     is_line = isinstance(result, Rejected) and not (unwrapped or records.strict)
     if is_line and is_sequence(line):
         result = None  # documents side by side, as a file without newlines between them has
@@ -226,7 +242,7 @@ def _apply_rules(
     parts = _unwrap_all([line])
     if parts is None:
         return reject_invalid_json(line, position, records.strict, "it nests too deeply")
-    return parts
+    return _Unwrapped(parts, [])
 
 
 def _without_marks(line: bytes) -> tuple[bytes, int] | None:

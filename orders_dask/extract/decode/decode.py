@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.envelopes import Envelope
-from orders_dask.contract.rules import Issue, Rejected, reject_record
+from orders_dask.contract.rejects import Issue, Rejected, reject_record
 from orders_dask.extract.decode.block import decode_records
 from orders_dask.extract.decode.schema_drift import unknown_keys
 from orders_dask.extract.framing.files import read_files
@@ -54,7 +54,7 @@ class Decoded:
           record and the children that it takes with it. A rejected child has a path, and the first
           one of an order has `order_raw`.
         - Messages and raw texts are sanitised, and raw texts are cut at 64 KiB
-          (:func:`~orders_dask.contract.rules.reject_record` does both).
+          (:func:`~orders_dask.contract.rejects.reject_record` does both).
         - If the file can't be read further, the last block is `unreadable`, with one rejection
           ``unreadable_file`` that takes a position. More than
           :data:`~orders_dask.extract.records.MAX_REJECTED` rejections end the file in this way.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
 from orders_dask.contract.envelopes import Envelope
-from orders_dask.contract.rules import CONTAINER_KEYS
+from orders_dask.contract.record_keys import CONTAINER_KEYS
 from orders_dask.contract.values import ROUNDING_NOISE
 from orders_dask.extract import json_scanner
 from orders_dask.extract.decode import enveloped

@@ -16,8 +16,8 @@ from orders_dask.contract.envelopes import Closed, Envelope, Message, open_envel
 from orders_dask.contract.issue_codes import RejectedCode
 from orders_dask.contract.json_parser import Json, NotJson, parse
 from orders_dask.contract.order_tables import fact_order, fact_order_line
-from orders_dask.contract.rejects import Issue, Rejected, StoredReject
-from orders_dask.contract.rules import CONTAINER_KEYS, id_key, merge_issues
+from orders_dask.contract.record_keys import CONTAINER_KEYS, id_key
+from orders_dask.contract.rejects import Issue, Rejected, StoredReject, merge_issues
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.decode.decode import Decoded
 from orders_dask.extract.records import BLOCK_BYTES, BLOCK_RECORDS, Records, SourceFile, Unreadable

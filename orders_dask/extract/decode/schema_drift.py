@@ -14,7 +14,7 @@ import pyarrow as pa
 from orders_dask.contract.arrow import typed_schema
 from orders_dask.contract.envelopes import Envelope, Message, Opened, open_envelope
 from orders_dask.contract.json_parser import Json, NotJson, parse, preview
-from orders_dask.contract.rules import CONTAINER_KEYS, ORDER_KEYS
+from orders_dask.contract.record_keys import CONTAINER_KEYS, ORDER_KEYS
 from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.records import INSPECTED_RECORDS, Records, Unreadable
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from orders_dask.contract.envelopes import DELETION_KEYS, NOT_DELETED
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.contract.rules import (
+from orders_dask.contract.record_keys import (
     CHILDREN,
     DRAFT_KEYS,
     GRAPHQL_ID,

@@ -17,7 +17,7 @@ from orders_dask.contract.arrow import (
 from orders_dask.contract.issue_codes import ValueCode
 from orders_dask.contract.json_parser import preview
 from orders_dask.contract.order_tables import fact_order
-from orders_dask.contract.rules import MAX_SAMPLES, Issue
+from orders_dask.contract.rejects import MAX_SAMPLES, Issue
 from orders_dask.extract.decode.timestamps import Flags, Timestamps, local_days, parse_timestamps
 
 Positions = NDArray[np.int64]

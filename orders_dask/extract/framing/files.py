@@ -127,13 +127,21 @@ def _frame(chunks: Iterator[bytes]) -> Iterator[Records]:
             raise Unreadable("it is no text", file_head)
         delimited, head, dropped = detect_ndjson(chunks)
         text = chain([head], chunks)
-        blocks = coalesce(split_lines(text, dropped)) if delimited else documents(text)
-        blocks = blocks if delimited else inspect_first(blocks)
-        if is_nested:
-            notes = iter((_NESTED,))  # for the first block
-            blocks = map(lambda b: replace(b, issues=(*b.issues, *islice(notes, 1))), blocks)
-        yield from blocks
+        blocks = (
+            coalesce(split_lines(text, dropped)) if delimited else inspect_first(documents(text))
+        )
+        yield from _with_issue(blocks, _NESTED) if is_nested else blocks
     except Unreadable as error:
         if not delimited and (format_hint := describe(file_head)):
             raise Unreadable(format_hint, error.raw) from error
         raise
+
+
+def _with_issue(blocks: Iterator[Records], issue: Issue) -> Iterator[Records]:
+    """Return blocks, the first of them with one more issue."""
+
+    def add(block: Records) -> Records:
+        return replace(block, issues=(*block.issues, issue))
+
+    # A generator would hold the text of the first block while the next one is read.
+    return chain(map(add, islice(blocks, 1)), blocks)
