@@ -14,7 +14,7 @@ from http.client import HTTPException
 from threading import Thread
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPErrorProcessor, Request, build_opener
 
 from orders_dask.settings import Settings
 
@@ -74,32 +74,38 @@ def _post(alert: Alert, settings: Settings) -> bool:
     host = urlsplit(url).hostname or ""
     body = _pagerduty_event(alert, key) if host == PAGERDUTY else _webhook_message(alert)
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    answer: Future[None] = Future()
+    answer: Future[int] = Future()
     # A timeout of the socket's is that of each read: a slow answer would have no end.
     Thread(target=_open, args=(request, answer), name="alert", daemon=True).start()
+    reason: object
     try:
-        answer.result(TIMEOUT)
+        reason = answer.result(TIMEOUT)
     except (HTTPException, OSError, ValueError) as error:
-        # The URL of a webhook is a secret: its host alone is shown.
-        reason = getattr(error, "code", None) or type(error).__name__
-        LOG.warning("%s could not be told to %s (%s).", alert.title, host, reason)
-        return False
-    return True
+        reason = type(error).__name__
+    if isinstance(reason, int) and 200 <= reason < 300:
+        return True
+    # The URL of a webhook is a secret: its host alone is shown.
+    LOG.warning("%s could not be told to %s (%s).", alert.title, host, reason)
+    return False
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    """Follows no redirect: the alert would become a GET without a body, and be taken for sent."""
+class _AnyStatus(HTTPErrorProcessor):
+    """Returns whatever was answered: of a redirect urllib would make a GET without the alert."""
 
-    def redirect_request(self, *_: Any) -> None:
-        """Make none, so that the redirect is an error."""
+    def http_response(self, request: Request, response: Any) -> Any:
+        """Return the answer."""
+        return response
+
+    https_response = http_response
 
 
-def _open(request: Request, answer: Future[None]) -> None:
+def _open(request: Request, answer: Future[int]) -> None:
+    """Set the status of the answer to a request, or the error."""
     try:
-        with build_opener(_NoRedirect).open(request, timeout=TIMEOUT):
-            answer.set_result(None)
+        with build_opener(_AnyStatus).open(request, timeout=TIMEOUT) as response:
+            answer.set_result(response.status)
     except Exception as error:  # noqa: BLE001
-        # Whatever it is, it is raised where the answer is waited for.
+        # It is raised where the answer is waited for.
         answer.set_exception(error)
 
 
