@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     alert_key
         Routing key of PagerDuty's events. Never shown.
     alert_command
-        Command that gets the same as JSON on standard input.
+        Command, run without a shell, that gets the alert as JSON on standard input.
     copy_connections
         Number of parts that are loaded at once, each over its own connection.
     block_size

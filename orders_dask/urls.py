@@ -110,3 +110,8 @@ def validate_endpoint(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address such as https://s3.example.org")
     return url
+
+
+def names_run_date(source: str) -> bool:
+    """Return whether the URL of a dump holds the run date, as ``{run_date}`` or with a format."""
+    return "{run_date" in source

@@ -90,7 +90,7 @@ grant select, insert, update (
 ) on orders_ops.rejected_record to orders_loader;
 grant select, insert, update (samples) on orders_ops.data_issue to orders_loader;
 grant select, insert on orders_ops.check_finding to orders_loader;
-grant select, insert, update (message, sent_at, recovered_at) on orders_ops.alert to orders_loader;
+grant select, insert, update (sent_at, recovered_at) on orders_ops.alert to orders_loader;
 
 -- Checks of one's own compare a load with what is published.
 grant select on all tables in schema orders to orders_loader;

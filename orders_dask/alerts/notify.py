@@ -55,19 +55,16 @@ def notify(
 
 def _record(database: Engine, wrong: Alert) -> None:
     """Record an alert, unless one of its kind is open; of another held load it is a new one."""
+    if wrong.kind == "held":
+        of_date = alerts.c.run_date == wrong.run_date, alerts.c.kind == wrong.kind
+        _close(database, (*of_date, alerts.c.message != wrong.message))
     row = insert(alerts).values(run_date=wrong.run_date, kind=wrong.kind, message=wrong.message)
-    update_held = row.on_conflict_do_update(
-        index_elements=[alerts.c.run_date, alerts.c.kind],
-        index_where=alerts.c.recovered_at.is_(None),
-        set_={alerts.c.message: row.excluded.message, alerts.c.sent_at: None},
-        where=(alerts.c.kind == "held") & (alerts.c.message != row.excluded.message),
-    )
     with database.begin() as connection:
-        connection.execute(update_held)
+        connection.execute(row.on_conflict_do_nothing())
 
 
 def _close(database: Engine, wanted: Sequence[ColumnElement[bool]]) -> None:
-    """Close open alerts that nobody ever took: there is nothing to take back."""
+    """Close open alerts without a word: nobody ever took them, or another one takes their place."""
     closed = update(alerts).where(alerts.c.recovered_at.is_(None), *wanted)
     with database.begin() as connection:
         connection.execute(closed.values({alerts.c.recovered_at: func.clock_timestamp()}))

@@ -12,6 +12,7 @@ from distributed import Client
 
 from orders_dask.checks.run import load_checks
 from orders_dask.cluster.workers import resolve_client
+from orders_dask.errors import SettingsError
 from orders_dask.jobs.inspect import date_range, result_of_error
 from orders_dask.jobs.run import run_once
 from orders_dask.load.schema import ready_database
@@ -20,6 +21,7 @@ from orders_dask.pipeline.progress import Listener, no_progress
 from orders_dask.pipeline.results import RunResult
 from orders_dask.retry import retry_run, wait_for_lock
 from orders_dask.settings import Settings, load_settings
+from orders_dask.urls import names_run_date
 
 
 def backfill(
@@ -55,7 +57,8 @@ def backfill(
     Raises
     ------
     SettingsError
-        A setting is missing or malformed, there is no client, or the range is empty.
+        A setting is missing or malformed, there is no client, the range is empty, or the source has
+        no ``{run_date}`` and there are several.
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     """
@@ -89,6 +92,11 @@ def load_dates(
     settings, client, force, dry_run, max_parallel, listener
         As in :func:`backfill`.
     """
+    if len(run_dates) > 1 and not names_run_date(settings.source):
+        raise SettingsError(
+            f"_AWS_S3_URL_SOURCE has no {{run_date}}, so each of {len(run_dates):,} run dates "
+            "would get the same files: put {run_date} into it, or load one with `orders-dask run`."
+        )
     copies = max(1, settings.copy_connections // max_parallel)
     settings = settings.model_copy(update={"copy_connections": copies})
     client = None if dry_run else resolve_client(client, settings)

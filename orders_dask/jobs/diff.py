@@ -135,13 +135,19 @@ def _inspect_sides(
     try:
         inspection = inspect_run_date(run_date, settings, database, timer)
     except SourceMissing:  # its loads can still be compared
-        published = _require_published(run_date, published_load(database, run_date))
+        published = _require_published(database, run_date, published_load(database, run_date))
         return _Sides(published, (), published.fingerprint)
-    published = _require_published(run_date, inspection.published)
+    published = _require_published(database, run_date, inspection.published)
     return _Sides(published, inspection.splits, inspection.fingerprint)
 
 
-def _require_published(run_date: date, load: LoadStatus | None) -> LoadStatus:
+def _require_published(database: Engine, run_date: date, load: LoadStatus | None) -> LoadStatus:
+    if load is None and (held := held_load(database, run_date)):
+        raise NothingToRestore(
+            f"Load {held.load_id} of {run_date} is held, and nothing is published to compare it "
+            f"with: its rows are those of orders_store.fact_order with run_date = '{run_date}' and "
+            f"load_id = {held.load_id}, and its figures are in `orders-dask report`."
+        )
     if load is None:
         raise NothingToRestore(
             f"Nothing is published for {run_date}, so there is nothing to compare with: publish it "

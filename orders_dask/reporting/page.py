@@ -15,7 +15,7 @@ from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.ledger.timings import STEPS, LoadTimings, timings_of_load
 from orders_dask.reporting import charts
 from orders_dask.reporting.data import Day, FieldIssue, Load, ReportData, State
-from orders_dask.reporting.series import series_of
+from orders_dask.reporting.series import MAX_CURRENCIES, currencies_of, series_of
 from orders_dask.settings import Settings
 
 MARKS: Final[dict[State, str]] = {
@@ -101,6 +101,7 @@ def render(data: ReportData, settings: Settings, made_at: datetime, *, samples: 
         counters=FILE_COUNTERS,
         charts=charts,
         series=series_of(data),
+        more_currencies=max(len(currencies_of(data)) - MAX_CURRENCIES, 0),
         steps=[
             step
             for step in STEPS
@@ -125,9 +126,11 @@ def mask(text: str) -> str:
 
 def _summary(data: ReportData) -> tuple[str, bool]:
     """Return a sentence on how the run dates stand, and whether all is well."""
-    published = sum(day.state in _PUBLISHED for day in data.days)
-    states = Counter(day.later.state if day.later else day.state for day in data.days)
+    states = Counter(day.state for day in data.days)
+    later = Counter(day.later.state for day in data.days if day.later)
+    published = sum(states[state] for state in _PUBLISHED)
     others = [f"{states[s]:,} {s}" for s in MARKS if states[s] and s not in _PUBLISHED]
+    others += [f"of {later[s]:,} a later load is {s}" for s in MARKS if later[s]]
     text = f"{published:,} of {len(data.days):,} run dates are published"
     return f"{text}; {', '.join(others)}." if others else f"{text}: all is well.", not others
 
@@ -145,7 +148,9 @@ def _weeks(days: Sequence[Day]) -> list[tuple[str, list[Day | None]]]:
     padded += [None] * (-len(padded) % 7)
     weeks = [padded[at : at + 7] for at in range(0, len(padded), 7)]
     begins = [
-        next((day.run_date for day in week if day and (not at or day.run_date.day == 1)), None)
+        next((day.run_date for day in week if day and day.run_date.day == 1), days[0].run_date)
+        if not at or any(day and day.run_date.day == 1 for day in week)
+        else None
         for at, week in enumerate(weeks)
     ]
     return [(f"{day:%b}" if day else "", week) for day, week in zip(begins, weeks, strict=True)]

@@ -53,12 +53,17 @@ class Series:
     rows: Sequence[Row]
 
 
-def series_of(data: ReportData) -> list[Series]:
-    """Return the figures that tell whether the days of a report are as usual."""
+def currencies_of(data: ReportData) -> list[str]:
+    """Return the currencies of a report's orders, that of most orders first."""
     orders: Counter[str] = Counter()
     for day in data.days:
         orders.update(_measures(day).currency_orders)
-    currencies = [currency for currency, _ in orders.most_common(MAX_CURRENCIES)]
+    return [currency for currency, _ in orders.most_common()]
+
+
+def series_of(data: ReportData) -> list[Series]:
+    """Return the figures that tell whether the days of a report are as usual."""
+    currencies = currencies_of(data)[:MAX_CURRENCIES]
     figures: list[tuple[str, Callable[[Measures], Number | None], str]] = [
         ("Orders", lambda m: m.orders, "{:,}"),
         *(

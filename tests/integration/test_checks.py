@@ -17,6 +17,7 @@ from orders_dask.jobs import unpublish as unpublish_job
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.diff import diff_without_loading
 from orders_dask.jobs.inspect import all_up_to_date
+from orders_dask.jobs.replay import replay
 from orders_dask.jobs.review import accept, discard
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.run import run
@@ -146,12 +147,34 @@ def test_what_was_rolled_back_does_not_come_back_before_its_files_change(
     ] * 2
     reviews = "select load_id, review_note from orders_ops.load_run where reviewed_at is not null"
     assert query(reviews) == [(bad.load_id, "the prices are wrong")]
+    elsewhere = settings.model_copy(update={"shop_timezone": "Asia/Tokyo"})
+    assert run(DAY, settings=elsewhere, client=client).outcome == "discarded", "the same files"
     put("dump/a.ndjson", orders(1, 22))
     assert run(DAY, settings=settings, client=client).orders == 22
     put("dump/a.ndjson", orders(1, 21))
     rollback(DAY, settings=settings)
     assert run(DAY, settings=settings, client=client, force=True).orders == 21
     assert run(DAY, settings=settings, client=client).outcome == "up_to_date"
+
+
+@pytest.mark.usefixtures("good_day")
+def test_the_load_that_is_meant_may_be_named_and_what_is_held_is_never_forgotten(
+    client: Client, settings: Settings, put: Put
+) -> None:
+    put("dump/a.ndjson", HALF_A_DAY)
+    with pytest.raises(LoadHeld):
+        run(DAY, settings=settings, client=client)
+    with pytest.raises(NothingToRestore, match=r"Load 9 of .* is not held, but load 2"):
+        accept(DAY, load_id=9, settings=settings)
+    with pytest.raises(NothingToRestore, match=r"Load 2 of .* is held: give `orders-dask accept"):
+        replay(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", orders(1, 20))
+    unchanged = run(DAY, settings=settings, client=client)
+    assert (unchanged.outcome, unchanged.message) == (
+        "up_to_date",
+        f"Load 2 of other files is held still: `orders-dask discard --run-date {DAY}` drops it.",
+    )
+    assert accept(DAY, load_id=2, settings=settings).outcome == "published"
 
 
 @pytest.mark.usefixtures("good_day")
@@ -256,7 +279,7 @@ def test_the_examples_of_the_page_are_checks(
     for number, example in enumerate(examples):
         (tmp_path / f"example{number}.sql").write_text(example)
     checks = load_checks(settings.model_copy(update={"checks_folder": tmp_path}), warehouse)
-    assert [check.severity for check in checks.own] == ["hold", "warn", "warn"]
+    assert [check.severity for check in checks.own] == ["warn", "warn", "warn"]
 
 
 OWN = """\

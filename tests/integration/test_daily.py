@@ -11,12 +11,14 @@ import pytest
 from distributed import Client
 from sqlalchemy import Engine
 
+from orders_dask.errors import SettingsError
 from orders_dask.jobs import inspect
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.daily import daily, overdue
+from orders_dask.jobs.run import run_once
 from orders_dask.pipeline.results import RunResult
 from orders_dask.settings import Settings
-from tests.support.builders import lines, order
+from tests.support.builders import DAY, lines, order, zipped
 from tests.support.types import Put, Query
 
 TODAY = date(2026, 10, 26)
@@ -190,3 +192,49 @@ def test_without_anything_published_the_latest_due_date_is_overdue(
 ) -> None:
     noon = datetime(2026, 10, 26, 12, tzinfo=ZoneInfo("Europe/Berlin"))
     assert overdue(settings=settings, now=noon) == [date(2026, 10, 25)]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_a_source_without_run_date_gives_no_two_dates(settings: Settings, client: Client) -> None:
+    flat = settings.model_copy(update={"source": settings.source.removesuffix("{run_date}/")})
+    with pytest.raises(SettingsError, match=r"has no \{run_date\}, so each of 3 run dates would"):
+        backfill(DAY, DAY + timedelta(days=2), settings=flat, client=client)
+
+
+def test_a_damaged_old_dump_and_a_fault_of_ours_stop_no_other_date(
+    client: Client, settings: Settings, warehouse: Engine, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_zip(days_ago: int, content: bytes) -> None:
+        put(f"dump/{TODAY - timedelta(days=days_ago)}.zip", content)
+
+    def good(number: int) -> bytes:
+        return zipped({"a.ndjson": lines(order(number))})
+
+    source = settings.source.removesuffix("{run_date}/")
+    zips = settings.model_copy(update={"source": f"zip://*.ndjson::{source}{{run_date}}.zip"})
+    days = [str(TODAY - timedelta(days=n)) for n in (3, 2, 1)]
+    for number in (3, 2):
+        put_zip(number, good(number))
+    set_time(monkeypatch, datetime(2026, 10, 25, 12))
+    daily(settings=zips, client=client, lookback=2)
+    put_zip(3, b"<html>503</html>")
+    put_zip(1, good(1))
+    set_time(monkeypatch, datetime(2026, 10, 26, 12))
+    ended = daily(settings=zips, client=client, lookback=2)
+    assert [(str(e.run_date), e.outcome) for e in ended] == [
+        (days[0], "changed"),
+        (days[1], "up_to_date"),
+        (days[2], "published"),
+    ]
+    put_zip(2, good(22))
+    put_zip(1, good(11))
+
+    def fails_once(run_date: date, **others: object) -> RunResult:
+        if str(run_date) == days[1]:
+            raise ValueError("anna@example.com")
+        return run_once(run_date, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("orders_dask.jobs.backfill.run_once", fails_once)
+    ended = daily(settings=zips, client=client, lookback=2, beyond="ignore")
+    assert [each.outcome for each in ended] == ["failed", "published"]
+    assert (ended[0].exit_code, "anna" in str(ended[0].message)) == (1, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pyarrow as pa
 import pytest
@@ -140,7 +141,7 @@ def test_issues_seconds_and_drift_are_recorded(warehouse: Engine, query: Query) 
     assert query("select step_seconds, step_metrics, schema_drift from orders_ops.load_run") == [
         (
             {"load": 1.5},
-            {"load": {"seconds": 2.5, "cpu_seconds": 1.0, "bytes": 7}},
+            {"load": asdict(StepMetrics(2.5, 1.0, 7))},
             ["line_items[].colour"],
         )
     ]

@@ -174,7 +174,7 @@ def test_the_calendar_shows_how_each_date_stands(
         "published, a later load is held",
         "published",
     ]
-    assert "3 of 3 run dates are published; 1 held." in page
+    assert "3 of 3 run dates are published; of 1 a later load is held." in page
     [message] = query(
         "select message from orders_ops.check_finding where severity = 'hold' limit 1"
     )

@@ -53,7 +53,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "jobs": {
         *("alerts", "checks", "cluster", "contract", "cost", "errors", "extract", "ledger", "load"),
         *("monitoring", "pipeline", "publish", "reporting", "retention", "retry", "settings"),
-        *("stage", "step_metrics"),
+        *("stage", "step_metrics", "urls"),
     },
     ROOT: {
         *("cluster", "cost", "errors", "jobs", "ledger", "pipeline", "publish", "read"),
