@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from functools import partial
@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 
 from orders_dask.errors import LoadHeld, OrdersDaskError
 from orders_dask.extract.records import Split
-from orders_dask.ledger.queries import row_counts
+from orders_dask.ledger.queries import files_of_load, row_counts
 from orders_dask.monitoring.lineage import sending_lineage
 from orders_dask.monitoring.lineage_client import is_configured
-from orders_dask.monitoring.load_lineage import LoadLineage, dump_name, server_name
+from orders_dask.monitoring.load_lineage import DumpFile, LoadLineage, dump_name, server_name
 from orders_dask.pipeline.load_scope import failure_message
 from orders_dask.settings import Settings
 
@@ -27,7 +27,7 @@ def lineage_of_load(
     run_date: date,
     load_id: int,
     fingerprint: str,
-    sizes: Callable[[], Mapping[str, int]],
+    files: Callable[[], Sequence[DumpFile]],
     settings: Settings,
     database: Engine,
 ) -> AbstractContextManager[None]:
@@ -39,8 +39,8 @@ def lineage_of_load(
         The load.
     fingerprint
         Its fingerprint.
-    sizes
-        Returns the bytes of the files of the dump, by name; only called if events are sent.
+    files
+        Returns the files of the dump; only called if events are sent.
     settings
         Settings of the run.
     database
@@ -49,27 +49,32 @@ def lineage_of_load(
     if not is_configured():
         return nullcontext()
     try:
-        files = sizes()
+        of_dump = files()
     except OrdersDaskError as error:
         LOG.warning("OpenLineage is told of load %d without its files: %s", load_id, error)
-        files = {}
+        of_dump = []
     load = LoadLineage(
         run_date=run_date,
         load_id=load_id,
         zone=settings.zone,
         dump=dump_name(settings.source, run_date),
         fingerprint=fingerprint,
-        files=list(files),
-        size=sum(files.values()),
+        files=of_dump,
         server=server_name(settings.pgsql_hostname, settings.pgsql_port),
         database=settings.pgsql_database,
     )
     return sending_lineage(load, partial(row_counts, database, load_id), partial(_message, load_id))
 
 
-def sizes_of(splits: Sequence[Split]) -> dict[str, int]:
-    """Return the bytes of the files of some splits, by name."""
-    return {file.name: file.size for split in splits for file in split.files}
+def files_of(splits: Sequence[Split]) -> list[DumpFile]:
+    """Return the files of some splits, in their order."""
+    files = {file.name: file for split in splits for file in split.files}
+    return [DumpFile(file.name, file.etag, file.size) for file in files.values()]
+
+
+def stored_files(database: Engine, load_id: int) -> list[DumpFile]:
+    """Return the files of a load in the ledger."""
+    return [DumpFile(*file) for file in files_of_load(database, load_id)]
 
 
 def _message(load_id: int, error: BaseException) -> str:

@@ -24,12 +24,11 @@ from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
-from orders_dask.jobs.lineage import lineage_of_load
+from orders_dask.jobs.lineage import lineage_of_load, stored_files
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import (
     LoadStatus,
     database_id,
-    file_sizes,
     held_load,
     latest_refused_after,
     load_status,
@@ -167,10 +166,10 @@ def _replay(
                 status_if_refused="failed",
             ) as load,
         ):
-            sizes = partial(file_sizes, database, published.load_id)
+            files = partial(stored_files, database, published.load_id)
             lineage.enter_context(
                 lineage_of_load(
-                    run_date, load.load_id, published.fingerprint, sizes, settings, database
+                    run_date, load.load_id, published.fingerprint, files, settings, database
                 )
             )
             superseded = steps.resolve_and_load(load, parts)

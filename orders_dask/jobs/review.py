@@ -11,10 +11,10 @@ from functools import partial
 
 from orders_dask.errors import NothingToRestore
 from orders_dask.jobs.inspect import result_from_ledger
-from orders_dask.jobs.lineage import lineage_of_load
+from orders_dask.jobs.lineage import lineage_of_load, stored_files
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
-from orders_dask.ledger.queries import LoadStatus, file_sizes, held_load, load_status
+from orders_dask.ledger.queries import LoadStatus, held_load, load_status
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import RunResult
@@ -66,9 +66,9 @@ def accept(
     timer = StepTimer(run_date, no_progress)
     with ExitStack() as lineage, leases.acquire_lease(database, run_date) as lease:
         held = _require_held(lease, load_id)
-        sizes = partial(file_sizes, database, held.load_id)
+        files = partial(stored_files, database, held.load_id)
         lineage.enter_context(
-            lineage_of_load(run_date, held.load_id, held.fingerprint, sizes, settings, database)
+            lineage_of_load(run_date, held.load_id, held.fingerprint, files, settings, database)
         )
         with timer.step("publish"):
             plan = publish.precompute(database, run_date, held.load_id)

@@ -27,7 +27,7 @@ from orders_dask.jobs.inspect import (
     wait_for_source,
     yesterday,
 )
-from orders_dask.jobs.lineage import lineage_of_load, sizes_of
+from orders_dask.jobs.lineage import files_of, lineage_of_load
 from orders_dask.ledger import loads
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.load.schema import ready_database
@@ -171,9 +171,9 @@ def _take_through_steps(
     # OpenLineage is told of the end when the ledger has it and the lease is released.
     with ExitStack() as lineage, open_load(context, run_date, published, fingerprint) as load:
         telemetry.describe(load_id=load.load_id)
-        sizes = partial(sizes_of, inspection.splits)
+        files = partial(files_of, inspection.splits)
         lineage.enter_context(
-            lineage_of_load(run_date, load.load_id, fingerprint, sizes, settings, database)
+            lineage_of_load(run_date, load.load_id, fingerprint, files, settings, database)
         )
         loads.record_left_out(load.lease, load.load_id, inspection.left_out)
         parts, totals = steps.decode(load, inspection.splits)

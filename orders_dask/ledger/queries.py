@@ -195,12 +195,16 @@ def loaded_parts(engine: Engine, load_id: int) -> set[str]:
         return {*connection.scalars(select(load_part.c.part).where(load_part.c.load_id == load_id))}
 
 
-def file_sizes(engine: Engine, load_id: int) -> dict[str, int]:
-    """Return the bytes of a load's files as stored, by name, in the order of the listing."""
-    query = select(load_file.c.name, func.coalesce(load_file.c.bytes, 0))
+def files_of_load(engine: Engine, load_id: int) -> list[tuple[str, str, int]]:
+    """Return name, ETag and bytes of a load's files, in the order of the listing."""
+    query = select(
+        load_file.c.name,
+        func.coalesce(load_file.c.etag, ""),
+        func.coalesce(load_file.c.bytes, 0),
+    )
     of_load = query.where(load_file.c.load_id == load_id).order_by(load_file.c.file_id)
     with engine.connect() as connection:
-        return {name: size for name, size in connection.execute(of_load)}
+        return [(name, etag, size) for name, etag, size in connection.execute(of_load)]
 
 
 def row_counts(engine: Engine, load_id: int) -> tuple[int, dict[str, int]]:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any, Final, TypeVar
 
+import attr
 from openlineage.client.event_v2 import InputDataset, OutputDataset
 from openlineage.client.facet_v2 import (
+    DatasetFacet,
     base_subset_dataset,
     column_lineage_dataset,
     dataset_version_dataset,
@@ -38,6 +40,22 @@ PRODUCER: Final = f"urn:orders-dask:{VERSION}"
 """What every event and facet names as its maker."""
 
 
+FILES_FACET: Final = "orders_dask_files"
+"""Facet of ours: the specification has no place for the ETag and the size of a file."""
+
+
+@attr.define
+class FilesDatasetFacet(DatasetFacet):
+    """The files of a dump, each with name, ETag and bytes."""
+
+    files: list[dict[str, Any]] = attr.field(kw_only=True)
+
+    @staticmethod
+    def _get_schema() -> str:
+        # That of any facet, which allows more members.
+        return DatasetFacet._get_schema()
+
+
 def make_facet(kind: Callable[..., Facet], **values: Any) -> Facet:
     """Make a facet; without its producer it would have the one that others set for the process."""
     return kind(**values, producer=PRODUCER)
@@ -48,7 +66,8 @@ def dump_dataset(load: LoadLineage, counts: LineageCounts | None) -> InputDatase
     keys = [
         schema_dataset.SchemaDatasetFacetFields(path, kind) for path, kind in source_keys().items()
     ]
-    files = base_subset_dataset.LocationSubsetCondition(list(load.files[:MAX_FILES]))
+    named = load.files[:MAX_FILES]
+    files = base_subset_dataset.LocationSubsetCondition([file.name for file in named])
     return InputDataset(
         *load.dump,
         facets={
@@ -56,6 +75,7 @@ def dump_dataset(load: LoadLineage, counts: LineageCounts | None) -> InputDatase
                 dataset_version_dataset.DatasetVersionDatasetFacet, datasetVersion=load.fingerprint
             ),
             "schema": make_facet(schema_dataset.SchemaDatasetFacet, fields=keys),
+            FILES_FACET: make_facet(FilesDatasetFacet, files=[file._asdict() for file in named]),
         },
         inputFacets={
             "subset": make_facet(
@@ -64,7 +84,7 @@ def dump_dataset(load: LoadLineage, counts: LineageCounts | None) -> InputDatase
             "inputStatistics": make_facet(
                 input_statistics_input_dataset.InputStatisticsInputDatasetFacet,
                 rowCount=counts[0] if counts else None,
-                size=load.size,
+                size=sum(file.bytes for file in load.files),
                 fileCount=len(load.files),
             ),
         },

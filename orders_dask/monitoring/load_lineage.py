@@ -19,6 +19,14 @@ class DatasetName(NamedTuple):
     name: str
 
 
+class DumpFile(NamedTuple):
+    """A file of a dump: its name, ETag or what stands for it, and bytes as stored."""
+
+    name: str
+    etag: str
+    bytes: int
+
+
 LineageCounts = tuple[int, Mapping[str, int]]
 """Number of records that a load read, and of the rows that it loaded, by the name of the fact."""
 
@@ -38,9 +46,7 @@ class LoadLineage:
     fingerprint
         Version of the dump: it is another one for other files or ETags.
     files
-        Names of its files.
-    size
-        Bytes of its files as stored.
+        Its files.
     server
         Namespace of the tables.
     database
@@ -52,8 +58,7 @@ class LoadLineage:
     zone: ZoneInfo
     dump: DatasetName
     fingerprint: str
-    files: Sequence[str]
-    size: int
+    files: Sequence[DumpFile]
     server: str
     database: str
 

@@ -197,25 +197,29 @@ def test_a_later_load_that_is_published_or_held_discards_a_held_one(
     assert (shown.status, shown.message) == ("published", None)
 
 
-def test_an_empty_day_and_a_missing_currency_are_held_where_the_weekday_always_had_some(
+def test_an_empty_day_a_missing_currency_and_a_day_twice_are_held_beside_the_same_weekday(
     client: Client, settings: Settings, query: Query, put: Put
 ) -> None:
-    weeks = [DAY + timedelta(weeks=n) for n in range(6)]
+    weeks = [DAY + timedelta(weeks=n) for n in range(7)]
     settings = settings.model_copy(update={"source": settings.source + "{run_date}/"})
     for n, day in enumerate(weeks[:4]):
         euros, dollars = orders(n * 100 + 1, n * 100 + 20), orders(n * 100 + 21, n * 100 + 40)
         put(f"dump/{day}/a.ndjson", euros + dollars.replace(b"EUR", b"USD"))
     put(f"dump/{weeks[4]}/a.ndjson", orders(501, 540))
     put(f"dump/{weeks[5]}/a.ndjson", b"")
+    for name in ("a", "b"):
+        euros, dollars = orders(701, 720), orders(721, 740)
+        put(f"dump/{weeks[6]}/{name}.ndjson", euros + dollars.replace(b"EUR", b"USD"))
     ended = backfill(weeks[0], weeks[-1], settings=settings, client=client, max_parallel=1)
     by_date = {each.run_date: each for each in ended if each.outcome != "missing"}
-    assert [by_date[day].outcome for day in weeks] == ["published"] * 4 + ["held"] * 2
+    assert [by_date[day].outcome for day in weeks] == ["published"] * 4 + ["held"] * 3
     assert "orders in USD: 0, where the last 4 Thursdays had 20 to 20 (missing_currency)" in str(
         by_date[weeks[4]].message
     )
     assert "orders: 0, where the last 4 Thursdays had 40 to 40 (empty_day)" in str(
         by_date[weeks[5]].message
     )
+    assert "superseded by another version of the same day: 50.0%" in str(by_date[weeks[6]].message)
 
 
 def test_no_rejection_at_all_is_allowed_with_a_share_of_0(

@@ -69,10 +69,14 @@ def test_a_published_load_has_its_files_tables_and_rows(
     assert (dump["namespace"], dump["name"]) == (f"s3://{bucket}", key.rstrip("/"))
     assert dump["inputFacets"]["inputStatistics"]["rowCount"] == 4
     files = query(
-        "select name, fingerprint from orders_ops.load_file join orders_ops.load_run using (load_id) order by 1"
+        "select name, fingerprint, etag, bytes from orders_ops.load_file"
+        " join orders_ops.load_run using (load_id) order by 1"
     )
     assert dump["inputFacets"]["subset"]["inputCondition"]["locations"] == [f[0] for f in files]
     assert dump["facets"]["version"]["datasetVersion"] == files[0][1]
+    assert dump["facets"]["orders_dask_files"]["files"] == [
+        {"name": name, "etag": etag, "bytes": size} for name, _, etag, size in files
+    ]
 
     rows = {
         output["name"]: output["outputFacets"]["outputStatistics"]["rowCount"]

@@ -22,6 +22,8 @@ from openlineage.client import generated
 from openlineage.client.event_v2 import RunEvent
 from openlineage.client.facet_v2 import BaseFacet
 
+from orders_dask.monitoring.lineage_datasets import FILES_FACET
+
 Schema = dict[str, Any]
 
 FORMATS: Final = {
@@ -42,11 +44,11 @@ ALWAYS: Final = {"producer", "schemaURL", "_producer", "_schemaURL"}
 FACETS: Final = {
     "run": {"nominalTime", "parent", "processing_engine", "errorMessage", "tags"},
     "job": {"jobType"},
-    "dataset": {"version", "schema", "columnLineage"},
+    "dataset": {"version", "schema", "columnLineage", FILES_FACET},
     "input": {"subset", "inputStatistics"},
     "output": {"outputStatistics"},
 }
-"""Names of the facets in the specification, by what they are on; others would be ours."""
+"""Names of the facets in the specification, by what they are on, and the one that is ours."""
 
 
 def problems(event: Schema) -> list[str]:

@@ -35,7 +35,7 @@ from orders_dask.monitoring.lineage_events import (
     failed_event,
     start_event,
 )
-from orders_dask.monitoring.load_lineage import LoadLineage, dump_name, server_name
+from orders_dask.monitoring.load_lineage import DumpFile, LoadLineage, dump_name, server_name
 from tests.support.openlineage import problems
 
 DAY = date(2026, 10, 25)
@@ -51,8 +51,7 @@ def load() -> LoadLineage:
         zone=ZoneInfo("Europe/Berlin"),
         dump=dump_name("s3://shop/orders/{run_date}/", DAY),
         fingerprint="f" * 64,
-        files=["s3://shop/orders/2026-10-25/a.json"],
-        size=12,
+        files=[DumpFile("s3://shop/orders/2026-10-25/a.json", "e7", 12)],
         server=server_name("db.example.org", 5432),
         database="shop",
     )
@@ -219,7 +218,7 @@ def test_a_table_has_the_columns_that_people_see_and_their_comments(load: LoadLi
 
 
 def test_an_event_names_so_many_files_and_counts_all(load: LoadLineage) -> None:
-    many = replace(load, files=[f"s3://shop/{n}" for n in range(MAX_FILES + 5)])
+    many = replace(load, files=[DumpFile(f"s3://shop/{n}", "", 1) for n in range(MAX_FILES + 5)])
     facets = as_json(start_event(many, RUN_ID))["inputs"][0]["inputFacets"]
     assert len(facets["subset"]["inputCondition"]["locations"]) == MAX_FILES
     assert facets["inputStatistics"]["fileCount"] == MAX_FILES + 5
