@@ -107,7 +107,8 @@ def shop(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    with dask.config.set(scheduler_address=scheduler):
+    # A client of another test may have left its scheduler in this process's configuration.
+    with dask.config.set(scheduler_address=scheduler, scheduler=None):
         yield
 
 
