@@ -7,7 +7,6 @@ libraries are read by these themselves: ``AWS_*`` by botocore, ``PGSSLROOTCERT``
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
@@ -39,12 +38,22 @@ from orders_dask.secrets import (
     PASSWORD_FILE,
     SECRETS_FOLDER,
     checked_secrets_folder,
-    is_sendable,
     login_from_secrets_manager,
     password_file,
     password_from_file,
     read_setting,
     secrets_folder,
+)
+from orders_dask.setting_values import (
+    command_line,
+    parse_pairs,
+    parse_seconds,
+    parse_size,
+    printable_password,
+    record_path,
+    timezone_name,
+    webhook_url,
+    without_zone,
 )
 from orders_dask.urls import parent_folder, validate_endpoint, validate_source, validate_stage
 
@@ -59,89 +68,6 @@ _SERVICE_PREFIXES: Final = (
     "ORDERS_DASK_STAGE_URL",
 )
 """Prefixes of the variables that choose a service: ours, botocore's, libpq's and Dask's."""
-
-
-def _timezone_name(name: str) -> str:
-    """Validate the name of a time zone."""
-    try:
-        return ZoneInfo(name).key
-    except (ValueError, OSError, LookupError):  # no zone's name, a folder of zones, no such zone
-        raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
-
-
-def _record_path(setting: str) -> str:
-    """Validate where the order stands in a record."""
-    from orders_dask.contract.envelopes import parse_envelope  # late: --help does without it
-
-    return parse_envelope(setting).setting
-
-
-def _without_zone(moment: time) -> time:
-    """Validate a time of day, which is always in the shop's time zone."""
-    if moment.tzinfo is not None:
-        raise ValueError("must have no offset: it is a time of the shop's zone")
-    return moment
-
-
-def _webhook_url(url: SecretStr) -> SecretStr:
-    """Validate the URL of a webhook, which is a secret."""
-    text = url.get_secret_value()
-    validate_endpoint(text)
-    if " " in text or not text.isprintable():
-        raise ValueError("must hold no blank or control character")
-    return url
-
-
-def _command_line(command: str) -> str:
-    """Validate that a text names a command, as a shell splits it."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        words = []
-    if not words:
-        raise ValueError("must be a command with its arguments, quoted as in a shell")
-    return command
-
-
-def _printable_password(password: SecretStr) -> SecretStr:
-    """Validate that a password is text that libpq can send."""
-    if not is_sendable(password.get_secret_value()):
-        raise ValueError("must be UTF-8 without a NUL byte")
-    return password
-
-
-def parse_seconds(duration: object) -> object:
-    """Parse a duration such as ``3h`` or ``5 minutes`` into seconds; a number is in seconds."""
-    if not isinstance(duration, str):
-        return duration
-    from dask.utils import parse_timedelta  # late: 0.2 s that `--help` does without
-
-    try:
-        return parse_timedelta(duration)
-    except (ValueError, LookupError, OverflowError):
-        raise ValueError("must be a duration such as 30s, 5m or 3h") from None
-
-
-def _parse_pairs(text: object) -> object:
-    """Parse ``name=value,name=value``."""
-    if not isinstance(text, str):
-        return text
-    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
-    if not all(separator for _, separator, _ in pairs):
-        raise ValueError("must be pairs such as name=value,name=value")
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _parse_bytes(size: object) -> object:
-    """Parse a size such as ``32MiB``."""
-    if not isinstance(size, str):
-        return size
-    from dask.utils import parse_bytes  # late: 0.2 s that `--help` does without
-
-    try:
-        return parse_bytes(size)
-    except (ValueError, OverflowError):
-        raise ValueError("must be a number of bytes such as 32MiB") from None
 
 
 class Settings(BaseSettings):
@@ -245,7 +171,7 @@ class Settings(BaseSettings):
     pgsql_hostname: str = Field(validation_alias="_PGSQL_HOSTNAME")
     pgsql_port: int = Field(default=5432, validation_alias="_PGSQL_PORT", ge=1, le=65535)
     pgsql_user: str = Field(validation_alias="_PGSQL_USER")
-    pgsql_pass: Annotated[SecretStr, AfterValidator(_printable_password)] = Field(
+    pgsql_pass: Annotated[SecretStr, AfterValidator(printable_password)] = Field(
         default=SecretStr(""), validation_alias=PASSWORD
     )
     pgsql_database: str = Field(validation_alias="_PGSQL_DATABASE")
@@ -264,23 +190,23 @@ class Settings(BaseSettings):
         default_factory=lambda validated: parent_folder(validated["source"]),
         validation_alias="ORDERS_DASK_STAGE_URL",
     )
-    shop_timezone: Annotated[str, AfterValidator(_timezone_name)] = Field(
+    shop_timezone: Annotated[str, AfterValidator(timezone_name)] = Field(
         default="UTC", validation_alias="ORDERS_DASK_SHOP_TIMEZONE"
     )
-    record: Annotated[str, AfterValidator(_record_path)] | None = Field(
+    record: Annotated[str, AfterValidator(record_path)] | None = Field(
         default=None, validation_alias="ORDERS_DASK_RECORD"
     )
-    latest: Annotated[time, AfterValidator(_without_zone)] = Field(
+    latest: Annotated[time, AfterValidator(without_zone)] = Field(
         default=time(12), validation_alias="ORDERS_DASK_LATEST"
     )
     max_rejected: float = Field(
         default=0.01, validation_alias="ORDERS_DASK_MAX_REJECTED", ge=0, le=1, allow_inf_nan=False
     )
-    alert_url: Annotated[SecretStr, AfterValidator(_webhook_url)] | None = Field(
+    alert_url: Annotated[SecretStr, AfterValidator(webhook_url)] | None = Field(
         default=None, validation_alias="ORDERS_DASK_ALERT_URL"
     )
     alert_key: SecretStr | None = Field(default=None, validation_alias="ORDERS_DASK_ALERT_KEY")
-    alert_command: Annotated[str, AfterValidator(_command_line)] | None = Field(
+    alert_command: Annotated[str, AfterValidator(command_line)] | None = Field(
         default=None, validation_alias="ORDERS_DASK_ALERT_COMMAND"
     )
     # As many COPYs as the server has cores: on two cores one took 3.2 s, two 1.7 s, four 1.6 s.
@@ -288,24 +214,24 @@ class Settings(BaseSettings):
         default=4, validation_alias="ORDERS_DASK_COPY_CONNECTIONS", ge=1, le=1000
     )
     # 128 MiB is some 20,000 orders of 6.6 KB; discover splits a small dump finer.
-    block_size: Annotated[int, BeforeValidator(_parse_bytes)] = Field(
+    block_size: Annotated[int, BeforeValidator(parse_size)] = Field(
         default=128 * 2**20, validation_alias="ORDERS_DASK_BLOCK_SIZE", ge=1, le=2**30
     )
     partition_width: Literal["month", "day"] = Field(
         default="month", validation_alias="ORDERS_DASK_PARTITION"
     )
     check_severities: Annotated[
-        dict[str, Literal["off", "warn", "hold"]], NoDecode, BeforeValidator(_parse_pairs)
+        dict[str, Literal["off", "warn", "hold"]], NoDecode, BeforeValidator(parse_pairs)
     ] = Field(default_factory=dict, validation_alias="ORDERS_DASK_CHECK_SEVERITY")
     check_thresholds: Annotated[
         dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]],
         NoDecode,
-        BeforeValidator(_parse_pairs),
+        BeforeValidator(parse_pairs),
     ] = Field(default_factory=dict, validation_alias="ORDERS_DASK_CHECK_THRESHOLD")
     prices: Annotated[
         dict[Price, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
         NoDecode,
-        BeforeValidator(_parse_pairs),
+        BeforeValidator(parse_pairs),
     ] = Field(default_factory=dict, validation_alias="ORDERS_DASK_PRICES")
     budget: float | None = Field(
         default=None, validation_alias="ORDERS_DASK_BUDGET", ge=0, allow_inf_nan=False
@@ -443,7 +369,7 @@ def shop_zone() -> ZoneInfo:
     variable = "ORDERS_DASK_SHOP_TIMEZONE"
     name = os.environ.get(variable) or read_setting(variable) or "UTC"
     try:
-        return ZoneInfo(_timezone_name(name))
+        return ZoneInfo(timezone_name(name))
     except ValueError as error:
         raise SettingsError(f"{variable} {error}") from error
 

@@ -92,9 +92,12 @@ def _send_each(
         for number in numbers:
             with connection.begin():
                 row = _lock(connection, (alerts.c.alert_id == number, *wanted))
-                if row and send(alert_of(*row), settings):
-                    of_alert = update(alerts).where(alerts.c.alert_id == number)
-                    connection.execute(of_alert.values({sent: func.clock_timestamp()}))
+                if row is None:
+                    continue
+                if not send(alert_of(*row), settings):
+                    return  # each would wait for an answer; the next command sends the others
+                of_alert = update(alerts).where(alerts.c.alert_id == number)
+                connection.execute(of_alert.values({sent: func.clock_timestamp()}))
 
 
 def _lock(

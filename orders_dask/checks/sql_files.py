@@ -20,7 +20,7 @@ from orders_dask.contract.storage_tables import DIMENSION_ROWS
 from orders_dask.errors import ServiceUnavailable, SettingsError
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translate_error
-from orders_dask.settings import parse_seconds
+from orders_dask.setting_values import parse_seconds
 
 VARIABLE: Final = "ORDERS_DASK_CHECKS"
 """Variable of the folder."""

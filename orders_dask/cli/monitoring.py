@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,34 +25,20 @@ if TYPE_CHECKING:
 
     from orders_dask.settings import Settings
 
+
+def _file_option(written: str) -> Any:
+    """Return the option of a file that a command writes beside its work."""
+    return typer.Option(
+        metavar="FILE", help=f"File that is written {written}.", show_default="none", dir_okay=False
+    )
+
+
 Metrics = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="File that is written at the end with metrics for Prometheus, such as orders.prom.",
-        show_default="none",
-        dir_okay=False,
-    ),
+    Path | None, _file_option("at the end with metrics for Prometheus, such as orders.prom")
 ]
-
-Report = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="File that is written at the end with the report of the run date.",
-        show_default="none",
-        dir_okay=False,
-    ),
-]
-
+Report = Annotated[Path | None, _file_option("at the end with the report of the run date")]
 PerformanceReport = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="File that is written with Dask's own report of its tasks and workers.",
-        show_default="none",
-        dir_okay=False,
-    ),
+    Path | None, _file_option("with Dask's own report of its tasks and workers")
 ]
 
 
@@ -62,21 +48,15 @@ def writing_report(run_date: date, settings: Settings, file: Path | None) -> Ite
     try:
         yield
     except KeyboardInterrupt:
+        file = None
         raise
-    except BaseException:
-        _write_report(run_date, settings, file)
-        raise
-    _write_report(run_date, settings, file)
+    finally:
+        if file is not None:
+            from orders_dask.jobs.report import report
 
-
-def _write_report(run_date: date, settings: Settings, file: Path | None) -> None:
-    if file is None:
-        return
-    from orders_dask.jobs.report import report
-
-    with _only_warning("the report of the run date"):
-        write_report(file, report(run_date, settings=settings))
-        output.message(f"Wrote {file}.")
+            with _only_warning("the report of the run date"):
+                write_report(file, report(run_date, settings=settings))
+                output.message(f"Wrote {file}.")
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def _today() -> date:
 
 def parse_duration(text: str) -> float:
     """Parse a duration of the command line into seconds."""
-    from orders_dask.settings import parse_seconds
+    from orders_dask.setting_values import parse_seconds
 
     try:
         return float(str(parse_seconds(text)))

@@ -172,6 +172,18 @@ def test_an_alert_that_nobody_took_is_sent_with_whatever_command_comes_next(
     assert texts(receiver)[1:] == [f"Orders of {DAY}: held\nLoad 2 is held."]
 
 
+def test_a_receiver_that_is_down_is_asked_once_by_a_command_however_much_is_to_be_sent(
+    receiver: Receiver, settings: Settings, warehouse: Engine
+) -> None:
+    wrong = [replace(HELD, run_date=DAY + timedelta(days=n)) for n in range(3)]
+    receiver.status = 500
+    alert_results(wrong, settings)
+    assert len(receiver.received) == 1
+    receiver.status = 200
+    alert_results([RunResult(DAY - timedelta(days=1), "published")], settings)
+    assert len(receiver.received) == 1 + len(wrong)
+
+
 def test_a_redirect_takes_no_alert(
     receiver: Receiver, settings: Settings, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
