@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import (
@@ -213,6 +213,8 @@ LINES = st.lists(st.one_of(*[PLAIN] * 20, PAGES).map(as_line).filter(bytes.strip
 
 
 @settings(max_examples=60, deadline=None)
+@example([b'{"line_items":[],"id":1,"__deleted":""}'], False, False)
+@example([b'{"id":1,"order_number":2,"invoice_url":"x","deleted_at":"false"}'], False, False)
 @given(LINES, st.booleans(), st.booleans())
 def test_the_reader_and_the_rules_agree(lines: list[bytes], in_page: bool, strict: bool) -> None:
     fast = decoded(*lines, in_page=in_page, strict=strict)

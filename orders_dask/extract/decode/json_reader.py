@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
-from orders_dask.contract.envelopes import Envelope
-from orders_dask.contract.record_keys import CONTAINER_KEYS
+from orders_dask.contract.envelopes import DELETION_KEYS, Envelope
+from orders_dask.contract.record_keys import CONTAINER_KEYS, DRAFT_KEYS
 from orders_dask.contract.values import ROUNDING_NOISE
 from orders_dask.extract import json_scanner
 from orders_dask.extract.decode import enveloped
@@ -71,7 +71,15 @@ def read_lines(
     good = ~needs_rules(raw, repaired=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
-    return raw.select(raw_schema().names), taken[good]
+    return _without_marks(raw.select(raw_schema().names)), taken[good]
+
+
+def _without_marks(raw: pa.Table) -> pa.Table:
+    """Null the keys that only :func:`needs_rules` looks at, as the rules do: none is stored."""
+    for name in (*DRAFT_KEYS, *DELETION_KEYS):
+        nulls = pa.nulls(raw.num_rows, raw.schema.field(name).type)
+        raw = raw.set_column(raw.column_names.index(name), name, nulls)
+    return raw
 
 
 def _read_enveloped(
