@@ -22,6 +22,7 @@
         ├── SourceMissing         no file for the run date yet            exit code 6
         ├── StoredObjectChanged   a file of the dump or the stage has changed
         ├── PartitionInUse        others' transactions still use a partition
+        ├── TableInUse            others hold locks on a table to be migrated
         └── RunCancelled          the caller cancelled the run
 
 Each message is one sentence for people: what is wrong, where, and what to do. The message is the
@@ -133,6 +134,10 @@ class StoredObjectChanged(TransientError):
 
 class PartitionInUse(TransientError):
     """A partition waits for transactions that began before it was attached or detached."""
+
+
+class TableInUse(TransientError):
+    """Others hold locks on a table that a migration is to change."""
 
 
 class RunCancelled(TransientError):

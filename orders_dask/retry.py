@@ -57,7 +57,7 @@ def _log_retry(state: RetryCallState) -> None:
     LOG.warning("%s (Trying again in %.1f s.)", error, state.upcoming_sleep)
 
 
-def _log_first_retry(state: RetryCallState) -> None:
+def log_first_retry(state: RetryCallState) -> None:
     """Log the error, and that it is waited for, once; an outage each time."""
     error = state.outcome and state.outcome.exception()
     if state.attempt_number == 1 or isinstance(error, ServiceUnavailable):
@@ -90,7 +90,7 @@ def retry_until_found(find: Callable[P, T], seconds: float) -> Callable[P, T]:
         retry=retry_if_exception_type((SourceMissing, ServiceUnavailable)),
         wait=wait_exponential(max=60),
         stop=stop_before_delay(seconds),
-        before_sleep=_log_first_retry,
+        before_sleep=log_first_retry,
         reraise=True,
     )(find)
     return retried

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from dask import config
 from psycopg2 import sql
+from sqlalchemy import Engine, NullPool, create_engine
 
 from orders_dask.cluster.workers import PROFILER_IS_SAFE
 from orders_dask.extract.decode.json_reader import read_lines
@@ -90,6 +91,17 @@ def database(services: Sandbox) -> Iterator[str]:
     made = sql.Identifier(name)
     administer(services.environment, sql.SQL("create database {} strategy file_copy").format(made))
     yield f"{server_of(services.environment)}{name}"
+    administer(services.environment, sql.SQL("drop database {} with (force)").format(made))
+
+
+@pytest.fixture
+def fresh(services: Sandbox) -> Iterator[Engine]:
+    """Yield an engine for the owner of another database, which is empty."""
+    name = f"test_{uuid.uuid4().hex}"
+    made = sql.Identifier(name)
+    administer(services.environment, sql.SQL("create database {} strategy file_copy").format(made))
+    url = f"{server_of(services.environment)}{name}".replace("postgresql:", "postgresql+psycopg2:")
+    yield create_engine(url, poolclass=NullPool)
     administer(services.environment, sql.SQL("drop database {} with (force)").format(made))
 
 

@@ -15,6 +15,7 @@ from orders_dask.cli.app import app
 
 from orders_dask.cli.commands import (  # isort: skip: the order of --help
     init,
+    migrate,
     run,
     backfill,
     daily,
@@ -45,6 +46,7 @@ __all__ = [
     "generate",
     "init",
     "main",
+    "migrate",
     "prune",
     "rejects",
     "report",

@@ -52,6 +52,11 @@ schema_info = Table(
         server_default=func.gen_random_uuid().cast(TEXT),
         comment="Tells this database's loads from those of others that share its stage",
     ),
+    Column(
+        "oldest_code_version",
+        Integer,
+        comment="Oldest version of the contract whose code can work on these tables",
+    ),
     schema=OPS,
     comment="What `orders-dask init` made, in one row",
 )
@@ -142,6 +147,9 @@ load_run = Table(
     Column("reviewed_at", TIMESTAMP, comment="When it was accepted, discarded or rolled back"),
     Column("reviewed_by", TEXT, comment="Who did that: user and host"),
     Column("review_note", TEXT, comment="Why, as they said"),
+    Column(
+        "columns", JSONB, comment="The columns that its rows have, each with its type and source"
+    ),
     CheckConstraint("status in ({})".format(", ".join(f"'{s}'" for s in STATUSES)), name="status"),
     Index("load_run_run_date", "run_date"),
     Index(
@@ -230,6 +238,7 @@ rejected_record = Table(
             counter_column(fact, "rejected"),
             COUNT,
             nullable=False,
+            server_default="0",
             comment=f"{fact.name} records rejected with it, itself included",
         )
         for fact in FACTS

@@ -137,3 +137,13 @@ STAGED: Final[tuple[Table, ...]] = (
 
 COPIED_TABLES: Final[tuple[Table, ...]] = (*FACTS, order_version, *DIMENSION_ROWS)
 """The tables that a part is copied into, in one transaction."""
+
+
+STORED_COLUMNS: Final[tuple[str, ...]] = tuple(
+    f"{table.name}.{column.name}" for table in (*FACTS, *DIMENSION_ROWS) for column in table.c
+)
+"""The columns that rows of orders have, such as ``fact_order.note``.
+
+A part has them all if its record names them, and a load if the ledger does: so a part or a load of
+before can be told from one that has a younger column too.
+"""

@@ -12,9 +12,11 @@ from distributed import Client
 
 from orders_dask.checks.run import load_checks
 from orders_dask.cluster.workers import resolve_client
+from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import SettingsError
 from orders_dask.jobs.inspect import date_range, result_of_error
 from orders_dask.jobs.run import run_once
+from orders_dask.ledger.queries import dates_without
 from orders_dask.load.schema import ready_database
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.progress import Listener, no_progress
@@ -71,6 +73,45 @@ def backfill(
         max_parallel=max_parallel,
         listener=listener,
     )
+
+
+def refresh_dates(
+    column: str, *, settings: Settings | None = None, between: tuple[date, date] | None = None
+) -> list[date]:
+    """Return the published run dates whose loads lack a column: their force is to give it to them.
+
+    Parameters
+    ----------
+    column
+        A column such as ``fact_order.note`` or ``note``, a table such as ``fact_order``, or
+        ``all``.
+    settings
+        Settings; from the environment by default.
+    between
+        First and last run date; all by default.
+
+    Raises
+    ------
+    SettingsError
+        No column or table has the name.
+    DatabaseNotReady
+        ``orders-dask init`` or ``orders-dask migrate`` has not been run.
+    """
+    wanted = {name for name in STORED_COLUMNS if column in ("all", *_names_of(name))}
+    if not wanted:
+        raise SettingsError(
+            f"There is no column or table {column!r}: name one as fact_order.note, or all."
+        )
+    lacking = dates_without(ready_database(settings or load_settings()))
+    dates = {day for name in wanted for day in lacking.get(name, ())}
+    return sorted(day for day in dates if between is None or between[0] <= day <= between[1])
+
+
+def _names_of(stored_column: str) -> tuple[str, ...]:
+    """Return what people may call a column of the storage, its table included."""
+    name = stored_column.partition(" ")[0]
+    table, _, column = name.partition(".")
+    return name, table, column
 
 
 def load_dates(

@@ -18,7 +18,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from orders_dask.checks.comparison import Finding
-from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION
+from orders_dask.contract.versions import DECODER_VERSION
 from orders_dask.errors import (
     DataRefused,
     LoadHeld,
@@ -218,7 +218,7 @@ def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
     What somebody decided about files counts also after an upgrade, or with other settings.
     """
     files = {file.name: file.etag for split in splits for file in split.files}
-    others = [CONTRACT_VERSION, DECODER_VERSION, settings.shop_timezone, settings.record]
+    others = [DECODER_VERSION, settings.shop_timezone, settings.record]
     return _hash(list(files.items())) + _hash(others)
 
 

@@ -28,6 +28,7 @@ from orders_dask.jobs.lineage import lineage_of_load, stored_files
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import (
     LoadStatus,
+    columns_of_load,
     database_id,
     held_load,
     latest_refused_after,
@@ -162,6 +163,7 @@ def _replay(
                 run_date,
                 published,
                 published.fingerprint,
+                columns_of_load(database, published.load_id),
                 inherits_texts_from=published.load_id,
                 status_if_refused="failed",
             ) as load,
@@ -272,7 +274,8 @@ def _staged_parts(context: RunContext, published: LoadStatus) -> Iterator[Part]:
         if part is None:
             missing += 1
         else:
-            yield replace(part, rows={n: rows for n, rows in part.rows.items() if n != REJECTED})
+            rows = {name: count for name, count in part.rows.items() if name != REJECTED}
+            yield replace(part, rows=rows, columns=())
     if missing:
         raise _not_staged(published, f"{missing} of its parts are")
 

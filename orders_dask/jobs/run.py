@@ -40,7 +40,7 @@ from orders_dask.publish.publish import publish
 from orders_dask.retry import retry_run, retry_transient
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import part_url
-from orders_dask.stage.parts import find_parts
+from orders_dask.stage.parts import find_usable_parts, staged_names
 
 
 def run(
@@ -211,7 +211,8 @@ def _plan(
     reading = settings.shop_timezone, settings.record
     urls = [part_url(settings.stage_url, run_date, split, *reading) for split in splits]
     line = fact_order_line.name
-    staged = [(part.orders, part.rows.get(line, 0)) for part in find_parts(urls) if part]
+    parts = find_usable_parts(urls, staged_names(settings.stage_url, run_date))
+    staged = [(part.orders, part.rows.get(line, 0)) for part in parts if part]
     sizes = {file.name: file.size for split in splits for file in split.files}
     plan = Plan(
         files=len(sizes),

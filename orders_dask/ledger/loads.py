@@ -20,6 +20,7 @@ from orders_dask.contract.ledger_tables import (
 )
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Issue
+from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import LoadNotActive
 from orders_dask.ledger.leases import Lease
 from orders_dask.load.connect import driver_cursor
@@ -32,7 +33,12 @@ BATCH_ROWS: Final = 1_000
 
 
 def create_load(
-    lease: Lease, source: str, fingerprint: str, run_by: str, inherits_texts_from: int | None = None
+    lease: Lease,
+    source: str,
+    fingerprint: str,
+    run_by: str,
+    columns: Sequence[str] = STORED_COLUMNS,
+    inherits_texts_from: int | None = None,
 ) -> int:
     """Create a load with status ``loading``.
 
@@ -47,6 +53,8 @@ def create_load(
         fingerprint is the same.
     run_by
         Process and host, for people.
+    columns
+        The columns that its rows will have; all that are declared by default.
     inherits_texts_from
         The load whose raw texts this one takes over, and with them their age.
 
@@ -61,6 +69,7 @@ def create_load(
         source=source,
         fingerprint=fingerprint,
         run_by=run_by,
+        columns=list(columns),
     )
     if inherits_texts_from is not None:
         former = load_run.alias()

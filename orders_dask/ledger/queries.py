@@ -28,6 +28,7 @@ from orders_dask.contract.ledger_tables import (
     schema_info,
 )
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
+from orders_dask.contract.storage_tables import STORED_COLUMNS, published
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,30 @@ def loaded_parts(engine: Engine, load_id: int) -> set[str]:
     """Return the names of the parts that were copied into a load."""
     with engine.connect() as connection:
         return {*connection.scalars(select(load_part.c.part).where(load_part.c.load_id == load_id))}
+
+
+def columns_of_load(engine: Engine, load_id: int) -> list[str]:
+    """Return the declared columns that a load's rows have."""
+    of_load = select(load_run.c.columns).where(load_run.c.load_id == load_id)
+    with engine.connect() as connection:
+        has = connection.scalar(of_load) or []
+    return [column for column in STORED_COLUMNS if column in has]
+
+
+def dates_without(engine: Engine) -> dict[str, list[date]]:
+    """Return the published run dates that lack a declared column, by column; none that all have."""
+    shown = (load_run.c.status == "published", load_run.c.load_id == published.c.load_id)
+    query = (
+        select(load_run.c.columns, func.array_agg(load_run.c.run_date))
+        .where(*shown)
+        .group_by(load_run.c.columns)
+    )
+    lacking: dict[str, list[date]] = {}
+    with engine.connect() as connection:
+        for has, dates in connection.execute(query):
+            for column in sorted({*STORED_COLUMNS}.difference(has or ())):
+                lacking.setdefault(column, []).extend(dates)
+    return {column: sorted(dates) for column, dates in lacking.items()}
 
 
 def files_of_load(engine: Engine, load_id: int) -> list[tuple[str, str, int]]:

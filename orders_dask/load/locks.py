@@ -1,7 +1,8 @@
 """Advisory locks, and terminating sessions of dead runs that still hold one.
 
 Sessions take them in one of these orders, so there is no deadlock: run date, load; run date,
-publish; run date, partition, init; drop, partition. See docs/architecture.md#locks.
+publish; run date, partition, init; drop, partition; migration, init. See
+docs/architecture.md#locks.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Lock(IntEnum):
     PARTITION = 1_704_201_004
     # Second key 0: one session drops partitions at a time.
     DROP_PARTITIONS = 1_704_201_005
+    # Second key 0: one migration at a time, for as long as it takes.
+    MIGRATION = 1_704_201_006
 
 
 ATTEMPTS: Final = 20

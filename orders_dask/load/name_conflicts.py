@@ -13,7 +13,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
-from orders_dask.contract.ledger_tables import schema_info
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import SettingsError
 
@@ -88,16 +87,6 @@ _OBJECTS: Final = text(
 )
 
 
-def was_initialised(objects: dict[QualifiedName, CatalogObject]) -> bool:
-    """Return whether ``schema_info`` looks like ours, of whatever version."""
-    table = objects.get((OPS, schema_info.name))
-    return (
-        table is not None
-        and table.kind == "r"
-        and {"contract_version", "partition_width"} <= table.columns.keys()
-    )
-
-
 def require_none(objects: dict[QualifiedName, CatalogObject]) -> None:
     """Raise if there is any object: before the first `init`, none of them is ours.
 
@@ -110,7 +99,9 @@ def require_none(objects: dict[QualifiedName, CatalogObject]) -> None:
 
 
 def require_ours(objects: dict[QualifiedName, CatalogObject], views: Collection[str]) -> None:
-    """Raise if an object has another kind than `init` gives it, or lacks a column.
+    """Raise if an object has another kind or key than `init` gives it, or a column another type.
+
+    A table may lack columns: ``orders-dask migrate`` adds them.
 
     Parameters
     ----------
@@ -130,11 +121,30 @@ def require_ours(objects: dict[QualifiedName, CatalogObject], views: Collection[
         [
             name
             for name, obj in sorted(objects.items())
-            if (name in tables and not _is_like(obj, tables[name]))
+            if (name in tables and not _has_key_of(obj, tables[name]))
             or (name[0] == PUBLIC and name[1] in views and obj.kind != "v")
             or (name in indexes and obj.kind not in "iI")
         ],
     )
+    for name, table in tables.items():
+        has = objects[name].columns if name in objects else {}
+        for column in table.c:
+            if has.get(column.name, type_of(column)) != type_of(column):
+                raise SettingsError(
+                    f"The column {table}.{column.name} has the type {has[column.name]} in the "
+                    f"database, and {type_of(column)} in this orders_dask with its settings: give "
+                    "it another name, or the type that it has."
+                )
+
+
+def missing_columns(objects: dict[QualifiedName, CatalogObject]) -> dict[Table, list[Column[Any]]]:
+    """Return the declared columns that existing tables lack, by table."""
+    missing = {
+        table: [column for column in table.c if column.name not in objects[name].columns]
+        for name, table in _tables().items()
+        if name in objects
+    }
+    return {table: columns for table, columns in missing.items() if columns}
 
 
 @contextmanager
@@ -194,14 +204,14 @@ _PARTITION: Final = re.compile(
 )
 
 
-def _is_like(obj: CatalogObject, table: Table) -> bool:
-    """Return whether an object has the kind and columns of `table`; more columns are allowed."""
-    declared = {column.name: _type(column) for column in table.c}
+def _has_key_of(obj: CatalogObject, table: Table) -> bool:
+    """Return whether an object has the kind of `table`, and its key or else its first column."""
     kind = "p" if table in FACTS else "r"
-    return obj.kind == kind and declared.items() <= obj.columns.items()
+    key = list(table.primary_key.columns) or list(table.c)[:1]
+    return obj.kind == kind and all(obj.columns.get(c.name) == type_of(c) for c in key)
 
 
-def _type(column: Column[Any]) -> str:
+def type_of(column: Column[Any]) -> str:
     """Return a column's type as ``format_type`` of PostgreSQL names it."""
     name = column.type.compile(dialect=_DIALECT).lower().replace(", ", ",")
     return "double precision" if name == "float" else name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,6 +20,7 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.cluster.submit import MapTasks, map_bounded
+from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import (
     DataRefused,
     LoadHeld,
@@ -99,6 +100,7 @@ def open_load(
     run_date: date,
     published: LoadStatus | None,
     fingerprint: str,
+    columns: Sequence[str] = STORED_COLUMNS,
     inherits_texts_from: int | None = None,
     status_if_refused: RefusedStatus = "refused",
 ) -> Iterator[OpenLoad]:
@@ -114,6 +116,8 @@ def open_load(
         The published load when the run date was inspected; None if there was none.
     fingerprint
         Hash of all that decides what the load contains.
+    columns
+        The columns that its rows will have; all that are declared by default.
     inherits_texts_from
         Id of the load whose rejected records this one copies, in a replay.
     status_if_refused
@@ -138,7 +142,12 @@ def open_load(
                 "still needed."
             )
         load_id = loads.create_load(
-            lease, context.settings.source, fingerprint, _run_by(), inherits_texts_from
+            lease,
+            context.settings.source,
+            fingerprint,
+            _run_by(),
+            columns,
+            inherits_texts_from,
         )
         with (
             _record_outcome(lease, load_id, context.timer, status_if_refused),

@@ -25,9 +25,10 @@ from orders_dask.publish.pointer import PublishPlan
 from orders_dask.publish.publish import discard_earlier, precompute, seal
 from orders_dask.publish.verify import verify
 from orders_dask.stage.collect import collect_parts
-from orders_dask.stage.layout import REJECTED
+from orders_dask.stage.layout import REJECTED, content_of, part_url
 from orders_dask.stage.ledger_part import LedgerPart, assign_ids
 from orders_dask.stage.manifest import Manifest, write_manifest
+from orders_dask.stage.parts import staged_names
 from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
 
@@ -52,8 +53,14 @@ def decode(load: OpenLoad, splits: Sequence[Split]) -> tuple[list[Part], dict[st
         Control totals of all parts together, by the name of the fact.
     """
     settings = load.context.settings
-    common = settings.stage_url, load.run_date, settings.shop_timezone, settings.record
-    calls = (TaskCall(str(split), (split, *common)) for split in splits)
+    stage, reading = (settings.stage_url, load.run_date), (settings.shop_timezone, settings.record)
+    staged = staged_names(*stage)
+
+    def call(split: Split) -> TaskCall:
+        name = part_url(*stage, split, *reading).rpartition("/")[2]
+        return TaskCall(str(split), (split, staged.get(content_of(name), ()), *stage, *reading))
+
+    calls = map(call, splits)
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"
     with load.context.timer.step("decode", len(splits)) as advance:
 

@@ -9,6 +9,7 @@ on the worker and in the stage. Secrets never travel with a task, they come from
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import Final
@@ -37,7 +38,7 @@ from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 from orders_dask.stage.layout import KEYS, REPLAYED, part_url, replay_url
 from orders_dask.stage.ledger_part import LedgerPart
-from orders_dask.stage.parts import touch_part, write_part
+from orders_dask.stage.parts import use_part, write_part
 from orders_dask.stage.record import Part
 from orders_dask.stage.tables import prefetch_small, read_table, read_tables, row_groups
 from orders_dask.step_metrics import Meter, with_metrics
@@ -50,7 +51,13 @@ from orders_dask.transform.resolve import ORDER_ID, PART, drop_superseded, super
 @with_metrics
 @retry_transient
 def decode_normalise_stage(
-    meter: Meter, split: Split, stage_url: str, run_date: date, zone: str, record: str | None
+    meter: Meter,
+    split: Split,
+    others: Sequence[str],
+    stage_url: str,
+    run_date: date,
+    zone: str,
+    record: str | None,
 ) -> Part:
     """Return the part of a split: the staged one, or else decode, normalise and stage it.
 
@@ -60,6 +67,8 @@ def decode_normalise_stage(
         Measures the steps.
     split
         The split.
+    others
+        Names of parts of the same split with other columns.
     stage_url, run_date
         Stage and run date of the part.
     zone
@@ -67,11 +76,11 @@ def decode_normalise_stage(
     record
         Where the order stands in each record, as ``ORDERS_DASK_RECORD`` has it.
     """
-    # The name hashes the versions of decoder and contract, so the worker that writes it makes it.
+    # The name hashes the decoder's version and the columns, so the worker that writes it makes it.
     url = part_url(stage_url, run_date, split, zone, record)
     with meter.step("stage"):
-        if part := touch_part(url):
-            return part
+        if part := use_part(url, others):
+            return replace(part, columns=())
         from orders_dask.extract.decode.decode import decode
 
         envelope = parse_envelope(record) if record else None
@@ -79,7 +88,7 @@ def decode_normalise_stage(
         part = write_part(url, meter.timed_iter("normalise", normalise_blocks(blocks)))
     meter.add_bytes("decode", split.size)
     meter.add_bytes("stage", sum(part.bytes.values()))
-    return part
+    return replace(part, columns=())
 
 
 @with_metrics
@@ -113,14 +122,14 @@ def replay_rejects(
     with meter.step("decode"), snapshot(engine(worker_settings())) as connection:
         identity = replay_identity(connection, load_id, code)
         url = replay_url(stage_url, run_date, identity, zone, record)
-        if part := touch_part(url):
-            return part
+        if part := use_part(url):
+            return replace(part, columns=())
         from orders_dask.extract.decode.replay import replay_records
 
         records = replayable(connection, load_id, code)
         envelope = parse_envelope(record) if record else None
         replayed = replay_records(records, ZoneInfo(zone), envelope)
-        return write_part(url, normalise_replayed(replayed))
+        return replace(write_part(url, normalise_replayed(replayed)), columns=())
 
 
 @with_metrics

@@ -31,6 +31,7 @@ from orders_dask.contract.columns import TEXT
 from orders_dask.contract.control_totals import money_columns
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import NothingToRestore
 from orders_dask.load.connect import snapshot
 from orders_dask.load.planner import prefer_hash_plans
@@ -106,6 +107,8 @@ class DiffResult:
         Number of rows of each fact in both loads.
     money
         Sums of each money column of ``fact_order`` by currency, unless 0 in both loads.
+    left_out
+        Columns that only one of the loads has, since they were added after the other was loaded.
     database
         Engine of the database that has the loads.
     """
@@ -119,6 +122,7 @@ class DiffResult:
     changed: int
     rows: tuple[RowCountDiff, ...]
     money: tuple[MoneyDiff, ...]
+    left_out: tuple[str, ...]
     database: Engine = field(repr=False, compare=False)
 
     def orders(self, limit: int | None = None) -> Iterator[OrderDiff]:
@@ -135,11 +139,12 @@ class DiffResult:
             One of the loads was pruned meanwhile.
         """
         with _both_present(self.database, self.run_date, self.before, self.after) as connection:
-            differing = _order_diffs(self.run_date, self.before, self.after)
+            columns = _common_columns(connection, self.before, self.after)
+            differing = _order_diffs(self.run_date, self.before, self.after, columns)
             listed = select(differing).order_by(differing.c.order_id).limit(limit)
             streamed = connection.execution_options(yield_per=FETCH_ROWS).execute(listed)
-            for order_id, change, columns in streamed:
-                changed = columns.split(",") if change == "changed" else ()
+            for order_id, change, differs in streamed:
+                changed = differs.split(",") if change == "changed" else ()
                 yield OrderDiff(order_id, change, tuple(changed))
 
 
@@ -165,7 +170,8 @@ def compare(
         One of the loads was pruned.
     """
     with _both_present(database, run_date, before, after) as connection:
-        differing = _order_diffs(run_date, before, after)
+        columns = _common_columns(connection, before, after)
+        differing = _order_diffs(run_date, before, after, columns)
         by_change = select(differing.c.change, func.count()).group_by(differing.c.change)
         counts = {change: count for change, count in connection.execute(by_change)}
         stored_before, stored_after = (
@@ -174,7 +180,11 @@ def compare(
     orders_before = stored_before[fact_order.name].totals
     orders_after = stored_after[fact_order.name].totals
     order_totals = orders_before, orders_after, orders_after - orders_before
-    sums = orders_before.sums.keys() | orders_after.sums.keys()
+    sums = {
+        (currency, column)
+        for currency, column in orders_before.sums.keys() | orders_after.sums.keys()
+        if column in columns.of(fact_order)
+    }
     column_number = {name: n for n, name in enumerate(money_columns(fact_order.name))}
     return DiffResult(
         run_date=run_date,
@@ -191,6 +201,7 @@ def compare(
                 stored_after[fact.name].totals.rows,
             )
             for fact in FACTS
+            if columns.of(fact)
         ),
         money=tuple(
             MoneyDiff(
@@ -202,8 +213,39 @@ def compare(
                 sums, key=lambda s: (s[0] is not None, s[0] or "", column_number[s[1]])
             )
         ),
+        left_out=columns.not_common,
         database=database,
     )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of two loads.
+
+    Attributes
+    ----------
+    common
+        Those that both have, as ``fact_order.note``.
+    not_common
+        Those that only one has.
+    """
+
+    common: frozenset[str]
+    not_common: tuple[str, ...]
+
+    def of(self, fact: Table) -> list[str]:
+        """Return the names of a fact's columns that both have."""
+        return [column.name for column in fact.c if f"{fact.name}.{column.name}" in self.common]
+
+
+def _common_columns(connection: Connection, *load_ids: int) -> _Columns:
+    loads = select(load_run.c.columns).where(load_run.c.load_id.in_(load_ids))
+    has = [
+        {*(STORED_COLUMNS if columns is None else columns)} for columns in connection.scalars(loads)
+    ]
+    common = frozenset.intersection(*map(frozenset, has)).intersection(STORED_COLUMNS)
+    either = set().union(*has).intersection(STORED_COLUMNS)
+    return _Columns(common, tuple(name for name in STORED_COLUMNS if name in either - common))
 
 
 def replaced_load(database: Engine, load_id: int) -> int | None:
@@ -245,19 +287,23 @@ def _both_present(database: Engine, run_date: date, *load_ids: int) -> Iterator[
         yield connection
 
 
-def _order_diffs(run_date: date, before: int, after: int) -> Subquery:
+def _order_diffs(run_date: date, before: int, after: int, columns: _Columns) -> Subquery:
     """Select the orders that differ between two loads, with their differing columns, as text."""
     differing = union_all(
-        *(_differing_rows(fact, run_date, before, after) for fact in FACTS)
+        *(
+            _differing_rows(fact, run_date, before, after, columns.of(fact))
+            for fact in FACTS
+            if columns.of(fact)
+        )
     ).subquery()
     rows = differing.c
     change = func.coalesce(func.max(rows.change).filter(rows.change != "changed"), "changed")
-    columns = func.string_agg(rows.columns, aggregate_order_by(literal(","), rows.fact_number))
+    differs = func.string_agg(rows.columns, aggregate_order_by(literal(","), rows.fact_number))
     return (
         select(
             rows.order_id,
             change.label("change"),
-            columns.label("columns"),
+            differs.label("columns"),
         )
         .group_by(rows.order_id)
         .subquery()
@@ -265,15 +311,17 @@ def _order_diffs(run_date: date, before: int, after: int) -> Subquery:
 
 
 def _differing_rows(
-    fact: Table, run_date: date, before: int, after: int
+    fact: Table, run_date: date, before: int, after: int, columns: list[str]
 ) -> Select[Any, str, str, int]:
     """Select the orders that have differing rows in a fact, for ``fact_order`` with the columns."""
     old, new = (
-        select(fact).where(fact.c.run_date == run_date, fact.c.load_id == load).subquery(name)
+        select(*(fact.c[name] for name in columns))
+        .where(fact.c.run_date == run_date, fact.c.load_id == load)
+        .subquery(name)
         for name, load in (("old", before), ("new", after))
     )
     key = fact.info["key"]
-    names = [c.name for c in fact.c if c.name not in (*key, *PROVENANCE_COLUMNS)]
+    names = [name for name in columns if name not in (*key, *PROVENANCE_COLUMNS)]
     added, removed = old.c.order_id.is_(None), new.c.order_id.is_(None)
     old_values, new_values = (tuple_(*(side.c[name] for name in names)) for side in (old, new))
     of_orders = fact is fact_order
@@ -282,11 +330,11 @@ def _differing_rows(
         if of_orders
         else literal("changed")
     )
-    columns = _differing_columns(names, old, new) if of_orders else literal(fact.name)
+    differs = _differing_columns(names, old, new) if of_orders else literal(fact.name)
     rows = select(
         func.coalesce(new.c.order_id, old.c.order_id).label("order_id"),
         change.cast(TEXT).label("change"),
-        columns.cast(TEXT).label("columns"),
+        differs.cast(TEXT).label("columns"),
         literal(FACTS.index(fact)).label("fact_number"),
     )
     joined = old.join(new, and_(*(old.c[name] == new.c[name] for name in key)), full=True)

@@ -246,7 +246,6 @@ def _redacted_rows(group: pa.Table) -> pa.Table:
     """Return rejects without texts, as :func:`orders_dask.retention.loads.redact_texts` does."""
     empty = pa.nulls(group.num_rows, pa.string())
     redacted = {_MESSAGE: group[_CODE], _RAW: empty, _ORDER_RAW: empty}
-    redacted["of_order"] = empty  # the name of order_raw before stage format 7
     columns = [redacted.get(name, group[name]) for name in group.column_names]
     return pa.table(columns, schema=group.schema)
 

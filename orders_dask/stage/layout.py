@@ -14,7 +14,8 @@ from fsspec import AbstractFileSystem
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
 from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
-from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STAGE_FORMAT_VERSION
+from orders_dask.contract.storage_tables import STORED_COLUMNS
+from orders_dask.contract.versions import DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.records import Split
 
 KEYS: Final = "keys"
@@ -67,7 +68,11 @@ def run_date_folder(stage_url: str, run_date: date) -> str:
 def part_url(
     stage_url: str, run_date: date, split: Split, zone: str, record: str | None = None
 ) -> str:
-    """Return the URL of the part of a split: its name hashes all that the content depends on."""
+    """Return the URL of the part of a split, which hashes all that the content depends on.
+
+    Its name ends with a hash of the columns: parts of the same split with other columns have the
+    same beginning (:func:`content_of`).
+    """
     return _part_url(stage_url, run_date, [split.identity], zone, record)
 
 
@@ -81,10 +86,19 @@ def replay_url(
 def _part_url(
     stage_url: str, run_date: date, content: Sequence[str], zone: str, record: str | None
 ) -> str:
-    decoded = [CONTRACT_VERSION, DECODER_VERSION, zone, *([record] if record else [])]
+    decoded = [DECODER_VERSION, zone, *([record] if record else [])]
     identity = [STAGE_FORMAT_VERSION, *content, *decoded]
-    name = sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    name = f"{_hash(identity)[:32]}-{_hash(STORED_COLUMNS)[:8]}"
     return f"{run_date_folder(stage_url, run_date)}/part={name}"
+
+
+def content_of(name: str) -> str:
+    """Return the beginning of a part's name or URL, which parts with other columns share."""
+    return name.rpartition("-")[0]
+
+
+def _hash(content: Sequence[object]) -> str:
+    return sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_json(fs: AbstractFileSystem, path: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from orders_dask.errors import SourceMissing
 from orders_dask.filesystem import filesystem, translate_storage_errors
+from orders_dask.stage.former_names import renamed
 from orders_dask.stage.layout import read_json, run_date_folder
 
 MANIFEST_NAME: Final = re.compile(r"manifest-[^-]+-(?P<load>\d+)-(?P<database_id>.+)\.json")
@@ -105,4 +106,4 @@ def _manifests(
         for file in sorted(listed, reverse=True):
             name = MANIFEST_NAME.fullmatch(file.rpartition("/")[2])
             if name and wanted(name) and (record := read_json(fs, file)):
-                yield Manifest(**record)
+                yield Manifest(**renamed(record))

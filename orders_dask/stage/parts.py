@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from operator import methodcaller
 from typing import Any, Final
@@ -28,10 +28,12 @@ from fsspec.spec import AbstractBufferedFile
 from orders_dask.contract.control_totals import ControlTotals, totals_of
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Issue
+from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, translate_storage_errors
-from orders_dask.stage.layout import PART_RECORD, read_json
+from orders_dask.stage.former_names import renamed
+from orders_dask.stage.layout import PART_RECORD, content_of, read_json, run_date_folder
 from orders_dask.stage.record import Part, StagedFile
 
 ROW_GROUP_BYTES: Final = 16 << 20
@@ -75,27 +77,46 @@ def find_part(url: str) -> Part | None:
         return None
     if record is None:
         return None
+    record = renamed(record)
     if record.setdefault("format", 5) > STAGE_FORMAT_VERSION:  # formats before 6 don't have it
         raise SettingsError(
             f"{url} was staged by a later version of orders_dask: use that one, or another "
             "ORDERS_DASK_STAGE_URL."
         )
     files = [_file_from_json(file) for file in record.pop("files")]
-    if "books" in record:  # the name before format 7
-        record["totals"] = record.pop("books")
     if isinstance(record["bytes"], int):  # before format 5: the sum, an upper bound for each table
         record["bytes"] = dict.fromkeys(record["rows"], record["bytes"])
-    return Part(url, files=files, **record)
+    columns = tuple(record.pop("columns", ()))  # formats before 8 don't have them
+    totals = {fact.name: record["totals"].get(fact.name, _NOTHING) for fact in FACTS}
+    return Part(url, **{**record, "files": files, "totals": totals, "columns": columns})
 
 
-def touch_part(url: str) -> Part | None:
-    """Return the part at `url` for a load that will use it, and restart its age for prune."""
-    part = find_part(url)
+def find_usable_part(url: str, others: Iterable[str] = ()) -> Part | None:
+    """Return the part at `url`, or another one of the same content that has all its columns.
+
+    Parameters
+    ----------
+    url
+        URL of the part as it would be staged now.
+    others
+        Names of parts of the same content.
+    """
+    folder = url.rpartition("/")[0]
+    as_good = (f"{folder}/{name}" for name in others)
+    candidates = [url, *(each for each in as_good if content_of(each) == content_of(url) != "")]
+    parts = filter(None, map(find_part, dict.fromkeys(candidates)))
+    return next((part for part in parts if part.has_all_columns()), None)
+
+
+def use_part(url: str, others: Iterable[str] = ()) -> Part | None:
+    """Return the same as :func:`find_usable_part` for a load, and restart its age for prune."""
+    part = find_usable_part(url, others)
     if part is None:
         return None
+    record = f"{part.url}/{PART_RECORD}"
     try:
-        with translate_storage_errors(url):
-            fs, path = filesystem(f"{url}/{PART_RECORD}")
+        with translate_storage_errors(record):
+            fs, path = filesystem(record)
             if datetime.now(UTC) - fs.modified(path) > TOUCH_AFTER:
                 write_record(part)
     except FileNotFoundError:
@@ -128,12 +149,49 @@ def find_parts(urls: Iterable[str]) -> Iterator[Part | None]:
         yield from pool.map(find_part, urls)
 
 
+def find_usable_parts(urls: Sequence[str], staged: StagedNames) -> Iterator[Part | None]:
+    """Yield usable parts (:func:`find_usable_part`), looked up in parallel."""
+    others = (staged.get(content_of(url.rpartition("/")[2]), ()) for url in urls)
+    with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
+        yield from pool.map(find_usable_part, urls, others)
+
+
+StagedNames = Mapping[str, Sequence[str]]
+"""Names of parts by what they begin with (:func:`~orders_dask.stage.layout.content_of`)."""
+
+
+def staged_names(stage_url: str, run_date: date) -> StagedNames:
+    """Return the names of a run date's parts, whole or not."""
+    url = run_date_folder(stage_url, run_date)
+    with translate_storage_errors(url):
+        fs, path = filesystem(url)
+        fs.invalidate_cache()
+        try:
+            listed = fs.ls(path, detail=False)
+        except FileNotFoundError:
+            return {}
+    names: dict[str, list[str]] = {}
+    for each in sorted(listed):
+        name = each.rstrip("/").rpartition("/")[2]
+        if name.startswith("part="):
+            names.setdefault(content_of(name), []).append(name)
+    return names
+
+
+_NOTHING: Final = ControlTotals().to_json()
+"""Control totals of a fact that a part of before has no table of."""
+
+
 def _file_from_json(record: dict[str, Any]) -> StagedFile:
     issues = [
         Issue(i["field"], i["code"], i["count"], tuple((p, text) for p, text in i["samples"]))
         for i in record["issues"]
     ]
-    return StagedFile(**{**record, "issues": issues})
+    counts = {
+        name: {fact.name: record[name].get(fact.name, 0) for fact in FACTS}
+        for name in ("read", "rejected")
+    }
+    return StagedFile(**{**record, **counts, "issues": issues})
 
 
 def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]]) -> Part:
@@ -184,6 +242,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
             dict(rows),
             {fact: total.to_json() for fact, total in totals.items()},
             sizes,
+            STORED_COLUMNS,
         )
     write_record(part)
     return part

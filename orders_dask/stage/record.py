@@ -9,6 +9,7 @@ from typing import Any
 from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rejects import Issue, merge_issues
+from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 
 
@@ -90,6 +91,9 @@ class Part:
         (:meth:`~orders_dask.contract.control_totals.ControlTotals.to_json`).
     bytes
         Size of the Parquet file of each staged table that has rows.
+    columns
+        The columns of its tables (:data:`~orders_dask.contract.storage_tables.STORED_COLUMNS`),
+        where they count: a task returns a part without.
     format
         :data:`~orders_dask.contract.versions.STAGE_FORMAT_VERSION` of the writer.
     """
@@ -100,6 +104,7 @@ class Part:
     rows: dict[str, int]
     totals: dict[str, Any]
     bytes: dict[str, int]
+    columns: tuple[str, ...] = ()
     format: int = STAGE_FORMAT_VERSION
 
     def __str__(self) -> str:
@@ -121,6 +126,10 @@ class Part:
     def totals_of(self, fact: str) -> ControlTotals:
         """Return the control totals of a fact."""
         return ControlTotals.from_json(self.totals[fact])
+
+    def has_all_columns(self) -> bool:
+        """Return whether the part has every column that a load of this declaration needs."""
+        return {*self.columns}.issuperset(STORED_COLUMNS)
 
 
 def merge_files(parts: Sequence[Part]) -> dict[str, StagedFile]:

@@ -14,8 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from s3fs.utils import FileExpired
 
+from orders_dask.contract.ledger_tables import counter_column
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import OrdersDaskError, StoredObjectChanged
 from orders_dask.filesystem import filesystem, translate_storage_errors
+from orders_dask.stage.former_names import FORMER_NAME_OF, NAME_OF
 from orders_dask.stage.layout import empty_table
 from orders_dask.stage.parts import BUFFER_BYTES, READ_THREADS, invalidate_part
 from orders_dask.stage.record import Part
@@ -78,9 +81,36 @@ def row_groups(
         _open(part, table, prefetched) as file,
         pq.ParquetFile(file) as parquet,
     ):
+        stored = columns and [*columns, *(FORMER_NAME_OF.get(name, name) for name in columns)]
         for number in range(parquet.num_row_groups):
             # A worker runs as many tasks as it has threads already.
-            yield parquet.read_row_group(number, columns=columns, use_threads=False)
+            group = parquet.read_row_group(number, columns=stored, use_threads=False)
+            yield with_all_columns(group, table, columns)
+
+
+def with_all_columns(rows: pa.Table, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return rows of a staged table with the columns of this declaration, in its order.
+
+    A part of before may lack some, which are null, or counters that are 0; it may have more.
+    """
+    rows = rows.rename_columns([NAME_OF.get(name, name) for name in rows.column_names])
+    schema = empty_table(table).schema
+    wanted = [schema.field(name) for name in columns] if columns else list(schema)
+    if rows.schema.names == [field.name for field in wanted]:
+        return rows
+    missing = {
+        field.name: pa.repeat(_missing_value(field), rows.num_rows)
+        for field in wanted
+        if field.name not in rows.schema.names
+    }
+    has = {name: rows[name] for name in rows.schema.names}
+    filled = has | missing
+    return pa.table([filled[field.name] for field in wanted], schema=pa.schema(wanted))
+
+
+def _missing_value(field: pa.Field) -> pa.Scalar:
+    counters = {counter_column(fact, "rejected") for fact in FACTS}
+    return pa.scalar(0 if field.name in counters else None, field.type)
 
 
 def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:

@@ -30,7 +30,10 @@ from tests.support.manifests import (
 )
 from tests.support.services import is_setting
 
-OVERLAYS = ("base", "job", "example", "example/init", "example/backfill")
+OVERLAYS = (
+    *("base", "job"),
+    *("example", "example/init", "example/migrate", "example/backfill"),
+)
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 

@@ -42,7 +42,7 @@ BIN: Final = Path(sys.executable).parent
 def objects() -> list[Manifest]:
     rendered = [
         each
-        for overlay in ("example", "example/init", "example/backfill")
+        for overlay in ("example", "example/init", "example/migrate", "example/backfill")
         for each in render(MANIFESTS / overlay)
     ]
     [cluster] = [each for each in rendered if each["kind"] == "DaskCluster"]

@@ -36,7 +36,8 @@ from orders_dask.contract.storage_tables import (
 from orders_dask.errors import SettingsError
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import ensure_partitions
-from orders_dask.load.schema import VIEW_FILES, VIEWS, initialise
+from orders_dask.load.schema import initialise
+from orders_dask.load.views import VIEW_FILES, VIEWS
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.loads import DAY
@@ -294,7 +295,7 @@ def test_a_partition_is_made_by_our_function_whatever_the_callers_search_path(
 
 def test_init_by_a_loader_names_the_owner(warehouse: Engine, services: Sandbox) -> None:
     owner = services.environment["_PGSQL_USER"]
-    with pytest.raises(SettingsError, match=f"belong to the user {owner}: run `orders-dask init`"):
+    with pytest.raises(SettingsError, match=f"belong to the user {owner}: run this command as"):
         initialise(warehouse)
 
 

@@ -22,7 +22,7 @@ from orders_dask.contract.ledger_tables import load_run, schema_info, storage_pa
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import order_superseded
 from orders_dask.contract.storage_tables import published as pointer_table
-from orders_dask.load.schema import VIEW_FILES
+from orders_dask.load.views import VIEW_FILES
 from tests.support.loads import DAY, moment, published, rolled_back, unpublished
 from tests.support.model import Loaded, Model
 

@@ -23,7 +23,8 @@ from orders_dask.errors import (
 from orders_dask.load import schema
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import PartitionWidth, ensure_partitions
-from orders_dask.load.schema import VIEW_FILES, ensure_ready, initialise
+from orders_dask.load.schema import ensure_ready, initialise
+from orders_dask.load.views import VIEW_FILES
 from orders_dask.settings import Settings, load_settings
 from tests.support.types import Query
 
@@ -138,7 +139,11 @@ def test_objects_of_others_with_our_names_are_named_and_not_changed(
             r"table orders\.dim_app",
         ),
         ("alter table orders.dim_app alter app_id type numeric", r"table orders\.dim_app"),
-        ("alter table orders_ops.load_part drop rows", r"table orders_ops\.load_part"),
+        (
+            "alter table orders.dim_app alter source_name type varchar(9)",
+            r"column orders\.dim_app\.source_name has the type character varying\(9\) in the "
+            "database, and text in this",
+        ),
         (
             "drop table orders_ops.data_issue; create view orders_ops.data_issue as select 1",
             "view orders_ops.data_issue",
@@ -286,17 +291,52 @@ def test_a_database_without_init_is_not_ready(empty: Engine) -> None:
 
 def test_a_database_of_another_contract_is_not_ready(initialised: Engine) -> None:
     ensure_ready(initialised)
+    later = CONTRACT_VERSION + 1
+    of_later = f"for code of version {later} or later, and this is version {CONTRACT_VERSION}: inst"
+    of_before = f"version {CONTRACT_VERSION - 1} .* version {CONTRACT_VERSION}: run `orders-dask mi"
+    for version, oldest, message in (
+        (later, later, of_later),
+        (CONTRACT_VERSION - 1, CONTRACT_VERSION - 1, of_before),
+    ):
+        with initialised.begin() as connection:
+            update = "update orders_ops.schema_info set contract_version = :version, "
+            versions = {"version": version, "oldest": oldest}
+            connection.execute(text(f"{update} oldest_code_version = :oldest"), versions)
+        with pytest.raises(DatabaseNotReady, match=message):
+            ensure_ready(initialised)
+        with pytest.raises(DatabaseNotReady, match=message):
+            initialise(initialised)
+
+
+def test_a_database_of_a_later_version_is_ready_for_code_that_it_is_made_for(
+    initialised: Engine,
+) -> None:
     with initialised.begin() as connection:
         connection.execute(
             text("update orders_ops.schema_info set contract_version = contract_version + 1")
         )
-    message = (
-        f"version {CONTRACT_VERSION + 1} of the contract and this is version {CONTRACT_VERSION}"
-    )
-    with pytest.raises(DatabaseNotReady, match=message):
-        ensure_ready(initialised)
-    with pytest.raises(DatabaseNotReady, match=message):
-        initialise(initialised)
+    ensure_ready(initialised)
+    assert initialise(initialised) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "lacks"),
+    [
+        ("alter table orders_ops.load_part drop rows", r"orders_ops\.load_part\.rows of this"),
+        (
+            "drop table orders_store.fact_refund cascade",
+            r"orders_store\.fact_refund\.run_date and \d+ more",
+        ),
+    ],
+)
+def test_init_leaves_what_is_missing_to_migrate(
+    initialised: Engine, statement: str, lacks: str
+) -> None:
+    with initialised.begin() as connection:
+        connection.execute(text(statement))
+    for refuses in (ensure_ready, initialise):
+        with pytest.raises(DatabaseNotReady, match=f"lacks {lacks}.* run `orders-dask migrate`"):
+            refuses(initialised)
 
 
 def test_few_locks_are_warned_of(initialised: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "load": {"aws", "contract", "errors", "retry", "secrets", "settings"},
     "ledger": {"contract", "cost", "errors", "load", "step_metrics"},
     "publish": {"contract", "errors", "ledger", "load", "retry"},
+    "migration": {"contract", "errors", "load", "publish", "retry"},
     "retention": {"contract", "errors", "filesystem", "ledger", "load", "publish", "stage"},
     "alerts": {"contract", "settings"},
     "monitoring": {"contract", "errors", "replace_file", "urls"},
@@ -53,8 +54,8 @@ ALLOWED: Final[dict[str, set[str]]] = {
     },
     "jobs": {
         *("alerts", "checks", "cluster", "contract", "cost", "errors", "extract", "ledger", "load"),
-        *("monitoring", "pipeline", "publish", "reporting", "retention", "retry", "settings"),
-        *("stage", "step_metrics", "urls"),
+        *("migration", "monitoring", "pipeline", "publish", "reporting", "retention", "retry"),
+        *("settings", "stage", "step_metrics", "urls"),
     },
     ROOT: {
         *("cluster", "cost", "errors", "jobs", "ledger", "pipeline", "publish", "read"),
@@ -63,6 +64,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "cli": {
         *("cluster", "contract", "errors", "extract", "filesystem", "jobs", "ledger", "load"),
         *(
+            "migration",
             "monitoring",
             "pipeline",
             "publish",

@@ -28,8 +28,9 @@ OPTIONS = {
         *("--run-date", "--wait-for-source", "--report", "--performance-report"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--metrics", "--json"),
     },
+    "migrate": {"--dry-run"},
     "backfill": {
-        *("--from", "--to", "--last", "--missing", "--max-parallel"),
+        *("--from", "--to", "--last", "--refresh", "--missing", "--max-parallel"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--metrics", "--json"),
     },
     "daily": {

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.envelopes import parse_envelope
-from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STAGE_FORMAT_VERSION
+from orders_dask.contract.versions import DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.decode.schema_drift import unknown_keys
 from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.records import Records, SourceFile, Split
-from orders_dask.stage.layout import part_url
+from orders_dask.stage.layout import content_of, part_url
 from tests.support import bad_values
 from tests.support.builders import DAY, lines, order
 from tests.support.decoding import only_the_rules
@@ -298,10 +298,10 @@ def test_without_the_setting_the_rejection_proposes_one_that_works(form: str, qu
 
 def test_names_of_parts_stay_what_they_are_without_the_setting() -> None:
     split = Split((SourceFile("a", "a", None, 1, "etag"),))
-    versions = [CONTRACT_VERSION, DECODER_VERSION, "UTC"]
-    name = json.dumps([STAGE_FORMAT_VERSION, split.identity, *versions])
-    url = f"/stage/run_date={DAY}/part={sha256(name.encode()).hexdigest()[:32]}"
-    assert part_url("/stage", DAY, split, "UTC") == url
+    name = json.dumps([STAGE_FORMAT_VERSION, split.identity, DECODER_VERSION, "UTC"])
+    url = part_url("/stage", DAY, split, "UTC")
+    content = sha256(name.encode()).hexdigest()[:32]
+    assert content_of(url) == f"/stage/run_date={DAY}/part={content}"
     others = {part_url("/stage", DAY, split, "UTC", each) for each in ("airbyte", "singer")}
     assert len(others | {url}) == 3
 

@@ -24,7 +24,7 @@ from orders_dask.retention.stage_garbage import (
 )
 from orders_dask.stage.layout import KEYS, PART_RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
-from orders_dask.stage.parts import find_part, touch_part, write_part
+from orders_dask.stage.parts import find_part, use_part, write_part
 from orders_dask.stage.record import Part, StagedFile
 from orders_dask.stage.tables import read_table
 
@@ -133,9 +133,9 @@ def test_a_part_that_is_reused_counts_as_young(url: str, folder: Path) -> None:
     assert garbage_of(url).parts == 1
     assert find_part(part.url) == part
     assert garbage_of(url).parts == 1
-    assert touch_part(part.url) == part
+    assert use_part(part.url) == part
     assert not garbage_of(url)
-    assert touch_part(f"{part.url}-not") is None
+    assert use_part(f"{part.url}-not") is None
 
 
 def test_a_table_that_is_deleted_while_it_is_read_is_a_transient_error(

@@ -46,6 +46,14 @@ def backfill(
             help="The latest days up to yesterday in the shop's zone, in place of --from and --to.",
         ),
     ] = None,
+    refresh: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|all",
+            help="Load published run dates that lack a younger column or table, all of them or of "
+            "a range.",
+        ),
+    ] = None,
     missing: Missing = "report",
     max_parallel: MaxParallel = 2,
     source: Source = None,
@@ -61,21 +69,33 @@ def backfill(
     The exit code is the highest of the run dates', but 4 (to be repeated) counts more than 5.
     """
     given = (start is not None, end is not None, last is not None)
-    if given not in ((True, True, False), (False, False, True)):
+    ranges = [(True, True, False), (False, False, True)]
+    if given not in (ranges if refresh is None else [*ranges, (False, False, False)]):
         raise SettingsError("Give --from and --to, or --last.")
     began = time.monotonic()
     settings = command_settings(source, scheduler, workers)
 
+    from orders_dask.jobs.backfill import refresh_dates
     from orders_dask.jobs.inspect import date_range, latest_dates
 
-    run_dates = date_range(start, end) if start and end else latest_dates(last or 0, settings)
+    run_dates = []
+    if start and end:
+        run_dates = date_range(start, end)
+    elif last:
+        run_dates = latest_dates(last, settings)
+    if refresh:
+        between = (run_dates[0], run_dates[-1]) if run_dates else None
+        run_dates = refresh_dates(refresh, settings=settings, between=between)
+        if not run_dates:
+            output.message("No published run date lacks it.")
+            return
     with monitored("backfill", settings, None if dry_run else metrics) as results:
         results += load_run_dates(
             run_dates,
             settings,
             scheduler,
             workers,
-            force=force,
+            force=force or refresh is not None,
             dry_run=dry_run,
             max_parallel=max_parallel,
         )

@@ -73,6 +73,8 @@ def _show(found: DiffResult, limit: int) -> None:
         output.result_table(money, title="Money")
     else:
         output.result("\nNo sum of money differs.")
+    if found.left_out:
+        output.result(f"Not compared, since only one has it: {', '.join(found.left_out)}")
     for order in found.orders(limit):
         output.result(_order(order))
     more = found.added + found.removed + found.changed - limit

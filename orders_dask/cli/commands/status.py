@@ -42,6 +42,7 @@ def status(
         _show_timings(load_timings(database, run_date, settings.prices), run_date, json)
         return
     rows = queries.status(database)
+    _report_missing_columns(queries.dates_without(database))
     if json:
         output.result_json_rows(rows)
         return
@@ -57,6 +58,23 @@ def status(
         "message",
     )
     output.result_table([{name: getattr(row, name) for name in columns} for row in rows])
+
+
+def _report_missing_columns(lacking: dict[str, list[date]]) -> None:
+    """Print how many published run dates lack a column, and what gives it to them."""
+    dates = {day for days in lacking.values() for day in days}
+    if not dates:
+        return
+    names = [name.partition(" ")[0] for name in lacking]
+    named = (
+        names[0]
+        if len(names) == 1
+        else f"{names[0]} or {output.plural(len(names) - 1, 'other younger column')}"
+    )
+    output.message(
+        f"{output.plural(len(dates), 'published run date')} lack {named}: `orders-dask backfill "
+        "--refresh all` loads them again."
+    )
 
 
 def _show_timings(timings: LoadTimings | None, run_date: date, json: bool) -> None:

@@ -1,0 +1,1 @@
+"""Upgrade a database in place: what ``orders-dask migrate`` does. See docs/upgrading.md."""

@@ -1,0 +1,202 @@
+"""Compare the declaration with the catalogue: what a database lacks, as changes that add it.
+
+Nothing is dropped, renamed or rewritten here, so code of before goes on working meanwhile. Any
+other change is a step of its own (:mod:`orders_dask.migration.steps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from sqlalchemy import Connection, Index, Table, select, text
+
+from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
+from orders_dask.contract.ledger_tables import storage_partition
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.load import name_conflicts
+from orders_dask.load.name_conflicts import CatalogObject, QualifiedName
+from orders_dask.load.partitions import PartitionWidth, partition_name
+from orders_dask.load.views import (
+    VIEWS,
+    record_views,
+    sql_file,
+    view_definitions,
+    views_are_current,
+)
+from orders_dask.migration import changes
+from orders_dask.migration.changes import Change
+
+
+@dataclass(frozen=True)
+class _Indexes:
+    """The indexes of our schemas.
+
+    Attributes
+    ----------
+    valid
+        Whether each is whole, by its name.
+    attached
+        Names of partitions' indexes that are part of their table's.
+    """
+
+    valid: Mapping[QualifiedName, bool]
+    attached: frozenset[str]
+
+
+def find_additions(connection: Connection, width: PartitionWidth) -> list[Change]:
+    """Return the changes that add what a database lacks, in an order in which they can be made.
+
+    Raises
+    ------
+    SettingsError
+        An object under one of our names is not ours, or a column has another type.
+    """
+    objects = name_conflicts.find_objects(connection, VIEWS)
+    name_conflicts.require_ours(objects, VIEWS)
+    indexes = _find_indexes(connection)
+    return [
+        *_function(connection),
+        *_tables(objects),
+        *_partitions(connection, width, objects),
+        *_columns(objects),
+        *_missing_indexes(connection, width, objects, indexes),
+        *_comments(connection, objects),
+        *_views(connection),
+    ]
+
+
+def _function(connection: Connection) -> Iterator[Change]:
+    """Yield the function that makes partitions, if it is another one."""
+    definition = sql_file("partitions.sql")
+    _, body, _ = definition.split("$$")
+    name = {"function": f"{STORE}.make_partition(date)"}
+    if connection.scalar(_FUNCTION_BODY, name) != body:
+        yield Change("function make_partition", (definition,))
+
+
+_FUNCTION_BODY: Final = text("select prosrc from pg_proc where oid = to_regprocedure(:function)")
+
+
+def _tables(objects: Mapping[QualifiedName, CatalogObject]) -> Iterator[Change]:
+    for table in METADATA.sorted_tables:
+        if (str(table.schema), table.name) not in objects:
+            yield changes.add_table(table)
+
+
+def _partitions(
+    connection: Connection, width: PartitionWidth, objects: Mapping[QualifiedName, CatalogObject]
+) -> Iterator[Change]:
+    """Yield the partitions that a fact lacks of those that the others have."""
+    for first in _first_dates(connection):
+        for fact in FACTS:
+            if (STORE, partition_name(fact, width, first)) not in objects:
+                yield changes.add_partition(fact, first)
+
+
+def _columns(objects: dict[QualifiedName, CatalogObject]) -> Iterator[Change]:
+    for table, columns in name_conflicts.missing_columns(objects).items():
+        yield changes.add_columns(table, columns)
+
+
+def _missing_indexes(
+    connection: Connection,
+    width: PartitionWidth,
+    objects: Mapping[QualifiedName, CatalogObject],
+    indexes: _Indexes,
+) -> Iterator[Change]:
+    """Yield what tables that are there lack of their indexes."""
+    for table in METADATA.sorted_tables:
+        if (str(table.schema), table.name) in objects:
+            for index in sorted(table.indexes, key=lambda each: str(each.name)):
+                valid = indexes.valid.get((str(table.schema), str(index.name)))
+                if table in FACTS and not valid:
+                    yield from _partitioned_index(index, table, connection, width, indexes)
+                elif not valid:
+                    if valid is False:
+                        yield changes.drop_index(str(table.schema), str(index.name))
+                    yield changes.add_index(index)
+
+
+def _partitioned_index(
+    index: Index, fact: Table, connection: Connection, width: PartitionWidth, indexes: _Indexes
+) -> Iterator[Change]:
+    """Yield the parts of a fact's index that are missing: it is whole when all are attached."""
+    if (STORE, str(index.name)) not in indexes.valid:
+        yield changes.add_index_of_parent(index)
+    for first in _first_dates(connection):
+        partition = partition_name(fact, width, first)
+        name = changes.partition_index(index, partition)
+        if name in indexes.attached:
+            continue
+        valid = indexes.valid.get((STORE, name))
+        if not valid:
+            if valid is False:
+                yield changes.drop_index(STORE, name)
+            yield changes.add_index_of_partition(index, partition)
+        yield changes.attach_index(index, partition)
+
+
+def _comments(
+    connection: Connection, objects: Mapping[QualifiedName, CatalogObject]
+) -> Iterator[Change]:
+    names = [str(table) for table in METADATA.tables.values()]
+    found = {
+        (row.name, row.column): row.comment
+        for row in connection.execute(_COMMENTS, {"tables": names})
+    }
+    for table in METADATA.sorted_tables:
+        has = objects.get((str(table.schema), table.name))
+        if has is None:
+            continue
+        differs = [
+            column
+            for column in table.c
+            if column.name in has.columns and found.get((str(table), column.name)) != column.comment
+        ]
+        of_table = found.get((str(table), None)) != table.comment
+        if differs or of_table:
+            yield changes.set_comments(table, differs, of_table=of_table)
+
+
+def _views(connection: Connection) -> Iterator[Change]:
+    definitions = view_definitions(connection)
+    if not views_are_current(connection, definitions):
+        for name, statements in definitions.items():
+            yield Change(f"view {name}", tuple(statements))
+        yield Change("hash of the views", (record_views(connection, definitions),))
+
+
+def _first_dates(connection: Connection) -> list[date]:
+    """Return the first run date of each partition."""
+    first = storage_partition.c.first_date
+    return list(connection.scalars(select(first).order_by(first)))
+
+
+def _find_indexes(connection: Connection) -> _Indexes:
+    rows = connection.execute(_INDEXES, {"schemas": [STORE, PUBLIC, OPS]}).all()
+    return _Indexes(
+        {(row.schema, row.name): row.valid for row in rows},
+        frozenset(row.name for row in rows if row.attached),
+    )
+
+
+_INDEXES: Final = text(
+    """
+    select nspname as schema, relname as name, indisvalid as valid, relispartition as attached
+    from pg_index join pg_class c on c.oid = indexrelid join pg_namespace n on n.oid = relnamespace
+    where nspname = any(:schemas)
+    """
+)
+
+_COMMENTS: Final = text(
+    """
+    select nspname || '.' || relname as name, attname as column, description as comment
+    from pg_description
+    join pg_class c on c.oid = objoid join pg_namespace n on n.oid = relnamespace
+    left join pg_attribute on attrelid = c.oid and attnum = objsubid and objsubid > 0
+    where classoid = 'pg_class'::regclass and nspname || '.' || relname = any(:tables)
+    """
+)
