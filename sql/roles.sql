@@ -65,6 +65,11 @@ $$;
 -- Publish, rollback and unpublish.
 grant select, insert, update, delete on orders_store.published to orders_loader;
 grant select, insert, delete on orders_store.order_superseded to orders_loader;
+grant select, insert, update on
+    orders_store.dim_user_names,
+    orders_store.dim_location_names,
+    orders_store.dim_app_names
+to orders_loader;
 grant select, insert, update, delete on
     orders.dim_customer,
     orders.dim_user,

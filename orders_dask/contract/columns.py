@@ -75,3 +75,18 @@ def computed_column(
     """Declare a column that the pipeline computes, from other columns and from `reads`."""
     info = {"source": None, "reads": dict(reads or {})}
     return Column(name, kind, comment=comment, info=info, **options)
+
+
+def named_column(name: str, comment: str, *keys: str) -> Column[Any]:
+    """Declare a text of a dimension that no order has: ``dimensions load`` reads it from a file.
+
+    Parameters
+    ----------
+    name, comment
+        The column; also its header in a CSV file.
+    keys
+        Dotted paths of the value in a record of the Admin API, the first that is there counts. A
+        path ``first_name last_name`` joins two texts.
+    """
+    info: dict[str, Any] = {"source": None, "reads": {}, "keys": keys}
+    return Column(name, TEXT, comment=comment, info=info)

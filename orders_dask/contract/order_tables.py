@@ -11,6 +11,7 @@ https://shopify.dev/docs/api/admin-rest/latest/resources/order
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -33,6 +34,7 @@ from orders_dask.contract.columns import (
     TEXT,
     TIMESTAMP,
     computed_column,
+    named_column,
     source_column,
 )
 from orders_dask.contract.envelopes import DELETION_KEYS
@@ -294,9 +296,19 @@ Index("fact_refund_order_id", fact_refund.c.order_id)
 
 
 def dimension_table(
-    name: str, records: str, comment: str, key: tuple[str, ...], *columns: Column[Any]
+    name: str,
+    records: str,
+    comment: str,
+    key: tuple[str, ...],
+    *columns: Column[Any],
+    names: Sequence[Column[Any]] = (),
+    lists: Sequence[str] = (),
 ) -> Table:
-    """Return the table of a dimension: key, attributes, and the run dates that had the key."""
+    """Return the table of a dimension: key, attributes, and the run dates that had the key.
+
+    `names` are columns whose values no order has, and `lists` the keys of the Admin API's lists
+    that have them.
+    """
     return Table(
         name,
         METADATA,
@@ -308,10 +320,11 @@ def dimension_table(
         computed_column(
             "last_seen", DATE, "Greatest run date that ever carried the key", nullable=False
         ),
+        *names,
         PrimaryKeyConstraint(*key),
         schema=PUBLIC,
         comment=comment,
-        info={"records": records, "key": key},
+        info={"records": records, "key": key, "names": tuple(names), "lists": tuple(lists)},
     )
 
 
@@ -355,6 +368,8 @@ dim_user = dimension_table(
         "Buyer's language on the last order taken; see dim_customer",
         "customer_locale",
     ),
+    names=[named_column("name", "The member of staff's name", "name", "first_name last_name")],
+    lists=["users", "staffMembers"],
 )
 
 
@@ -364,6 +379,12 @@ dim_location = dimension_table(
     "Places where orders are taken",
     ("location_id",),
     source_column("location_id", ID, "The place", nullable=False),
+    names=[
+        named_column("name", "The place's name", "name"),
+        named_column("city", "The place's city", "city", "address.city"),
+        named_column("country_code", "The place's country", "country_code", "address.countryCode"),
+    ],
+    lists=["locations"],
 )
 
 
@@ -386,6 +407,8 @@ dim_app = dimension_table(
     ("app_id",),
     source_column("app_id", ID, "The app", nullable=False),
     source_column("source_name", TEXT, "The channel of its last order"),
+    names=[named_column("name", "The app's name", "title", "name")],
+    lists=["apps", "appInstallations"],
 )
 
 

@@ -96,6 +96,26 @@ DIMENSION_ROWS: Final[tuple[Table, ...]] = tuple(
 )
 
 
+def _dimension_names(dimension: Table) -> Table:
+    """Return the table of the names that ``dimensions load`` has read for a dimension's keys."""
+    [key] = dimension.info["key"]
+    return Table(
+        f"{dimension.name}_names",
+        METADATA,
+        Column(key, ID, primary_key=True, autoincrement=False, comment=dimension.c[key].comment),
+        *(Column(c.name, c.type, comment=c.comment) for c in dimension.info["names"]),
+        schema=STORE,
+        comment=f"Names for {PUBLIC}.{dimension.name}, which no order has",
+        info=dimension.info,
+    )
+
+
+DIMENSION_NAMES: Final[Mapping[Table, Table]] = {
+    dimension: _dimension_names(dimension) for dimension in DIMENSIONS if dimension.info["names"]
+}
+"""Tables of names, by the dimension that they belong to."""
+
+
 class DimensionSource(NamedTuple):
     """The staged table that has the rows of a dimension.
 

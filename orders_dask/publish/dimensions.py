@@ -26,13 +26,14 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from orders_dask.contract.columns import DATE
 from orders_dask.contract.order_tables import DIMENSIONS, attributes
-from orders_dask.contract.storage_tables import DIMENSION_ROWS, published
+from orders_dask.contract.storage_tables import DIMENSION_NAMES, DIMENSION_ROWS, published
 
 
 def replace(
@@ -54,6 +55,19 @@ def replace(
             connection.execute(_merge(dimension, rows, run_date, load_id))
         if replaced is not None:
             connection.execute(_recompute(dimension, rows, run_date, replaced))
+    set_names(connection)
+
+
+def set_names(connection: Connection) -> None:
+    """Copy the names that ``dimensions load`` has read to the rows of the dimensions."""
+    for dimension, names in DIMENSION_NAMES.items():
+        columns = [column.name for column in dimension.info["names"]]
+        old, new = (tuple_(*(side.c[name] for name in columns)) for side in (dimension, names))
+        connection.execute(
+            update(dimension)
+            .where(_same_key(dimension, names, dimension.info["key"]), old.is_distinct_from(new))
+            .values({name: names.c[name] for name in columns})
+        )
 
 
 def _merge(dimension: Table, rows: Table, run_date: date, load_id: int) -> Insert:

@@ -120,7 +120,7 @@ def test_a_dry_run_changes_nothing_and_gives_sql(
     before = catalogue(version_5)
     planned = plan_migration(settings=owner_settings)
     assert not planned.complete, "what is added is known only when tables have their names"
-    assert "rename column holder to run_by" in planned.changes[0].statements[0]
+    assert "rename column blocker to run_by" in planned.changes[0].statements[0]
     assert catalogue(version_5) == before
 
 
@@ -202,12 +202,12 @@ def test_no_reader_of_120_partitions_waits_for_a_migration(
             time.sleep(3)
 
     with analysts.at_work(database) as found:
-        holder = threading.Thread(target=hold_locks)
-        holder.start()
+        blocker = threading.Thread(target=hold_locks)
+        blocker.start()
         began = time.monotonic()
         migration = migrate(settings=owner_settings, progress=lambda _, took: steps.append(took))
         seconds = time.monotonic() - began
-        holder.join()
+        blocker.join()
     record_property(
         "measured",
         f"{len(migration.changes)} changes in {seconds:.1f} s, the longest in {max(steps):.1f} s; "

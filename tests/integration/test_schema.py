@@ -329,7 +329,7 @@ def test_a_database_of_a_later_version_is_ready_for_code_that_it_is_made_for(
         ),
     ],
 )
-def test_init_leaves_what_is_missing_to_migrate(
+def test_init_refers_to_migrate_for_what_is_missing(
     initialised: Engine, statement: str, lacks: str
 ) -> None:
     with initialised.begin() as connection:

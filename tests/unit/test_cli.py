@@ -46,6 +46,8 @@ OPTIONS = {
     "rollback": {"--run-date", "--because", "--json"},
     "prune": {"--older-than", "--rejected-older-than", "--dry-run", "--json"},
     "unpublish": {"--older-than", "--dry-run", "--json"},
+    "dimensions load": {"--json"},
+    "dimensions": set(),
     "rejects": {"--run-date", "--code", "--json"},
     "rejects replay": {"--run-date", "--code", "--scheduler", "--workers", "--json"},
     "sandbox": {"--upload", "--data"},

@@ -1,0 +1,150 @@
+"""Read names of locations, staff and apps from a file: JSON as the Admin API gives it, or CSV.
+
+https://shopify.dev/docs/api/admin-rest/latest/resources/location
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Table
+
+from orders_dask.contract.order_tables import DIMENSIONS
+from orders_dask.errors import SettingsError
+from orders_dask.filesystem import filesystem, translate_storage_errors
+
+Names: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
+"""Rows of a dimension's key and names, by dimension."""
+
+NAMED: Final = tuple(dimension for dimension in DIMENSIONS if dimension.info["names"])
+"""The dimensions that have names."""
+
+_ID: Final = re.compile(r"(?:gid://[^/]+/[A-Za-z]+/)?([1-9][0-9]{0,18})")
+
+
+def read_names(url: str) -> Names:
+    """Return the names that a file has, by dimension.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the file, which is small: it is read at once.
+
+    Raises
+    ------
+    SettingsError
+        There is no such file, it is neither JSON nor CSV with names, or a record has no id.
+    ServiceUnavailable
+        The store can't be reached.
+    """
+    try:
+        with translate_storage_errors(url):
+            fs, path = filesystem(url)
+            content = fs.cat_file(path)
+    except FileNotFoundError:
+        raise SettingsError(f"There is no file {url}: name one with names.") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{url} is no text in UTF-8: export it as JSON or CSV.") from None
+    found = _from_json(text, url) if text.lstrip()[:1] in ("{", "[") else _from_csv(text, url)
+    return {dimension: _last_of_each_key(rows, dimension) for dimension, rows in found.items()}
+
+
+def _from_json(text: str, url: str) -> Names:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{url} is no JSON ({error}): export it once more.") from None
+    lists = {key: dimension for dimension in NAMED for key in dimension.info["lists"]}
+    found = {}
+    for key, records in _lists(document):
+        dimension = lists.get(key)
+        if dimension is not None:
+            found[dimension] = [
+                _row_of_record(record, dimension, f"{url}, {key}[{number}]")
+                for number, record in enumerate(records)
+            ]
+    if not found:
+        raise SettingsError(f"{url} has none of the lists {', '.join(lists)}: export one of them.")
+    return found
+
+
+def _lists(value: Any, key: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Yield the lists of a document with the key that they stand at; GraphQL puts nodes below."""
+    if isinstance(value, list):
+        yield key, [_unwrapped(each) for each in value]
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _lists(inner, key if name in ("nodes", "edges") else name)
+
+
+def _unwrapped(record: Any) -> Any:
+    """Return the record below ``node`` (of an edge) or ``app`` (of an installation)."""
+    for key in ("node", "app"):
+        if isinstance(record, dict) and isinstance(record.get(key), dict):
+            record = record[key]
+    return record
+
+
+def _row_of_record(record: Any, dimension: Table, where: str) -> dict[str, Any]:
+    [key] = dimension.info["key"]
+    given = _value(record, "id")
+    return {key: _id(given, where)} | {
+        column.name: next(
+            filter(None, (_joined(record, each) for each in column.info["keys"])), None
+        )
+        for column in dimension.info["names"]
+    }
+
+
+def _joined(record: Any, paths: str) -> str | None:
+    """Return the texts at some paths, joined by a space; None if there are none."""
+    texts = [_value(record, path) for path in paths.split()]
+    return " ".join(str(text).replace("\0", "") for text in texts if text) or None
+
+
+def _value(record: Any, path: str) -> Any:
+    for key in path.split("."):
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
+
+
+def _from_csv(text: str, url: str) -> Names:
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    header = [name.strip() for name in rows.fieldnames or ()]
+    rows.fieldnames = header
+    for dimension in NAMED:
+        [key] = dimension.info["key"]
+        if key in header:
+            names = [c.name for c in dimension.info["names"] if c.name in header]
+            if not names:
+                break
+            return {
+                dimension: [
+                    {key: _id(row[key], f"{url}, line {rows.line_num}")}
+                    | {name: (row[name] or "").strip() or None for name in names}
+                    for row in rows
+                ]
+            }
+    keys = ", ".join(f"{d.info['key'][0]} and {d.info['names'][0].name}" for d in NAMED)
+    raise SettingsError(f"The first line of {url} names no columns that are known: {keys}.")
+
+
+def _id(value: Any, where: str) -> int:
+    matched = _ID.fullmatch(str(value).strip())
+    if matched is None or int(matched[1]) >= 2**63:
+        raise SettingsError(f"{where} has no id of digits, or as gid://: correct it.")
+    return int(matched[1])
+
+
+def _last_of_each_key(
+    rows: Sequence[Mapping[str, Any]], dimension: Table
+) -> list[Mapping[str, Any]]:
+    [key] = dimension.info["key"]
+    return list({row[key]: row for row in rows}.values())
