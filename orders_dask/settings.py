@@ -115,6 +115,9 @@ class Settings(BaseSettings):
         Where the order stands in each record of the dump: ``airbyte``, ``singer``, ``eventbridge``,
         ``debezium``, a dotted path such as ``detail.payload``, or both as ``debezium.body``. Unset,
         a record is the order.
+    schema_drift
+        What becomes of keys that the contract doesn't know: ``ignore``, ``report``, or ``refuse`` a
+        run that has any.
     latest
         Time of day, in the shop's time zone, by which yesterday should be published.
     max_rejected
@@ -195,6 +198,9 @@ class Settings(BaseSettings):
     )
     record: Annotated[str, AfterValidator(record_path)] | None = Field(
         default=None, validation_alias="ORDERS_DASK_RECORD"
+    )
+    schema_drift: Literal["ignore", "report", "refuse"] = Field(
+        default="report", validation_alias="ORDERS_DASK_SCHEMA_DRIFT"
     )
     latest: Annotated[time, AfterValidator(without_zone)] = Field(
         default=time(12), validation_alias="ORDERS_DASK_LATEST"

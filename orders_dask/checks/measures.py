@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, extract, func, se
 from orders_dask.contract.control_totals import CURRENCY
 from orders_dask.contract.ledger_tables import counter_column, data_issue, load_file, load_run
 from orders_dask.contract.order_tables import fact_order, fact_order_line
+from orders_dask.contract.schema_drift import Drift
 
 AMOUNT: Final = fact_order.c.total_price
 """The amount of an order that checks add up by currency."""
@@ -172,6 +173,6 @@ def _of_ledger(connection: Connection, load_id: int) -> dict[str, Any]:
     drift = connection.scalar(select(load_run.c.schema_drift).where(load_run.c.load_id == load_id))
     return {
         **dict(zip(("read", "rejected", "superseded", "files"), map(int, counted), strict=True)),
-        "unknown_keys": tuple(drift or ()),
+        "unknown_keys": Drift.from_json(drift).paths,
         "without_offset": int(without_offset or 0),
     }

@@ -209,10 +209,16 @@ def run_results(ended: Sequence[RunResult], seconds: float, as_json: bool) -> No
 
 
 def message_warnings(ended: RunResult) -> None:
-    """Print what was left out of a run date, and what checks warn of, on standard error."""
+    """Print on standard error what a run date left out, and what checks warn of."""
     if ended.left_out:
         others = f" and {len(ended.left_out) - 1:,} more" if len(ended.left_out) > 1 else ""
         message(f"Left out, as no dump by its name: {ended.left_out[0]}{others}.")
+    if ended.unknown_keys and ended.outcome == "published":
+        keys = plural(len(ended.unknown_keys), "key")
+        message(
+            f"Not loaded of {ended.run_date}: {keys} that the contract doesn't know, such as "
+            f"{ended.unknown_keys[0]}: see `orders-dask drift --run-date {ended.run_date}`."
+        )
     for warning in ended.warnings:
         message(
             f"Warning: {ended.run_date} has {warning}.",

@@ -139,7 +139,11 @@ load_run = Table(
     Column("message", TEXT, comment="Why it was refused or failed"),
     Column("step_seconds", JSONB, comment="Wall seconds of each step"),
     Column("step_metrics", JSONB, comment="Seconds, CPU seconds and bytes of all tasks, by step"),
-    Column("schema_drift", JSONB, comment="Dotted paths of keys that the contract doesn't know"),
+    Column(
+        "schema_drift",
+        JSONB,
+        comment="Keys that the contract doesn't know: by path the records, kinds and sample",
+    ),
     Column(
         "left_out", JSONB, comment="Names of objects beside the dump that are none by convention"
     ),

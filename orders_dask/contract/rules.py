@@ -45,6 +45,7 @@ from orders_dask.contract.record_keys import (
     positive_id,
 )
 from orders_dask.contract.rejects import Issue, Rejected, reject_invalid_json, reject_record
+from orders_dask.contract.schema_drift import DriftCounter
 
 _ORDER_NUMBER: Final[str] = fact_order.c.order_number.info["source"]
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
@@ -82,6 +83,7 @@ def apply_rules(
     unwrapped: bool,
     strict: bool,
     envelope: Envelope | None = None,
+    drift: DriftCounter | None = None,
 ) -> Repaired | Rejected | Skipped | None:
     """Apply the rules to one record.
 
@@ -100,6 +102,8 @@ def apply_rules(
         Whether a record that is not JSON makes the file unreadable.
     envelope
         What stands around the order in each record; None for nothing.
+    drift
+        Counts the unknown keys of the record, if it is an order, rejected or not.
 
     Returns
     -------
@@ -132,6 +136,8 @@ def apply_rules(
     if record.get(_ORDER_NUMBER) is None and any(record.get(key) for key in DRAFT_KEYS):
         message = "A draft or an abandoned checkout is no order."
         return reject_record(line, position, "not_an_order", message, record)
+    if drift is not None:
+        drift.add_order(record, position)
     order_id = positive_id(record, fact_order)
     if order_id is None:
         message = f"The order's id is {kind_of_id(record, fact_order)}, not a positive integer."

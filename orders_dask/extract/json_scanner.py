@@ -33,7 +33,7 @@ Word = Any
 
 _QUOTE, _SLASH, _COMMA, _COLON = b'"\\,:'
 _BEGIN_OBJECT, _END_OBJECT, _BEGIN_ARRAY, _END_ARRAY = b"{}[]"
-_LETTER_N, _LETTER_T, _LETTER_U, _E, _LARGE_E = b"ntueE"
+_LETTER_N, _LETTER_T, _LARGE_T, _LETTER_U, _E, _LARGE_E = b"ntTueE"
 _MINUS, _ZERO, _NINE, _PLUS, _POINT, _SPACE, _TAB, _CR, _LF = b"-09+. \t\r\n"
 
 _WORDS: Final = np.frombuffer(b"true false null ", np.uint8)
@@ -74,11 +74,28 @@ KIND, LEVEL, ELEMENT = range(3)
 PARENT, BEGIN, END, CHILD = range(4)
 """Columns of :attr:`Plan.keys`."""
 
-_UNKNOWN: Final = -1
-"""The node of values that the contract doesn't read."""
+UNKNOWN: Final = -1
+"""The node of values that nobody looks at.
+
+Nodes below are those of objects, and arrays of objects, of which only the keys are looked at.
+"""
+
+_NEW: Final = 1 << 40
+"""In place of a node: the key is none of those that are known."""
+
+LINE, OBJECT_OF_KEY, NAME = range(3)
+"""Columns of :attr:`Cells.new_keys`: numbers of line and node, and the index of the key's text."""
+
+NULL_VALUE, TEXT_VALUE, DECIMAL_TEXT, DATE_TEXT, TIMESTAMP_TEXT = range(5)
+INTEGER_VALUE, DECIMAL_VALUE, BOOLEAN_VALUE, OBJECT_VALUE, ARRAY_VALUE = range(5, 10)
+"""Kinds of values of unknown keys, in the order of :data:`orders_dask.contract.schema_drift.KINDS`.
+"""
+
+_MAX_SHORT_TEXT: Final = 40
+_MAX_ESCAPED: Final = 6 * _MAX_SHORT_TEXT
 
 SLOTS: Final = 1 << 12
-"""Slots of the hash table of keys. There are about 200 keys, so they hardly ever collide."""
+"""Slots of the hash table of keys. There are about 600 keys, so they rarely collide."""
 
 
 class Plan(NamedTuple):
@@ -92,9 +109,9 @@ class Plan(NamedTuple):
         :data:`ELEMENT`: of an array, the node of its elements. Without any node, every line that is
         JSON is taken.
     keys
-        Hash table of keys, shape (:data:`SLOTS`, 4): the node of the :data:`PARENT` (below 0: the
-        slot is empty), :data:`BEGIN` and :data:`END` of the key in `names`, and the node of the
-        :data:`CHILD`.
+        Hash table of keys, shape (:data:`SLOTS`, 4): the node of the :data:`PARENT`
+        (:data:`UNKNOWN`: the slot is empty), :data:`BEGIN` and :data:`END` of the key in `names`,
+        and the node of the :data:`CHILD`.
     names
         The keys' text.
     decimals
@@ -120,7 +137,7 @@ class Cells(NamedTuple):
         For each node, the index of its first cell.
     capacity, rows, rows_before
         For each level: how many rows there can be, how many there are, and how many there were
-        before the current line.
+        before the current line. The last level is that of `new_keys`.
     stack
         For each level of nesting, the node, the kind and the row of the object or array that is
         open. Deeper lines are left to the rules.
@@ -132,6 +149,9 @@ class Cells(NamedTuple):
         the lines, or -1 minus that index if it has escapes; `second` is its size in bytes.
     lines
         For each row of level 0, the number of its line.
+    new_keys
+        Every key that is not known, of the lines that were taken: :data:`LINE`,
+        :data:`OBJECT_OF_KEY` and :data:`NAME`.
     """
 
     base: Ints
@@ -143,6 +163,7 @@ class Cells(NamedTuple):
     first: Ints
     second: Ints
     lines: Ints
+    new_keys: NDArray[np.int32]
 
 
 def _compiled(function: _Function) -> _Function:
@@ -386,9 +407,9 @@ def slot(text: Bytes, begin: int, end: int, parent: int) -> int:
 
 @_compiled
 def _find_child(text: Bytes, begin: int, end: int, parent: int, keys: Ints, names: Bytes) -> int:
-    """Return the node of a key of an object."""
+    """Return the node of a key of an object, :data:`_NEW` for a key that is not known."""
     at = slot(text, begin, end, parent)
-    while keys[at, PARENT] >= 0:
+    while keys[at, PARENT] != UNKNOWN:
         name = keys[at, BEGIN]
         if keys[at, PARENT] == parent and keys[at, END] - name == end - begin:
             index = begin
@@ -397,7 +418,7 @@ def _find_child(text: Bytes, begin: int, end: int, parent: int, keys: Ints, name
             if index == end:
                 return int(keys[at, CHILD])
         at = (at + 1) & (SLOTS - 1)
-    return _UNKNOWN
+    return _NEW
 
 
 @_compiled
@@ -455,6 +476,7 @@ def scan(
     first: Ints,
     second: Ints,
     lines: Ints,
+    new_keys: NDArray[np.int32],
 ) -> tuple[int, int]:
     """Scan lines from the number `begin` on, each into a row of level 0 or into none.
 
@@ -475,9 +497,9 @@ def scan(
         from any state:  any other byte ──► not taken: the rows of the line are discarded
         from MEMBER:     no row is left at the level ──► return, so that the caller grows it
 
-    VALUE reads a value of `node` into `row`. MEMBER is before the next key of an object, or the
-    next element of an array: it sets `node` and `row`. ENDED restores those of the object or array
-    that is open from the stack.
+    VALUE reads a value of `node` into `row`; without cells for the node, it skips the value. MEMBER
+    is before the next key of an object, or the next element of an array: it sets `node` and `row`.
+    ENDED restores those of the object or array that is open from the stack.
 
     Parameters
     ----------
@@ -487,7 +509,7 @@ def scan(
         Number of the first line to scan.
     nodes, keys, names, decimals, noise
         A :class:`Plan`.
-    base, capacity, rows, rows_before, stack, state, first, second, lines
+    base, capacity, rows, rows_before, stack, state, first, second, lines, new_keys
         :class:`Cells`.
 
     Returns
@@ -501,15 +523,15 @@ def scan(
             rows_before[level] = rows[level]
         row = rows[0]
         rows[0] += 1
-        node, depth = (0 if len(base) else _UNKNOWN), 0
+        node, depth = (0 if len(base) else UNKNOWN), 0
         at = _skip_whitespace(text, bounds[line])
         at_value = True
-        good = node == _UNKNOWN or text[_U64(at)] == _BEGIN_OBJECT
+        good = node == UNKNOWN or text[_U64(at)] == _BEGIN_OBJECT
         while good:
             good = False
             if at_value:
                 kind, cell = SCALAR, 0
-                if node != _UNKNOWN:
+                if node >= 0:
                     cell = base[_U64(node)] + row
                     kind = nodes[_U64(node), KIND]
                     if state[_U64(cell)] != ABSENT or kind == FORBIDDEN:
@@ -543,7 +565,7 @@ def scan(
                 stack[_U64(depth), 1] = kind
                 stack[_U64(depth), 2] = row
                 depth += 1
-                if node != _UNKNOWN:
+                if node >= 0:
                     first[_U64(cell)] = 0
                 at = _skip_whitespace(text, at + 1)
                 if text[_U64(at)] == (_END_OBJECT if kind == OBJECT else _END_ARRAY):
@@ -573,15 +595,26 @@ def scan(
                 name = at + 1
                 end, escapes = _skip_string(text, name)
                 # Unescaped, it might be a key that the contract reads.
-                if end < 0 or (escapes and node != _UNKNOWN):
+                if end < 0 or (escapes and node != UNKNOWN):
                     break
-                if node != _UNKNOWN:
+                if node != UNKNOWN:
                     node = _find_child(text, name, end, node, keys, names)
+                    if node == _NEW:
+                        level = len(rows) - 1
+                        row_of_key = rows[level]
+                        if row_of_key == capacity[level]:
+                            _discard_line(rows_before, nodes, base, rows, state)
+                            return line, level
+                        new_keys[row_of_key, LINE] = line
+                        new_keys[row_of_key, OBJECT_OF_KEY] = stack[_U64(depth - 1), 0]
+                        new_keys[row_of_key, NAME] = name
+                        rows[level] += 1
+                        node = UNKNOWN
                 at = _skip_whitespace(text, end + 1)
                 if text[_U64(at)] != _COLON:
                     break
                 at = _skip_whitespace(text, at + 1)
-            elif node != _UNKNOWN:
+            elif node >= 0:
                 first[_U64(base[_U64(node)] + row)] += 1
                 node = nodes[_U64(node), ELEMENT]
                 level = nodes[_U64(node), LEVEL]
@@ -648,3 +681,171 @@ def copy_texts(text: Bytes, begins: Ints, offsets: NDArray[np.int32], out: Bytes
         else:
             for index in range(size):
                 out[_U64(to + index)] = text[_U64(begin + index)]
+
+
+def hash_new_keys(text: Bytes, new_keys: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Return a hash of the path of each unknown key."""
+    hashes = np.empty(len(new_keys), np.uint64)
+    _hash_new_keys(text, new_keys, hashes)
+    return hashes
+
+
+@_compiled
+def _hash_new_keys(text: Bytes, new_keys: NDArray[np.int32], hashes: NDArray[np.uint64]) -> None:
+    """Write FNV-1a of the node of each key's object and its text."""
+    for row in range(len(new_keys)):
+        hashed = _U64(0xCBF29CE484222325) ^ _U64(new_keys[row, OBJECT_OF_KEY])
+        at = np.int64(new_keys[row, NAME])
+        while text[_U64(at)] != _QUOTE:  # there are no escapes in it
+            hashed = (hashed * _U64(0x100000001B3)) ^ _U64(text[_U64(at)])
+            at += 1
+        hashes[row] = hashed * _U64(0x100000001B3)
+
+
+def count_new_keys(
+    text: Bytes,
+    new_keys: NDArray[np.int32],
+    paths: Ints,
+    last_lines: Ints,
+    records: Ints,
+    kinds: Ints,
+    samples: Ints,
+) -> None:
+    """Count the lines that have each unknown key, and look at its values.
+
+    Parameters
+    ----------
+    text, new_keys
+        The text, and :attr:`Cells.new_keys`, by line.
+    paths
+        For each of these the number of its path, below 0 to leave it out.
+    last_lines
+        For each path the last line that has it, -1 before.
+    records, kinds
+        For each path the lines that have it, and a bit for each kind of its values; 0 before.
+    samples
+        For each path the first row whose value is neither null nor an empty text; -1 before.
+    """
+    scratch = np.empty(_MAX_ESCAPED + 1, np.uint8)
+    _count_new_keys(text, new_keys, paths, last_lines, records, kinds, samples, scratch)
+
+
+@_compiled
+def _count_new_keys(
+    text: Bytes,
+    new_keys: NDArray[np.int32],
+    paths: Ints,
+    last_lines: Ints,
+    records: Ints,
+    kinds: Ints,
+    samples: Ints,
+    scratch: Bytes,
+) -> None:
+    for row in range(len(new_keys)):
+        path = paths[row]
+        if path < 0:
+            continue
+        if last_lines[path] != new_keys[row, LINE]:
+            last_lines[path] = new_keys[row, LINE]
+            records[path] += 1
+        at = _begin_of_value(text, new_keys[row, NAME])
+        kind = _kind_of_value(text, at, scratch)
+        kinds[path] |= 1 << kind
+        is_empty = text[_U64(at)] == _QUOTE and text[_U64(at + 1)] == _QUOTE
+        if samples[path] < 0 and kind != NULL_VALUE and not is_empty:
+            samples[path] = row
+
+
+@_compiled
+def value_of_key(text: Bytes, name: Word) -> tuple[int, int]:
+    """Return the indices of the value of a key without escapes: its first byte, and behind it."""
+    begin = _begin_of_value(text, name)
+    at, depth = begin, 0
+    while True:
+        c = text[_U64(at)]
+        if c in (_BEGIN_OBJECT, _BEGIN_ARRAY):
+            depth += 1
+            at += 1
+        elif c in (_END_OBJECT, _END_ARRAY):
+            depth -= 1
+            at += 1
+        elif depth and c in (_COMMA, _COLON):
+            at += 1
+        else:
+            at = _skip_scalar(text, at)
+        if depth == 0:
+            return begin, at
+        at = _skip_whitespace(text, at)
+
+
+@_compiled
+def _begin_of_value(text: Bytes, name: Word) -> int:
+    at: Word = np.int64(name)
+    while text[_U64(at)] != _QUOTE:
+        at += 1
+    return int(_skip_whitespace(text, _skip_whitespace(text, at + 1) + 1))
+
+
+@_compiled
+def _kind_of_value(text: Bytes, at: int, scratch: Bytes) -> int:
+    c = text[_U64(at)]
+    if c == _QUOTE:
+        return _kind_of_text(text, at + 1, scratch)
+    if c == _MINUS or _ZERO <= c <= _NINE:
+        end = _skip_digits(text, at + (c == _MINUS))
+        c = text[_U64(end)]
+        return DECIMAL_VALUE if c in (_POINT, _E, _LARGE_E) else INTEGER_VALUE
+    if c == _BEGIN_OBJECT:
+        return OBJECT_VALUE
+    if c == _BEGIN_ARRAY:
+        return ARRAY_VALUE
+    return NULL_VALUE if c == _LETTER_N else BOOLEAN_VALUE
+
+
+@_compiled
+def _kind_of_text(text: Bytes, begin: int, scratch: Bytes) -> int:
+    end, escapes = _skip_string(text, begin)
+    if escapes:
+        if end - begin > _MAX_ESCAPED:
+            return TEXT_VALUE
+        size = _unescape(text, begin, end, scratch, 0, True)
+        if size < 0:
+            return TEXT_VALUE
+        scratch[size] = _QUOTE
+        text, begin, end = scratch, 0, size
+    if not 0 < end - begin <= _MAX_SHORT_TEXT:
+        return TEXT_VALUE
+    first = _skip_digits(text, begin + (text[_U64(begin)] == _MINUS))
+    if text[_U64(first)] == _POINT and _ZERO <= text[_U64(first - 1)] <= _NINE:
+        at = _skip_digits(text, first + 1)
+        return DECIMAL_TEXT if at == end and at > first + 1 else TEXT_VALUE
+    if not _has_form(text, begin, end, _DATE_FORM):
+        return TEXT_VALUE
+    if end == begin + len(_DATE_FORM):
+        return DATE_TEXT
+    if not _has_form(text, begin, end, _TIMESTAMP_FORM):
+        return TEXT_VALUE
+    for at in range(begin + len(_TIMESTAMP_FORM), end):
+        if not _IN_TIMESTAMP[text[_U64(at)]]:
+            return TEXT_VALUE
+    return TIMESTAMP_TEXT
+
+
+_DATE_FORM: Final = np.frombuffer(b"0000-00-00", np.uint8)
+_TIMESTAMP_FORM: Final = np.frombuffer(b"0000-00-00T00:00", np.uint8)
+_IN_TIMESTAMP: Final = np.array([c in b"0123456789:.+Z-" for c in range(256)])
+
+
+@_compiled
+def _has_form(text: Bytes, begin: int, end: int, form: Bytes) -> bool:
+    """Return whether a text begins as a form does, in which 0 stands for any digit."""
+    if end - begin < len(form):
+        return False
+    for index in range(len(form)):
+        c = text[_U64(begin + index)]
+        if form[_U64(index)] == _ZERO:
+            if not _ZERO <= c <= _NINE:
+                return False
+        elif c != form[_U64(index)] and not (c == _SPACE and form[_U64(index)] == _LARGE_T):
+            return False
+    return True

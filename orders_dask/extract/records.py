@@ -35,15 +35,6 @@ MAX_REJECTED: Final = 100_000
 BOM: Final = b"\xef\xbb\xbf"
 """The byte-order mark of UTF-8."""
 
-INSPECTED_BYTES: Final = 256 * 1024
-"""The records that begin in so many bytes of lines are inspected for schema drift, in 3 ms.
-
-It is a position in the file's text, so that they are the same however the file is split.
-"""
-
-INSPECTED_RECORDS: Final = 100
-"""Records of other documents that are inspected, and of a line that is a container."""
-
 WHITESPACE: Final = b" \t\r\n"
 """The white space of JSON: https://www.rfc-editor.org/rfc/rfc8259#section-2"""
 
@@ -140,8 +131,6 @@ class Records:
         is rejected for this reason.
     issues
         What was repaired around the records.
-    inspected
-        Number of lines, from the first, that are inspected for schema drift.
     """
 
     text: bytes
@@ -152,7 +141,6 @@ class Records:
     long_line: int | None = None
     framing_error: str | None = None
     issues: tuple[Issue, ...] = ()
-    inspected: int = 0
 
 
 class Unreadable(Exception):
@@ -170,19 +158,6 @@ class Unreadable(Exception):
         super().__init__(message, raw)
         self.message = message
         self.raw = raw
-
-
-def inspect_first(records: Iterable[Records]) -> Iterator[Records]:
-    """Return records, the first :data:`INSPECTED_RECORDS` of them marked as to be inspected."""
-    remaining = INSPECTED_RECORDS
-
-    def mark(item: Records) -> Records:
-        nonlocal remaining
-        inspected = min(item.number, remaining)
-        remaining -= inspected
-        return replace(item, inspected=inspected) if inspected else item
-
-    return map(mark, records)  # a generator would hold the text while it is decoded
 
 
 def coalesce(records: Iterable[Records]) -> Iterator[Records]:
@@ -221,7 +196,6 @@ def _join(buffered: list[Records]) -> Records:
         text=b"".join(item.text for item in buffered),
         number=sum(item.number for item in buffered),
         overwritten=sum(item.overwritten for item in buffered),
-        inspected=sum(item.inspected for item in buffered),
         issues=merge_issues(issue for item in buffered for issue in item.issues),
     )
     buffered.clear()

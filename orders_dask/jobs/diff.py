@@ -97,8 +97,8 @@ def _diff(
     with open_load(
         context, run_date, published, sides.fingerprint, status_if_refused="failed"
     ) as load:
-        parts, totals = steps.decode(load, sides.splits)
-        steps.resolve_and_load(load, parts, manifest=False)
+        parts, totals, drift = steps.decode(load, sides.splits)
+        steps.resolve_and_load(load, parts, drift, manifest=False)
         steps.seal_and_verify(load, len(parts), totals)
         leases.finish(load.lease, load.load_id, "comparison")
     return compare(database, run_date, published.load_id, load.load_id, published=False)

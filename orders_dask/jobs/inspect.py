@@ -291,4 +291,5 @@ def result_from_ledger(
         rejected=load.rejected,
         seconds=timer.total,
         warnings=tuple(f"{finding.message} ({finding.check_name})" for finding in findings),
+        unknown_keys=load.unknown_keys,
     )

@@ -155,7 +155,9 @@ def _replay(
     published = _load_to_replay(context, run_date)
     part = _make_replay_part(context, published, code)
     if part and part.orders:
-        parts, totals = collect_parts(enumerate(chain([part], _staged_parts(context, published))))
+        parts, totals, drift = collect_parts(
+            enumerate(chain([part], _staged_parts(context, published)))
+        )
         with (
             ExitStack() as lineage,
             open_load(
@@ -174,7 +176,7 @@ def _replay(
                     run_date, load.load_id, published.fingerprint, files, settings, database
                 )
             )
-            superseded = steps.resolve_and_load(load, parts)
+            superseded = steps.resolve_and_load(load, parts, drift)
             superseded_rows = frozenset(superseded.get(part.name, ()))
             tally = _record_replay(load, published, part, code, superseded_rows)
             plan = steps.seal_and_verify(load, len(parts), totals)

@@ -176,8 +176,8 @@ def _take_through_steps(
             lineage_of_load(run_date, load.load_id, fingerprint, files, settings, database)
         )
         loads.record_left_out(load.lease, load.load_id, inspection.left_out)
-        parts, totals = steps.decode(load, inspection.splits)
-        steps.resolve_and_load(load, parts)
+        parts, totals, drift = steps.decode(load, inspection.splits)
+        steps.resolve_and_load(load, parts, drift)
         plan = steps.seal_and_verify(load, len(parts), totals)
         findings = steps.check(load, checks)
         with timer.step("publish"):

@@ -20,6 +20,7 @@ from orders_dask.contract.ledger_tables import (
 )
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Issue
+from orders_dask.contract.schema_drift import Drift
 from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import LoadNotActive
 from orders_dask.ledger.leases import Lease
@@ -204,9 +205,9 @@ _REPLAY_COLUMNS: Final = [
 """Columns that are null until somebody corrects or replays the record."""
 
 
-def record_drift(lease: Lease, load_id: int, paths: Sequence[str]) -> None:
-    """Write the dotted paths of unknown keys. See docs/contract.md#schema-drift."""
-    _update_load(lease, load_id, schema_drift=list(paths))
+def record_drift(lease: Lease, load_id: int, drift: Drift) -> None:
+    """Write the unknown keys of a load. See docs/contract.md#schema-drift."""
+    _update_load(lease, load_id, schema_drift=drift.to_json())
 
 
 def record_left_out(lease: Lease, load_id: int, names: Sequence[str]) -> None:

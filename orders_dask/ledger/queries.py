@@ -28,6 +28,7 @@ from orders_dask.contract.ledger_tables import (
     schema_info,
 )
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
+from orders_dask.contract.schema_drift import Drift
 from orders_dask.contract.storage_tables import STORED_COLUMNS, published
 
 
@@ -51,6 +52,8 @@ class LoadStatus:
         Wall seconds; None while it runs.
     started_at, message
         When it began; why it was refused or failed.
+    unknown_keys
+        Paths of keys that the contract doesn't know.
     """
 
     run_date: date
@@ -65,6 +68,7 @@ class LoadStatus:
     seconds: float | None
     started_at: datetime
     message: str | None
+    unknown_keys: tuple[str, ...] = ()
 
 
 SHOWN_FIRST: Final = (
@@ -268,13 +272,17 @@ def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
             wall_seconds,
             loads.c.started_at,
             loads.c.message,
+            loads.c.schema_drift,
         )
         .join_from(loads, load_file, load_file.c.load_id == loads.c.load_id, isouter=True)
         .group_by(*loads.c)
         .order_by(loads.c.run_date)
     )
     with engine.connect() as connection:
-        return [LoadStatus(*row) for row in connection.execute(query)]
+        return [
+            LoadStatus(*row[:-1], unknown_keys=Drift.from_json(row[-1]).paths)  # type: ignore[misc]
+            for row in connection.execute(query)
+        ]
 
 
 def latest_refused_after(engine: Engine, load: LoadStatus) -> int | None:

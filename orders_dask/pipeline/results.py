@@ -113,6 +113,8 @@ class RunResult:
         What checks found that did not hold the load, and a cost over the budget, one sentence each.
     cost
         What the load cost that was published now; None if none was.
+    unknown_keys
+        Paths of keys that the contract doesn't know, which are not loaded.
     """
 
     run_date: date
@@ -130,6 +132,7 @@ class RunResult:
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     cost: Cost | None = None
+    unknown_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

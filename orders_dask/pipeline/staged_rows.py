@@ -30,7 +30,7 @@ from orders_dask.stage.layout import (
     REPLAYED_SCHEMA,
 )
 from orders_dask.stage.ledger_part import LedgerPart
-from orders_dask.stage.record import StagedFile
+from orders_dask.stage.record import StagedBlock, StagedFile
 from orders_dask.transform.dimensions import dimension_rows, latest_per_key, sort_by_version
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import drop_superseded
@@ -45,8 +45,8 @@ ReadTable = Callable[..., Iterator[pa.Table]]
 """Reads a staged table of a part, by name and optionally columns, one row group at a time."""
 
 
-def normalise_blocks(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
-    """Yield the file counters and the staged tables of each decoded block.
+def normalise_blocks(blocks: Iterable[Decoded]) -> Iterator[StagedBlock]:
+    """Yield what is staged of each decoded block: file counters, tables and schema drift.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def normalise_blocks(blocks: Iterable[Decoded]) -> Iterator[tuple[StagedFile, di
         orders += block.orders.num_rows
         rejected = _rejected_table(number, block.rejected)
         tables = {**normalised.tables, KEYS: normalised.keys, REJECTED: rejected}
-        yield _file_counters(block, normalised), tables
+        yield StagedBlock(_file_counters(block, normalised), tables, block.drift)
 
 
 def _file_counters(block: Decoded, normalised: Normalised) -> StagedFile:
@@ -91,7 +91,6 @@ def _file_counters(block: Decoded, normalised: Normalised) -> StagedFile:
         lines_rejected=sum(lines),
         unreadable=block.unreadable,
         issues=list(merge_issues([*block.issues, *normalised.issues])),
-        drift=list(block.drift),
     )
 
 
@@ -113,7 +112,7 @@ def _rejected_table(file: int, rejects: Sequence[Rejected]) -> pa.Table:
 
 def normalise_replayed(
     blocks: Iterable[ReplayedBatch],
-) -> Iterator[tuple[StagedFile, dict[str, pa.Table]]]:
+) -> Iterator[StagedBlock]:
     """Yield the changes of file counters, and the staged tables, of each batch of replayed records.
 
     The records have their positions in the whole file and were counted there already, so a batch
@@ -123,8 +122,8 @@ def normalise_replayed(
     blocks, copies = tee(blocks)
     orders = 0
     staged = normalise_blocks(block.decoded for block in copies)
-    for block, (file, tables) in zip(blocks, staged, strict=True):
-        yield (
+    for block, (file, tables, _) in zip(blocks, staged, strict=True):
+        yield StagedBlock(
             replace(
                 file,
                 positions=0,

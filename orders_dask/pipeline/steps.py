@@ -14,6 +14,7 @@ from orders_dask.checks.comparison import Finding
 from orders_dask.checks.run import Checks, check_load, held_message
 from orders_dask.cluster.submit import TaskCall
 from orders_dask.contract.control_totals import ControlTotals
+from orders_dask.contract.schema_drift import Drift
 from orders_dask.errors import LoadHeld
 from orders_dask.extract.records import Split
 from orders_dask.ledger import loads
@@ -21,10 +22,11 @@ from orders_dask.ledger.queries import database_id
 from orders_dask.pipeline import tasks
 from orders_dask.pipeline.load_scope import OpenLoad
 from orders_dask.pipeline.reject_limits import check_reject_limits
+from orders_dask.pipeline.schema_drift import check_drift, record_drift
 from orders_dask.publish.pointer import PublishPlan
 from orders_dask.publish.publish import discard_earlier, precompute, seal
 from orders_dask.publish.verify import verify
-from orders_dask.stage.collect import collect_parts
+from orders_dask.stage.collect import CollectedParts, collect_parts
 from orders_dask.stage.layout import REJECTED, content_of, part_url
 from orders_dask.stage.ledger_part import LedgerPart, assign_ids
 from orders_dask.stage.manifest import Manifest, write_manifest
@@ -39,18 +41,11 @@ MAX_DECODING: Final = 256
 """Decode tasks in flight: enough for a large cluster, and few for its scheduler."""
 
 
-def decode(load: OpenLoad, splits: Sequence[Split]) -> tuple[list[Part], dict[str, ControlTotals]]:
+def decode(load: OpenLoad, splits: Sequence[Split]) -> CollectedParts:
     """Decode, normalise and stage every split that has no part yet.
 
-    The three steps of a split are one task, so frames never travel between workers.
-
-    Returns
-    -------
-    list of Part
-        The parts in the order of the splits, without their control totals
-        (:func:`~orders_dask.stage.collect.collect_parts`).
-    dict
-        Control totals of all parts together, by the name of the fact.
+    The three steps of a split are one task, so frames never travel between workers. The parts are
+    in the order of the splits.
     """
     settings = load.context.settings
     stage, reading = (settings.stage_url, load.run_date), (settings.shop_timezone, settings.record)
@@ -73,7 +68,7 @@ def decode(load: OpenLoad, splits: Sequence[Split]) -> tuple[list[Part], dict[st
 
 
 def resolve_and_load(
-    load: OpenLoad, parts: Sequence[Part], *, manifest: bool = True
+    load: OpenLoad, parts: Sequence[Part], drift: Drift, *, manifest: bool = True
 ) -> dict[str, list[int]]:
     """Record the files of staged parts in the ledger, resolve versions, and load the rest.
 
@@ -83,6 +78,8 @@ def resolve_and_load(
         The load.
     parts
         Its parts, in the order of the listing.
+    drift
+        Their schema drift.
     manifest
         Whether to write a manifest, which makes this the latest staged load of the run date.
 
@@ -94,10 +91,13 @@ def resolve_and_load(
     Raises
     ------
     DataRefused
-        Too many records were rejected, or a file was unreadable.
+        Too many records were rejected, or a file was unreadable, or it has unknown keys and the
+        settings refuse them.
     """
     ledger_parts = _record_files(load, parts)
+    record_drift(load, drift)
     check_reject_limits(load, parts)
+    check_drift(load, drift)
     database = database_id(load.context.database)
     with load.context.timer.step("resolve"):
         superseded = _resolve(load, ledger_parts)
@@ -170,7 +170,7 @@ def check(load: OpenLoad, checks: Checks) -> list[Finding]:
 
 
 def _record_files(load: OpenLoad, parts: Sequence[Part]) -> list[LedgerPart]:
-    """Record files, rejected records, issues and schema drift; return the parts with ledger ids."""
+    """Record files, rejected records and issues; return the parts with ledger ids."""
     lease, load_id = load.lease, load.load_id
     files = merge_files(parts)
     ids = dict(zip(files, loads.record_files(lease, load_id, list(files.values())), strict=True))
@@ -179,7 +179,6 @@ def _record_files(load: OpenLoad, parts: Sequence[Part]) -> list[LedgerPart]:
     loads.record_rejected(lease, load_id, rejected)
     issues = ((ids[name], issue) for name, file in files.items() for issue in file.issues)
     loads.record_issues(lease, load_id, issues)
-    loads.record_drift(lease, load_id, sorted({p for f in files.values() for p in f.drift}))
     return ledger_parts
 
 

@@ -22,6 +22,7 @@ from orders_dask.contract.ledger_tables import (
     rejected_record,
 )
 from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.schema_drift import Drift
 from orders_dask.ledger.queries import SHOWN_FIRST, first_of_each_date
 from orders_dask.load.connect import snapshot
 from orders_dask.reporting.data import (
@@ -144,7 +145,7 @@ def _loads(connection: Connection, rows: Mapping[int, Any]) -> dict[int, Load]:
             measures=Measures.from_json(row.measures) if row.measures else None,
             step_seconds=row.step_seconds or {},
             step_metrics=row.step_metrics or {},
-            drift=row.schema_drift or (),
+            drift=Drift.from_json(row.schema_drift),
             left_out=row.left_out or (),
         )
         for load_id, row in rows.items()

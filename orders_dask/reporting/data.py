@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from orders_dask.checks.measures import Measures
+from orders_dask.contract.schema_drift import NO_DRIFT, Drift
 
 State = Literal[
     "published",
@@ -105,7 +106,7 @@ class Load:
     measures: Measures | None = None
     step_seconds: Mapping[str, float] = field(default_factory=dict)
     step_metrics: Mapping[str, Any] = field(default_factory=dict)
-    drift: Sequence[str] = ()
+    drift: Drift = NO_DRIFT
     left_out: Sequence[str] = ()
 
 

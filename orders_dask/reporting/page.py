@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orders_dask.contract.ledger_tables import FILE_COUNTERS
 from orders_dask.contract.order_tables import fact_order, fact_order_line
+from orders_dask.contract.schema_drift import UnknownKey
 from orders_dask.ledger.timings import STEPS, LoadTimings, timings_of_load
 from orders_dask.reporting import charts
 from orders_dask.reporting.data import Day, FieldIssue, Load, ReportData, State
@@ -187,11 +188,34 @@ def _issue_bars(issue: FieldIssue, days: Sequence[Day]) -> list[tuple[int, float
     return [(index, n / most, f"{day}: {n:,}") for index, day, n in numbers if n]
 
 
-def _unknown_keys(days: Sequence[Day]) -> list[tuple[str, date, date, int]]:
-    """Return each unknown key with its first and last day and its number of days, newest first."""
-    seen: dict[str, list[date]] = {}
+class _KeyDays(NamedTuple):
+    """An unknown key on the days of a report: as it was on the last one that has it."""
+
+    path: str
+    type: str
+    share: str
+    first: date
+    last: date
+    days: int
+    sample: str
+
+
+def _unknown_keys(days: Sequence[Day]) -> list[_KeyDays]:
+    """Return each unknown key, the newest first."""
+    seen: dict[str, list[tuple[Day, UnknownKey]]] = {}
     for day in days:
-        for key in day.load.drift if day.load else ():
-            seen.setdefault(key, []).append(day.run_date)
-    keys = [(key, dates[0], dates[-1], len(dates)) for key, dates in seen.items()]
-    return sorted(keys, key=lambda each: (-each[1].toordinal(), each[0]))
+        for key in day.load.drift.keys if day.load else ():
+            seen.setdefault(key.path, []).append((day, key))
+    keys = []
+    for path, found in seen.items():
+        last, key = found[-1]
+        dates = found[0][0].run_date, last.run_date
+        kind = key.type if key.records else ""
+        keys.append(_KeyDays(path, kind, _share(key, last), *dates, len(found), key.sample))
+    return sorted(keys, key=lambda each: (-each.first.toordinal(), each.path))
+
+
+def _share(key: UnknownKey, day: Day) -> str:
+    counters = day.load.total.counters.get(fact_order.name) if day.load else None
+    read = counters["read"] if counters else 0
+    return f"{min(key.records / read, 1):.1%}" if key.records and read else ""

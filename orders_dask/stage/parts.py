@@ -28,13 +28,14 @@ from fsspec.spec import AbstractBufferedFile
 from orders_dask.contract.control_totals import ControlTotals, totals_of
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Issue
+from orders_dask.contract.schema_drift import Drift, DriftCounter
 from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.former_names import renamed
 from orders_dask.stage.layout import PART_RECORD, content_of, read_json, run_date_folder
-from orders_dask.stage.record import Part, StagedFile
+from orders_dask.stage.record import Part, StagedBlock, StagedFile
 
 ROW_GROUP_BYTES: Final = 16 << 20
 """Bytes of Arrow tables per row group: 64 MiB took 45 MB more of a worker, and no less time."""
@@ -88,7 +89,9 @@ def find_part(url: str) -> Part | None:
         record["bytes"] = dict.fromkeys(record["rows"], record["bytes"])
     columns = tuple(record.pop("columns", ()))  # formats before 8 don't have them
     totals = {fact.name: record["totals"].get(fact.name, _NOTHING) for fact in FACTS}
-    return Part(url, **{**record, "files": files, "totals": totals, "columns": columns})
+    drift = Drift.from_json(record.pop("drift", None))
+    changed = {"files": files, "totals": totals, "columns": columns, "drift": drift}
+    return Part(url, **{**record, **changed})
 
 
 def find_usable_part(url: str, others: Iterable[str] = ()) -> Part | None:
@@ -126,7 +129,8 @@ def use_part(url: str, others: Iterable[str] = ()) -> Part | None:
 
 def write_record(part: Part) -> None:
     """Write the record of a part, which completes it."""
-    record = {name: value for name, value in asdict(part).items() if name != "url"}
+    record = asdict(part) | {"drift": part.drift.to_json()}
+    del record["url"]
     url = f"{part.url}/{PART_RECORD}"
     with translate_storage_errors(url):
         fs, path = filesystem(url)
@@ -187,6 +191,7 @@ def _file_from_json(record: dict[str, Any]) -> StagedFile:
         Issue(i["field"], i["code"], i["count"], tuple((p, text) for p, text in i["samples"]))
         for i in record["issues"]
     ]
+    record.pop("drift", None)  # before format 8: dotted paths, of the first records
     counts = {
         name: {fact.name: record[name].get(fact.name, 0) for fact in FACTS}
         for name in ("read", "rejected")
@@ -194,7 +199,7 @@ def _file_from_json(record: dict[str, Any]) -> StagedFile:
     return StagedFile(**{**record, **counts, "issues": issues})
 
 
-def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]]) -> Part:
+def write_part(url: str, blocks: Iterable[StagedBlock]) -> Part:
     """Write blocks of staged tables as the part at `url`, its record last.
 
     Parameters
@@ -202,8 +207,8 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
     url
         URL of the part (:func:`orders_dask.stage.layout.part_url`).
     blocks
-        Counters of each block, and its tables by name, file by file. One block is in memory at a
-        time, with up to :data:`ROW_GROUP_BYTES` of buffered tables.
+        The blocks, file by file. One is in memory at a time, with up to :data:`ROW_GROUP_BYTES` of
+        buffered tables.
 
     Returns
     -------
@@ -217,12 +222,14 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
     """
     files: dict[str, StagedFile] = {}
     totals = {fact.name: ControlTotals() for fact in FACTS}
+    drift = DriftCounter()
 
     def tables() -> Iterator[dict[str, pa.Table]]:
-        for piece, block in blocks:
+        for number, (piece, block, drift_of_block) in enumerate(blocks):
             files[piece.name] = files[piece.name] + piece if piece.name in files else piece
             for fact in totals:
                 totals[fact] += totals_of(fact, block[fact])
+            drift.add_all(drift_of_block, number)
             yield block
 
     attempt = uuid4().hex
@@ -243,6 +250,7 @@ def write_part(url: str, blocks: Iterable[tuple[StagedFile, dict[str, pa.Table]]
             {fact: total.to_json() for fact, total in totals.items()},
             sizes,
             STORED_COLUMNS,
+            drift.drift(),
         )
     write_record(part)
     return part

@@ -1,14 +1,17 @@
-"""The records of parts: the counters, issues and schema drift of their files. No I/O."""
+"""The records of parts: the counters and issues of their files, and schema drift. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.rejects import Issue, merge_issues
+from orders_dask.contract.schema_drift import NO_DRIFT, Drift
 from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 
@@ -32,8 +35,6 @@ class StagedFile:
         Whether the file could not be read to its end.
     issues
         Values that were repaired or nulled.
-    drift
-        Dotted paths of keys that the contract doesn't read.
     """
 
     name: str
@@ -45,7 +46,6 @@ class StagedFile:
     lines_rejected: int
     unreadable: bool
     issues: list[Issue]
-    drift: list[str]
 
     def __add__(self, later: StagedFile) -> StagedFile:
         """Return this piece and a later one of the same file, merged."""
@@ -57,7 +57,6 @@ class StagedFile:
             lines_rejected=self.lines_rejected + later.lines_rejected,
             unreadable=self.unreadable or later.unreadable,
             issues=list(merge_issues([*self.issues, *later.issues])),
-            drift=sorted({*self.drift, *later.drift}),
         )
 
     def shift_positions(self, offset: int) -> StagedFile:
@@ -69,6 +68,24 @@ class StagedFile:
                 for i in self.issues
             ],
         )
+
+
+class StagedBlock(NamedTuple):
+    """What is staged of one decoded block.
+
+    Attributes
+    ----------
+    file
+        The counters of its file.
+    tables
+        The staged tables by name.
+    drift
+        Keys of its orders that nobody knows.
+    """
+
+    file: StagedFile
+    tables: dict[str, pa.Table]
+    drift: Drift = NO_DRIFT
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,8 @@ class Part:
     columns
         The columns of its tables (:data:`~orders_dask.contract.storage_tables.STORED_COLUMNS`),
         where they count: a task returns a part without.
+    drift
+        Keys of its orders that nobody knows.
     format
         :data:`~orders_dask.contract.versions.STAGE_FORMAT_VERSION` of the writer.
     """
@@ -105,6 +124,7 @@ class Part:
     totals: dict[str, Any]
     bytes: dict[str, int]
     columns: tuple[str, ...] = ()
+    drift: Drift = NO_DRIFT
     format: int = STAGE_FORMAT_VERSION
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from orders_dask.contract.arrow import FILE, POSITION
 from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import Issue
+from orders_dask.contract.schema_drift import Drift, UnknownKey
 from orders_dask.errors import LoadNotActive, RunDateLocked
 from orders_dask.ledger import leases, loads
 from orders_dask.ledger.queries import published_load, status
@@ -129,11 +130,12 @@ def test_rejects_are_those_of_the_latest_load_even_if_it_was_refused(warehouse: 
 
 
 def test_issues_seconds_and_drift_are_recorded(warehouse: Engine, query: Query) -> None:
+    drift = Drift((UnknownKey("line_items[].colour", 3, ("null", "text"), "xxx"),))
     issue = Issue("line_items[].price", "bad_money", 7, ((1, "x"), (2, "y")))
     with leases.acquire_lease(warehouse, DAY) as lease:
         load_id = begin(lease)
         loads.record_issues(lease, load_id, [(5, issue)])
-        loads.record_drift(lease, load_id, ["line_items[].colour"])
+        loads.record_drift(lease, load_id, drift)
         loads.save_metrics(lease, load_id, {"load": 1.5}, {"load": StepMetrics(2.5, 1.0, 7)})
     assert query(
         "select file_id, field, code, value_count, samples from orders_ops.data_issue"
@@ -142,7 +144,7 @@ def test_issues_seconds_and_drift_are_recorded(warehouse: Engine, query: Query) 
         (
             {"load": 1.5},
             {"load": asdict(StepMetrics(2.5, 1.0, 7))},
-            ["line_items[].colour"],
+            {"keys": {"line_items[].colour": [3, ["null", "text"], "xxx"]}, "more": False},
         )
     ]
 

@@ -121,7 +121,13 @@ def test_every_number_is_the_ledgers(shop: Settings, query: Query) -> None:
         date.fromisoformat(day): Decimal(value) for day, value, _ in rows if value != "none"
     } == sums
     _, *rows = page.tables["drift"]
-    assert rows == [["gift_note", str(DAY), str(DAY), "1"]]
+    [[key, kind, share, *rest]] = rows
+    read = query(
+        "select sum(order_read) from orders_ops.load_file join orders_ops.load_run using (load_id)"
+        " group by run_date order by run_date"
+    )[-1][0]
+    assert (key, kind, share) == ("gift_note", "text", f"{1 / int(read):.1%}")
+    assert rest == [str(DAY), str(DAY), "1", "xxx"]
     [*_, (seconds,)] = query("select step_seconds from orders_ops.load_run order by run_date")
     head, *rows = page.tables["times"]
     assert dict(zip(head[1:], map(float, rows[-1][1:]), strict=True)) == pytest.approx(

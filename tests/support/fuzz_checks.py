@@ -22,6 +22,7 @@ from orders_dask.contract.json_parser import is_sanitised
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.record_keys import GRAPHQL_ID, ORDER_KEYS, id_key
 from orders_dask.contract.rejects import Issue, Rejected, merge_issues
+from orders_dask.contract.schema_drift import NO_DRIFT, Drift, merge_drift
 from orders_dask.extract import records
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
@@ -48,7 +49,7 @@ class Read:
     issues: list[Issue] = field(default_factory=list)
     read: int = 0
     unreadable: bool = False
-    drift: set[str] = field(default_factory=set)
+    drift: Drift = NO_DRIFT
 
     @property
     def orders(self) -> pa.Table:
@@ -74,6 +75,7 @@ class Read:
         )
         assert mine == others
         assert (self.read, self.unreadable) == (other.read, other.unreadable)
+        assert self.drift == other.drift
 
 
 def _comparable(one: Rejected) -> Rejected | tuple[int, str]:
@@ -119,7 +121,7 @@ def _read(dump: Path, block_size: int) -> dict[str, Read]:
             blocks.append(block)
             _add(found.setdefault(block.file.name, Read()), block, before.get(block.file.name, 0))
         if block_size == WHOLE:
-            for _, tables in normalise_blocks(blocks):
+            for _, tables, _ in normalise_blocks(blocks):
                 for fact in FACTS:
                     _encoded(tables[fact.name])
     return found
@@ -138,7 +140,7 @@ def _add(read: Read, block: Decoded, before: int) -> None:
     ]
     read.read += block.read
     read.unreadable |= block.unreadable
-    read.drift |= set(block.drift)
+    read.drift = merge_drift((read.drift, block.drift))
 
 
 def _sound(block: Decoded) -> None:
@@ -154,7 +156,7 @@ def _sound(block: Decoded) -> None:
         for part in (r.path, r.code, r.message, r.raw, r.order_raw or "")
     ]
     strings += [text for issue in block.issues for _, text in issue.samples]
-    assert all(map(is_sanitised, [*strings, *block.drift]))
+    assert all(map(is_sanitised, [*strings, *block.drift.paths]))
 
 
 def _texts(values: pa.Array) -> Iterator[pa.StringArray]:

@@ -40,6 +40,7 @@ OPTIONS = {
     "fresh": {"--last", "--missing", "--json"},
     "status": {"--run-date", "--json"},
     "report": {"--run-date", "--days", "--out", "--samples"},
+    "drift": {"--run-date", "--last", "--json"},
     "diff": {"--run-date", "--source", "--scheduler", "--workers", "--limit", "--json"},
     "accept": {"--run-date", "--because", "--load", "--json"},
     "discard": {"--run-date", "--because", "--load", "--json"},
@@ -129,7 +130,7 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
     assert loaded.stdout == "[]\n", "completion and --help would take a second more"
 
 
-@pytest.mark.parametrize("name", ["init", "run", "status", "rejects"])
+@pytest.mark.parametrize("name", ["init", "run", "status", "drift", "rejects"])
 def test_missing_settings_are_one_sentence_and_exit_code_2(runner: CliRunner, name: str) -> None:
     ended = runner.invoke(app, [name])
     assert (ended.exit_code, ended.stdout) == (2, "")
@@ -145,7 +146,7 @@ def test_debug_adds_the_traceback(runner: CliRunner) -> None:
     assert ended.stderr.splitlines()[-1].startswith("Error: _PGSQL_HOSTNAME")
 
 
-@pytest.mark.parametrize("name", ["init", "status", "rejects"])
+@pytest.mark.parametrize("name", ["init", "status", "drift", "rejects"])
 def test_an_unreachable_database_is_exit_code_4_and_no_password(
     runner: CliRunner, name: str
 ) -> None:
@@ -163,6 +164,7 @@ def test_an_unreachable_database_is_exit_code_4_and_no_password(
         (["run", "--wait-for-source", "soon"], "'soon' is not a duration such as 30s,"),
         (["backfill", "--last", "2", "--to", "2017-10-30"], "--from and --to, or --last"),
         (["backfill", "--last", "0"], "--last"),
+        (["drift", "--last", "2", "--run-date", "2017-10-30"], "--run-date or --last"),
         (["backfill"], "--last"),
         (["run", "--scheduler", "tcp://a:1", "--workers", "2"], "--scheduler or --workers"),
         (["backfill", "--from", "2017-10-30"], "--to"),

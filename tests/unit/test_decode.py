@@ -39,6 +39,7 @@ def assert_same(one: Block, other: Block) -> None:
     assert sorted_issues(one.issues) == sorted_issues(other.issues)
     assert sorted_rejected(one.rejected) == sorted_rejected(other.rejected)
     assert (one.read, one.unreadable, one.stopped) == (other.read, other.unreadable, other.stopped)
+    assert one.drift == other.drift
     assert one.orders.schema == decoded_schema()
     assert one.orders.equals(other.orders), "the tables differ"
 

@@ -8,16 +8,11 @@ import json
 from datetime import date
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from orders_dask.extract import records
-from orders_dask.extract import splits as splits_module
 from orders_dask.extract.decode import decode as decode_module
 from orders_dask.extract.decode.decode import Decoded, decode
 from orders_dask.extract.discover import discover
@@ -121,56 +116,6 @@ def test_a_broken_record_ends_a_page_that_is_laid_out_over_lines(tmp_path: Path)
     assert ids([block]) == [1]
     assert [(one.code, one.position) for one in block.rejected] == [("unreadable_file", 2)]
     assert block.unreadable
-
-
-def test_drift_names_unknown_keys_of_the_first_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = '{"id":1,"line_items":[],"tags":"a"}'
-    early = '{"id":1,"line_items":[{"id":1,"colour":"red","tax_lines":[{"rate":1}]}],"customer":{"vip":1},"zz":{"a":1}}'
-    late = '{"id":1,"line_items":[],"late":1}'
-    some = [early, "not JSON", '{"data":1}', *[known] * 97]
-    (tmp_path / "a").write_text("\n".join([*some, late]))
-    monkeypatch.setattr(ndjson, "INSPECTED_BYTES", len("\n".join([*some, ""])))
-    (tmp_path / "b").write_text(f'{{"orders":[{known},{early}],"next":1}}\n' + known)
-    (tmp_path / "c").write_text("[" + ",\n".join([early, *[known] * 99, late]) + "]")
-    (tmp_path / "d").write_text("[" + ",".join([early, *[known] * 99, late]) + "]\n")
-    paths = ("customer.vip", "line_items[].colour", "line_items[].tax_lines[].rate", "zz")
-    drift: dict[str, set[str]] = {}
-    for block in decoded(tmp_path):
-        drift.setdefault(Path(block.file.name).name, set()).update(block.drift)
-    assert drift == {name: set(paths) for name in "abcd"}
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.lists(
-        st.one_of(
-            st.integers(0, 30).map(lambda n: f'{{"id":1,"line_items":[],"k{n}":1}}'),
-            st.sampled_from(["", " \t", "\r", "x", '{"a":1}', '{"orders":[{"id":1,"z":1}]}']),
-        ),
-        max_size=30,
-    ),
-    st.integers(1, 500),
-    st.integers(1, 300),
-    st.booleans(),
-)
-def test_drift_is_the_same_however_a_file_is_split(
-    lines: list[str], inspected: int, block_size: int, ended: bool
-) -> None:
-    text = "\n".join([ORDERS[0], *lines, *[""] * ended])
-    with (
-        TemporaryDirectory() as folder,
-        patch.object(ndjson, "INSPECTED_BYTES", inspected),
-        patch.object(records, "BLOCK_BYTES", block_size),
-        patch.object(splits_module, "_MIN_TEXT_SPLIT_BYTES", 1),
-    ):
-        (Path(folder) / "a").write_text(text)
-
-        def drift(size: int) -> set[str]:
-            return {path for block in decoded(Path(folder), size) for path in block.drift}
-
-        assert drift(block_size) == drift(1 << 20)
 
 
 def test_blocks_of_a_file_go_on_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

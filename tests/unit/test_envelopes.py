@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from orders_dask.contract.envelopes import parse_envelope
 from orders_dask.contract.versions import DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.decode.block import Block, decode_records
-from orders_dask.extract.decode.schema_drift import unknown_keys
 from orders_dask.extract.framing.documents import documents
 from orders_dask.extract.records import Records, SourceFile, Split
 from orders_dask.stage.layout import content_of, part_url
@@ -74,6 +73,7 @@ def decode(text: bytes, setting: str | None, *, layout: str = "lines") -> Block:
     assert block.orders.equals(by_rules.orders), "reader and rules differ"
     assert sorted(block.issues, key=repr) == sorted(by_rules.issues, key=repr)
     assert block.rejected == by_rules.rejected
+    assert block.drift == by_rules.drift
     assert (
         block.read
         == by_rules.read
@@ -270,18 +270,6 @@ def test_the_text_of_an_order_may_have_line_ends_and_bad_unicode() -> None:
     block = decode(around("airbyte v2", pretty, quoted=True), "airbyte")
     assert block.orders.equals(plain.orders)
     assert block.issues == plain.issues
-
-
-def test_schema_drift_is_that_of_the_order() -> None:
-    envelope = parse_envelope("singer")
-    text = lines(
-        '{"type":"SCHEMA"}',
-        *around("singer", '{"id":1,"zz":1}', '{"id":2,"line_items":[],"zz":1}')
-        .decode()
-        .splitlines(),
-    )
-    records = Records(text, in_page=False, strict=False, inspected=3)
-    assert unknown_keys(records, envelope) == ("zz",)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -288,7 +288,7 @@ def test_a_hostile_file_ends_in_bounded_memory_and_time(
 
 
 def test_blank_lines_behind_a_bad_line_are_not_buffered() -> None:
-    delimited, head, _ = detect_ndjson(chain([b"bad\n"], repeat(b"\n" * MIB, 64), [b"{}\n"]))
+    delimited, head = detect_ndjson(chain([b"bad\n"], repeat(b"\n" * MIB, 64), [b"{}\n"]))
     assert (delimited, head) == (True, b"bad\n{}\n")
 
 

@@ -25,7 +25,7 @@ MARK = '"subtotal_price":"1",'
 
 def read(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     """Return the rows of the lines that the reader reads as orders."""
-    raw, _ = read_lines(Lines(b"".join(line + b"\n" for line in lines)), in_page=True)
+    raw, *_ = read_lines(Lines(b"".join(line + b"\n" for line in lines)), in_page=True)
     raw.validate(full=True)
     rows: list[dict[str, Any]] = raw.to_pylist()
     return rows

@@ -25,7 +25,7 @@ from orders_dask.retention.stage_garbage import (
 from orders_dask.stage.layout import KEYS, PART_RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
 from orders_dask.stage.parts import find_part, use_part, write_part
-from orders_dask.stage.record import Part, StagedFile
+from orders_dask.stage.record import Part, StagedBlock, StagedFile
 from orders_dask.stage.tables import read_table
 
 DAY = date(2017, 11, 3)
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def write(url: str, name: str, text: str = "raw") -> Part:
     """Write a part of one rejected record, with its raw text in a column."""
     none = dict.fromkeys((fact.name for fact in FACTS), 0)
-    file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [], [])
+    file = StagedFile("a.json", "etag", 1, 1, none, none, 0, False, [])
     rejected = {field.name: [None] for field in REJECTED_SCHEMA} | {
         "code": ["invalid_json"],
         "message": ["Not JSON: oops"],
@@ -57,7 +57,7 @@ def write(url: str, name: str, text: str = "raw") -> Part:
         KEYS: key_schema().empty_table(),
         REJECTED: pa.table(rejected, schema=REJECTED_SCHEMA),
     }
-    return write_part(f"{run_date_folder(url, DAY)}/part={name}", [(file, tables)])
+    return write_part(f"{run_date_folder(url, DAY)}/part={name}", [StagedBlock(file, tables)])
 
 
 def age(folder: Path, days: int) -> None:

@@ -58,6 +58,13 @@ def status(
         "message",
     )
     output.result_table([{name: getattr(row, name) for name in columns} for row in rows])
+    latest = rows[-1] if rows else None
+    if latest and latest.unknown_keys:
+        keys = output.plural(len(latest.unknown_keys), "key")
+        output.message(
+            f"{latest.run_date} has {keys} that the contract doesn't know, such as "
+            f"{latest.unknown_keys[0]}: see `orders-dask drift`."
+        )
 
 
 def _report_missing_columns(lacking: dict[str, list[date]]) -> None:

@@ -24,7 +24,9 @@ from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.json_parser import is_sequence, truncate_raw
 from orders_dask.contract.rejects import Issue, Rejected, merge_issues, reject_invalid_json
 from orders_dask.contract.rules import Repaired, Skipped, apply_rules
+from orders_dask.contract.schema_drift import NO_DRIFT, Drift, DriftCounter
 from orders_dask.extract.decode.json_reader import all_json, read_lines, read_repaired
+from orders_dask.extract.decode.schema_drift import count_new_keys
 from orders_dask.extract.decode.type_conversion import Positions, convert_types
 from orders_dask.extract.framing.documents import unwrap
 from orders_dask.extract.lines import Lines
@@ -40,7 +42,7 @@ class Block:
 
     Attributes
     ----------
-    orders, rejected, issues, read, unreadable
+    orders, rejected, issues, read, unreadable, drift
         As in :class:`orders_dask.extract.decode.decode.Decoded`.
     stopped
         The rest of the file, or of the long line that the records are from, can't be read.
@@ -52,6 +54,7 @@ class Block:
     read: int
     unreadable: bool
     stopped: bool
+    drift: Drift = NO_DRIFT
 
 
 def decode_records(
@@ -78,7 +81,7 @@ def decode_records(
     """
     if records.framing_error:
         return _reject_unframed(records, first, records.framing_error)
-    outcome = _read(records, first, envelope, unwrapped=False)
+    outcome = _read(records, first, envelope, DriftCounter(), unwrapped=False)
     raw = pa.concat_tables([table for table, _ in outcome.taken])
     positions = np.concatenate([rows for _, rows in outcome.taken])
     if (np.diff(positions) < 0).any():
@@ -92,6 +95,7 @@ def decode_records(
         outcome.used,
         outcome.unreadable,
         outcome.stopped,
+        outcome.drift.drift(),
     )
 
 
@@ -113,12 +117,13 @@ class _Outcome:
     used: int = 0
     unreadable: bool = False
     stopped: bool = False
+    drift: DriftCounter = field(default_factory=DriftCounter)
 
     def add_unwrapped(self, parts: list[Records], first: int, envelope: Envelope | None) -> int:
         """Decode records unwrapped from container lines; return how many positions they use."""
         used = 0
         for part in parts:
-            inner = _read(part, first + used, envelope, unwrapped=True)
+            inner = _read(part, first + used, envelope, self.drift, unwrapped=True)
             self.taken += inner.taken
             self.rejected += inner.rejected
             self.issues += inner.issues
@@ -128,7 +133,14 @@ class _Outcome:
         return used
 
 
-def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped: bool) -> _Outcome:
+def _read(
+    records: Records,
+    first: int,
+    envelope: Envelope | None,
+    drift: DriftCounter,
+    *,
+    unwrapped: bool,
+) -> _Outcome:
     """Read records with the JSON reader, and those that it doesn't take with the rules.
 
     A line that is an array, a page or a wrapper is unwrapped in place. The positions after it
@@ -136,10 +148,10 @@ def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped:
     """
     unwrapped = unwrapped or records.strict or records.in_page
     lines = Lines(records.text)
-    outcome = _Outcome(issues=[*records.issues])
+    outcome = _Outcome(issues=[*records.issues], drift=drift)
     if records.overwritten:
         outcome.issues.append(Issue("order", "duplicate_key", records.overwritten, ()))
-    table, numbers = read_lines(lines, in_page=records.in_page, envelope=envelope)
+    table, numbers, new_keys = read_lines(lines, in_page=records.in_page, envelope=envelope)
     remaining = np.ones(len(lines), bool)
     remaining[numbers] = False
 
@@ -153,7 +165,7 @@ def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped:
         result = (
             _Unwrapped(parts, [])
             if parts is not None
-            else _read_line(lines[line], position, records, unwrapped, envelope)
+            else _read_line(lines[line], position, records, unwrapped, envelope, drift)
         )
         if isinstance(result, Rejected):
             outcome.rejected.append(result)
@@ -177,7 +189,9 @@ def _read(records: Records, first: int, envelope: Envelope | None, *, unwrapped:
 
     shifted = np.cumsum(shifts)
     numbers = numbers[: np.searchsorted(numbers, end)]
-    outcome.taken.append((table.slice(0, len(numbers)), first + numbers + shifted[numbers]))
+    positions = first + numbers + shifted[numbers]
+    outcome.taken.append((table.slice(0, len(numbers)), positions))
+    count_new_keys(new_keys.of_lines(np.arange(len(numbers))), positions, drift)
     if repaired:
         table = read_repaired(repaired, repaired_positions)
         outcome.taken.append((table, np.array(repaired_positions, np.int64)))
@@ -201,15 +215,20 @@ class _Unwrapped(NamedTuple):
 
 
 def _read_line(
-    line: bytes, position: int, records: Records, unwrapped: bool, envelope: Envelope | None
+    line: bytes,
+    position: int,
+    records: Records,
+    unwrapped: bool,
+    envelope: Envelope | None,
+    drift: DriftCounter,
 ) -> Repaired | Rejected | _Unwrapped:
     """Apply the rules to a line of `records`; if it is rejected, without its byte-order marks."""
-    result = _apply_rules(line, position, records, unwrapped, envelope)
+    result = _apply_rules(line, position, records, unwrapped, envelope, drift)
     without_marks = _without_marks(line) if isinstance(result, Rejected) else None
     if without_marks is None:
         return result
     text, marks = without_marks
-    result = _apply_rules(text, position, records, unwrapped, envelope)
+    result = _apply_rules(text, position, records, unwrapped, envelope, drift)
     if isinstance(result, Rejected):
         return replace(result, raw=truncate_raw(line.removesuffix(b"\n")))
     mark = Issue("", "byte_order_mark", marks, ())
@@ -217,7 +236,12 @@ def _read_line(
 
 
 def _apply_rules(
-    line: bytes, position: int, records: Records, unwrapped: bool, envelope: Envelope | None
+    line: bytes,
+    position: int,
+    records: Records,
+    unwrapped: bool,
+    envelope: Envelope | None,
+    drift: DriftCounter,
 ) -> Repaired | Rejected | _Unwrapped:
     """Apply the rules to a line of `records`, and unwrap it if it is a container."""
     if not line.strip(WHITESPACE):
@@ -231,6 +255,7 @@ def _apply_rules(
         unwrapped=unwrapped,
         strict=records.strict,
         envelope=envelope,
+        drift=drift,
     )
     if isinstance(result, Skipped):
         return _Unwrapped([], result.issues)

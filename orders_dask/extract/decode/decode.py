@@ -11,8 +11,8 @@ import pyarrow as pa
 from orders_dask.contract.arrow import decoded_schema
 from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.rejects import Issue, Rejected, reject_record
+from orders_dask.contract.schema_drift import NO_DRIFT, Drift
 from orders_dask.extract.decode.block import decode_records
-from orders_dask.extract.decode.schema_drift import unknown_keys
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.records import MAX_REJECTED, Records, SourceFile, Split, Unreadable
 
@@ -61,9 +61,8 @@ class Decoded:
         - `issues` has the repaired and nulled values, merged by field and code
           (:func:`~orders_dask.contract.rejects.merge_issues`).
     Drift
-        - `drift` has keys or columns that the contract doesn't read, of records at the beginning of
-          the file, as paths such as ``line_items[].colour``. They must be the same however the file
-          is split (:attr:`orders_dask.extract.records.Records.inspected`).
+        - `drift` counts the orders, rejected ones included, that have keys or columns which nobody
+          knows (:mod:`orders_dask.contract.known_keys`), by path: ``line_items[].colour``.
     Replay
         - `raw` and `order_raw` are one order each, as JSON with the keys of the contract, because
           :mod:`~orders_dask.extract.decode.replay` reads only that. A decoder of CSV writes the row
@@ -91,7 +90,7 @@ class Decoded:
     unreadable
         The file can't be read to its end, or a broken line in it may contain any number of orders.
     drift
-        Dotted paths of keys that the contract doesn't read, from the beginning of the file.
+        Keys of its orders, rejected ones included, that nobody knows.
     """
 
     file: SourceFile
@@ -100,7 +99,7 @@ class Decoded:
     issues: tuple[Issue, ...]
     read: int
     unreadable: bool
-    drift: tuple[str, ...]
+    drift: Drift
 
 
 def decode(split: Split, zone: ZoneInfo, envelope: Envelope | None = None) -> Iterator[Decoded]:
@@ -144,7 +143,6 @@ def _decode_file(
             if abandoned_line is not None and records.long_line == abandoned_line:
                 continue
             block = decode_records(records, zone, position, envelope)
-            drift = unknown_keys(records, envelope) if records.inspected else ()
             long_line = records.long_line
             del records  # frees the text while the next block is read
             yield Decoded(
@@ -154,7 +152,7 @@ def _decode_file(
                 block.issues,
                 block.read,
                 block.unreadable,
-                drift,
+                block.drift,
             )
             if block.stopped and long_line is None:
                 return
@@ -176,4 +174,4 @@ def _decode_file(
     if no_block or last_reject:
         rejected = (last_reject,) if last_reject else ()
         orders = decoded_schema().empty_table()
-        yield Decoded(file, orders, rejected, (), len(rejected), bool(rejected), ())
+        yield Decoded(file, orders, rejected, (), len(rejected), bool(rejected), NO_DRIFT)

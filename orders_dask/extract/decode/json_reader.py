@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -13,11 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
-from orders_dask.contract.envelopes import DELETION_KEYS, Envelope
+from orders_dask.contract.envelopes import DELETION_KEYS, Envelope, Path
+from orders_dask.contract.known_keys import KnownObject, known_keys
 from orders_dask.contract.record_keys import CONTAINER_KEYS, DRAFT_KEYS
 from orders_dask.contract.values import ROUNDING_NOISE
 from orders_dask.extract import json_scanner
 from orders_dask.extract.decode import enveloped
+from orders_dask.extract.decode.schema_drift import NO_NEW_KEYS, NewKeys
 from orders_dask.extract.decode.suspects import needs_rules
 from orders_dask.extract.json_scanner import Bytes, Cells, Ints, Plan
 from orders_dask.extract.lines import Lines
@@ -25,6 +27,9 @@ from orders_dask.extract.records import MAX_RECORD_BYTES, Rows
 
 _INITIAL_ELEMENTS: Final = 4
 """Elements of an array that there is space for at first, per line. It is doubled when needed."""
+
+_INITIAL_NEW_KEYS: Final = 16
+"""Unknown keys that there is space for at first, per line."""
 
 _MAX_ARRAY_ELEMENTS: Final = 100_000
 """Maximum elements of an array. A hostile record of 16 MiB, ``{},{},…``, took 1.5 GB of memory."""
@@ -43,7 +48,7 @@ _KINDS: Final[dict[pa.DataType, int]] = {
 
 def read_lines(
     lines: Lines, *, in_page: bool, envelope: Envelope | None = None
-) -> tuple[pa.Table, Rows]:
+) -> tuple[pa.Table, Rows, NewKeys]:
     """Read the lines that are good orders, or need only what is done by column.
 
     Parameters
@@ -58,20 +63,22 @@ def read_lines(
     Returns
     -------
     tuple
-        A table of :func:`~orders_dask.contract.arrow.raw_schema`, and for each row the number of
-        its line, ascending. All other lines are for the rules.
+        A table of :func:`~orders_dask.contract.arrow.raw_schema`; for each row the number of its
+        line, ascending; and the unknown keys of the rows. All other lines are for the rules.
     """
     # Outside of pages and wrappers, an object with one of their keys is not an order.
     forbidden = [] if in_page else [pa.field(name, pa.null()) for name in CONTAINER_KEYS]
     order = pa.struct([*raw_schema(), *forbidden])
     if envelope is None:
-        raw, taken = _read(lines, order)
+        raw, taken, new_keys = _read(lines, order)
+        new_keys = new_keys.of_lines(taken)
     else:
-        raw, taken = _read_enveloped(lines, order, envelope)
+        raw, taken, new_keys = _read_enveloped(lines, order, envelope)
     good = ~needs_rules(raw, repaired=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
-    return _without_marks(raw.select(raw_schema().names)), taken[good]
+        new_keys = new_keys.of_lines(np.flatnonzero(good))
+    return _without_marks(raw.select(raw_schema().names)), taken[good], new_keys
 
 
 def _without_marks(raw: pa.Table) -> pa.Table:
@@ -84,18 +91,19 @@ def _without_marks(raw: pa.Table) -> pa.Table:
 
 def _read_enveloped(
     lines: Lines, order: pa.StructType, envelope: Envelope
-) -> tuple[pa.Table, Rows]:
+) -> tuple[pa.Table, Rows, NewKeys]:
     """Read the orders of lines that all have them at the same path, as objects or as texts."""
     form = enveloped.form_of(lines, envelope)
     if form is None:
-        return pa.schema(order).empty_table(), np.zeros(0, np.int64)
-    raw, taken = _read(lines, enveloped.schema(form, order))
+        return pa.schema(order).empty_table(), np.zeros(0, np.int64), NO_NEW_KEYS
+    record = enveloped.schema(form, order)
+    raw, taken, new_keys = _read(lines, record, None if form.in_text else form.path)
     values, good = enveloped.orders(raw, form)
     taken = taken[good]
     if not form.in_text:
-        return values, taken
-    raw, numbers = _read(enveloped.lines_of(values), order)
-    return raw, taken[numbers]
+        return values, taken, new_keys.of_lines(taken)
+    raw, numbers, new_keys = _read(enveloped.lines_of(values), order)
+    return raw, taken[numbers], new_keys.of_lines(numbers)
 
 
 def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
@@ -108,7 +116,7 @@ def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
     positions
         The position of each record, for the error message.
     """
-    raw, taken = _read(
+    raw, taken, _ = _read(
         Lines(b"".join(lines)), pa.struct(list(raw_schema())), max_elements=MAX_RECORD_BYTES
     )
     bad = np.ones(len(lines), bool)
@@ -122,19 +130,29 @@ def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
 
 def all_json(lines: Sequence[bytes]) -> bool:
     """Return whether each line is one JSON value; False also if only Python's parser can tell."""
-    _, cells = _scan(Lines(b"".join(lines)), _plan(None), _MAX_ARRAY_ELEMENTS)
+    _, cells = _scan(Lines(b"".join(lines)), _plan(None, None)[0], _MAX_ARRAY_ELEMENTS)
     return bool(cells.rows[0] == len(lines))
 
 
 def _read(
-    lines: Lines, record: pa.StructType, max_elements: int = _MAX_ARRAY_ELEMENTS
-) -> tuple[pa.Table, Rows]:
-    """Read the lines that have the schema `record`; return their values and their line numbers."""
-    plan = _plan(record)
+    lines: Lines,
+    record: pa.StructType,
+    order: Path | None = (),
+    max_elements: int = _MAX_ARRAY_ELEMENTS,
+) -> tuple[pa.Table, Rows, NewKeys]:
+    """Read the lines that have the schema `record`, with the order at the path `order`.
+
+    Returns
+    -------
+    tuple
+        Their values, their line numbers, and the unknown keys of the order, by line number.
+    """
+    plan, prefixes = _plan(record, order)
     text, cells = _scan(lines, plan, max_elements)
     orders = _Columns(text, plan, cells).array(record)
     raw = pa.Table.from_batches([pa.RecordBatch.from_struct_array(orders)])
-    return raw, cells.lines[: len(orders)]
+    new_keys = NewKeys(text, cells.new_keys[: cells.rows[-1]], prefixes)
+    return raw, cells.lines[: len(orders)], new_keys
 
 
 def _scan(lines: Lines, plan: Plan, max_elements: int) -> tuple[Bytes, Cells]:
@@ -145,10 +163,9 @@ def _scan(lines: Lines, plan: Plan, max_elements: int) -> tuple[Bytes, Cells]:
     """
     text = np.frombuffer(lines.text if lines.text.endswith(b"\n") else lines.text + b"\n", np.uint8)
     bounds = np.append(lines.bounds[:-1], len(text))
-    capacity = np.full(
-        plan.nodes[:, json_scanner.LEVEL].max(initial=0) + 1, _INITIAL_ELEMENTS * len(lines)
-    )
-    capacity[0] = len(lines)
+    levels = plan.nodes[:, json_scanner.LEVEL].max(initial=0) + 1
+    per_line = np.array([1, *[_INITIAL_ELEMENTS] * (levels - 1), _INITIAL_NEW_KEYS])
+    capacity = per_line * len(lines)
     cells, line, level = _cells(plan, capacity), 0, -1
     while line < len(lines):
         line, level = json_scanner.scan(text, bounds, line, **plan._asdict(), **cells._asdict())
@@ -161,41 +178,66 @@ def _scan(lines: Lines, plan: Plan, max_elements: int) -> tuple[Bytes, Cells]:
 
 
 @cache
-def _plan(record: pa.StructType | None) -> Plan:
-    """Return the plan for a record schema, with nodes in the order that :class:`_Columns` needs."""
-    nodes: list[list[int]] = []
-    keys = np.full((json_scanner.SLOTS, 4), -1)
-    names = bytearray()
+def _plan(record: pa.StructType | None, order: Path | None) -> tuple[Plan, Mapping[int, str]]:
+    """Return the plan for a record schema, with nodes in the order that :class:`_Columns` needs.
 
-    def add(kind: pa.DataType, level: int) -> int:
+    Also return what the paths of an object's keys begin with, by its node: those of the objects
+    within the order, which stands at the path `order`.
+    """
+    nodes: list[list[int]] = []
+    keys = np.full((json_scanner.SLOTS, 4), json_scanner.UNKNOWN)
+    names = bytearray()
+    prefixes: dict[int, str] = {}
+
+    def add(kind: pa.DataType, level: int, known: KnownObject | None, path: Path) -> int:
         node = len(nodes)
         nodes.append([_KINDS.get(kind, json_scanner.OBJECT), level, -1])
+        known = known_keys() if path == order else known
         if pa.types.is_list(kind):
             nodes[node][json_scanner.KIND] = json_scanner.ARRAY
-            nodes[node][json_scanner.ELEMENT] = add(kind.value_type, next(levels))
+            element = add(kind.value_type, next(levels), known, (*path, "[]"))
+            nodes[node][json_scanner.ELEMENT] = element
         if pa.types.is_struct(kind):
+            others = dict(known.keys) if known else {}
             for item in kind:
-                name = item.name.encode()
-                slot = json_scanner.slot(np.frombuffer(name, np.uint8), 0, len(name), node)
-                while keys[slot, json_scanner.PARENT] >= 0:
-                    slot = (slot + 1) % json_scanner.SLOTS
-                begin = len(names)
-                names.extend(name)
-                keys[slot] = node, begin, len(names), add(item.type, level)
+                inner = others.pop(item.name, None)
+                add_key(node, item.name, add(item.type, level, inner, (*path, item.name)))
+            if known:
+                look_at(node, known.prefix, others)
         return node
 
-    levels = count(1)
+    def look_at(node: int, prefix: str, others: Mapping[str, KnownObject | None]) -> None:
+        """Add the known keys of an object that are not read."""
+        prefixes[node] = prefix
+        for name, inner in others.items():
+            child = json_scanner.UNKNOWN
+            if inner is not None:
+                child = next(without_cells)
+                look_at(child, inner.prefix, inner.keys)
+            add_key(node, name, child)
+
+    def add_key(node: int, key: str, child: int) -> None:
+        name = key.encode()
+        slot = json_scanner.slot(np.frombuffer(name, np.uint8), 0, len(name), node)
+        while keys[slot, json_scanner.PARENT] != json_scanner.UNKNOWN:
+            slot = (slot + 1) % json_scanner.SLOTS
+        begin = len(names)
+        names.extend(name)
+        keys[slot] = node, begin, len(names), child
+
+    levels, without_cells = count(1), count(json_scanner.UNKNOWN - 1, -1)
     if record is not None:
-        add(record, 0)
+        add(record, 0, None, ())
     decimals = MONEY_TYPE.scale
     noise = -ROUNDING_NOISE.adjusted() - decimals
-    return Plan(
+    plan = Plan(
         np.array(nodes, np.int64).reshape(-1, 3),
         keys,
         np.frombuffer(names, np.uint8),
         decimals,
         noise,
     )
+    return plan, prefixes
 
 
 def _cells(plan: Plan, capacity: Ints) -> Cells:
@@ -213,6 +255,7 @@ def _cells(plan: Plan, capacity: Ints) -> Cells:
         first=np.zeros(number, np.int64),
         second=np.zeros(number, np.int64),
         lines=np.zeros(capacity[0], np.int64),
+        new_keys=np.zeros((capacity[-1], 3), np.int32),
     )
 
 
@@ -221,6 +264,7 @@ def _grow(cells: Cells, plan: Plan, capacity: Ints) -> Cells:
     larger = _cells(plan, capacity)
     larger.rows[:] = cells.rows
     larger.lines[:] = cells.lines
+    larger.new_keys[: len(cells.new_keys)] = cells.new_keys
     for level, old, new in zip(
         plan.nodes[:, json_scanner.LEVEL], cells.base, larger.base, strict=True
     ):

@@ -18,6 +18,7 @@ from orders_dask.contract.json_parser import Json, NotJson, parse
 from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.contract.record_keys import CONTAINER_KEYS, id_key
 from orders_dask.contract.rejects import Issue, Rejected, StoredReject, merge_issues
+from orders_dask.contract.schema_drift import NO_DRIFT
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.decode.decode import Decoded
 from orders_dask.extract.records import BLOCK_BYTES, BLOCK_RECORDS, Records, SourceFile, Unreadable
@@ -306,7 +307,7 @@ def _replay_batch(
         merge_issues(batch.issues),
         read=table.num_rows,
         unreadable=False,
-        drift=(),
+        drift=NO_DRIFT,  # the load that rejected the records counted their keys
     )
     return ReplayedBatch(
         decoded, batch.rejected_before, batch.lines_rejected_before, tuple(batch.outcomes)

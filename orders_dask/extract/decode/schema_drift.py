@@ -1,99 +1,130 @@
-"""Schema drift: find keys of the dump that the contract doesn't read."""
+"""Schema drift: count the unknown keys of the lines that the JSON reader took."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import cache
-from io import BytesIO
-from itertools import islice
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from heapq import nsmallest
+from itertools import count
+from typing import Final
 
-import pyarrow as pa
+import numpy as np
+from numpy.typing import NDArray
 
-from orders_dask.contract.arrow import typed_schema
-from orders_dask.contract.envelopes import Envelope, Message, Opened, open_envelope
-from orders_dask.contract.json_parser import Json, NotJson, parse, preview
-from orders_dask.contract.record_keys import CONTAINER_KEYS, ORDER_KEYS
-from orders_dask.extract.framing.documents import documents
-from orders_dask.extract.records import INSPECTED_RECORDS, Records, Unreadable
+from orders_dask.contract.json_parser import parse
+from orders_dask.contract.schema_drift import (
+    KINDS,
+    MAX_KEY,
+    MAX_PATHS,
+    OTHER,
+    DriftCounter,
+    UnknownKey,
+    name_of_key,
+    sample_of,
+)
+from orders_dask.extract import json_scanner
+from orders_dask.extract.json_scanner import Bytes, Ints
+from orders_dask.extract.records import Rows
 
 
-def unknown_keys(records: Records, envelope: Envelope | None = None) -> tuple[str, ...]:
-    """Return the dotted paths of unknown keys, such as ``line_items[].colour``, sorted.
+@dataclass(frozen=True)
+class NewKeys:
+    """The unknown keys of lines, each as often as it occurs.
 
-    They are those of the lines that are to be inspected, and of a line that is a container, of its
-    first :data:`~orders_dask.extract.records.INSPECTED_RECORDS` records: see
-    docs/contract.md#schema-drift.
+    Attributes
+    ----------
+    text
+        The lines.
+    rows
+        A row of :attr:`~orders_dask.extract.json_scanner.Cells.new_keys` for each, by line.
+    prefixes
+        What the path of a key begins with, by the node of its object; the keys of objects that have
+        none don't count.
+    """
+
+    text: Bytes
+    rows: NDArray[np.int32]
+    prefixes: Mapping[int, str]
+
+    def of_lines(self, lines: Rows) -> NewKeys:
+        """Return those of the lines of these numbers, numbered anew from 0."""
+        row_lines = self.rows[:, json_scanner.LINE]
+        if not len(row_lines):
+            return self
+        numbers = np.full(max(row_lines[-1], lines.max(initial=0)) + 1, -1)
+        numbers[lines] = np.arange(len(lines))
+        rows = np.column_stack((numbers[row_lines], self.rows[:, 1:])).astype(np.int32)
+        return replace(self, rows=rows[rows[:, json_scanner.LINE] >= 0])
+
+
+NO_NEW_KEYS: Final = NewKeys(np.zeros(0, np.uint8), np.zeros((0, 3), np.int32), {})
+
+
+def count_new_keys(found: NewKeys, positions: Rows, counter: DriftCounter) -> None:
+    """Add unknown keys to a counter.
 
     Parameters
     ----------
-    records
-        Records of a file.
-    envelope
-        What stands around the order in each record; None for nothing.
+    found
+        The keys.
+    positions
+        The position of each line.
+    counter
+        What they are added to.
     """
-    found: set[str] = set()
-    for line in islice(BytesIO(records.text), records.inspected):
-        for order in islice(
-            _parsed_orders(replace(records, text=line), envelope), INSPECTED_RECORDS
-        ):
-            found.update(_unknown_below(order, _known_keys(), ""))
-    return tuple(sorted({preview(path) for path in found}))
-
-
-def _parsed_orders(records: Records, envelope: Envelope | None) -> Iterator[Json]:
-    """Yield parsed records, those of containers in place; None for one that is not an order."""
-    if records.framing_error:
-        yield None
+    if not len(found.rows):
         return
-    for line in BytesIO(records.text):
-        try:
-            record = parse(line)
-        except NotJson:
-            yield None
+    paths, numbers = _paths(found)
+    last_lines, samples = np.full((2, len(paths)), -1)
+    records, kinds = np.zeros((2, len(paths)), np.int64)
+    json_scanner.count_new_keys(
+        found.text, found.rows, numbers, last_lines, records, kinds, samples
+    )
+    for path, number, bits, row in zip(paths, records, kinds, samples, strict=True):
+        names = tuple(sorted(kind for bit, kind in enumerate(KINDS) if bits >> bit & 1))
+        key = UnknownKey(path, int(number), names)
+        rank = 0
+        if row >= 0:
+            begin, end = json_scanner.value_of_key(found.text, found.rows[row, json_scanner.NAME])
+            key = replace(key, sample=sample_of(parse(found.text[begin:end].tobytes())))
+            rank = int(positions[found.rows[row, json_scanner.LINE]])
+        counter.add(key, rank)
+
+
+def _paths(found: NewKeys) -> tuple[list[str], Ints]:
+    """Return the least paths, one more than are kept, and for each key the number of its path.
+
+    The number is below 0 for a key whose path is not among them.
+    """
+    hashes = json_scanner.hash_new_keys(found.text, found.rows)
+    _, firsts, groups = np.unique(hashes, return_index=True, return_inverse=True)
+    number_of: dict[str, int] = {}
+    number_of_group = np.full(len(firsts), -1)
+    numbers = count()
+    for group, row in enumerate(firsts):
+        path = _path(found, row)
+        if path is None:
             continue
-        keys = record.keys() if isinstance(record, dict) else set()
-        unwrapped = records.in_page or records.strict
-        if not unwrapped and (isinstance(record, list) or not keys.isdisjoint(CONTAINER_KEYS)):
-            try:
-                for inner in documents([line]):
-                    yield from _parsed_orders(inner, envelope)
-            except Unreadable:
-                continue
-            continue
-        if envelope is not None:
-            opened = open_envelope(envelope, record)
-            if isinstance(opened, Message):
-                continue
-            record = opened.order if isinstance(opened, Opened) else None
-            keys = record.keys() if isinstance(record, dict) else set()
-        yield record if records.in_page or not keys.isdisjoint(ORDER_KEYS) else None
+        if path not in number_of:
+            number_of[path] = next(numbers)
+        number_of_group[group] = number_of[path]
+        if len(number_of) > 2 * MAX_PATHS:
+            number_of = dict(nsmallest(MAX_PATHS + 1, number_of.items()))
+    paths = sorted(number_of)
+    renumbered = np.full(next(numbers) + 1, -1)  # the last one stands for -1
+    renumbered[[number_of[path] for path in paths]] = np.arange(len(paths))
+    return paths, renumbered[number_of_group][groups]
 
 
-_Known: TypeAlias = dict[str, "_Known"] | list["_Known"] | None
-"""Keys that the contract reads: a dict for an object, a list for an array, None for a scalar."""
-
-
-@cache
-def _known_keys() -> _Known:
-    return _known_below(typed_schema())
-
-
-def _known_below(kind: pa.DataType | pa.Schema) -> _Known:
-    if isinstance(kind, (pa.Schema, pa.StructType)):
-        return {item.name: _known_below(item.type) for item in kind}
-    return [_known_below(kind.value_type)] if isinstance(kind, pa.ListType) else None
-
-
-def _unknown_below(value: Json, known: _Known, path: str) -> Iterator[str]:
-    if isinstance(value, dict) and isinstance(known, dict):
-        prefix = path and f"{path}."
-        for key, inner in value.items():
-            if key in known:
-                yield from _unknown_below(inner, known[key], prefix + key)
-            else:
-                yield prefix + key
-    elif isinstance(value, list) and isinstance(known, list):
-        for element in value:
-            yield from _unknown_below(element, known[0], f"{path}[]")
+def _path(found: NewKeys, row: int) -> str | None:
+    """Return the path of a key, None if it stands outside of the order."""
+    prefix = found.prefixes.get(int(found.rows[row, json_scanner.OBJECT_OF_KEY]))
+    if prefix is None:
+        return None
+    begin = found.rows[row, json_scanner.NAME]
+    text = found.text[begin : begin + MAX_KEY + 1].tobytes()
+    name, end, _ = text.partition(b'"')
+    try:
+        return prefix + (name_of_key(name.decode()) if end else OTHER)
+    except UnicodeDecodeError:
+        return prefix + OTHER

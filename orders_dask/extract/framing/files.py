@@ -19,7 +19,6 @@ from orders_dask.extract.records import (
     Split,
     Unreadable,
     coalesce,
-    inspect_first,
 )
 from orders_dask.extract.source.compression import (
     decompress_twice,
@@ -62,9 +61,9 @@ def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
                 open_sequential(files[0], split.start, split.end) as text,
                 open_random_access(files[0]) as random_access,
             ):
-                offset, lines = lines_in_range(text, random_access, split.start, split.end)
+                lines = lines_in_range(text, random_access, split.start, split.end)
                 lines = lines if split.start else strip_bom(lines)
-                yield files[0], coalesce(split_lines(lines, offset))
+                yield files[0], coalesce(split_lines(lines))
             continue
         with open_sequential(files[0]) as stream:
             if files[0].member is not None:
@@ -125,11 +124,9 @@ def _frame(chunks: Iterator[bytes]) -> Iterator[Records]:
     try:
         if is_binary(file_head):
             raise Unreadable("it is no text", file_head)
-        delimited, head, dropped = detect_ndjson(chunks)
+        delimited, head = detect_ndjson(chunks)
         text = chain([head], chunks)
-        blocks = (
-            coalesce(split_lines(text, dropped)) if delimited else inspect_first(documents(text))
-        )
+        blocks = coalesce(split_lines(text)) if delimited else documents(text)
         yield from _with_issue(blocks, _NESTED) if is_nested else blocks
     except Unreadable as error:
         if not delimited and (format_hint := describe(file_head)):

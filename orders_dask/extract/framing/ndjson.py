@@ -18,12 +18,10 @@ from orders_dask.extract.records import (
     BLOCK_RECORDS,
     BOM,
     CHUNK_BYTES,
-    INSPECTED_BYTES,
     MAX_RECORD_BYTES,
     WHITESPACE,
     Records,
     Unreadable,
-    inspect_first,
 )
 
 _LEADING = re.compile(rb"(?:[ \t\r]*+\n)*+")
@@ -51,10 +49,8 @@ def strip_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def detect_ndjson(chunks: Iterator[bytes]) -> tuple[bool, bytes, int]:
+def detect_ndjson(chunks: Iterator[bytes]) -> tuple[bool, bytes]:
     """Return whether a text is newline-delimited (:func:`is_ndjson`), and the text read so far.
-
-    The third value is the number of blank bytes that were dropped of that text.
 
     Parameters
     ----------
@@ -63,15 +59,14 @@ def detect_ndjson(chunks: Iterator[bytes]) -> tuple[bool, bytes, int]:
         most two lines of :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` bytes are in memory:
         blank lines before and between them are dropped.
     """
-    head, complete, dropped = b"", False, 0
+    head, complete = b"", False
     while (delimited := is_ndjson(head, complete)) is None:
         chunk = next(chunks, None)
         complete = chunk is None
         text = head + (chunk or b"")
         first, end, rest = text.lstrip(WHITESPACE).partition(b"\n")
         head = first + end + rest.lstrip(WHITESPACE)
-        dropped += len(text) - len(head)
-    return delimited, head, dropped
+    return delimited, head
 
 
 def is_ndjson(head: bytes, complete: bool) -> bool | None:
@@ -117,7 +112,7 @@ def _is_complete_document(line: bytes) -> bool:
     return has_brackets and len(line) <= MAX_RECORD_BYTES and is_json(line)
 
 
-def split_lines(chunks: Iterable[bytes], offset: int = 0) -> Iterator[Records]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[Records]:
     """Yield the non-blank lines of newline-delimited text.
 
     A line of more than :data:`~orders_dask.extract.records.MAX_RECORD_BYTES` bytes is read as a
@@ -127,8 +122,6 @@ def split_lines(chunks: Iterable[bytes], offset: int = 0) -> Iterator[Records]:
     ----------
     chunks
         The text, cut anywhere.
-    offset
-        Index of its first byte in the file's text.
 
     Yields
     ------
@@ -144,27 +137,22 @@ def split_lines(chunks: Iterable[bytes], offset: int = 0) -> Iterator[Records]:
         if sum(map(len, buffered)) + end > MAX_RECORD_BYTES:
             begin = b"".join((*buffered, chunk[:end]))
             more = chain([chunk[end:]], chunks)
-            is_inspected = offset < INSPECTED_BYTES
-            chunk = yield from _long_line(begin, more, next(long_lines), is_inspected)
+            chunk = yield from _long_line(begin, more, next(long_lines))
             buffered = []
-            offset += MAX_RECORD_BYTES  # and more: nothing behind is inspected
             continue
         cut = chunk.rfind(b"\n") + 1
         if cut:
             text = b"".join((*buffered, memoryview(chunk)[:cut]))
-            yield from _line_block(text, offset)
-            offset += len(text)
+            yield from _line_block(text)
             buffered = []
         buffered.append(chunk[cut:])
         chunk = next(chunks, None)
     last = b"".join(buffered)
     if last.strip(WHITESPACE):
-        inspected = int(offset < INSPECTED_BYTES)
-        yield Records(last, in_page=False, strict=False, inspected=inspected)
+        yield Records(last, in_page=False, strict=False)
 
 
-def _line_block(text: bytes, offset: int) -> Iterator[Records]:
-    inspected = _inspected_lines(text, INSPECTED_BYTES - offset) if offset < INSPECTED_BYTES else 0
+def _line_block(text: bytes) -> Iterator[Records]:
     ends = line_ends(text)
     begins = np.frombuffer(text, np.uint8)[np.append(0, ends[:-1] + 1)]
     # Only the begin of each line is examined first: the pattern takes 5 us an order.
@@ -175,21 +163,8 @@ def _line_block(text: bytes, offset: int) -> Iterator[Records]:
     for first in range(0, len(ends), BLOCK_RECORDS):
         block_ends = ends[first : first + BLOCK_RECORDS]
         end = int(block_ends[-1]) + 1
-        number = len(block_ends)
-        yield Records(
-            text[begin:end],
-            in_page=False,
-            strict=False,
-            number=number,
-            inspected=max(0, min(number, inspected - first)),
-        )
+        yield Records(text[begin:end], in_page=False, strict=False, number=len(block_ends))
         begin = end
-
-
-def _inspected_lines(text: bytes, size: int) -> int:
-    """Return the number of lines, blank ones left out, that begin in the first bytes of a text."""
-    end = text.find(b"\n", size - 1) + 1
-    return _without_blank_lines(text[: end or len(text)]).count(b"\n")
 
 
 def _without_blank_lines(text: bytes) -> bytes:
@@ -198,7 +173,7 @@ def _without_blank_lines(text: bytes) -> bytes:
 
 
 def _long_line(
-    begin: bytes, chunks: Iterator[bytes], number: int, is_inspected: bool
+    begin: bytes, chunks: Iterator[bytes], number: int
 ) -> Generator[Records, None, bytes]:
     """Yield the records of a line that is too long for memory; return the text behind it."""
     behind = b""
@@ -214,8 +189,7 @@ def _long_line(
 
     pieces = line()
     try:
-        inner = documents(pieces)
-        for records in inspect_first(inner) if is_inspected else inner:
+        for records in documents(pieces):
             yield replace(records, long_line=number)
     except Unreadable as error:
         for _ in pieces:
@@ -226,15 +200,14 @@ def _long_line(
             strict=False,
             long_line=number,
             framing_error=error.message,
-            inspected=int(is_inspected),
         )
     return behind
 
 
 def lines_in_range(
     text: BinaryIO, random_access: BinaryIO, start: int, end: int
-) -> tuple[int, Iterator[bytes]]:
-    """Return where the first line begins in the bytes [start, end) of a text, and its lines.
+) -> Iterator[bytes]:
+    """Return the lines of a text that begin in its bytes [start, end).
 
     Parameters
     ----------
@@ -247,8 +220,6 @@ def lines_in_range(
 
     Returns
     -------
-    int
-        The index; `end` or more if no line begins in the range.
     iterator of bytes
         Chunks of at most :data:`~orders_dask.extract.records.CHUNK_BYTES` bytes. The last line is
         complete, even if it ends behind `end`.
@@ -262,7 +233,7 @@ def lines_in_range(
             at += len(skipped)
             if skipped.endswith(b"\n"):
                 break
-    return at, _lines_from(text, random_access, at, end)
+    return _lines_from(text, random_access, at, end)
 
 
 def _lines_from(text: BinaryIO, random_access: BinaryIO, at: int, end: int) -> Iterator[bytes]:

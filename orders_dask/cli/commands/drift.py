@@ -1,0 +1,64 @@
+"""`orders-dask drift`."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+import typer
+
+from orders_dask.cli import output
+from orders_dask.cli.app import command
+from orders_dask.cli.options import JsonOutput, parse_date
+from orders_dask.errors import SettingsError, SourceMissing
+
+
+@command()
+def drift(
+    run_date: Annotated[
+        date | None,
+        typer.Option(
+            parser=parse_date,
+            metavar="DATE",
+            help="Show the keys of this run date.",
+            show_default="the latest one that has a load",
+        ),
+    ] = None,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Show those of the latest run dates.", show_default=False
+        ),
+    ] = None,
+    json: JsonOutput = False,
+) -> None:
+    """List the keys of orders that the contract doesn't know, and so are not loaded."""
+    from orders_dask.ledger.schema_drift import drift_report
+    from orders_dask.load.connect import engine
+    from orders_dask.settings import load_settings
+
+    if run_date is not None and last is not None:
+        raise SettingsError("Give --run-date or --last, not both.")
+    found = drift_report(engine(load_settings()), run_date, last or 1)
+    if found is None:
+        what = f"for {run_date}" if run_date else "yet"
+        raise SourceMissing(f"Nothing was loaded {what}: see `orders-dask status`.")
+    if json:
+        output.result_json(found)
+        return
+    first, end = found.run_dates[-1], found.run_dates[0]
+    dates = str(end) if first == end else f"{first} to {end}"
+    if not found.keys:
+        output.result(f"{dates}: no key that the contract doesn't know.")
+        return
+    columns = ("path", "type", "share", "first_seen", "sample")
+    rows = [{name: getattr(key, name) for name in columns} for key in found.keys]
+    output.result_table([row | {"share": _percent(row["share"])} for row in rows])
+    if found.more:
+        output.result("And more: a load lists a thousand.")
+
+
+def _percent(share: float | None) -> str:
+    if share is None:
+        return ""
+    return "<0.1%" if share < 0.001 else f"{share:.1%}"
