@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg2
 import pytest
 from distributed import Client
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 
 from orders_dask import read_staged
 from orders_dask.contract.versions import CONTRACT_VERSION
@@ -67,10 +67,19 @@ def figures(database: Engine) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
+def view_columns(database: Engine) -> dict[str, list[str]]:
+    """Return the columns of each public view, in their order: queries may rely on it."""
+    inspector = inspect(database)
+    return {
+        view: [column["name"] for column in inspector.get_columns(view, "orders")]
+        for view in inspector.get_view_names("orders")
+    }
+
+
 def test_a_database_of_version_5_becomes_what_init_makes(
     version_5: Engine, owner_settings: Settings, fresh: Engine
 ) -> None:
-    before = figures(version_5)
+    before, views = figures(version_5), view_columns(version_5)
     migration = migrate(settings=owner_settings)
     assert (migration.from_version, migration.to_version) == (5, CONTRACT_VERSION)
     initialise(fresh, roles=True)
@@ -80,6 +89,8 @@ def test_a_database_of_version_5_becomes_what_init_makes(
     differs = catalogue(fresh) ^ catalogue(version_5)
     assert not differs, "\n".join(sorted(map(str, differs)))
     assert figures(version_5) == before
+    after = view_columns(version_5)
+    assert {name: after[name][: len(columns)] for name, columns in views.items()} == views
     assert migrate(settings=owner_settings).changes == (), "nothing is left to do"
     assert initialise(version_5) == []
 
