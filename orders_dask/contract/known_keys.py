@@ -19,8 +19,18 @@ _ADDRESS: Final = """
     address1 address2 city company country country_code country_name first_name id last_name
     latitude longitude name phone province province_code zip
 """
+_LINE: Final = """
+    admin_graphql_api_id applied_discounts attributed_staffs components current_quantity
+    destination_location discount_allocations duties fulfillable_quantity fulfillment_service
+    fulfillment_status gift_card grams id key line_item_group line_price name origin_location
+    parent_line_item_id pre_tax_price pre_tax_price_set price price_set product_exists
+    product_id properties quantity requires_shipping sales_line_item_group_id sku tax_code
+    tax_lines taxable tip_payment_gateway tip_payment_method title total_discount
+    total_discount_set variant_id variant_inventory_management variant_title vendor
+"""
 _TAX_LINE: Final = "channel_liable price price_set rate source tax_registration_id title"
 _ALLOCATION: Final = "amount amount_set application_type discount_application_index"
+_NAMED: Final = "name value"
 _MONEY_SET: Final = ("shop_money", "presentment_money")
 _MONEY: Final = ("amount", "currency_code")
 
@@ -73,15 +83,7 @@ _KEYS: Final[Mapping[str, str]] = {
         tracking_number tracking_numbers tracking_url tracking_urls updated_at
         variant_inventory_management
     """,
-    "line_items[]": """
-        admin_graphql_api_id applied_discounts attributed_staffs components current_quantity
-        destination_location discount_allocations duties fulfillable_quantity fulfillment_service
-        fulfillment_status gift_card grams id key line_item_group line_price name origin_location
-        parent_line_item_id pre_tax_price pre_tax_price_set price price_set product_exists
-        product_id properties quantity requires_shipping sales_line_item_group_id sku tax_code
-        tax_lines taxable tip_payment_gateway tip_payment_method title total_discount
-        total_discount_set variant_id variant_inventory_management variant_title vendor
-    """,
+    "line_items[]": _LINE,
     "line_items[].attributed_staffs[]": "id quantity",
     "line_items[].discount_allocations[]": _ALLOCATION,
     "line_items[].tax_lines[]": _TAX_LINE,
@@ -132,9 +134,21 @@ _KEYS: Final[Mapping[str, str]] = {
 """The keys of each object of an order, by its path.
 
 What a key without an entry of its own contains is not looked at: free content, such as a gateway's
-receipt, and amounts (``price_set``) and copies (``fulfillments[].line_items``), which say nothing
-of their own.
+receipt, and what says nothing of its own.
 """
+
+_KEYS_IF_READ: Final[Mapping[str, str]] = {
+    "customer.addresses[]": f"{_ADDRESS} customer_id default",
+    "fulfillments[].line_items[]": _LINE,
+    "line_items[].properties[]": _NAMED,
+    "note_attributes[]": _NAMED,
+    "payment_terms.payment_schedules[]": """
+        admin_graphql_api_id amount completed_at created_at currency due_at
+        expected_payment_method id issued_at payment_terms_id updated_at
+    """,
+    "refunds[].refund_line_items[].line_item": _LINE,
+}
+"""The keys of further objects, which are looked at where the contract reads one of them."""
 
 
 @dataclass
@@ -174,11 +188,15 @@ def known_keys() -> KnownObject:
 
 
 def _paths() -> Iterator[str]:
-    for path, _ in paths():
-        yield path
+    read = [path for path, _ in paths()]
+    yield from read
+    for path in read:
         yield from _money_beside(path)
     for parent, keys in _KEYS.items():
         yield from (f"{parent}.{key}" if parent else key for key in keys.split())
+    for parent, keys in _KEYS_IF_READ.items():
+        if any(path.startswith(f"{parent}.") for path in read):
+            yield from (f"{parent}.{key}" for key in keys.split())
 
 
 def _money_beside(path: str) -> Iterator[str]:
