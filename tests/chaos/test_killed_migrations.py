@@ -13,15 +13,12 @@ from sqlalchemy import Engine
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.load.schema import ensure_ready, initialise
-from orders_dask.migration.steps import STEPS
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import load_settings
 from tests.support import REPOSITORY
 from tests.support.catalogue import catalogue
 from tests.support.old_databases import restore
 from tests.support.services import as_user, bucket_of
-
-MOST_CHANGES = 300
 
 
 @pytest.fixture
@@ -33,7 +30,7 @@ def version_5(services: Sandbox, environment: dict[str, str]) -> Engine:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("point", ["before", "commit", "after", "finish"])
+@pytest.mark.parametrize("point", ["between", "commit", "finish"])
 def test_a_migration_is_killed_at_every_change(
     point: str,
     version_5: Engine,
@@ -43,29 +40,16 @@ def test_a_migration_is_killed_at_every_change(
     record_property: Callable[[str, object], None],
 ) -> None:
     login = {name: services.environment[name] for name in ("_PGSQL_USER", "_PGSQL_PASS")}
-
-    def migrate(point: str, number: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tests.chaos.migrating", point, str(number)]
-        return subprocess.run(
-            command,
-            cwd=REPOSITORY,
-            env={**environment, **login},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    # Steps of versions are made once more each time, so the first addition is behind them.
-    numbers = range(1, len(STEPS) + 1) if point != "finish" else range(1)
-    for number in numbers:
-        assert migrate(point, number).returncode == -9
-    kills = len(numbers)
-    if point == "finish":
-        point = "none"
-    while (ended := migrate(point, len(STEPS) + 2)).returncode == -9:
-        kills += 1
-        assert kills < MOST_CHANGES, "it makes no progress"
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.chaos.migrating", point],
+        cwd=REPOSITORY,
+        env={**environment, **login},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
+    kills = int(ended.stdout.splitlines()[-1])
     record_property("measured", f"{kills} kills")
     assert kills > 10 or point == "finish", "it was hardly ever killed"
     ensure_ready(version_5)
