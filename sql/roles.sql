@@ -27,13 +27,27 @@ $$;
 grant usage on schema orders_store, orders_ops, orders to orders_loader;
 
 -- Rows of a load are inserted once and pruned as a whole. Partitions need no grants, because rows
--- are written through their parents.
+-- are written through their parents: the facts.
+--
+-- ANALYZE of the parents: before PostgreSQL 17 only the owner may run it, and before 18 the loader
+-- leaves it out.
+do $$
+declare
+    fact regclass;
+begin
+    for fact in
+        select c.oid from pg_catalog.pg_class c
+        where c.relnamespace = 'orders_store'::regnamespace and c.relkind = 'p'
+    loop
+        execute format('grant select, insert, delete on %s to orders_loader', fact);
+        if current_setting('server_version_num')::int >= 170000 then
+            execute format('grant maintain on %s to orders_loader', fact);
+        end if;
+    end loop;
+end
+$$;
+
 grant select, insert, delete on
-    orders_store.fact_order,
-    orders_store.fact_order_line,
-    orders_store.fact_refund,
-    orders_store.fact_refund_line,
-    orders_store.fact_refund_adjustment,
     orders_store.order_version,
     orders_store.dim_customer,
     orders_store.dim_user,
@@ -44,23 +58,6 @@ grant select, insert, delete on
 to orders_loader;
 
 grant execute on function orders_store.make_partition(date) to orders_loader;
-
--- ANALYZE of the parents. Before PostgreSQL 17 only the owner may run it, and before 18 the loader
--- leaves it out.
-do $$
-declare
-    parent regclass;
-begin
-    if current_setting('server_version_num')::int >= 170000 then
-        for parent in
-            select c.oid from pg_catalog.pg_class c
-            where c.relnamespace = 'orders_store'::regnamespace and c.relkind = 'p'
-        loop
-            execute format('grant maintain on %s to orders_loader', parent);
-        end loop;
-    end if;
-end
-$$;
 
 -- Publish, rollback and unpublish.
 grant select, insert, update, delete on orders_store.published to orders_loader;
