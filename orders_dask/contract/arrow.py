@@ -18,14 +18,25 @@ from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, Numeric, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Date,
+    DateTime,
+    Integer,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeEngine
 
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS, fact_order
+from orders_dask.contract.order_tables import DIMENSIONS, FACTS, LOCAL_DATES, fact_order
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED, order_version
 
 MONEY_TYPE: Final = pa.decimal128(22, 4)
 TIMESTAMP_TYPE: Final = pa.timestamp("us", tz="UTC")
+PRESENCE_TYPE: Final = pa.int8()
 
 ORDER_ROW: Final = "order_row"
 """Column of every staged table: the row of its order in the part's ``fact_order``, from 0."""
@@ -44,6 +55,7 @@ The load replaces it by the ledger's id of the file.
 
 _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
     (BigInteger, pa.int64()),
+    (SmallInteger, PRESENCE_TYPE),
     (Integer, pa.int32()),
     (Numeric, MONEY_TYPE),
     (DateTime, TIMESTAMP_TYPE),
@@ -74,8 +86,8 @@ def paths() -> Iterator[tuple[str, pa.DataType]]:
     for table in (*FACTS, *DIMENSIONS):
         prefix = table.info["records"] and table.info["records"] + "."
         for column in table.c:
-            if column.info["source"]:
-                yield prefix + column.info["source"], arrow_type(column.type)
+            for source in filter(None, (column.info["source"], column.info["fallback"])):
+                yield prefix + source, arrow_type(column.type)
             for path, kind in column.info["reads"].items():
                 yield prefix + path, arrow_type(kind)
 
@@ -101,12 +113,28 @@ def typed_schema() -> pa.Schema:
 
 @cache
 def decoded_schema() -> pa.Schema:
-    """Return the schema of decoded orders: typed, local day and offset of created_at, position."""
+    """Return the schema of decoded orders: typed, with local days, offset and position."""
     order = arrow_schema(fact_order)
-    local = (fact_order.c.created_local_date, fact_order.c.created_utc_offset_min)
+    computed = (fact_order.c.created_utc_offset_min.name, POSITION)
     return pa.schema(
-        [*typed_schema(), *(order.field(c.name) for c in local), order.field(POSITION)]
+        [*_with_local_dates(typed_schema(), ""), *(order.field(name) for name in computed)]
     )
+
+
+def _with_local_dates(fields: pa.Schema | pa.StructType, records: str) -> list[pa.Field]:
+    """Return the fields of the records at a path, with the local days in and behind them."""
+    prefix = records and f"{records}."
+    typed = [pa.field(f.name, _decoded(f.type, prefix + f.name)) for f in fields]
+    return [*typed, *(pa.field(name, pa.date32()) for name in LOCAL_DATES.get(records, ()))]
+
+
+def _decoded(kind: pa.DataType, path: str) -> pa.DataType:
+    """Return the type of decoded values at a path of a typed Arrow type."""
+    if pa.types.is_struct(kind):
+        return pa.struct(_with_local_dates(kind, path))
+    if pa.types.is_list(kind):
+        return pa.list_(_decoded(kind.value_type, f"{path}[]"))
+    return kind
 
 
 def _raw(kind: pa.DataType) -> pa.DataType:

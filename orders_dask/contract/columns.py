@@ -7,8 +7,13 @@
     ``total_shipping_price_set.shop_money.amount``. None for a computed column.
     ``Table.info["records"]`` is the path of these records within the order:
     ``refunds[].refund_line_items[]``.
+``fallback``
+    Path of the value where `source` has none, such as an older key of the same meaning, or None.
 ``reads``
     Further paths that the column is checked or computed with, and the type of each.
+``local_date_of``
+    Paths of timestamps. The column is the local day of the first that has one, which decode
+    computes, since the offset as written is lost in UTC. Empty for every other column.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
+    SmallInteger,
     Text,
 )
 from sqlalchemy.types import TypeEngine
@@ -47,6 +53,9 @@ MINUTES = Integer()
 BOOLEAN = Boolean()
 TEXT = Text()
 
+PRESENCE = SmallInteger()
+"""Type of a key of which only matters whether it is there: 1, whatever its value, else null."""
+
 METADATA: Final = MetaData()
 
 SqlType = TypeEngine[Any]
@@ -58,10 +67,12 @@ def source_column(
     comment: str,
     source: str = "",
     reads: Mapping[str, SqlType] | None = None,
+    *,
+    fallback: str | None = None,
     **options: Any,
 ) -> Column[Any]:
     """Declare a column with the value at `source`, by default the key of the column's name."""
-    info = {"source": source or name, "reads": dict(reads or {})}
+    info = _info(source=source or name, fallback=fallback, reads=dict(reads or {}))
     return Column(name, kind, comment=comment, info=info, **options)
 
 
@@ -73,8 +84,14 @@ def computed_column(
     **options: Any,
 ) -> Column[Any]:
     """Declare a column that the pipeline computes, from other columns and from `reads`."""
-    info = {"source": None, "reads": dict(reads or {})}
-    return Column(name, kind, comment=comment, info=info, **options)
+    return Column(name, kind, comment=comment, info=_info(reads=dict(reads or {})), **options)
+
+
+def local_date_column(name: str, comment: str, *timestamps: str) -> Column[Any]:
+    """Declare a column with the local day of the first of some timestamps that has one."""
+    reads = dict.fromkeys(timestamps, TIMESTAMP)
+    info = _info(reads=reads, local_date_of=timestamps)
+    return Column(name, DATE, comment=comment, info=info)
 
 
 def named_column(name: str, comment: str, *keys: str) -> Column[Any]:
@@ -88,5 +105,8 @@ def named_column(name: str, comment: str, *keys: str) -> Column[Any]:
         Dotted paths of the value in a record of the Admin API, the first that is there counts. A
         path ``first_name last_name`` joins two texts.
     """
-    info: dict[str, Any] = {"source": None, "reads": {}, "keys": keys}
-    return Column(name, TEXT, comment=comment, info=info)
+    return Column(name, TEXT, comment=comment, info=_info(keys=keys))
+
+
+def _info(**given: Any) -> dict[str, Any]:
+    return {"source": None, "fallback": None, "reads": {}, "local_date_of": ()} | given

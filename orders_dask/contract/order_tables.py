@@ -11,7 +11,7 @@ https://shopify.dev/docs/api/admin-rest/latest/resources/order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,11 +29,13 @@ from orders_dask.contract.columns import (
     METADATA,
     MINUTES,
     MONEY,
+    PRESENCE,
     PUBLIC,
     STORE,
     TEXT,
     TIMESTAMP,
     computed_column,
+    local_date_column,
     named_column,
     source_column,
 )
@@ -102,8 +104,8 @@ fact_order = fact_table(
     source_column("processed_at", TIMESTAMP, "When the order was processed"),
     source_column("closed_at", TIMESTAMP, "When the order was closed"),
     source_column("cancelled_at", TIMESTAMP, "When the order was cancelled"),
-    computed_column(
-        "created_local_date", DATE, "The shop's day of created_at, by the offset as written"
+    local_date_column(
+        "created_local_date", "The shop's day of created_at, by the offset as written", "created_at"
     ),
     computed_column(
         "created_utc_offset_min", MINUTES, "Minutes that created_at's local time is ahead of UTC"
@@ -181,6 +183,104 @@ fact_order = fact_table(
     computed_column(
         "source_position", ID, "Number of the record in that file, from 1", nullable=False
     ),
+    # A view may only append columns: younger ones stand last.
+    local_date_column(
+        "processed_local_date",
+        "The shop's day of processed_at, else of created_at, by the offset as written",
+        "processed_at",
+        "created_at",
+    ),
+    source_column(
+        "current_subtotal_price", MONEY, "subtotal_price after edits and refunds, in currency"
+    ),
+    source_column("current_total_tax", MONEY, "Taxes after edits and refunds, in currency"),
+    source_column("current_total_discounts", MONEY, "Discounts after edits and refunds"),
+    source_column(
+        "current_total_duties",
+        MONEY,
+        "Duties after edits and refunds, in the shop's currency",
+        "current_total_duties_set.shop_money.amount",
+    ),
+    source_column(
+        "current_total_fees",
+        MONEY,
+        "Additional fees after edits and refunds, in the shop's currency",
+        "current_total_additional_fees_set.shop_money.amount",
+    ),
+    source_column(
+        "original_total_duties",
+        MONEY,
+        "Duties when the order was made, in the shop's currency",
+        "original_total_duties_set.shop_money.amount",
+    ),
+    source_column(
+        "original_total_fees",
+        MONEY,
+        "Additional fees when the order was made, in the shop's currency",
+        "original_total_additional_fees_set.shop_money.amount",
+    ),
+    source_column(
+        "presentment_total_price",
+        MONEY,
+        "total_price, in presentment_currency",
+        "total_price_set.presentment_money.amount",
+    ),
+    source_column(
+        "presentment_subtotal_price",
+        MONEY,
+        "subtotal_price, in presentment_currency",
+        "subtotal_price_set.presentment_money.amount",
+    ),
+    source_column(
+        "presentment_total_tax",
+        MONEY,
+        "total_tax, in presentment_currency",
+        "total_tax_set.presentment_money.amount",
+    ),
+    source_column(
+        "presentment_total_discounts",
+        MONEY,
+        "total_discounts, in presentment_currency",
+        "total_discounts_set.presentment_money.amount",
+    ),
+    source_column(
+        "presentment_shipping_price",
+        MONEY,
+        "total_shipping_price, in presentment_currency",
+        "total_shipping_price_set.presentment_money.amount",
+    ),
+    source_column(
+        "billing_country_code", TEXT, "Country that is billed", "billing_address.country_code"
+    ),
+    source_column(
+        "billing_province_code", TEXT, "Province that is billed", "billing_address.province_code"
+    ),
+    source_column("billing_city", TEXT, "City that is billed", "billing_address.city"),
+    source_column("billing_zip", TEXT, "Postal code that is billed", "billing_address.zip"),
+    source_column("company_id", ID, "The company that buys, in B2B", "company.id"),
+    source_column(
+        "company_location_id", ID, "The company's location that buys", "company.location_id"
+    ),
+    source_column("po_number", TEXT, "The buyer's number of the purchase order"),
+    source_column(
+        "payment_terms_name",
+        TEXT,
+        "When the payment is due, such as Net 30",
+        "payment_terms.payment_terms_name",
+    ),
+    source_column(
+        "payment_due_at",
+        TIMESTAMP,
+        "When the last payment is due",
+        "payment_terms.payment_schedules[].due_at",
+    ),
+    source_column("user_agent", TEXT, "The buyer's browser", "client_details.user_agent"),
+    source_column(
+        "accept_language",
+        TEXT,
+        "Languages of the buyer's browser",
+        "client_details.accept_language",
+    ),
 )
 
 
@@ -215,6 +315,20 @@ fact_order_line = fact_table(
     ),
     computed_column("currency", TEXT, "The order's currency"),
     computed_column("created_at", TIMESTAMP, "When the order was made"),
+    source_column(
+        "line_discount",
+        MONEY,
+        "Sum of the discounts allocated to the line, those on the order included, in currency; 0 "
+        "with none, null where one has no amount",
+        "discount_allocations[].amount",
+    ),
+    computed_column("is_tip", BOOLEAN, "The line is a tip", {"tip_payment_gateway": PRESENCE}),
+    source_column(
+        "presentment_price",
+        MONEY,
+        "Price of one unit before discounts, in the order's presentment_currency",
+        "price_set.presentment_money.amount",
+    ),
 )
 
 
@@ -242,6 +356,24 @@ fact_refund = fact_table(
         },
     ),
     computed_column("currency", TEXT, "The order's currency"),
+    local_date_column(
+        "refunded_local_date",
+        "The shop's day of processed_at, else of created_at, by the offset as written",
+        "processed_at",
+        "created_at",
+    ),
+    computed_column(
+        "refunded_value",
+        MONEY,
+        "Value of what was refunded, in currency: lines with taxes, shipping, less adjustments; "
+        "null where one has no amount",
+    ),
+    computed_column(
+        "refunded_shipping",
+        MONEY,
+        "Shipping refunded before taxes, in currency; null where a part has no amount",
+        {"refund_shipping_lines[].subtotal_amount_set.shop_money.amount": MONEY},
+    ),
 )
 
 
@@ -255,8 +387,21 @@ fact_refund_line = fact_table(
     source_column("refund_line_id", ID, "The refunded line's own id", "id", nullable=False),
     source_column("line_id", ID, "The order's line that was refunded", "line_item_id"),
     source_column("quantity", COUNT, "Units refunded"),
-    source_column("subtotal", MONEY, "Refunded before taxes, in currency"),
-    source_column("total_tax", MONEY, "Taxes refunded, in currency"),
+    source_column(
+        "subtotal",
+        MONEY,
+        "Refunded after discounts, in currency; taxes are in it where the order's prices include "
+        "them",
+        "subtotal_set.shop_money.amount",
+        fallback="subtotal",
+    ),
+    source_column(
+        "total_tax",
+        MONEY,
+        "Taxes refunded, in currency",
+        "total_tax_set.shop_money.amount",
+        fallback="total_tax",
+    ),
     source_column("restock_type", TEXT, "What became of the units"),
     computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
     computed_column("currency", TEXT, "The order's currency"),
@@ -271,11 +416,54 @@ fact_refund_adjustment = fact_table(
     computed_column("order_id", ID, "The order", nullable=False),
     computed_column("refund_id", ID, "The refund", nullable=False),
     source_column("adjustment_id", ID, "The adjustment's id", "id", nullable=False),
-    source_column("amount", MONEY, "The adjustment, in currency"),
-    source_column("tax_amount", MONEY, "The adjustment's taxes, in currency"),
+    source_column(
+        "amount",
+        MONEY,
+        "The adjustment as the shop sees it, in currency: less than 0 was given away",
+        "amount_set.shop_money.amount",
+        fallback="amount",
+    ),
+    source_column(
+        "tax_amount",
+        MONEY,
+        "Taxes beside the amount, in currency",
+        "tax_amount_set.shop_money.amount",
+        fallback="tax_amount",
+    ),
     source_column("kind", TEXT, "What kind of adjustment"),
     source_column("reason", TEXT, "Why it was adjusted"),
     computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
+    computed_column("currency", TEXT, "The order's currency"),
+)
+
+
+fact_shipping_line = fact_table(
+    "fact_shipping_line",
+    "shipping_lines[]",
+    "One row a charge for shipping of an order and run date",
+    ("order_id", "shipping_line_id"),
+    computed_column("order_id", ID, "The order", nullable=False),
+    source_column("shipping_line_id", ID, "The shipping line's id", "id", nullable=False),
+    source_column("title", TEXT, "The shipping method's title at the time"),
+    source_column("code", TEXT, "The shipping method's code"),
+    source_column("source", TEXT, "Where the rate came from"),
+    source_column("carrier_identifier", TEXT, "The carrier service that gave the rate"),
+    source_column("price", MONEY, "Charge before discounts, in currency"),
+    source_column("discounted_price", MONEY, "Charge after discounts, in currency"),
+    source_column(
+        "shipping_discount",
+        MONEY,
+        "Sum of the discounts allocated to it, in currency; 0 with none, null where one has no "
+        "amount",
+        "discount_allocations[].amount",
+    ),
+    source_column(
+        "shipping_tax",
+        MONEY,
+        "Sum of its taxes, in currency; 0 with none, null where one has no price",
+        "tax_lines[].price",
+    ),
+    source_column("is_removed", BOOLEAN, "An edit of the order took it away"),
     computed_column("currency", TEXT, "The order's currency"),
 )
 
@@ -286,7 +474,17 @@ FACTS: Final[tuple[Table, ...]] = (
     fact_refund,
     fact_refund_line,
     fact_refund_adjustment,
+    fact_shipping_line,
 )
+
+
+LOCAL_DATES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    fact.info["records"]: {
+        c.name: c.info["local_date_of"] for c in fact.c if c.info["local_date_of"]
+    }
+    for fact in FACTS
+}
+"""By path of the records of a fact: its columns of local days, and the timestamps of each."""
 
 
 Index("fact_order_order_id", fact_order.c.order_id)

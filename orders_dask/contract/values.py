@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from orders_dask.contract.arrow import MONEY_TYPE, TIMESTAMP_TYPE
+from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, TIMESTAMP_TYPE
 from orders_dask.contract.issue_codes import ValueCode
 from orders_dask.contract.json_parser import Json, Number, is_sanitised, sanitise
 
@@ -109,12 +109,18 @@ def timestamp(value: Json) -> tuple[str | None, ValueCode | None]:
     return None, "bad_instant"
 
 
+def presence(_: Json) -> tuple[int, None]:
+    """Return that the value is there, whatever it is."""
+    return 1, None
+
+
 RULES: Final[dict[pa.DataType, Rule]] = {
     pa.int64(): integer,
     MONEY_TYPE: money,
     pa.bool_(): boolean,
     pa.string(): text,
     TIMESTAMP_TYPE: timestamp,
+    PRESENCE_TYPE: presence,
 }
 """The rule for a value of each type of :func:`orders_dask.contract.arrow.typed_schema`."""
 

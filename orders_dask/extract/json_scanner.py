@@ -62,8 +62,12 @@ _INT64_DIGITS: Final = 19
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-OBJECT, ARRAY, INTEGER, AMOUNT, BOOLEAN, TEXT, FORBIDDEN, SCALAR = range(8)
-"""Kinds of nodes. A line that has a key whose node is :data:`FORBIDDEN` is not taken."""
+OBJECT, ARRAY, INTEGER, AMOUNT, BOOLEAN, TEXT, PRESENCE, FORBIDDEN, SCALAR = range(9)
+"""Kinds of nodes.
+
+A line that has a key whose node is :data:`FORBIDDEN` is not taken. The value of one whose node is
+:data:`PRESENCE` is skipped, whatever it is.
+"""
 
 ABSENT, PRESENT, NULL = range(3)
 """States of a cell."""
@@ -144,9 +148,10 @@ class Cells(NamedTuple):
     state
         For each cell :data:`ABSENT`, :data:`PRESENT` or :data:`NULL`.
     first, second
-        For each cell, its value. Integer or boolean: `first`. Array: `first` is the number of its
-        elements. Amount: the low and the high word. Text: `first` is the index of its first byte in
-        the lines, or -1 minus that index if it has escapes; `second` is its size in bytes.
+        For each cell, its value. Integer, boolean or presence: `first`. Array: `first` is the
+        number of its elements. Amount: the low and the high word. Text: `first` is the index of its
+        first byte in the lines, or -1 minus that index if it has escapes; `second` is its size in
+        bytes.
     lines
         For each row of level 0, the number of its line.
     new_keys
@@ -537,13 +542,17 @@ def scan(
                     if state[_U64(cell)] != ABSENT or kind == FORBIDDEN:
                         break
                     state[_U64(cell)] = PRESENT
-                    if text[_U64(at)] == _LETTER_N:
+                    if kind == PRESENCE:
+                        first[_U64(cell)] = 1
+                        node, kind = UNKNOWN, SCALAR
+                    elif text[_U64(at)] == _LETTER_N:
                         state[_U64(cell)] = NULL
                         kind = SCALAR
-                elif text[_U64(at)] == _BEGIN_OBJECT:
-                    kind = OBJECT
-                elif text[_U64(at)] == _BEGIN_ARRAY:
-                    kind = ARRAY
+                if node < 0:
+                    if text[_U64(at)] == _BEGIN_OBJECT:
+                        kind = OBJECT
+                    elif text[_U64(at)] == _BEGIN_ARRAY:
+                        kind = ARRAY
                 if kind == SCALAR:
                     at = _skip_scalar(text, at)
                     at_value = False

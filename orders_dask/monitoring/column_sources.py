@@ -73,12 +73,14 @@ def source_keys() -> dict[str, str]:
 
 def _own_sources(table: Table, column: Column[Any]) -> Iterator[ColumnSource]:
     source = column.info["source"]
-    if source:
-        yield ColumnSource(_path(table, source), sql_type(column), _use(source))
+    for path in filter(None, (source, column.info["fallback"])):
+        yield ColumnSource(_path(table, path), sql_type(column), _use(path))
     for path, kind in column.info["reads"].items():
-        # A computed column adds up what is of its own type; all else decides what counts.
+        # A computed column adds up what is of its own type, and a local day is that of a timestamp;
+        # all else decides what counts.
         adds_up = not source and isinstance(kind, type(column.type))
-        use = _use(path) if adds_up else "CONDITIONAL"
+        makes = adds_up or path in column.info["local_date_of"]
+        use = _use(path) if makes else "CONDITIONAL"
         yield ColumnSource(_path(table, path), str(kind.compile(_DIALECT)), use)
 
 

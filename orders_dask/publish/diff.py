@@ -106,7 +106,8 @@ class DiffResult:
     rows
         Number of rows of each fact in both loads.
     money
-        Sums of each money column of ``fact_order`` by currency, unless 0 in both loads.
+        Sums of each money column of ``fact_order`` by currency, unless 0 in both loads. Presentment
+        amounts are left out.
     left_out
         Columns that only one of the loads has, since they were added after the other was loaded.
     database
@@ -180,12 +181,18 @@ def compare(
     orders_before = stored_before[fact_order.name].totals
     orders_after = stored_after[fact_order.name].totals
     order_totals = orders_before, orders_after, orders_after - orders_before
+    common = columns.of(fact_order)
+    column_number = {
+        name: number
+        for number, name in enumerate(money_columns(fact_order.name))
+        # Presentment amounts are in other currencies than the one that they are grouped by.
+        if name in common and ".presentment_money." not in (fact_order.c[name].info["source"] or "")
+    }
     sums = {
         (currency, column)
         for currency, column in orders_before.sums.keys() | orders_after.sums.keys()
-        if column in columns.of(fact_order)
+        if column in column_number
     }
-    column_number = {name: n for n, name in enumerate(money_columns(fact_order.name))}
     return DiffResult(
         run_date=run_date,
         published=published,

@@ -1,7 +1,7 @@
 """Synthetic order dumps of any size, reproducible from a seed, defects included.
 
 An order has the shape of the Shopify Admin REST Order resource: the fields that the contract reads
-and most of the others, 6 to 7 KB of JSON with 2.5 lines on average. The expected counts and sums
+and most of the others, some 7 KB of JSON with 2.5 lines on average. The expected counts and sums
 follow from the numbers that an order is made of and from the rule of each defect. The text is never
 parsed to count it.
 

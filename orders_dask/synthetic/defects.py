@@ -113,8 +113,8 @@ def money_rounded(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_money(draw: Random, order: Order, body: Json) -> bytes:
-    """Replace the total, the tax or the price of the first line by a value that is no amount."""
-    where = draw.choice(("total_price", "total_tax", "line"))
+    """Replace the total, a tax or the price of the first line by a value that is no amount."""
+    where = draw.choice(("total_price", "total_tax", "current_total_tax", "line"))
     wrong = draw.choice(
         ("", "NaN", "1,299.00", "$19.99", True, "1234567890123456789.00", "12.3.4", "١٢")
     )
@@ -174,7 +174,7 @@ def bad_flag(draw: Random, order: Order, body: Json) -> bytes:
 
 def text_from_scalar(draw: Random, order: Order, body: Json) -> bytes:
     """Replace a text by a number or a boolean."""
-    body[draw.choice(("note", "phone", "tags", "name"))] = draw.choice(
+    body[draw.choice(("note", "phone", "tags", "name", "po_number"))] = draw.choice(
         (1001, 15.5, 2**60, True, False)
     )
     return _encode(body)
@@ -193,7 +193,9 @@ def byte_order_mark(draw: Random, order: Order, body: Json) -> bytes:
 
 def bad_text(draw: Random, order: Order, body: Json) -> bytes:
     """Replace a text by an object or an array."""
-    body[draw.choice(("note", "phone", "name"))] = draw.choice(({"text": "x"}, ["x"], {}, []))
+    body[draw.choice(("note", "phone", "name", "po_number"))] = draw.choice(
+        ({"text": "x"}, ["x"], {}, [])
+    )
     return _encode(body)
 
 
@@ -212,26 +214,36 @@ def bad_children(draw: Random, order: Order, body: Json) -> bytes:
         ("refunds", {}),
         ("customer", "guest"),
         ("shipping_address", ["10 Mill Lane"]),
+        ("billing_address", "10 Mill Lane"),
+        ("payment_terms", "Net 30"),
+        ("shipping_lines", "free"),
         ("discount_codes", "TENOFF"),
         ("discount_codes", ["TENOFF"]),
     ))  # fmt: skip
     body[key] = wrong
     if key == "line_items":
         order.lines, order.gross = 0, Decimal(0)
+    if key == "shipping_lines":
+        order.shipping_lines = 0
     if key == "refunds":
         order.refunds, order.refund_lines, order.adjustments, order.refunded = 0, 0, 0, Decimal(0)
     return _encode(body)
 
 
 def bad_child_id(draw: Random, order: Order, body: Json) -> bytes:
-    """Replace the first line, or its id, by a bad value: the line alone is rejected."""
-    line = body["line_items"][0]
-    order.gross = (order.gross or Decimal(0)) - Decimal(line["price"]) * line["quantity"]
-    order.lines -= 1
-    if draw.random() < 0.3:
-        body["line_items"][0] = draw.choice(("gone", 12, None))
+    """Replace the first line or shipping line, or its id, by a bad value: it alone is rejected."""
+    if body["shipping_lines"] and draw.random() < 0.2:
+        name = "shipping_lines"
+        order.shipping_lines -= 1
     else:
-        line["id"] = draw.choice((None, "", "4216-fake", 0, -1, 1.5))
+        name = "line_items"
+        line = body[name][0]
+        order.gross = (order.gross or Decimal(0)) - Decimal(line["price"]) * line["quantity"]
+        order.lines -= 1
+    if draw.random() < 0.3:
+        body[name][0] = draw.choice(("gone", 12, None))
+    else:
+        body[name][0]["id"] = draw.choice((None, "", "4216-fake", 0, -1, 1.5))
     return _encode(body)
 
 

@@ -82,6 +82,7 @@ class Tally:
         self.rows["fact_refund"] += order.refunds
         self.rows["fact_refund_line"] += order.refund_lines
         self.rows["fact_refund_adjustment"] += order.adjustments
+        self.rows["fact_shipping_line"] += order.shipping_lines
         for sums, amount in (
             (self.total_price, order.total_price),
             (self.gross_line_amount, order.gross),

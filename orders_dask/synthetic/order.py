@@ -50,7 +50,7 @@ class Order:
         `total_price` and `gross_line_amount` as they are stored, None for null.
     refunded
         Sum of `refunded_amount` over the refunds.
-    lines, refunds, refund_lines, adjustments
+    lines, refunds, refund_lines, adjustments, shipping_lines
         Number of rows in the fact tables of the children.
     """
 
@@ -65,21 +65,32 @@ class Order:
     refunds: int
     refund_lines: int
     adjustments: int
+    shipping_lines: int
 
 
 class _Line(NamedTuple):
     id: int
     price: int
     quantity: int
+    discount: int
     tax: int
     weight: int
     text: str
+
+
+class _Refund(NamedTuple):
+    """The JSON of a refund, the cents that it gave back, and the number of its adjustments."""
+
+    text: str
+    amount: int
+    adjustments: int
 
 
 NOTES = ("null", "null", '""', '"Leave it at the \\"red\\" door"', '"Für Zoë 🎁\\nno receipt"')
 REFUND_NOTES = ("null", '"Wrong size"', '"Damaged"', '""')
 REASONS = ('"customer"', '"fraud"', '"inventory"')
 STAFF, LOCATIONS, DEVICES = 24, 6, 18
+SHIPPING = 795
 # Each of the 100 items is one percent of the orders or lines.
 CHANNELS = ("web",) * 80 + ("pos",) * 12 + ("shopify_draft_order",) * 8
 APPS = {"web": 580_111, "pos": 129_785, "shopify_draft_order": 1_354_745}
@@ -140,23 +151,45 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
     id_ = order_id(born, number)
     currency = market.currency
     created_at, updated_at = _timestamp(created, market.offset), _timestamp(version, market.offset)
+    web, pos = channel == "web", channel == "pos"
     lines = [
-        _line(id_ * 10 + index, chosen, quantity, market, taxed=not test, fulfilled=fulfilled)
+        _line(
+            id_ * 10 + index,
+            chosen,
+            quantity,
+            market,
+            discounted=coupon,
+            taxed=not test,
+            fulfilled=fulfilled,
+        )
         for index, (chosen, quantity) in enumerate(basket)
     ]
-    gross, tax = sum(line.price * line.quantity for line in lines), sum(line.tax for line in lines)
-    discount = gross // 10 if coupon else 0
-    shipping = 0 if channel == "pos" else 795
-    total = gross - discount + tax + shipping
+    gross = sum(line.price * line.quantity for line in lines)
+    discount = sum(line.discount for line in lines)
+    shipping = 0 if pos else SHIPPING
+    shipping_discount = 200 if shipping and number % 23 == 0 else 0
+    shipping_tax = 63 if shipping and number % 19 == 0 else 0
+    tax = sum(line.tax for line in lines) + shipping_tax
+    tip = 200 if pos and number % 5 == 0 else 0
+    duties, fees = (1_200, 150) if shipping and number % 31 == 0 else (0, 0)
+    total = gross - discount + shipping - shipping_discount + tax + tip + duties + fees
     returned = lines[: 1 + (chance() < 0.3)] if refunded else []
     staff = 41_000_000 + number % STAFF
     refunds = [
-        _refund(draw, id_, index, line, market.currency, staff, updated_at)
+        _refund(
+            draw,
+            id_,
+            index,
+            line,
+            market.currency,
+            staff,
+            updated_at,
+            shipping=300 if shipping and index == 0 and number % 4 == 0 else 0,
+        )
         for index, line in enumerate(returned)
     ]
-    given_back = sum(amount for _, amount, _ in refunds)
+    given_back = sum(refund.amount for refund in refunds)
 
-    web, pos = channel == "web", channel == "pos"
     address = address_values(buyer, market)
     address_text = templates.ADDRESS(**address)
     email = f"buyer{buyer}@example.com" if known else ""
@@ -180,17 +213,31 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         currency=currency,
         subtotal=amount_text(gross - discount),
         subtotal_set=money_set(gross - discount, currency),
-        discount=amount_text(discount),
+        discount=amount_text(discount + shipping_discount),
+        discount_set=money_set(discount + shipping_discount, currency),
         discount_codes=f'{{"code":"TENOFF","amount":"{amount_text(discount)}"}}' if coupon else "",
         gross=amount_text(gross),
         tax=amount_text(tax),
+        tax_set=money_set(tax, currency),
         tax_line="" if test else _tax_line(tax, market),
         total=amount_text(total),
         total_set=money_set(total, currency),
         total_usd=amount_text(total if currency == "USD" else total * 5 // 4),
         current_total=amount_text(total - given_back),
         outstanding="0.00" if paid else amount_text(total),
-        tip="2.00" if pos and number % 5 == 0 else "0.00",
+        tip=amount_text(tip),
+        duties_set=money_set(duties, currency) if duties else "null",
+        fees_set=money_set(fees, currency) if fees else "null",
+        company=templates.COMPANY(id=52_000_000 + buyer) if buyer % 40 == 0 else "null",
+        po_number=f'"PO-{number}"' if buyer % 40 == 0 else "null",
+        payment_terms=templates.PAYMENT_TERMS(
+            amount=amount_text(total),
+            currency=currency,
+            issued_at=created_at,
+            due_at=_timestamp(created + 30 * DAY, market.offset),
+        )
+        if buyer % 40 == 0
+        else "null",
         weight=sum(line.weight for line in lines),
         device_id=number % DEVICES + 1 if pos else "null",
         location_id=36_000_000 + number % LOCATIONS if pos else "null",
@@ -219,12 +266,18 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         shipping_address="null" if pos else f"{{{address_text}}}",
         shipping_set=shipping_set,
         shipping_line=templates.SHIPPING_LINE(
-            order_id=id_, amount=amount_text(shipping), set=shipping_set
+            order_id=id_,
+            amount=amount_text(shipping),
+            set=shipping_set,
+            discounted=amount_text(shipping - shipping_discount),
+            service='"8da6d0b5f1c2"' if number % 3 == 0 else "null",
+            tax_line=_tax_line(shipping_tax, market) if shipping_tax else "",
+            allocation=_allocation(shipping_discount, currency),
         )
         if shipping
         else "",
-        lines=",".join(line.text for line in lines),
-        refunds=",".join(refund for refund, _, _ in refunds),
+        lines=",".join([*(line.text for line in lines), *_tip(id_, tip, currency)]),
+        refunds=",".join(refund.text for refund in refunds),
     )
     return Order(
         text=text,
@@ -232,12 +285,13 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         version=version,
         currency=currency,
         total_price=Decimal(total).scaleb(-2),
-        gross=Decimal(gross).scaleb(-2),
+        gross=Decimal(gross + tip).scaleb(-2),
         refunded=Decimal(given_back).scaleb(-2),
-        lines=len(lines),
+        lines=len(lines) + (tip > 0),
         refunds=len(refunds),
         refund_lines=len(refunds),
-        adjustments=sum(adjusted for _, _, adjusted in refunds),
+        adjustments=sum(refund.adjustments for refund in refunds),
+        shipping_lines=int(shipping > 0),
     )
 
 
@@ -248,9 +302,17 @@ def _timestamp(local_second: int, offset: str) -> str:
 
 
 def _line(
-    line_id: int, chosen: int, quantity: int, market: Market, *, taxed: bool, fulfilled: bool
+    line_id: int,
+    chosen: int,
+    quantity: int,
+    market: Market,
+    *,
+    discounted: bool,
+    taxed: bool,
+    fulfilled: bool,
 ) -> _Line:
     price, grams, common = variant(chosen)
+    discount = price * quantity // 10 if discounted else 0
     tax = price * quantity * market.permille // 1_000 if taxed else 0
     text = templates.LINE(
         id=line_id,
@@ -260,8 +322,28 @@ def _line(
         fulfillment_status='"fulfilled"' if fulfilled else "null",
         price_set=money_set(price, market.currency),
         tax_line=_tax_line(tax, market) if taxed else "",
+        allocation=_allocation(discount, market.currency),
     )
-    return _Line(line_id, price, quantity, tax, grams * quantity, text)
+    return _Line(line_id, price, quantity, discount, tax, grams * quantity, text)
+
+
+def _tip(order: int, cents: int, currency: str) -> list[str]:
+    """Return the line of a tip, if there is one. Its gateway is null when it was paid in cash."""
+    return [
+        templates.TIP(
+            id=order * 10 + 9,
+            amount=amount_text(cents),
+            set=money_set(cents, currency),
+            gateway="null" if order % 2 else '"shopify_payments"',
+        )
+        for _ in range(cents > 0)
+    ]
+
+
+def _allocation(cents: int, currency: str) -> str:
+    """Return the discount allocation of a line, if it has one."""
+    amount = amount_text(cents)
+    return templates.ALLOCATION(amount=amount, set=money_set(cents, currency)) if cents else ""
 
 
 def _tax_line(cents: int, market: Market) -> str:
@@ -271,17 +353,28 @@ def _tax_line(cents: int, market: Market) -> str:
 
 
 def _refund(
-    draw: Random, order: int, index: int, line: _Line, currency: str, staff: int, at: str
-) -> tuple[str, int, bool]:
-    """Refund one unit of a line; return the JSON, the cents refunded, and whether adjusted.
+    draw: Random,
+    order: int,
+    index: int,
+    line: _Line,
+    currency: str,
+    staff: int,
+    at: str,
+    *,
+    shipping: int,
+) -> _Refund:
+    """Refund one unit of a line, and some cents for shipping.
 
     One refund in five has a failed transaction before the successful one. A loader must not count
-    it.
+    it. Of refunded shipping there is an adjustment, a refunded shipping line, or both, as in dumps
+    of different versions of the API. A loader must count one of them.
     """
     refund_id = order * 10 + index
     unit_tax = line.tax // line.quantity
+    subtotal = line.price - line.discount // line.quantity
     withheld = draw.randrange(100, 400) if draw.random() < 0.3 else 0
-    given_back = line.price + unit_tax - withheld
+    form = ("adjustment", "line", "both")[order // 4 % 3]
+    given_back = subtotal + unit_tax - withheld + shipping
     statuses = ("failure", "success") if draw.random() < 0.2 else ("success",)
     shared = {"order_id": order, "refund_id": refund_id, "currency": currency, "at": at}
     transactions = [
@@ -290,16 +383,31 @@ def _refund(
         )
         for number, status in enumerate(statuses)
     ]
-    adjustment = templates.ADJUSTMENT(**shared, amount=amount_text(withheld)) if withheld else ""
+    adjustments = []
+    if withheld:
+        adjustments.append(
+            templates.ADJUSTMENT(
+                **shared,
+                amount=amount_text(withheld),
+                set=money_set(withheld, currency),
+                tax_set=money_set(0, currency),
+            )
+        )
+    if shipping and form != "line":
+        adjustments.append(templates.SHIPPING_ADJUSTMENT(**shared, amount=amount_text(shipping)))
+    shipping_line = templates.REFUND_SHIPPING_LINE(**shared, set=money_set(shipping, currency))
     text = templates.REFUND(
         **shared,
         id=refund_id,
         note=draw.choice(REFUND_NOTES),
         user_id=staff,
-        adjustment=adjustment,
+        adjustments=",".join(adjustments),
         transactions=",".join(transactions),
         line_id=line.id,
-        subtotal=amount_text(line.price),
+        subtotal=amount_text(subtotal),
+        subtotal_set=money_set(subtotal, currency),
         tax=amount_text(unit_tax),
+        tax_set=money_set(unit_tax, currency),
+        shipping_line=shipping_line if shipping and form != "adjustment" else "",
     )
-    return text, given_back, withheld > 0
+    return _Refund(text, given_back, len(adjustments))

@@ -50,8 +50,23 @@ LINE = _template(
     "quantity":%(quantity)s,"current_quantity":%(quantity)s,
     "fulfillable_quantity":%(fulfillable)s,"fulfillment_status":%(fulfillment_status)s,
     "price_set":%(price_set)s,"total_discount":"0.00",
-    "tax_lines":[%(tax_line)s],"discount_allocations":[]}
+    "tax_lines":[%(tax_line)s],"discount_allocations":[%(allocation)s]}
     """
+)
+
+# A tip, which the customer gave at the point of sale, is a line without a product.
+TIP = _template(
+    """
+    {"id":%(id)s,"variant_id":null,"product_id":null,"sku":null,"title":"Tip","variant_title":null,
+    "name":"Tip","vendor":null,"price":"%(amount)s","gift_card":false,"requires_shipping":false,
+    "grams":0,"taxable":false,"quantity":1,"current_quantity":1,"fulfillment_status":null,
+    "price_set":%(set)s,"total_discount":"0.00","tax_lines":[],"discount_allocations":[],
+    "tip_payment_gateway":%(gateway)s,"tip_payment_method":null}
+    """
+)
+
+ALLOCATION = _template(
+    """{"amount":"%(amount)s","amount_set":%(set)s,"discount_application_index":0}"""
 )
 
 ADDRESS = _template(
@@ -80,16 +95,32 @@ REFUND = _template(
     """
     {"id":%(id)s,"admin_graphql_api_id":"gid://shopify/Refund/%(id)s","order_id":%(order_id)s,
     "created_at":"%(at)s","processed_at":"%(at)s","note":%(note)s,"restock":true,
-    "user_id":%(user_id)s,"order_adjustments":[%(adjustment)s],"transactions":[%(transactions)s],
+    "user_id":%(user_id)s,"order_adjustments":[%(adjustments)s],"transactions":[%(transactions)s],
     "refund_line_items":[{"id":%(id)s1,"line_item_id":%(line_id)s,"location_id":null,"quantity":1,
-    "restock_type":"return","subtotal":"%(subtotal)s","total_tax":"%(tax)s"}]}
+    "restock_type":"return","subtotal":"%(subtotal)s","subtotal_set":%(subtotal_set)s,
+    "total_tax":"%(tax)s","total_tax_set":%(tax_set)s}],
+    "refund_shipping_lines":[%(shipping_line)s]}
     """
 )
 
 ADJUSTMENT = _template(
     """
-    {"id":%(refund_id)s1,"order_id":%(order_id)s,"refund_id":%(refund_id)s,"amount":"-%(amount)s",
-    "tax_amount":"0.00","kind":"refund_discrepancy","reason":"Refund discrepancy"}
+    {"id":%(refund_id)s1,"order_id":%(order_id)s,"refund_id":%(refund_id)s,"amount":"%(amount)s",
+    "amount_set":%(set)s,"tax_amount":"0.00","tax_amount_set":%(tax_set)s,
+    "kind":"refund_discrepancy","reason":"Refund discrepancy"}
+    """
+)
+
+SHIPPING_ADJUSTMENT = _template(
+    """
+    {"id":%(refund_id)s2,"order_id":%(order_id)s,"refund_id":%(refund_id)s,"amount":"-%(amount)s",
+    "tax_amount":"0.00","kind":"shipping_refund","reason":"Shipping refund"}
+    """
+)
+
+REFUND_SHIPPING_LINE = _template(
+    """
+    {"id":%(refund_id)s3,"shipping_line_id":%(order_id)s1,"subtotal_amount_set":%(set)s}
     """
 )
 
@@ -112,12 +143,23 @@ FULFILMENT = _template(
 
 SHIPPING_LINE = _template(
     """
-    {"id":%(order_id)s1,"code":"Standard","title":"Standard","carrier_identifier":null,
-    "price":"%(amount)s","price_set":%(set)s,"discounted_price":"%(amount)s","source":"shopify",
-    "tax_lines":[]}
+    {"id":%(order_id)s1,"code":"Standard","title":"Standard",
+    "carrier_identifier":%(service)s,"price":"%(amount)s","price_set":%(set)s,
+    "discounted_price":"%(discounted)s","source":"shopify","is_removed":false,
+    "tax_lines":[%(tax_line)s],"discount_allocations":[%(allocation)s]}
     """
 )
 
+COMPANY = _template("""{"id":%(id)s,"location_id":%(id)s1}""")
+
+PAYMENT_TERMS = _template(
+    """
+    {"amount":"%(amount)s","currency":"%(currency)s","payment_terms_name":"Net 30",
+    "payment_terms_type":"NET","due_in_days":30,"payment_schedules":[{"amount":"%(amount)s",
+    "currency":"%(currency)s","issued_at":"%(issued_at)s","due_at":"%(due_at)s",
+    "completed_at":null,"expected_payment_method":"shopify_payments"}]}
+    """
+)
 
 ORDER = _template(
     """ {"id":%(id)s,"admin_graphql_api_id":"gid://shopify/Order/%(id)s","app_id":%(app_id)s,
@@ -130,7 +172,8 @@ ORDER = _template(
     "closed_at":%(closed_at)s,"confirmation_number":"%(confirmation_number)s","confirmed":true,
     "contact_email":%(contact_email)s,"created_at":"%(created_at)s","currency":"%(currency)s",
     "current_subtotal_price":"%(subtotal)s","current_total_discounts":"%(discount)s",
-    "current_total_duties_set":null,"current_total_price":"%(current_total)s",
+    "current_total_additional_fees_set":%(fees_set)s,
+    "current_total_duties_set":%(duties_set)s,"current_total_price":"%(current_total)s",
     "current_total_tax":"%(tax)s","customer_locale":"%(locale)s","device_id":%(device_id)s,
     "discount_codes":[%(discount_codes)s],"email":"%(email)s","estimated_taxes":false,
     "financial_status":"%(financial_status)s","fulfillment_status":%(fulfillment_status)s,
@@ -140,20 +183,23 @@ ORDER = _template(
     "note":%(note)s,"note_attributes":[%(note_attributes)s],"number":%(number)s,
     "order_number":%(order_number)s,
     "order_status_url":"https://loom-example.myshopify.com/548380009/orders/%(token)s/authenticate",
-    "original_total_duties_set":null,"payment_gateway_names":[%(gateways)s],"phone":%(phone)s,
-    "po_number":null,"presentment_currency":"%(currency)s","processed_at":"%(created_at)s",
+    "original_total_additional_fees_set":%(fees_set)s,
+    "original_total_duties_set":%(duties_set)s,"payment_gateway_names":[%(gateways)s],
+    "phone":%(phone)s,
+    "po_number":%(po_number)s,"presentment_currency":"%(currency)s","processed_at":"%(created_at)s",
     "processing_method":"direct","reference":%(reference)s,"referring_site":%(referring_site)s,
     "source_identifier":%(source_identifier)s,"source_name":"%(source_name)s",
     "source_url":%(source_url)s,
     "subtotal_price":"%(subtotal)s","subtotal_price_set":%(subtotal_set)s,"tags":"%(tags)s",
     "tax_exempt":false,"tax_lines":[%(tax_line)s],"taxes_included":false,"test":%(test)s,
     "token":"%(token)s","total_discounts":"%(discount)s",
+    "total_discounts_set":%(discount_set)s,
     "total_line_items_price":"%(gross)s","total_outstanding":"%(outstanding)s",
     "total_price":"%(total)s","total_price_set":%(total_set)s,"total_price_usd":"%(total_usd)s",
-    "total_shipping_price_set":%(shipping_set)s,"total_tax":"%(tax)s",
+    "total_shipping_price_set":%(shipping_set)s,"total_tax":"%(tax)s","total_tax_set":%(tax_set)s,
     "total_tip_received":"%(tip)s","total_weight":%(weight)s,
     "updated_at":"%(updated_at)s","user_id":%(user_id)s,"billing_address":{%(address)s},
-    %(customer)s"discount_applications":[],"fulfillments":[%(fulfilment)s],
-    "line_items":[%(lines)s],"payment_terms":null,"refunds":[%(refunds)s],
+    %(customer)s"company":%(company)s,"discount_applications":[],"fulfillments":[%(fulfilment)s],
+    "line_items":[%(lines)s],"payment_terms":%(payment_terms)s,"refunds":[%(refunds)s],
     "shipping_address":%(shipping_address)s,"shipping_lines":[%(shipping_line)s]} """
 )

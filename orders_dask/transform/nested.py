@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 """Row numbers, from 0."""
 
+Columns = dict[str, pa.Array]
+"""Columns of a table, by name."""
+
 
 class Elements(NamedTuple):
     """The elements of all lists of an array, in order, null elements included.
@@ -107,6 +110,18 @@ def sum_by_row(values: pa.Array, rows: Rows, size: int) -> pa.Array:
     occurs = count_by_row(rows, size) > 0
     totals = summed.take(pa.array(np.cumsum(occurs) - 1, mask=~occurs))
     return pc.if_else(occurs, totals, pa.scalar(0, summed.type))
+
+
+def max_by_row(elements: Elements, size: int) -> pa.Array:
+    """Return the greatest value of each of `size` lists; null without values but null ones."""
+    elements = elements.present()
+    greatest = (
+        pa.table({"row": elements.lists, "value": elements.values})
+        .group_by("row", use_threads=False)  # in order of first occurrence: ascending
+        .aggregate([("value", "max")])
+    )["value_max"].combine_chunks()
+    occurs = count_by_row(elements.lists, size) > 0
+    return greatest.take(pa.array(np.cumsum(occurs) - 1, mask=~occurs))
 
 
 def null_where_missing(totals: pa.Array, lists: pa.ListArray) -> pa.Array:

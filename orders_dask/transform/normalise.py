@@ -3,7 +3,8 @@
 The declaration (:mod:`orders_dask.contract.order_tables`) decides where a column's values come
 from:
 
-- A column with a ``source`` is read there. Texts of an array are joined, amounts are added up.
+- A column with a ``source`` is read there, or at its ``fallback``. Texts of an array are joined,
+  amounts are added up, of timestamps the last counts.
 - A column without one that the parent records have too, such as ``currency``, is copied from them.
 - The few other columns are computed by :func:`_computed`, from the children that decode left.
 """
@@ -25,27 +26,36 @@ from orders_dask.contract.arrow import (
     MONEY_TYPE,
     ORDER_ROW,
     POSITION,
+    TIMESTAMP_TYPE,
     arrow_type,
     decoded_schema,
     key_schema,
     staged_schemas,
 )
 from orders_dask.contract.issue_codes import NulledCode
-from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line, fact_refund
+from orders_dask.contract.order_tables import (
+    FACTS,
+    fact_order,
+    fact_order_line,
+    fact_refund,
+    fact_refund_adjustment,
+    fact_refund_line,
+)
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED
 from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.nested import (
+    Columns,
     Rows,
     count_by_row,
     explode,
     join_texts,
+    max_by_row,
     null_where_missing,
     struct_field,
     sum_by_row,
 )
-
-Columns = dict[str, pa.Array]
+from orders_dask.transform.refunds import refunded_amount, refunded_shipping, refunded_value
 
 _FACT_BY_PATH: Final[Mapping[str, Table]] = {fact.info["records"]: fact for fact in FACTS}
 
@@ -182,21 +192,31 @@ def _levels(orders: pa.Table) -> dict[str, _Level]:
 
 
 def _source_columns(table: Table, records: pa.StructArray) -> Columns:
-    """Return the columns of a table that are read from its records."""
-    return {c.name: _source_value(c, records) for c in table.c if c.info["source"]}
+    """Return the columns of a table that are read from its records, local days included."""
+    dates = {c.name: struct_field(records, c.name) for c in table.c if c.info["local_date_of"]}
+    return dates | {c.name: _source_value(c, records) for c in table.c if c.info["source"]}
 
 
 def _source_value(column: Column[Any], records: pa.StructArray) -> pa.Array:
-    """Return the values at a column's source; arrays are joined (texts) or added up (amounts)."""
-    path, array, rest = column.info["source"].partition("[]")
-    values = struct_field(records, path)
+    """Return the values at a column's source, else at its fallback."""
+    values = _value_at(records, column.info["source"])
+    fallback = column.info["fallback"]
+    return pc.coalesce(values, _value_at(records, fallback)) if fallback else values
+
+
+def _value_at(records: pa.StructArray, path: str) -> pa.Array:
+    """Return the values at a path; of an array the joined texts, the sum, or the last timestamp."""
+    path, array, rest = path.partition("[]")
+    lists = struct_field(records, path)
     if not array:
-        return values
-    elements = explode(values)
+        return lists
+    elements = explode(lists)
     elements = elements._replace(values=struct_field(elements.values, rest.removeprefix(".")))
-    if arrow_type(column.type) == MONEY_TYPE:
-        return null_where_missing(sum_by_row(elements.values, elements.lists, len(values)), values)
-    return join_texts(elements, values)
+    if elements.values.type == MONEY_TYPE:
+        return null_where_missing(sum_by_row(elements.values, elements.lists, len(lists)), lists)
+    if elements.values.type == TIMESTAMP_TYPE:
+        return max_by_row(elements, len(lists))
+    return join_texts(elements, lists)
 
 
 def _provenance(records: pa.StructArray, file: int) -> Columns:
@@ -237,31 +257,34 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
             "discount_code_count": codes.fill_null(0).cast(pa.int64()),
             "refund_count": pa.array(count_by_row(refunds.order, size)),
         },
-        fact_order_line.name: {"line_number": pa.array(lines.numbers)},
-        fact_refund.name: {
-            "refunded_amount": _refunded(refunds.records, columns[fact_refund.name])
+        fact_order_line.name: {
+            "line_number": pa.array(lines.numbers),
+            "is_tip": struct_field(lines.records, "tip_payment_gateway").is_valid(),
         },
+        fact_refund.name: _computed_of_refunds(levels, columns),
     }
 
 
-def _refunded(refunds: pa.StructArray, refund: Columns) -> pa.Array:
-    """Add up the successful refund transactions of each refund.
-
-    The sum is null if one of them has no amount or another currency than the order. See
-    docs/contract.md#fact_refund.
-    """
-    lists = struct_field(refunds, "transactions")
-    transactions = explode(lists)
-    succeeded = pc.and_(
-        pc.equal(struct_field(transactions.values, "kind"), "refund"),
-        pc.equal(struct_field(transactions.values, "status"), "success"),
-    )
-    transactions = transactions.where(succeeded.fill_null(False))
-    currency = struct_field(transactions.values, "currency")
-    expected = refund["currency"].take(pa.array(transactions.lists))
-    matches = pc.or_(currency.is_null(), pc.equal(currency, expected).fill_null(False))
-    amounts = pc.if_else(matches, struct_field(transactions.values, "amount"), None)
-    return null_where_missing(sum_by_row(amounts, transactions.lists, len(lists)), lists)
+def _computed_of_refunds(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> Columns:
+    """Compute the columns of refunds without a source."""
+    refunds = levels[fact_refund.info["records"]].records
+    lines = levels[fact_refund_line.info["records"]]
+    adjustments = levels[fact_refund_adjustment.info["records"]]
+    adjustment = columns[fact_refund_adjustment.name]
+    included = columns[fact_order.name]["taxes_included"].take(pa.array(lines.order))
+    shipping = refunded_shipping(refunds, adjustment, adjustments.parent)
+    return {
+        "refunded_amount": refunded_amount(refunds, columns[fact_refund.name]),
+        "refunded_shipping": shipping,
+        "refunded_value": refunded_value(
+            shipping,
+            columns[fact_refund_line.name],
+            lines.parent,
+            included,
+            adjustment,
+            adjustments.parent,
+        ),
+    }
 
 
 def _fit(

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from orders_dask.contract.control_totals import ControlTotals, totals_of
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import LoadNotActive, PartitionInUse, ReconciliationError
 from orders_dask.ledger import leases, loads
 from orders_dask.load.connect import engine
@@ -35,10 +36,7 @@ from tests.support.proxy import PostgresProxy
 from tests.support.types import Query
 
 DAYS = [DAY, DAY + timedelta(days=1)]
-NONE_READ = {"fact_order": 0, "fact_order_line": 0, "fact_refund": 0} | {
-    "fact_refund_line": 0,
-    "fact_refund_adjustment": 0,
-}
+NONE_READ = dict.fromkeys((fact.name for fact in FACTS), 0)
 
 
 def test_when_a_version_is_replaced_the_next_best_is_current(

@@ -25,7 +25,7 @@ def _member_at(path: str, value: str) -> str:
 
 INT = "order_number"
 MONEY = "total_price"
-TIMESTAMP = "processed_at"
+TIMESTAMP = "closed_at"
 BOOLEAN = "test"
 TEXT = "note"
 
@@ -74,6 +74,16 @@ GOOD_VALUES = [
     (TEXT, '"x.\\u003c"', "x.<"),
     ("payment_gateway_names[]", "null", None),
     ("customer.id", "-1", -1),
+    ("line_items[].tip_payment_gateway", "null", 1),
+    ("line_items[].tip_payment_gateway", '"visa"', 1),
+    ("line_items[].tip_payment_gateway", '[{"a":0}]', 1),
+    ("line_items[].discount_allocations[].amount", '"0.10"', Decimal("0.1")),
+    ("line_items[].price_set.presentment_money.amount", '"-0.5"', Decimal("-0.5")),
+    ("total_tax_set.presentment_money.amount", "5", Decimal(5)),
+    ("refunds[].refund_line_items[].subtotal_set.shop_money.amount", "60.93", Decimal("60.93")),
+    ("payment_terms.payment_schedules[].due_at", '"2026-10-30T00:00:00Z"', utc("2026-10-30")),
+    ("payment_terms.payment_schedules[].due_at", "null", None),
+    ("po_number", '"NULL"', "NULL"),
 ]
 
 REPAIRED = [
@@ -138,6 +148,26 @@ REPAIRED = [
     ("bad_unicode", TEXT, '"\\ud83d"', "\ufffd"),
     ("bad_unicode", TEXT, '"\\ude00\\ud83d"', "\ufffd\ufffd"),
     ("bad_unicode", TEXT, '"\\ud83d\\ud83d\\ude00\\u0000"', "\ufffd\N{GRINNING FACE}\ufffd"),
+    ("integer_from_text", "company.location_id", '"5"', 5),
+    ("integer_from_text", "shipping_lines[].id", '"5"', 5),
+    ("money_rounded", "line_items[].discount_allocations[].amount", "0.33333", Decimal("0.3333")),
+    ("money_rounded", "shipping_lines[].tax_lines[].price", '"0.33333"', Decimal("0.3333")),
+    (
+        "money_rounded",
+        "refunds[].order_adjustments[].tax_amount_set.shop_money.amount",
+        '"0.33333"',
+        Decimal("0.3333"),
+    ),
+    (
+        "instant_without_offset",
+        "payment_terms.payment_schedules[].due_at",
+        '"2026-10-30T00:00:00"',
+        utc("2026-10-30T04:00"),
+    ),
+    ("flag_from_text", "shipping_lines[].is_removed", "1", True),
+    ("text_from_scalar", "po_number", "1001", "1001"),
+    ("text_from_scalar", "client_details.user_agent", "5", "5"),
+    ("bad_unicode", "billing_address.city", '"a\\u0000"', "a\ufffd"),
     ("bad_unicode", "line_items[].title", b'"\xff"', "\ufffd"),
     ("bad_unicode", TEXT, b'"\xe2\x82 \xed\xa0\x80"', "\ufffd \ufffd\ufffd\ufffd"),
     ("bad_unicode", TEXT, b'"\xf0\x9f\x98"', b"\xf0\x9f\x98".decode(errors="replace")),
@@ -206,6 +236,16 @@ NULLED = [
     ("bad_instant", TIMESTAMP, '"2025-10-07 10:00:00 utc"'),
     ("bad_instant", TIMESTAMP, '"2025-10-07 10:00:00 GMT"'),
     ("bad_instant", TIMESTAMP, '"2025-10-07 UTC"'),
+    ("bad_integer", "company.id", '"ACME"'),
+    ("bad_money", "shipping_lines[].price", '"free"'),
+    ("bad_money", "current_total_duties_set.shop_money.amount", '"x"'),
+    ("bad_money", "line_items[].price_set.presentment_money.amount", '"x"'),
+    (
+        "bad_money",
+        "refunds[].refund_shipping_lines[].subtotal_amount_set.shop_money.amount",
+        '"x"',
+    ),
+    ("bad_instant", "payment_terms.payment_schedules[].due_at", '"2026-10-30"'),
     ("bad_flag", BOOLEAN, '"yes"'),
     ("bad_flag", BOOLEAN, '""'),
     ("bad_flag", BOOLEAN, '"1"'),
@@ -220,6 +260,9 @@ NULLED = [
     ("bad_text", "customer.tags", '["a",null]'),
     ("bad_text", "refunds[].transactions[].currency", "[]"),
     ("bad_text", TEXT, "[" * 5000 + "]" * 5000),
+    ("bad_flag", "shipping_lines[].is_removed", '"no"'),
+    ("bad_text", "po_number", "{}"),
+    ("bad_text", "payment_terms.payment_terms_name", "[]"),
     ("bad_text", "discount_codes[].code", "{}"),
     ("bad_text", "payment_gateway_names[]", "{}"),
     ("bad_children", "line_items", '"3 items"'),
@@ -237,6 +280,18 @@ NULLED = [
     ("bad_children", "line_items[].tax_lines", '[{"price":"x"}, null]'),
     ("bad_children", "refunds[].transactions", "[[]]"),
     ("bad_children", "refunds[].refund_line_items", "1"),
+    ("bad_children", "shipping_lines", '"free"'),
+    ("bad_children", "shipping_lines[].tax_lines", "[null]"),
+    ("bad_children", "line_items[].discount_allocations", '[{"amount":"x"}, 5]'),
+    ("bad_children", "line_items[].price_set", '"5.00"'),
+    ("bad_children", "refunds[].refund_line_items[].subtotal_set", '"5.00"'),
+    ("bad_children", "refunds[].refund_shipping_lines", "[5]"),
+    ("bad_children", "refunds[].order_adjustments[].amount_set.shop_money", "[]"),
+    ("bad_children", "billing_address", '"10 Mill Lane"'),
+    ("bad_children", "client_details", "[]"),
+    ("bad_children", "company", '"ACME"'),
+    ("bad_children", "payment_terms", '"Net 30"'),
+    ("bad_children", "payment_terms.payment_schedules", '["2026-10-30T00:00:00Z"]'),
 ]
 """Code, path, JSON value."""
 

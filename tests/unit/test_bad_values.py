@@ -361,6 +361,7 @@ def test_the_raw_text_is_clean_and_cut_at_a_character() -> None:
         ("refunds[]", "fact_refund"),
         ("refunds[].refund_line_items[]", "fact_refund_line"),
         ("refunds[].order_adjustments[]", "fact_refund_adjustment"),
+        ("shipping_lines[]", "fact_shipping_line"),
     ],
 )
 def test_bad_child_id_rejects_the_child_alone(
@@ -440,6 +441,12 @@ def test_a_null_object_counts_nothing(layout: Layout, path: str) -> None:
         ('{"id":1,"id":1,"line_items":[],"note":"b"}', "id", 1),
         ('{"id":1,"line_items":5,"line_items":[],"note":"b"}', "line_items", 1),
         ('{"id":1,"line_items":[{"id":3,"sku":"a","sku":"a"}],"note":"b"}', "line_items[].sku", 1),
+        (
+            '{"id":1,"line_items":[{"id":3,"tip_payment_gateway":null,"tip_payment_gateway":5}],'
+            '"note":"b"}',
+            "line_items[].tip_payment_gateway",
+            1,
+        ),
         ('{"id":1,"line_items":[],"customer":null,"customer":{"id":3,"id":4},"note":"b"}', None, 2),
     ],
 )
@@ -541,3 +548,36 @@ def test_the_local_day_is_as_written_or_the_shops(
     block = around(layout, order_with("created_at", json.dumps(text)))
     assert stored(block, "created_local_date") == day
     assert stored(block, "created_utc_offset_min") == minutes
+
+
+@pytest.mark.parametrize(
+    ("processed", "created", "day"),
+    [
+        ("2017-10-31T00:30:00+05:30", "2017-10-30T23:30:00-04:00", date(2017, 10, 31)),
+        ("2017-10-31T01:30:00Z", "2017-10-29T12:00:00-04:00", date(2017, 10, 30)),
+        (None, "2017-10-30T23:30:00-04:00", date(2017, 10, 30)),
+        ("yesterday", "2017-10-30T23:30:00-04:00", date(2017, 10, 30)),
+        ("2017-10-30T23:30:00-04:00", None, date(2017, 10, 30)),
+        ("2017-10-30T23:30:00-04:00", "today", date(2017, 10, 30)),
+        (None, None, None),
+    ],
+)
+def test_the_day_of_a_sale_or_refund_is_that_of_processed_at_else_of_created_at(
+    layout: Layout, processed: str | None, created: str | None, day: date | None
+) -> None:
+    times = {"processed_at": processed, "created_at": created}
+    refunds = [{"id": 2} | times, {"id": 0} | times, {"id": 3}]
+    block = around(layout, json.dumps({"id": 1, "line_items": [], "refunds": refunds} | times))
+    assert stored(block, "processed_local_date") == day
+    first, rejected, bare = stored(block, "refunds")
+    assert (first["refunded_local_date"], rejected) == (day, None)
+    assert bare["refunded_local_date"] is None
+
+
+def test_of_a_tip_only_the_presence_of_its_key_counts(layout: Layout) -> None:
+    tip = '{"id":1,"note":5,"line_items":[{"id":2,"tip_payment_gateway":%s},{"id":3}]}'
+    for value in ("null", '"visa"', "5", "{}", '[{"id":[]}]', "1.5e3", "true"):
+        block = around(layout, tip % value)
+        lines = stored(block, "line_items")
+        assert [line["tip_payment_gateway"] for line in lines] == [1, None], value
+        assert found(block) == [("note", "text_from_scalar", 1)]

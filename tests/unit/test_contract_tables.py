@@ -26,33 +26,39 @@ CONTRACT: dict[str, dict[str, str]] = {
     "fact_order": {
         "key": "order_id",
         "bigint": """order_id customer_id user_id location_id device_id app_id checkout_id order_number number
-            total_weight line_count unit_count discount_code_count refund_count source_file_id source_position""",
-        "timestamp with time zone": "created_at updated_at processed_at closed_at cancelled_at",
-        "date": "created_local_date",
+            total_weight line_count unit_count discount_code_count refund_count source_file_id source_position
+            company_id company_location_id""",
+        "timestamp with time zone": "created_at updated_at processed_at closed_at cancelled_at payment_due_at",
+        "date": "created_local_date processed_local_date",
         "integer": "created_utc_offset_min",
         "numeric(22, 4)": """total_price subtotal_price total_tax total_discounts total_line_items_price
             total_price_usd current_total_price total_tip_received total_outstanding total_shipping_price
-            gross_line_amount""",
+            gross_line_amount current_subtotal_price current_total_tax current_total_discounts current_total_duties
+            current_total_fees original_total_duties original_total_fees presentment_total_price
+            presentment_subtotal_price presentment_total_tax presentment_total_discounts
+            presentment_shipping_price""",
         "boolean": "test confirmed taxes_included buyer_accepts_marketing tax_exempt",
         "text": """name confirmation_number token cart_token checkout_token reference source_identifier currency
             presentment_currency financial_status fulfillment_status cancel_reason gateway payment_gateway_names
             processing_method discount_codes source_name source_url referring_site landing_site landing_site_ref note
             tags email contact_email phone customer_locale browser_ip order_status_url shipping_country_code
-            shipping_province_code shipping_city shipping_zip""",
+            shipping_province_code shipping_city shipping_zip billing_country_code billing_province_code billing_city
+            billing_zip po_number payment_terms_name user_agent accept_language""",
     },
     "fact_order_line": {
         "key": "order_id line_id",
         "bigint": "order_id line_id line_number variant_id product_id quantity current_quantity grams",
         "timestamp with time zone": "created_at",
-        "numeric(22, 4)": "price total_discount line_tax",
-        "boolean": "gift_card taxable requires_shipping",
+        "numeric(22, 4)": "price total_discount line_tax line_discount presentment_price",
+        "boolean": "gift_card taxable requires_shipping is_tip",
         "text": "sku title variant_title vendor fulfillment_status currency",
     },
     "fact_refund": {
         "key": "order_id refund_id",
         "bigint": "order_id refund_id user_id",
         "timestamp with time zone": "refunded_at processed_at",
-        "numeric(22, 4)": "refunded_amount",
+        "date": "refunded_local_date",
+        "numeric(22, 4)": "refunded_amount refunded_value refunded_shipping",
         "text": "note currency",
     },
     "fact_refund_line": {
@@ -68,6 +74,13 @@ CONTRACT: dict[str, dict[str, str]] = {
         "timestamp with time zone": "refunded_at",
         "numeric(22, 4)": "amount tax_amount",
         "text": "kind reason currency",
+    },
+    "fact_shipping_line": {
+        "key": "order_id shipping_line_id",
+        "bigint": "order_id shipping_line_id",
+        "numeric(22, 4)": "price discounted_price shipping_discount shipping_tax",
+        "boolean": "is_removed",
+        "text": "title code source carrier_identifier currency",
     },
     "dim_customer": {
         "key": "customer_id",
@@ -217,8 +230,28 @@ def test_every_path_is_of_one_type() -> None:
 def test_raw_typed_and_decoded_orders_have_the_same_fields() -> None:
     typed = typed_schema().names
     assert raw_schema().names == typed
-    made = ["created_local_date", "created_utc_offset_min", "source_position"]
+    made = [
+        "created_local_date",
+        "processed_local_date",
+        "created_utc_offset_min",
+        "source_position",
+    ]
     assert decoded_schema().names == [*typed, *made]
+    refund = typed_schema().field("refunds").type.value_type
+    decoded = decoded_schema().field("refunds").type.value_type
+    assert [each.name for each in decoded] == [
+        *(each.name for each in refund),
+        "refunded_local_date",
+    ]
+
+
+def test_younger_columns_and_facts_stand_last_since_views_may_only_append() -> None:
+    assert [fact.name for fact in FACTS][5:] == ["fact_shipping_line"]
+    order = BY_NAME["fact_order"].c.keys()
+    assert order[order.index("source_position") + 1] == "processed_local_date"
+    for name, last in {"fact_order_line": "created_at", "fact_refund": "currency"}.items():
+        younger = BY_NAME[name].c.keys()
+        assert younger[younger.index(last) + 1] in {"line_discount", "refunded_local_date"}
 
 
 def test_amounts_are_read_as_such_and_timestamps_as_text() -> None:

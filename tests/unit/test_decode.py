@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import (
     MONEY_TYPE,
+    PRESENCE_TYPE,
     TIMESTAMP_TYPE,
     decoded_schema,
     typed_schema,
@@ -157,6 +158,7 @@ def values(kind: pa.DataType) -> st.SearchStrategy[str]:
             st.sampled_from(["0", "1", '"True"', "2"]),
         ),
         pa.string(): (TEXTS.map(json.dumps), STRINGS),
+        PRESENCE_TYPE: (TEXTS.map(json.dumps), UNKNOWN),
     }[kind]
     return st.one_of(*[good] * 12, *[odd] * 5, st.just("null"), UNKNOWN)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+from dataclasses import replace
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -321,6 +322,7 @@ def test_a_local_day_off_the_calendar_is_counted(tmp_path: Path) -> None:
     [block] = decode(split, ZoneInfo("Asia/Tokyo"))
     assert block.orders["created_at"].null_count == 1
     assert block.orders["created_local_date"].to_pylist() == [None, None, date(2026, 10, 1), None]
-    [issue] = block.issues
+    [issue, of_processed] = block.issues
     assert (issue.field, issue.code, issue.count) == ("created_local_date", "bad_instant", 2)
     assert issue.samples == ((1, created[0]), (2, created[1]))
+    assert of_processed == replace(issue, field="processed_local_date"), "it is made of created_at"

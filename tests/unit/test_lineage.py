@@ -114,6 +114,20 @@ def test_the_server_has_no_user_and_no_folder() -> None:
                 "refunds[].transactions[].currency": "CONDITIONAL",
             },
         ),
+        (
+            fact_refund_line,
+            "subtotal",
+            {
+                "refunds[].refund_line_items[].subtotal_set.shop_money.amount": "IDENTITY",
+                "refunds[].refund_line_items[].subtotal": "IDENTITY",
+            },
+        ),
+        (
+            fact_refund,
+            "refunded_local_date",
+            {"refunds[].processed_at": "IDENTITY", "refunds[].created_at": "IDENTITY"},
+        ),
+        (fact_order_line, "is_tip", {"line_items[].tip_payment_gateway": "CONDITIONAL"}),
         (dim_user, "last_order_email", {"email": "IDENTITY"}),
         (dim_user, "first_seen", {}),
     ],
@@ -128,10 +142,11 @@ def test_a_column_comes_from_the_keys_of_its_declaration(
 
 def test_every_declared_source_is_in_the_lineage() -> None:
     declared = {
-        ".".join(filter(None, (table.info["records"], column.info["source"])))
+        ".".join(filter(None, (table.info["records"], path)))
         for table in PUBLIC_TABLES
         for column in table.c
-        if column.info["source"]
+        for path in (column.info["source"], column.info["fallback"])
+        if path
     }
     assert declared <= source_keys().keys()
 

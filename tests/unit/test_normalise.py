@@ -19,6 +19,7 @@ from orders_dask.contract.arrow import (
     MONEY_TYPE,
     ORDER_ROW,
     POSITION,
+    PRESENCE_TYPE,
     TIMESTAMP_TYPE,
     decoded_schema,
     flat_schemas,
@@ -61,6 +62,7 @@ def column(table: str, name: str, *records: Json) -> list[Any]:
 SCALARS: dict[pa.DataType, list[Any]] = {
     pa.int64(): [1, 2, 3, 0, -5, 2**63 - 1, -(2**63)],
     pa.int32(): [-300, 0],
+    PRESENCE_TYPE: [1],
     pa.string(): ["", "USD", "é, 🌲"],
     pa.bool_(): [True, False],
     pa.date32(): [date(2017, 11, 4)],
@@ -68,7 +70,7 @@ SCALARS: dict[pa.DataType, list[Any]] = {
     TIMESTAMP_TYPE: [NOON, NOON + timedelta(microseconds=1)],
 }
 TEXTS = {
-    "kind": ["refund", "refund", "sale"],
+    "kind": ["refund", "refund", "sale", "shipping_refund"],
     "status": ["success", "success", "failure"],
     "currency": ["USD", "USD", "EUR"],
 }
@@ -110,6 +112,14 @@ def reached(record: Any, path: str) -> Any:
     return record
 
 
+def collected(name: str, parts: list[Any]) -> Any:
+    """Return the value of a column that is read from the elements of an array."""
+    if name in SUMS:
+        return total(parts)
+    present = [part for part in parts if part is not None]
+    return max(present, default=None) if name == "payment_due_at" else ", ".join(present)
+
+
 def total(parts: list[Decimal | int | None]) -> Any:
     return None if None in parts else sum(part for part in parts if part is not None)
 
@@ -125,8 +135,9 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
             value = reached(record, path)
             if array and value is not None:
                 parts = [reached(element, rest.removeprefix(".")) for element in value]
-                money = source.name == "line_tax"
-                value = total(parts) if money else ", ".join(p for p in parts if p is not None)
+                value = collected(source.name, parts)
+            elif value is None and source.info["fallback"]:
+                value = reached(record, source.info["fallback"])
             row[source.name] = value
         return row
 
@@ -144,33 +155,52 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
             if None not in [row[key] for key in table.info["key"]]:
                 add(table, row)
 
-    _, line_table, refund_table, refund_line_table, adjustment_table = FACTS
+    _, line_table, refund_table, refund_line_table, adjustment_table, shipping_table = FACTS
     for order_row, record in enumerate(records, first_row):
         order = read(fact_order, record, order_row)
         ids = {"order_id": record["id"], "currency": record.get("currency")}
         add_dimension_rows("", record, order_row)
         lines = []
         for number, child in children(record, "line_items"):
-            line = read(line_table, child, order_row) | ids
-            lines.append(line | {"line_number": number, "created_at": order["created_at"]})
+            line = read(line_table, child, order_row) | ids | {"line_number": number}
+            line["is_tip"] = child.get("tip_payment_gateway") is not None
+            lines.append(line | {"created_at": order["created_at"]})
             add_dimension_rows("line_items[]", child, order_row)
         made[line_table.name] += lines
         refunds = list(children(record, "refunds"))
         for _, child in refunds:
             refund = read(refund_table, child, order_row) | ids
-            add(refund_table, refund | {"refunded_amount": refunded(child, ids["currency"])})
             shared = ids | {k: refund[k] for k in ("refund_id", "refunded_at")}
-            for _, inner in children(child, "refund_line_items"):
-                add(refund_line_table, read(refund_line_table, inner, order_row) | shared)
-            for _, inner in children(child, "order_adjustments"):
-                add(adjustment_table, read(adjustment_table, inner, order_row) | shared)
+            refunded_lines, adjustments = (
+                [read(table, inner, order_row) | shared for _, inner in children(child, name)]
+                for table, name in (
+                    (refund_line_table, "refund_line_items"),
+                    (adjustment_table, "order_adjustments"),
+                )
+            )
+            made[refund_line_table.name] += refunded_lines
+            made[adjustment_table.name] += adjustments
+            shipping = shipping_refunded(child, adjustments)
+            value = value_refunded(
+                refunded_lines, adjustments, shipping, record.get("taxes_included")
+            )
+            refund |= {"refunded_shipping": shipping, "refunded_value": value}
+            refund["refunded_local_date"] = child.get("refunded_local_date")
+            add(refund_table, refund | {"refunded_amount": refunded(child, ids["currency"])})
+        for _, child in children(record, "shipping_lines"):
+            add(shipping_table, read(shipping_table, child, order_row) | ids)
         units: list[int | None] = [line["quantity"] for line in lines]
         prices = [line["price"] for line in lines]
         gross = [
             None if None in (unit, price) else unit * price
             for unit, price in zip(units, prices, strict=True)
         ]
-        made_columns = ("created_local_date", "created_utc_offset_min", POSITION)
+        made_columns = (
+            "created_local_date",
+            "processed_local_date",
+            "created_utc_offset_min",
+            POSITION,
+        )
         computed = {
             "line_count": len(lines),
             "unit_count": total([*units]),
@@ -195,9 +225,35 @@ def refunded(refund: Json, currency: str | None) -> Decimal | None:
     return amount
 
 
+def shipping_refunded(refund: Json, adjustments: list[Json]) -> Any:
+    """Return the shipping that was given back: by its adjustments, else by the shipping lines."""
+    adjusted = [a["amount"] for a in adjustments if a["kind"] == "shipping_refund"]
+    if adjusted:
+        return None if None in adjusted else -total(adjusted)
+    path = "subtotal_amount_set.shop_money.amount"
+    return total([reached(each, path) for each in refund.get("refund_shipping_lines") or []])
+
+
+def value_refunded(
+    lines: list[Json], adjustments: list[Json], shipping: Decimal | None, included: bool | None
+) -> Any:
+    """Return what lines with taxes and shipping come to, less the other adjustments."""
+    parts = [line["subtotal"] for line in lines]
+    parts += [] if included else [line["total_tax"] for line in lines]
+    given_away = [a["amount"] for a in adjustments if a["kind"] != "shipping_refund"]
+    given_away += [a["tax_amount"] for a in adjustments]
+    return total([*parts, shipping, *(None if each is None else -each for each in given_away)])
+
+
+SUMS = ("line_tax", "line_discount", "shipping_tax", "shipping_discount")
+"""Columns that add up the amounts of an array."""
+
 LIMITS = {
     "unit_count": (-(2**63), 2**63 - 1),
-    **dict.fromkeys(("gross_line_amount", "line_tax", "refunded_amount"), (-GREATEST, GREATEST)),
+    **dict.fromkeys(
+        (*SUMS, "gross_line_amount", "refunded_amount", "refunded_value", "refunded_shipping"),
+        (-GREATEST, GREATEST),
+    ),
 }
 
 
@@ -214,7 +270,7 @@ def fitted(made: dict[str, list[Json]]) -> dict[str, int]:
 
 @settings(deadline=None)  # the machine may be busy
 @given(RECORDS, st.integers(0, 3), st.integers(0, 2**40))
-@example(records(Random(517994708848), 1), 0, 0)  # sums that cancel out to the greatest amount
+@example(records(Random(2044), 1), 0, 0)  # sums that cancel out to the greatest amount
 def test_tables_are_those_of_a_model_that_takes_one_record_at_a_time(
     records: list[Json], file: int, first_row: int
 ) -> None:
@@ -350,6 +406,38 @@ def test_line_tax_is_the_sum_of_the_tax_lines(
     taxes = None if prices is None else [{"price": price} for price in prices]
     record = {"line_items": [{"id": 5, "tax_lines": taxes}]}
     assert column("fact_order_line", "line_tax", record) == [tax]
+
+
+def due_at(time: datetime | None) -> Json:
+    return {"due_at": time}
+
+
+def test_of_several_timestamps_the_last_counts() -> None:
+    later = NOON + timedelta(days=30)
+    schedules: list[list[datetime | None] | None]
+    schedules = [[NOON, later, None], [later, NOON], [None], [], None]
+    records: list[Json] = [
+        {"payment_terms": {"payment_schedules": None if times is None else [*map(due_at, times)]}}
+        for times in schedules
+    ]
+    due = column("fact_order", "payment_due_at", *records, {"payment_terms": None})
+    assert due == [later, later, None, None, None, None]
+
+
+def test_an_older_key_gives_the_value_where_the_column_s_own_has_none() -> None:
+    def in_shop(amount: str | None) -> Json:
+        return {"shop_money": {"amount": amount and Decimal(amount)}}
+
+    lines = [
+        {"id": 1, "subtotal": Decimal(5), "subtotal_set": in_shop("60.93")},
+        {"id": 2, "subtotal": Decimal(5), "subtotal_set": in_shop(None)},
+        {"id": 3, "subtotal": Decimal(5)},
+        {"id": 4, "subtotal_set": in_shop("60.93")},
+        {"id": 5},
+    ]
+    record = {"refunds": [{"id": 3, "refund_line_items": lines}]}
+    found = column("fact_refund_line", "subtotal", record)
+    assert found == [Decimal("60.93"), Decimal(5), Decimal(5), Decimal("60.93"), None]
 
 
 def transaction(amount: str | None, currency: str | None = None, **other: str) -> Json:

@@ -13,15 +13,20 @@ from decimal import ROUND_HALF_UP, Decimal
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from orders_dask.contract.arrow import paths
 from orders_dask.contract.envelopes import DELETION_KEYS
+from orders_dask.contract.order_tables import fact_refund
 from orders_dask.contract.record_keys import DRAFT_KEYS
 from orders_dask.errors import SettingsError
+from orders_dask.extract.decode.block import decode_records
+from orders_dask.extract.records import Records
 from orders_dask.synthetic import Compression, GeneratedDay, Layout, generate
 from orders_dask.synthetic.defects import DEFECTS, REJECTING
+from orders_dask.transform.normalise import normalise
 
 START = date(2025, 10, 7)
 Json = dict[str, Any]
@@ -121,6 +126,7 @@ def independent_reading(day: GeneratedDay) -> dict[str, object]:
         for refund in refunds:
             rows["fact_refund_line"] += len(children(refund, "refund_line_items"))
             rows["fact_refund_adjustment"] += len(children(refund, "order_adjustments"))
+        rows["fact_shipping_line"] += len(children(order, "shipping_lines"))
         parts = [(money(line["price"]), integer(line["quantity"])) for line in lines]
         gross = [price * quantity for price, quantity in parts if price and quantity]
         payments = [payment for refund in refunds for payment in refund["transactions"]]
@@ -243,8 +249,10 @@ def test_an_edited_order_is_newer_and_changed_on_a_later_day(tmp_path: Path) -> 
 def test_orders_look_like_those_of_a_shop(tmp_path: Path) -> None:
     (day,) = generate(str(tmp_path), start=START, days=1, orders=2_000).days
     orders = documents(day)
-    assert 6_000 < Path(day.files[0]).stat().st_size / day.records < 7_000
-    lines = Counter(len(order["line_items"]) for order in orders)
+    assert 6_500 < Path(day.files[0]).stat().st_size / day.records < 7_500
+    lines = Counter(
+        sum("tip_payment_gateway" not in line for line in order["line_items"]) for order in orders
+    )
     assert set(lines) == {1, 2, 3, 4, 5}
     assert 2.4 < sum(n * count for n, count in lines.items()) / len(orders) < 2.6
     assert {order["created_at"][:10] for order in orders} == {"2025-10-07"}
@@ -255,9 +263,49 @@ def test_orders_look_like_those_of_a_shop(tmp_path: Path) -> None:
     buyers = Counter(order["customer"]["id"] for order in orders if "customer" in order)
     assert buyers.most_common(1)[0][1] > 5, "no customer recurs"
     for order in orders:
-        whole = sum(Decimal(order[key]) for key in ("subtotal_price", "total_tax"))
-        shipping = order["total_shipping_price_set"]["shop_money"]["amount"]
-        assert whole + Decimal(shipping) == Decimal(order["total_price"])
+        assert sum(parts_of_total(order)) == Decimal(order["total_price"])
+        lines_discount = sum(
+            Decimal(allocation["amount"])
+            for line in (*order["line_items"], *order["shipping_lines"])
+            for allocation in line["discount_allocations"]
+        )
+        assert lines_discount == Decimal(order["total_discounts"])
+    tips = [
+        line["tip_payment_gateway"]
+        for order in orders
+        for line in order["line_items"]
+        if "tip_payment_gateway" in line
+    ]
+    assert set(tips) == {None, "shopify_payments"}, "a tip has its key, be it null"
+
+
+def parts_of_total(order: Json) -> Iterator[Decimal]:
+    """Yield what a total is made of: lines after discounts, taxes, tips, shipping, duties, fees."""
+    yield from (
+        Decimal(order[key]) for key in ("subtotal_price", "total_tax", "total_tip_received")
+    )
+    yield from (Decimal(line["discounted_price"]) for line in order["shipping_lines"])
+    for key in ("original_total_duties_set", "original_total_additional_fees_set"):
+        yield Decimal(order[key]["shop_money"]["amount"] if order[key] else 0)
+
+
+def test_a_refund_is_worth_what_was_paid_back(tmp_path: Path) -> None:
+    (day,) = generate(str(tmp_path), start=START, days=1, orders=3_000).days
+    text = "".join(texts(day.files[0])).encode()
+    block = decode_records(Records(text, in_page=False, strict=False), ZoneInfo("UTC"))
+    refunds = normalise(block.orders, 0, 0).tables[fact_refund.name]
+    assert refunds["refunded_value"].equals(refunds["refunded_amount"])
+    shipping = Counter(refunds["refunded_shipping"].to_pylist())
+    assert set(shipping) == {Decimal(0), Decimal(3)}
+    by_form = [
+        (
+            any(each["kind"] == "shipping_refund" for each in refund["order_adjustments"]),
+            bool(refund["refund_shipping_lines"]),
+        )
+        for order in documents(day)
+        for refund in order["refunds"]
+    ]
+    assert len(set(by_form)) == 4, "adjustments, shipping lines, both and neither"
 
 
 def paths_given(value: object, path: str = "") -> Iterator[str]:
@@ -286,7 +334,12 @@ def key_twice(text: str) -> bool:
 
 INTEGERS = ("id", "number", "order_number", "total_weight", "user_id", "checkout_id")
 BOOLEANS = ("test", "confirmed", "taxes_included", "buyer_accepts_marketing")
-TEXTS = ("note", "phone", "tags", "name", "email")
+TEXTS = ("note", "phone", "tags", "name", "email", "po_number")
+AMOUNTS = ("total_price", "total_tax", "current_total_tax", "price")
+
+
+ARRAYS = ("line_items", "refunds", "discount_codes", "shipping_lines")
+OBJECTS = ("customer", "shipping_address", "billing_address", "payment_terms")
 
 
 def values(order: Json, keys: tuple[str, ...]) -> list[Any]:
@@ -314,9 +367,7 @@ BAD: dict[str, Callable[[str], bool]] = {
     "money_rounded": lambda text: (
         Decimal(str(json.loads(text)["total_price"])) != money(json.loads(text)["total_price"])
     ),
-    "bad_money": lambda text: (
-        None in map(money, values(json.loads(text), ("total_price", "total_tax", "price")))
-    ),
+    "bad_money": lambda text: None in map(money, values(json.loads(text), AMOUNTS)),
     "instant_without_offset": lambda text: (
         datetime.fromisoformat(json.loads(text)["processed_at"]).tzinfo is None
     ),
@@ -348,15 +399,16 @@ BAD: dict[str, Callable[[str], bool]] = {
         value is not None and not isinstance(value, kind)
         for order in [json.loads(text)]
         for value, kind in [
-            *((order[key], list) for key in ("line_items", "refunds", "discount_codes")),
-            *((order.get(key), dict) for key in ("customer", "shipping_address")),
+            *((order[key], list) for key in ARRAYS),
+            *((order.get(key), dict) for key in OBJECTS),
             *((code, dict) for code in order["discount_codes"]),
         ]
     ),
     "bad_child_id": lambda text: (
         not all(
             isinstance(line, dict) and (integer(line["id"]) or 0) > 0
-            for line in json.loads(text)["line_items"]
+            for key in ("line_items", "shipping_lines")
+            for line in json.loads(text)[key]
         )
     ),
     "duplicate_child": lambda text: (

@@ -97,7 +97,10 @@ FIXED_CODES: Final = {
 }
 """Issue codes that users have in their databases. Functions are named like the codes they make."""
 
-EXEMPT: Final = {*FIXED_CODES, "ClusterLost", "LeaseLost"}
+KEYS_OF_THE_DUMP: Final = {"carrier_identifier"}
+"""Columns that have the name of their key."""
+
+EXEMPT: Final = {*FIXED_CODES, *KEYS_OF_THE_DUMP, "ClusterLost", "LeaseLost"}
 
 FOLDERS: Final = ("docs", "orders_dask", "tests")
 SOURCES: Final = [

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orders_dask.contract.arrow import MONEY_TYPE, raw_schema
+from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, raw_schema
 from orders_dask.contract.envelopes import DELETION_KEYS, Envelope, Path
 from orders_dask.contract.known_keys import KnownObject, known_keys
 from orders_dask.contract.record_keys import CONTAINER_KEYS, DRAFT_KEYS
@@ -42,6 +42,7 @@ _KINDS: Final[dict[pa.DataType, int]] = {
     MONEY_TYPE: json_scanner.AMOUNT,
     pa.bool_(): json_scanner.BOOLEAN,
     pa.string(): json_scanner.TEXT,
+    PRESENCE_TYPE: json_scanner.PRESENCE,
     pa.null(): json_scanner.FORBIDDEN,
 }
 
@@ -307,6 +308,8 @@ class _Columns:
             buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(data)]
         elif kind == MONEY_TYPE:
             buffers = [valid, pa.py_buffer(np.column_stack((first, second)))]
+        elif kind == PRESENCE_TYPE:
+            buffers = [valid, pa.py_buffer(first.astype(np.int8))]
         elif kind == pa.bool_():
             buffers = [valid, _bits(first != 0)]
         elif kind == pa.null():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -10,13 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orders_dask.contract.arrow import (
-    decoded_schema,
-    typed_schema,
-)
+from orders_dask.contract.arrow import decoded_schema, typed_schema
 from orders_dask.contract.issue_codes import ValueCode
 from orders_dask.contract.json_parser import preview
-from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.order_tables import LOCAL_DATES, fact_order
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue
 from orders_dask.extract.decode.timestamps import Flags, Timestamps, local_days, parse_timestamps
 
@@ -49,12 +47,10 @@ def convert_types(
         item.name: conversion.convert(_one_chunk(raw[item.name]), item.type, item.name, positions)
         for item in typed_schema()
     }
-    created = fact_order.c.created_at.info["source"]
-    local_day, minutes = local_days(conversion.timestamps[created], zone)
-    conversion.add_days_off_calendar(local_day, positions, _one_chunk(raw[created]))
+    columns |= conversion.local_dates("", positions)
+    created, _ = conversion.timestamps[fact_order.c.created_at.info["source"]]
     columns |= {
-        fact_order.c.created_local_date.name: local_day,
-        fact_order.c.created_utc_offset_min.name: minutes,
+        fact_order.c.created_utc_offset_min.name: local_days(created, zone)[1],
         fact_order.c.source_position.name: pa.array(positions),
     }
     return pa.table(columns, schema=decoded_schema()), conversion.issues
@@ -76,27 +72,42 @@ def _lengths(lists: pa.ListArray) -> NDArray[np.int32]:
 
 @dataclass
 class _Conversion:
+    """Converts values of a block, and collects what is found on the way.
+
+    Attributes
+    ----------
+    zone
+        The shop's time zone.
+    issues
+        The values that were repaired or nulled.
+    timestamps
+        The timestamps of each path that was converted, and their texts.
+    """
+
     zone: ZoneInfo
     issues: list[Issue] = field(default_factory=list)
-    timestamps: dict[str, Timestamps] = field(default_factory=dict)
+    timestamps: dict[str, tuple[Timestamps, pa.StringArray]] = field(default_factory=dict)
 
     def convert(
         self, values: pa.Array, kind: pa.DataType, path: str, positions: Positions
     ) -> pa.Array:
-        """Return the values at a path in their typed Arrow type."""
+        """Return the values at a path in their typed Arrow type, local days with them."""
         if values.type == kind:
             return values
         if pa.types.is_struct(kind):
-            inner = [
-                self.convert(child, item.type, f"{path}.{item.name}", positions)
+            inner = {
+                item.name: self.convert(child, item.type, f"{path}.{item.name}", positions)
                 for child, item in zip(values.flatten(), kind, strict=True)
-            ]
-            return pa.StructArray.from_arrays(inner, fields=list(kind), mask=values.is_null())
+            }
+            inner |= self.local_dates(path, positions)
+            return pa.StructArray.from_arrays(
+                [*inner.values()], names=[*inner], mask=values.is_null()
+            )
         if pa.types.is_list(kind):
             elements, owners = flatten_lists(values, positions)
-            inner = self.convert(elements, kind.value_type, f"{path}[]", owners)
+            converted = self.convert(elements, kind.value_type, f"{path}[]", owners)
             offsets = pa.array(np.concatenate(([0], np.cumsum(_lengths(values)))), pa.int32())
-            return pa.ListArray.from_arrays(offsets, inner, type=kind, mask=values.is_null())
+            return pa.ListArray.from_arrays(offsets, converted, mask=values.is_null())
         return self._convert_timestamps(values, path, positions)
 
     def _convert_timestamps(self, texts: pa.Array, path: str, positions: Positions) -> pa.Array:
@@ -104,18 +115,36 @@ class _Conversion:
         self._add_issue(path, "bad_instant", timestamps.bad, positions, texts)
         self._add_issue(path, "instant_without_offset", timestamps.no_offset, positions, texts)
         self._add_issue(path, "instant_with_zone_name", timestamps.zone_name, positions, texts)
-        self.timestamps[path] = timestamps
+        self.timestamps[path] = timestamps, texts
         return timestamps.utc
 
-    def add_days_off_calendar(
-        self, local_day: pa.Date32Array, positions: Positions, created: pa.Array
-    ) -> None:
-        """Add the local days that lie outside of the years 1..9999, though their moment doesn't."""
-        moments = self.timestamps[fact_order.c.created_at.info["source"]].utc
-        if local_day.null_count > moments.null_count:
-            outside = np.asarray(pc.and_(moments.is_valid(), local_day.is_null()))
-            path = fact_order.c.created_local_date.name
-            self._add_issue(path, "bad_instant", outside, positions, created)
+    def local_dates(self, records: str, positions: Positions) -> dict[str, pa.Date32Array]:
+        """Return the columns of local days of the records at a path, by name."""
+        prefix = records and f"{records}."
+        return {
+            name: self._local_date(
+                prefix + name, [self.timestamps[prefix + path] for path in paths], positions
+            )
+            for name, paths in LOCAL_DATES.get(records, {}).items()
+        }
+
+    def _local_date(
+        self,
+        path: str,
+        columns: Sequence[tuple[Timestamps, pa.StringArray]],
+        positions: Positions,
+    ) -> pa.Date32Array:
+        """Return the local day of the first timestamp that has one.
+
+        A row that has a timestamp, but no day in the years 1..9999, is an issue.
+        """
+        days = pc.coalesce(*(local_days(timestamps, self.zone)[0] for timestamps, _ in columns))
+        moments = pc.coalesce(*(timestamps.utc for timestamps, _ in columns))
+        if days.null_count > moments.null_count:
+            outside = np.asarray(pc.and_(moments.is_valid(), days.is_null()))
+            texts = (pc.if_else(stamps.utc.is_valid(), texts, None) for stamps, texts in columns)
+            self._add_issue(path, "bad_instant", outside, positions, pc.coalesce(*texts))
+        return days
 
     def _add_issue(
         self,

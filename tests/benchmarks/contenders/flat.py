@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Column, Numeric, Table
+from sqlalchemy import Column, DateTime, Numeric, Table
 
 from orders_dask.contract.order_tables import fact_order, fact_order_line
 from tests.benchmarks.dump import RUN_DATE
@@ -43,6 +43,8 @@ def _getter(column: Column[Any]) -> Getter:
         found = [element[key] if key else element for element in value(record) or []]
         if isinstance(column.type, Numeric):
             return sum(map(Decimal, found), Decimal())
+        if isinstance(column.type, DateTime):
+            return max(filter(None, found), default=None)
         return ", ".join(found)
 
     return joined if array else value

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
-from sqlalchemy import Column, Numeric, Table
+from sqlalchemy import Column, DateTime, Numeric, Table
 from sqlalchemy.dialects import registry
 
 from orders_dask.contract.order_tables import fact_order, fact_order_line
@@ -99,6 +99,8 @@ def _value(fact: Table, column: Column[Any]) -> str | None:
         value = f"list_transform({value}, lambda each: each{rest})"
     if isinstance(column.type, Numeric):
         return f"list_sum({value})"
+    if isinstance(column.type, DateTime):
+        return f"list_max({value})"
     return f"array_to_string({value}, ', ')"
 
 
