@@ -29,6 +29,12 @@ from orders_dask.load.views import (
 from orders_dask.migration import changes
 from orders_dask.migration.changes import Change
 
+COLUMNS_AT_ONCE: Final = 4
+"""Columns of a table that one change adds, since readers wait for it to end.
+
+With 120 partitions they waited for 0.8 s when 24 were added at once, with 4 for 0.3 s.
+"""
+
 
 @dataclass(frozen=True)
 class _Indexes:
@@ -98,7 +104,8 @@ def _partitions(
 
 def _columns(objects: dict[QualifiedName, CatalogObject]) -> Iterator[Change]:
     for table, columns in name_conflicts.missing_columns(objects).items():
-        yield changes.add_columns(table, columns)
+        for begin in range(0, len(columns), COLUMNS_AT_ONCE):
+            yield changes.add_columns(table, columns[begin : begin + COLUMNS_AT_ONCE])
 
 
 def _missing_indexes(
