@@ -131,7 +131,7 @@ def test_a_dry_run_changes_nothing_and_gives_sql(
     before = catalogue(version_5)
     planned = plan_migration(settings=owner_settings)
     assert not planned.complete, "what is added is known only when tables have their names"
-    assert "rename column blocker to run_by" in planned.changes[0].statements[0]
+    assert "rename column holder to run_by" in planned.changes[0].statements[0]
     assert catalogue(version_5) == before
 
 
