@@ -16,7 +16,7 @@ from orders_dask.load.locks import Lock
 from orders_dask.migration.changes import Change
 from orders_dask.retry import log_first_retry
 
-LOCK_TIMEOUT: Final = "120ms"
+LOCK_TIMEOUT: Final = "60ms"
 """Longest wait for the locks of a change, during which new readers wait behind it.
 
 With the change itself, 30 to 50 ms for a column of 120 partitions, a reader waits for less than
