@@ -7,6 +7,7 @@ docs/contract.md#objects-and-arrays.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -26,7 +27,13 @@ from orders_dask.contract.json_parser import (
     to_json,
     truncate_raw,
 )
-from orders_dask.contract.record_keys import CHILDREN, DRAFT_KEYS, GRAPHQL_ID, positive_id
+from orders_dask.contract.record_keys import (
+    CHILDREN,
+    DRAFT_KEYS,
+    GRAPHQL_ID,
+    MAX_ELEMENTS,
+    positive_id,
+)
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue, Rejected, count_with_children
 from orders_dask.contract.values import RULES, Rule, Value, tags
 
@@ -39,17 +46,18 @@ See docs/contract.md#limits.
 _TRANSACTION: Final = "refunds[].transactions[]"
 
 
-class TooManyRejected(Exception):
-    """More than :data:`MAX_REJECTED_CHILDREN` children of a record are rejected."""
+class TooManyChildren(Exception):
+    """A record has more children than can be read; the only argument is a sentence for people."""
 
 
 @dataclass
 class RecordIssues:
-    """Collects the bad values and the rejected children of one record."""
+    """Collects the bad values and the rejected children of one record, and counts elements."""
 
     position: int
     bad_values: dict[tuple[str, ValueCode], tuple[int, list[str]]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
+    elements: Counter[str] = field(default_factory=Counter)
 
     def add_value(self, path: str, code: ValueCode, value: Json) -> None:
         """Count a bad value under its path and code, and keep the least texts as samples."""
@@ -59,8 +67,16 @@ class RecordIssues:
     def add_rejected(self, child: Rejected) -> None:
         """Add a rejected child."""
         if len(self.rejected) == MAX_REJECTED_CHILDREN:
-            raise TooManyRejected
+            raise TooManyChildren(
+                f"More than {MAX_REJECTED_CHILDREN:,} children of the order are rejected."
+            )
         self.rejected.append(child)
+
+    def add_elements(self, path: str, number: int) -> None:
+        """Count the elements of an array of objects without ids."""
+        self.elements[path] += number
+        if self.elements[path] > MAX_ELEMENTS:
+            raise TooManyChildren(f"The order has more than {MAX_ELEMENTS:,} elements of {path}.")
 
     def of_values(self) -> list[Issue]:
         """Return an issue for each path and code of bad values."""
@@ -82,8 +98,8 @@ def repair_order(order: dict[str, Json], issues: RecordIssues) -> dict[str, Any]
 
     Raises
     ------
-    TooManyRejected
-        It has too many rejected children to be stored one by one.
+    TooManyChildren
+        It has too many rejected children to be stored one by one, or too many without ids.
     """
     repaired: dict[str, Any] = _ORDER(order, issues, "")
     return repaired
@@ -166,15 +182,22 @@ def _values(rule: Rule, path: str) -> _Rule:
 
 
 def _array(element: _Rule, path: str) -> _Rule:
-    """Return the rule for an array of objects without ids: any other element nulls it."""
+    """Return the rule for an array of objects without ids: any other element becomes null."""
+    elements = f"{path}[]"
+
+    def convert_element(value: Json, issues: RecordIssues, where: str) -> Any:
+        if value is None:  # of an object that is null nothing is lost, of an element its place is
+            issues.add_value(elements, "bad_children", value)
+        return element(value, issues, where)
 
     def convert(value: Json, issues: RecordIssues, where: str) -> Any:
         if value is None:
             return None
-        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        if not isinstance(value, list):
             issues.add_value(path, "bad_children", value)
             return None
-        return [element(each, issues, where) for each in value]
+        issues.add_elements(elements, len(value))
+        return [convert_element(each, issues, where) for each in value]
 
     return convert
 

@@ -30,10 +30,23 @@ See docs/contract.md#input-documents.
 CONTAINER_KEYS: Final = ("orders", "order")
 """Outside of containers, an object with one of these keys is a page or a wrapper."""
 
+
+def has_ids(fact: Table) -> bool:
+    """Return whether the records of a fact have ids; others are told apart by their place."""
+    return fact.c[fact.info["key"][-1]].info["source"] is not None
+
+
 CHILDREN: Final[dict[str, Table]] = {
-    fact.info["records"]: fact for fact in FACTS if fact.info["records"]
+    fact.info["records"]: fact for fact in FACTS if fact.info["records"] and has_ids(fact)
 }
-"""The facts of an order's children by path, such as ``refunds[].refund_line_items[]``."""
+"""The facts of an order's children with ids by path, such as ``refunds[].refund_line_items[]``."""
+
+MAX_ELEMENTS: Final = 100_000
+"""Elements that an order may have at one path of objects without ids.
+
+A hostile record of 16 MiB could have 5 million, ``{},{},…``, of which each takes 100 bytes and more
+in memory. See docs/contract.md#limits.
+"""
 
 GRAPHQL_ID: Final[str] = next(iter(fact_order.c.order_id.info["reads"]))
 DRAFT_KEYS: Final[tuple[str, ...]] = tuple(fact_order.c.order_number.info["reads"])

@@ -29,9 +29,8 @@ from orders_dask.contract.envelopes import (
 )
 from orders_dask.contract.json_parser import Json, NotJson, parse, truncate_raw
 from orders_dask.contract.nested_rules import (
-    MAX_REJECTED_CHILDREN,
     RecordIssues,
-    TooManyRejected,
+    TooManyChildren,
     repair_order,
 )
 from orders_dask.contract.no_order import looks_like_order, reject_without_order
@@ -147,9 +146,8 @@ def apply_rules(
         return reject_record(line, position, "id_mismatch", message, record)
     try:
         order = repair_order(record, issues)
-    except TooManyRejected:
-        message = f"More than {MAX_REJECTED_CHILDREN:,} children of the order are rejected."
-        return reject_record(line, position, "bad_child_id", message, record)
+    except TooManyChildren as error:
+        return reject_record(line, position, "bad_child_id", str(error), record)
     repaired = _encode(order).encode() + b"\n"
     return Repaired(repaired, issues.of_values(), _with_order_raw(issues.rejected, line))
 

@@ -248,13 +248,13 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
     amounts = pc.multiply(
         line["price"].cast(pa.decimal256(22, 4)), quantity.cast(pa.decimal256(19, 0))
     )
-    codes = pc.list_value_length(struct_field(orders.records, "discount_codes"))
+    codes = explode(struct_field(orders.records, "discount_codes")).present()
     return {
         fact_order.name: {
             "line_count": pa.array(count_by_row(lines.order, size)),
             "unit_count": sum_by_row(quantity, lines.order, size),
             "gross_line_amount": sum_by_row(amounts, lines.order, size),
-            "discount_code_count": codes.fill_null(0).cast(pa.int64()),
+            "discount_code_count": pa.array(count_by_row(codes.lists, size)),
             "refund_count": pa.array(count_by_row(refunds.order, size)),
         },
         fact_order_line.name: {

@@ -31,7 +31,8 @@ _SUM_TYPE: Final = pa.decimal256(38, 4)
 def refunded_amount(refunds: pa.StructArray, refund: Columns) -> pa.Array:
     """Add up the successful refund transactions of each refund.
 
-    The sum is null if one of them has no amount or another currency than the order.
+    The sum is null if one of them has no amount or another currency than the order, and if a
+    transaction could not be read.
     """
     lists = struct_field(refunds, "transactions")
     transactions = explode(lists)
@@ -39,7 +40,8 @@ def refunded_amount(refunds: pa.StructArray, refund: Columns) -> pa.Array:
         pc.equal(struct_field(transactions.values, "kind"), "refund"),
         pc.equal(struct_field(transactions.values, "status"), "success"),
     )
-    transactions = transactions.where(succeeded.fill_null(False))
+    unknown = transactions.values.is_null()
+    transactions = transactions.where(pc.or_(succeeded.fill_null(False), unknown))
     currency = struct_field(transactions.values, "currency")
     expected = refund["currency"].take(pa.array(transactions.lists))
     matches = pc.or_(currency.is_null(), pc.equal(currency, expected).fill_null(False))

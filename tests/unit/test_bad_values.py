@@ -96,12 +96,38 @@ def test_a_bad_value_is_stored_converted_or_null_and_counted(
     assert stored(block, path.replace("[]", ".0")) == expected
 
 
+def test_an_element_that_is_no_object_keeps_its_place_and_the_others_stand(layout: Layout) -> None:
+    codes = '[{"code":"A"},"TENOFF",null,{"code":5}]'
+    block = around(layout, order_with("discount_codes", codes))
+    assert [code and code["code"] for code in stored(block, "discount_codes")] == [
+        *("A", None, None, "5")
+    ]
+    assert sorted(found(block)) == [
+        ("discount_codes[]", "bad_children", 2),
+        ("discount_codes[].code", "text_from_scalar", 1),
+    ]
+
+
 # ------------------------------------------------------------------------------------ rejections
 
 
 def rejection(block: Block) -> Rejected:
     (one,) = block.rejected
     return one
+
+
+@pytest.mark.parametrize("others", [2, 40_000], ids=["few", "many"])
+def test_an_order_has_at_most_100_000_children_without_ids_at_one_path(others: int) -> None:
+    def order_of(number: int) -> str:
+        lines = ",".join(f'{{"id":{n},"tax_lines":[{"{}," * number}{{}}]}}' for n in (1, 2))
+        return f'{{"id":1,"line_items":[{lines}]}}'
+
+    # With many other records, the reader has room for the elements and would take them.
+    block = as_lines(order_of(49_999), order_of(50_000), *[GOOD] * others)
+    assert block.orders.num_rows == others + 1
+    one = rejection(block)
+    assert (one.position, one.path, one.code) == (2, "", "bad_child_id")
+    assert one.message == "The order has more than 100,000 elements of line_items[].tax_lines[]."
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
             "line_count": len(lines),
             "unit_count": total([*units]),
             "gross_line_amount": total(gross),
-            "discount_code_count": len(record.get("discount_codes") or []),
+            "discount_code_count": len([*children(record, "discount_codes")]),
             "refund_count": len(refunds),
             FILE: file,
         }
@@ -218,7 +218,9 @@ def refunded(refund: Json, currency: str | None) -> Decimal | None:
     if transactions is None:
         return None
     given = [
-        t for t in transactions if t and (t.get("kind"), t.get("status")) == ("refund", "success")
+        t or {}
+        for t in transactions
+        if not t or (t.get("kind"), t.get("status")) == ("refund", "success")
     ]
     foreign = any(t.get("currency") not in (None, currency) for t in given)
     amount: Decimal | None = None if foreign else total([t.get("amount") for t in given])
@@ -385,6 +387,11 @@ def test_texts_of_an_array_are_joined_without_null_ones(
     assert order["discount_code_count"] == len(names or [])
 
 
+def test_a_code_that_could_not_be_read_is_left_out_of_the_codes_and_their_number() -> None:
+    (order,) = rows("fact_order", {"discount_codes": [{"code": "A"}, None, {"code": None}]})
+    assert (order["discount_codes"], order["discount_code_count"]) == ("A", 2)
+
+
 def test_a_rejected_line_is_no_row_but_counts_for_line_numbers() -> None:
     record = {"line_items": [{"id": 5}, None, {"id": 7}]}
     assert column("fact_order_line", "line_number", record) == [1, 3]
@@ -453,12 +460,13 @@ def transaction(amount: str | None, currency: str | None = None, **other: str) -
         ([transaction(None, status="failure"), transaction("9", "EUR", kind="sale")], Decimal(0)),
         ([transaction("1"), transaction(None)], None),
         ([transaction("1"), transaction("1", "EUR")], None),
+        ([transaction("1"), None], None),
         ([], Decimal(0)),
         (None, None),
     ],
 )
 def test_refunded_amount_is_the_sum_of_successful_refunds_in_the_orders_currency(
-    transactions: list[Json] | None, amount: Decimal | None
+    transactions: list[Json | None] | None, amount: Decimal | None
 ) -> None:
     record = {"currency": "USD", "refunds": [{"id": 3, "transactions": transactions}]}
     assert column(fact_refund.name, "refunded_amount", record) == [amount]

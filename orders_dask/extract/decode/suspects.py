@@ -20,6 +20,7 @@ from orders_dask.contract.record_keys import (
     DRAFT_KEYS,
     GRAPHQL_ID,
     GRAPHQL_ORDER,
+    MAX_ELEMENTS,
     ORDER_KEYS,
     id_key,
 )
@@ -37,8 +38,8 @@ def needs_rules(raw: pa.Table, *, repaired: bool) -> Flags:
     raw
         Columns of :func:`~orders_dask.contract.arrow.raw_schema`.
     repaired
-        The rows come from the rules: a null element of an array of children is a child that they
-        rejected.
+        The rows come from the rules: a null element of an array is a child that they rejected, or
+        an element that they nulled.
 
     Returns
     -------
@@ -60,7 +61,11 @@ def needs_rules(raw: pa.Table, *, repaired: bool) -> Flags:
             if f"{path}[]" in CHILDREN:
                 bad = _bad_children(values, id_key(CHILDREN[f"{path}[]"]), repaired)
             elif pa.types.is_struct(values.type) and path.endswith("[]") and path not in CHILDREN:
+                if repaired:  # a null element is one that the rules nulled
+                    continue
                 bad = _flags(values.is_null())
+                if len(owners) > MAX_ELEMENTS:
+                    marked |= np.bincount(owners, minlength=len(marked)) > MAX_ELEMENTS
             elif values.type == pa.string():
                 bad = _unstorable(values)
             else:
