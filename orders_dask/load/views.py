@@ -21,7 +21,10 @@ from orders_dask.contract.storage_tables import published
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
 
-VIEW_FILES: Final = ("order_current", "order_summary", "order_history", "daily_sales")
+VIEW_FILES: Final = (
+    *("order_current", "order_summary", "order_history", "daily_sales"),
+    *("order_tag", "order_url_parameter"),
+)
 """Files of ``sql/views/``, each after the views that it reads."""
 
 VIEWS: Final = frozenset((*(fact.name for fact in FACTS), *VIEW_FILES))

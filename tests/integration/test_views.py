@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from random import Random
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 from sqlalchemy import Engine
@@ -168,3 +170,67 @@ def test_a_replaced_load_is_in_no_view(shop: Engine, query: Query) -> None:
     assert children == [(0,)]
     [(refunded,)] = query("select refunded_amount from orders.order_summary where order_id = 2")
     assert refunded == 0, "refunds are those of the same load"
+
+
+def test_tags_are_split_as_they_were_joined(warehouse: Engine, query: Query) -> None:
+    tags = {1: "gift, wholesale", 2: "", 3: None, 4: "one", 5: "a,b, , c"}
+    rows = [order(order_id, FIRST, "1", "USD", tags=text) for order_id, text in tags.items()]
+    published(warehouse, FIRST, {"fact_order": rows})
+    found = query("select order_id, tag_number, tag from orders.order_tag order by 1, 2")
+    assert found == [
+        *((1, 1, "gift"), (1, 2, "wholesale"), (4, 1, "one")),
+        *((5, 1, "a,b"), (5, 2, ""), (5, 3, "c")),
+    ]
+
+
+def decoded(written: str) -> str:
+    """Return a part of a query as Python decodes it, or as written where that gives no text."""
+    try:
+        text = unquote_plus(written, errors="strict")
+    except UnicodeDecodeError:
+        return written
+    return written if "\0" in text else text
+
+
+def parameters(address: str) -> list[tuple[int, str, str | None]]:
+    _, _, query = address.partition("?")
+    found = []
+    for number, parameter in enumerate(query.partition("#")[0].split("&"), 1):
+        name, separator, value = parameter.partition("=")
+        if parameter:
+            found.append((number, decoded(name), decoded(value) if separator else None))
+    return found
+
+
+def test_parameters_of_an_address_are_those_that_python_finds(
+    warehouse: Engine, query: Query
+) -> None:
+    pieces = [
+        *("a", "utm_source", "=", "=", "&", "&", "?", "#", "+", "%", "%2", "%zz", "%41", "%26"),
+        *("%C3%BC", "%c3", "%E2%82%AC", "%ED%A0%80", "%f0%9f%98%80", "%F4%90%80%80", "%00", "%C0"),
+        *("ü", "😀", "\\", "'", "%25", "\n", "%E0%80%80", "%7F", "%80"),
+    ]
+    draw = Random(19)
+    addresses = [
+        "/",
+        "/?",
+        "/collections/all?utm_source=newsletter&utm_campaign=B%C3%BCcher+%26+mehr&gclid#top",
+        "https://shop.example.com/?q=a=b&&q=&%3D=%00&bad=%FF%41",
+        *("/?" + "".join(draw.choices(pieces, k=draw.randrange(1, 12))) for _ in range(400)),
+        *("".join(draw.choices(pieces, k=draw.randrange(1, 12))) for _ in range(100)),
+    ]
+    rows = [
+        order(order_id, FIRST, "1", "USD", landing_site=address)
+        for order_id, address in enumerate(addresses)
+    ]
+    published(warehouse, FIRST, {"fact_order": [*rows, order(9999, FIRST, "1", "USD")]})
+    found: dict[int, list[Any]] = {}
+    for order_id, *parameter in query(
+        "select order_id, parameter_number, name, value from orders.order_url_parameter order by 1, 2"
+    ):
+        found.setdefault(order_id, []).append(tuple(parameter))
+    assert found == {
+        order_id: expected
+        for order_id, address in enumerate(addresses)
+        if (expected := parameters(address))
+    }
