@@ -15,6 +15,7 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra 
 	--no-emit-index-url --custom-compile-command 'make lock'
 ORCHESTRATORS := prefect dagster airflow
 FUZZ_SECONDS ?= 600
+ALL_FACTS := sales,discounts,fulfilments,payments,taxes,attributes
 BENCH ?= --orders 200000 --repeats 3
 
 .PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy test-orchestrators coverage chaos fuzz simulate bench bench-guard bench-history bench-memory check docs docs-check format clean
@@ -43,8 +44,9 @@ hooks: $(INSTALLED) ## Let git run the checks before each commit
 demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this machine and show them
 	$(BIN)/orders-dask demo
 
-test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores
+test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores; some once more with all groups of tables
 	$(BIN)/pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
+	ORDERS_DASK_FACTS=$(ALL_FACTS) $(BIN)/pytest -n auto --dist worksteal -m "groups and not chaos" $(TESTS)
 
 test-pythons: ## Run the tests with each of PYTHONS that is here, in a virtual environment of its own
 	@passed= failed= absent=; for python in $(PYTHONS); do \
@@ -81,6 +83,7 @@ $(ORCHESTRATORS:%=.venv-%/.installed): .venv-%/.installed: deploy/%/requirements
 coverage: $(INSTALLED) ## Run the tests as `make test` does, and fail where they cover less than they did
 	rm -rf build/coverage
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
+	ORDERS_DASK_FACTS=$(ALL_FACTS) $(BIN)/coverage run -m pytest -n auto --dist worksteal -m "groups and not chaos" $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -27,6 +27,18 @@ def record_path(setting: str) -> str:
     return parse_envelope(setting).setting
 
 
+def table_groups(setting: str) -> str:
+    """Validate the groups of tables: they must be those that this process has declared."""
+    from orders_dask.contract.table_groups import ACTIVE_GROUPS, parse_groups  # late, as above
+
+    if parse_groups(setting) != ACTIVE_GROUPS:
+        raise ValueError(
+            "must be set in the environment before orders_dask is imported: this process has the "
+            f"tables of {','.join(ACTIVE_GROUPS)}"
+        )
+    return ",".join(ACTIVE_GROUPS)
+
+
 def without_zone(moment: time) -> time:
     """Validate a time of day, which is always in the shop's time zone."""
     if moment.tzinfo is not None:

@@ -51,6 +51,7 @@ from orders_dask.setting_values import (
     parse_size,
     printable_password,
     record_path,
+    table_groups,
     timezone_name,
     webhook_url,
     without_zone,
@@ -118,6 +119,11 @@ class Settings(BaseSettings):
     schema_drift
         What becomes of keys that the contract doesn't know: ``ignore``, ``report``, or ``refuse`` a
         run that has any.
+    facts
+        Groups of tables, such as ``sales,discounts,taxes``: ``sales`` is always there, the others
+        are ``discounts``, ``fulfilments``, ``payments``, ``taxes`` and ``attributes``. It has to be
+        in the environment before :mod:`orders_dask` is imported, of workers too. See
+        docs/contract.md#groups-of-tables.
     latest
         Time of day, in the shop's time zone, by which yesterday should be published.
     max_rejected
@@ -201,6 +207,9 @@ class Settings(BaseSettings):
     )
     schema_drift: Literal["ignore", "report", "refuse"] = Field(
         default="report", validation_alias="ORDERS_DASK_SCHEMA_DRIFT"
+    )
+    facts: Annotated[str, AfterValidator(table_groups)] = Field(
+        default="sales", validate_default=True, validation_alias="ORDERS_DASK_FACTS"
     )
     latest: Annotated[time, AfterValidator(without_zone)] = Field(
         default=time(12), validation_alias="ORDERS_DASK_LATEST"

@@ -14,6 +14,7 @@ from psycopg2 import sql
 from sqlalchemy import Engine, NullPool, create_engine
 
 from orders_dask.cluster.workers import PROFILER_IS_SAFE
+from orders_dask.contract import table_groups
 from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.lines import Lines
 from orders_dask.sandbox import Sandbox, sandbox
@@ -133,6 +134,7 @@ def environment(
         "_PGSQL_DATABASE": database.rpartition("/")[2],
         "_AWS_S3_URL_SOURCE": source,
         "ORDERS_DASK_STAGE_URL": f"{bucket_prefix}stage/",
+        table_groups.VARIABLE: ",".join(table_groups.ACTIVE_GROUPS),
     }
     for name in os.environ:
         if is_setting(name):

@@ -5,8 +5,8 @@ The same data has three kinds of schemas:
 raw
     The schema that the JSON reader reads: nested as in the dump, timestamps as text.
 typed
-    The schema that decode returns: nested as in the dump, amounts as ``decimal128(22, 4)``,
-    timestamps as ``timestamp[us, UTC]``.
+    The schema that decode returns: nested as in the dump, amounts as ``decimal128(22, 4)``, rates
+    as ``decimal128(18, 8)``, timestamps as ``timestamp[us, UTC]``.
 staged
     The schemas that normalise returns: the contract's flat tables, led by :data:`ORDER_ROW`.
 """
@@ -31,10 +31,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from orders_dask.contract.columns import MONEY, RATE
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS, LOCAL_DATES, fact_order
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED, order_version
 
-MONEY_TYPE: Final = pa.decimal128(22, 4)
+MONEY_TYPE: Final = pa.decimal128(MONEY.precision, MONEY.scale)
+RATE_TYPE: Final = pa.decimal128(RATE.precision, RATE.scale)
 TIMESTAMP_TYPE: Final = pa.timestamp("us", tz="UTC")
 PRESENCE_TYPE: Final = pa.int8()
 
@@ -57,7 +59,6 @@ _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
     (BigInteger, pa.int64()),
     (SmallInteger, PRESENCE_TYPE),
     (Integer, pa.int32()),
-    (Numeric, MONEY_TYPE),
     (DateTime, TIMESTAMP_TYPE),
     (Date, pa.date32()),
     (Boolean, pa.bool_()),
@@ -67,6 +68,8 @@ _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
 
 def arrow_type(kind: TypeEngine[Any]) -> pa.DataType:
     """Return the Arrow type of a column's SQL type. See docs/contract.md#types."""
+    if isinstance(kind, Numeric):
+        return pa.decimal128(kind.precision, kind.scale)
     return next(arrow for sql, arrow in _TYPES if isinstance(kind, sql))
 
 

@@ -1,4 +1,4 @@
-"""SQL types, schema names and column constructors for the declarations of tables.
+"""SQL types, schema names, and constructors of columns and facts, for the declarations of tables.
 
 ``Column.info`` declares where a value comes from:
 
@@ -30,10 +30,14 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
+    PrimaryKeyConstraint,
     SmallInteger,
+    Table,
     Text,
 )
 from sqlalchemy.types import TypeEngine
+
+from orders_dask.contract.table_groups import ACTIVE_GROUPS, ALWAYS, Group
 
 STORE: Final = "orders_store"
 """Schema of the storage: rows of all loads."""
@@ -47,6 +51,7 @@ OPS: Final = "orders_ops"
 ID = BigInteger()
 COUNT = BigInteger()
 MONEY = Numeric(22, 4)
+RATE = Numeric(18, 8)
 TIMESTAMP = DateTime(timezone=True)
 DATE = Date()
 MINUTES = Integer()
@@ -110,3 +115,32 @@ def named_column(name: str, comment: str, *keys: str) -> Column[Any]:
 
 def _info(**given: Any) -> dict[str, Any]:
     return {"source": None, "fallback": None, "reads": {}, "local_date_of": ()} | given
+
+
+def fact_table(
+    name: str,
+    records: str,
+    comment: str,
+    key: tuple[str, ...],
+    *columns: Column[Any],
+    group: Group = ALWAYS,
+) -> Table:
+    """Return the storage table of a fact, partitioned by run date; its key includes the load.
+
+    A table of a group that is off is no part of :data:`METADATA`. The last column of `key` is the
+    id of a record or, where it has no source, the place of the record in its array.
+    """
+    return Table(
+        name,
+        METADATA if group in ACTIVE_GROUPS else MetaData(),
+        computed_column("run_date", DATE, "Date of the dump that said this", nullable=False),
+        computed_column(
+            "load_id", ID, "The load that brought the row (orders_ops.load_run)", nullable=False
+        ),
+        *columns,
+        PrimaryKeyConstraint("run_date", "load_id", *key),
+        schema=STORE,
+        comment=comment,
+        info={"records": records, "key": key, "group": group},
+        postgresql_partition_by="RANGE (run_date)",
+    )

@@ -23,6 +23,7 @@ RejectedCode: TypeAlias = Literal[
 RepairedCode: TypeAlias = Literal[
     "integer_from_text",
     "money_rounded",
+    "rate_rounded",
     "instant_without_offset",
     "instant_with_zone_name",
     "flag_from_text",
@@ -38,6 +39,7 @@ RepairedCode: TypeAlias = Literal[
 NulledCode: TypeAlias = Literal[
     "bad_integer",
     "bad_money",
+    "bad_rate",
     "bad_instant",
     "bad_flag",
     "bad_text",

@@ -31,36 +31,17 @@ from orders_dask.contract.columns import (
     MONEY,
     PRESENCE,
     PUBLIC,
-    STORE,
     TEXT,
     TIMESTAMP,
     computed_column,
+    fact_table,
     local_date_column,
     named_column,
     source_column,
 )
+from orders_dask.contract.detail_tables import DETAILS
 from orders_dask.contract.envelopes import DELETION_KEYS
-
-
-def fact_table(
-    name: str, records: str, comment: str, key: tuple[str, ...], *columns: Column[Any]
-) -> Table:
-    """Return the storage table of a fact, partitioned by run date; its key includes the load."""
-    return Table(
-        name,
-        METADATA,
-        computed_column("run_date", DATE, "Date of the dump that said this", nullable=False),
-        computed_column(
-            "load_id", ID, "The load that brought the row (orders_ops.load_run)", nullable=False
-        ),
-        *columns,
-        PrimaryKeyConstraint("run_date", "load_id", *key),
-        schema=STORE,
-        comment=comment,
-        info={"records": records, "key": key},
-        postgresql_partition_by="RANGE (run_date)",
-    )
-
+from orders_dask.contract.table_groups import ACTIVE_GROUPS
 
 fact_order = fact_table(
     "fact_order",
@@ -475,6 +456,7 @@ FACTS: Final[tuple[Table, ...]] = (
     fact_refund_line,
     fact_refund_adjustment,
     fact_shipping_line,
+    *(fact for fact in DETAILS if fact.info["group"] in ACTIVE_GROUPS),
 )
 
 

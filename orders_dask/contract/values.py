@@ -1,4 +1,4 @@
-"""The rules for single values: integers, amounts, booleans, texts and timestamps.
+"""The rules for single values: integers, amounts, rates, booleans, texts and timestamps.
 
 A rule takes a parsed value that is not null. It returns the value for the JSON reader to read
 instead, and the issue code to count it under, or None for a good value. See
@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, TIMESTAMP_TYPE
+from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, RATE_TYPE, TIMESTAMP_TYPE
 from orders_dask.contract.issue_codes import ValueCode
 from orders_dask.contract.json_parser import Json, Number, is_sanitised, sanitise
 
@@ -27,10 +27,8 @@ ROUNDING_NOISE: Final = Decimal("1e-9")
 TAG_SEPARATOR: Final = ", "
 
 _WHITESPACE: Final = " \t\r\n"
-_QUANTUM: Final = Decimal((0, (1,), -MONEY_TYPE.scale))
-_LIMIT: Final = Decimal((0, (1,), MONEY_TYPE.precision - MONEY_TYPE.scale))
 _INT64: Final = range(-(2**63), 2**63)
-# libmpdec rounds from all digits of the text; the result has at most 19 + 4 digits.
+# libmpdec rounds from all digits of the text; the result has at most 19 + 8 digits.
 _CONTEXT: Final = Context(prec=40)
 
 _AMOUNT: Final = re.compile(r"[+-]?(?:([0-9]+)(?:\.([0-9]+))?|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?")
@@ -57,14 +55,18 @@ def money(value: Json) -> tuple[str | None, ValueCode | None]:
     """Return an amount, rounded, as text. See docs/contract.md#money."""
     if isinstance(value, str) and _PLAIN_AMOUNT.fullmatch(value):
         return str(value), None
-    amount = _parse_decimal(value)
-    if amount is None or amount.adjusted() >= 19:
+    amount, changed = _round_to(MONEY_TYPE, value)
+    if amount is None:
         return None, "bad_money"
-    rounded = amount.quantize(_QUANTUM, ROUND_HALF_UP, _CONTEXT)
-    if abs(rounded) >= _LIMIT:
-        return None, "bad_money"
-    change = _CONTEXT.abs(_CONTEXT.subtract(amount, rounded))
-    return f"{rounded:f}", "money_rounded" if change > ROUNDING_NOISE else None
+    return amount, "money_rounded" if changed else None
+
+
+def rate(value: Json) -> tuple[str | None, ValueCode | None]:
+    """Return a rate, rounded, as text. See docs/contract.md#rates."""
+    share, changed = _round_to(RATE_TYPE, value)
+    if share is None:
+        return None, "bad_rate"
+    return share, "rate_rounded" if changed else None
 
 
 def boolean(value: Json) -> tuple[bool | None, ValueCode | None]:
@@ -117,12 +119,28 @@ def presence(_: Json) -> tuple[int, None]:
 RULES: Final[dict[pa.DataType, Rule]] = {
     pa.int64(): integer,
     MONEY_TYPE: money,
+    RATE_TYPE: rate,
     pa.bool_(): boolean,
     pa.string(): text,
     TIMESTAMP_TYPE: timestamp,
     PRESENCE_TYPE: presence,
 }
 """The rule for a value of each type of :func:`orders_dask.contract.arrow.typed_schema`."""
+
+
+def _round_to(kind: pa.Decimal128Type, value: Json) -> tuple[str | None, bool]:
+    """Return a decimal rounded to the scale of a type, and whether that changed it.
+
+    None if it is no decimal, or doesn't fit the type.
+    """
+    exact = _parse_decimal(value)
+    if exact is None or exact.adjusted() >= 19:
+        return None, False
+    rounded = exact.quantize(Decimal((0, (1,), -kind.scale)), ROUND_HALF_UP, _CONTEXT)
+    if abs(rounded) >= 10 ** (kind.precision - kind.scale):
+        return None, False
+    change = _CONTEXT.abs(_CONTEXT.subtract(exact, rounded))
+    return f"{rounded:f}", change > ROUNDING_NOISE
 
 
 def _parse_decimal(value: Json) -> Decimal | None:

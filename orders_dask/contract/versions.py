@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CONTRACT_VERSION: Final = 10
+CONTRACT_VERSION: Final = 11
 """Version of the tables. Raise it when one changes: ``orders-dask migrate`` upgrades a database."""
 
 OLDEST_CODE_VERSION: Final = 8
@@ -14,7 +14,7 @@ Raise it only with a step of :mod:`orders_dask.migration` that changes what olde
 column that is new is none. Until then a database may be upgraded before the code.
 """
 
-DECODER_VERSION: Final = 6
+DECODER_VERSION: Final = 7
 """Part of the identity of every stage part. Raise it when decode reads a text differently."""
 
 STAGE_FORMAT_VERSION: Final = 8

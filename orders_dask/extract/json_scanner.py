@@ -54,15 +54,12 @@ _HEX: Final = np.array(
     [int(chr(c), 16) if c in b"0123456789abcdefABCDEF" else _NO_DIGIT for c in range(256)]
 )
 
-_WHOLE_DIGITS: Final = 18
-"""Maximum digits of an amount before the decimal point, as the column stores them."""
-
 _INT64_DIGITS: Final = 19
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-OBJECT, ARRAY, INTEGER, AMOUNT, BOOLEAN, TEXT, PRESENCE, FORBIDDEN, SCALAR = range(9)
+OBJECT, ARRAY, INTEGER, DECIMAL, BOOLEAN, TEXT, PRESENCE, FORBIDDEN, SCALAR = range(9)
 """Kinds of nodes.
 
 A line that has a key whose node is :data:`FORBIDDEN` is not taken. The value of one whose node is
@@ -72,7 +69,7 @@ A line that has a key whose node is :data:`FORBIDDEN` is not taken. The value of
 ABSENT, PRESENT, NULL = range(3)
 """States of a cell."""
 
-KIND, LEVEL, ELEMENT = range(3)
+KIND, LEVEL, ELEMENT, WHOLE_DIGITS, DECIMALS = range(5)
 """Columns of :attr:`Plan.nodes`."""
 
 PARENT, BEGIN, END, CHILD = range(4)
@@ -108,27 +105,25 @@ class Plan(NamedTuple):
     Attributes
     ----------
     nodes
-        One row a node, shape (nodes, 3); the first is the record itself. :data:`KIND`;
+        One row a node, shape (nodes, 5); the first is the record itself. :data:`KIND`;
         :data:`LEVEL` of its cells (0: one row a record; others: one row an element of an array);
-        :data:`ELEMENT`: of an array, the node of its elements. Without any node, every line that is
-        JSON is taken.
+        :data:`ELEMENT`: of an array, the node of its elements; of a decimal, the most digits before
+        its point (:data:`WHOLE_DIGITS`), and how many are stored behind it (:data:`DECIMALS`).
+        Without any node, every line that is JSON is taken.
     keys
         Hash table of keys, shape (:data:`SLOTS`, 4): the node of the :data:`PARENT`
         (:data:`UNKNOWN`: the slot is empty), :data:`BEGIN` and :data:`END` of the key in `names`,
         and the node of the :data:`CHILD`.
     names
         The keys' text.
-    decimals
-        Decimals that are stored of an amount.
     noise
-        Number of further decimals. If rounding changes the amount by no more than one unit of the
-        last of these, that is not an issue.
+        A number of decimals, more than are stored. If rounding changes a decimal by no more than
+        one unit of the last of these, that is not an issue.
     """
 
     nodes: Ints
     keys: Ints
     names: NDArray[np.uint8]
-    decimals: int
     noise: int
 
 
@@ -149,9 +144,9 @@ class Cells(NamedTuple):
         For each cell :data:`ABSENT`, :data:`PRESENT` or :data:`NULL`.
     first, second
         For each cell, its value. Integer, boolean or presence: `first`. Array: `first` is the
-        number of its elements. Amount: the low and the high word. Text: `first` is the index of its
-        first byte in the lines, or -1 minus that index if it has escapes; `second` is its size in
-        bytes.
+        number of its elements. Decimal: the low and the high word. Text: `first` is the index of
+        its first byte in the lines, or -1 minus that index if it has escapes; `second` is its size
+        in bytes.
     lines
         For each row of level 0, the number of its line.
     new_keys
@@ -331,14 +326,16 @@ def _parse_integer(text: Bytes, at: int) -> tuple[int, Word]:
 
 
 @_compiled
-def _parse_amount(text: Bytes, at: int, decimals: int, noise: int) -> tuple[int, Word, Word]:
-    """Parse an amount: a number without an exponent, or its text with an optional sign.
+def _parse_decimal(
+    text: Bytes, at: int, whole_digits: int, decimals: int, noise: int
+) -> tuple[int, Word, Word]:
+    """Parse a decimal: a number without an exponent, or its text with an optional sign.
 
     Returns
     -------
     tuple
         The index behind it, and the low and the high word of its value in units of the last stored
-        decimal. The index is -1 if there is no such amount, or if rounding changes it by more than
+        decimal. The index is -1 if there is no such number, or if rounding changes it by more than
         noise.
     """
     quoted = text[_U64(at)] == _QUOTE
@@ -351,7 +348,7 @@ def _parse_amount(text: Bytes, at: int, decimals: int, noise: int) -> tuple[int,
         return -1, 0, 0
     while text[_U64(begin)] == _ZERO:
         begin += 1
-    if at - begin > _WHOLE_DIGITS:
+    if at - begin > whole_digits:
         return -1, 0, 0
     whole: Word = _U64(0)
     for index in range(begin, at):
@@ -368,16 +365,16 @@ def _parse_amount(text: Bytes, at: int, decimals: int, noise: int) -> tuple[int,
         unit *= 10
     if at > begin + decimals:
         rest, all_nines = 0, 0
-        for index in range(begin + decimals, begin + decimals + noise):
+        for index in range(begin + decimals, begin + noise):
             rest = rest * 10 + (text[_U64(index)] - _ZERO if index < at else 0)
             all_nines = all_nines * 10 + 9
-        for index in range(begin + decimals + noise, at):
+        for index in range(begin + noise, at):
             rest += rest == 1 and text[_U64(index)] != _ZERO
         if rest == all_nines:
             fraction += 1
         elif rest > 1:
             return -1, 0, 0
-        if fraction == unit and whole == _U64(10**_WHOLE_DIGITS - 1):
+        if fraction == unit and whole == _U64(10**whole_digits - 1):
             return -1, 0, 0
     high, low = _multiply_add(whole, unit, fraction)
     if negative:
@@ -440,9 +437,9 @@ def _skip_scalar(text: Bytes, at: int) -> int:
 
 @_compiled
 def _parse_value(
-    text: Bytes, at: int, kind: int, decimals: int, noise: int, out: Bytes
+    text: Bytes, at: int, kind: int, node: int, nodes: Ints, noise: int, out: Bytes
 ) -> tuple[int, Word, Word]:
-    """Parse a value of a kind; return the index behind it (or -1), and the words of its cell."""
+    """Parse a value of a node; return the index behind it (or -1), and the words of its cell."""
     if kind == TEXT:
         begin = at + 1
         if text[_U64(at)] != _QUOTE:
@@ -457,8 +454,10 @@ def _parse_value(
     if kind == INTEGER:
         end, value = _parse_integer(text, at)
         return end, value, 0
-    if kind == AMOUNT:
-        return _parse_amount(text, at, decimals, noise)
+    if kind == DECIMAL:
+        return _parse_decimal(
+            text, at, nodes[_U64(node), WHOLE_DIGITS], nodes[_U64(node), DECIMALS], noise
+        )
     return _skip_literal(text, at), np.int64(text[_U64(at)] == _LETTER_T), 0
 
 
@@ -470,7 +469,6 @@ def scan(
     nodes: Ints,
     keys: Ints,
     names: Bytes,
-    decimals: int,
     noise: int,
     base: Ints,
     capacity: Ints,
@@ -512,7 +510,7 @@ def scan(
         Lines, all of which end in LF, and the index where each begins; also the end of the last.
     begin
         Number of the first line to scan.
-    nodes, keys, names, decimals, noise
+    nodes, keys, names, noise
         A :class:`Plan`.
     base, capacity, rows, rows_before, stack, state, first, second, lines, new_keys
         :class:`Cells`.
@@ -561,7 +559,7 @@ def scan(
                 if kind != OBJECT and kind != ARRAY:
                     # (`state` stands in for the output, to which nothing is written here.)
                     at, first[_U64(cell)], second[_U64(cell)] = _parse_value(
-                        text, at, kind, decimals, noise, state
+                        text, at, kind, node, nodes, noise, state
                     )
                     at_value = False
                     good = at >= 0

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, cast, func, literal, se
 from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.columns import DATE, STORE, TEXT
+from orders_dask.contract.detail_tables import DETAILS
 from orders_dask.contract.ledger_tables import schema_info, storage_partition
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import PartitionInUse
@@ -111,6 +112,21 @@ _ATTACHED: Final = text(
     select count(*) from pg_inherits
     join pg_class c on c.oid = inhrelid join pg_namespace n on n.oid = relnamespace
     where nspname = :schema and relname = any(:names) and not inhdetachpending
+    """
+)
+
+
+def facts_turned_off(connection: Connection) -> list[Table]:
+    """Return the facts that the storage has although their group is off: it was on before."""
+    off = {fact.name: fact for fact in DETAILS if fact not in FACTS}
+    there = connection.scalars(_PARENTS, {"schema": STORE, "names": [*off]})
+    return [off[name] for name in there]
+
+
+_PARENTS: Final = text(
+    """
+    select relname from pg_class join pg_namespace n on n.oid = relnamespace
+    where nspname = :schema and relname = any(:names) and relkind = 'p' order by relname
     """
 )
 

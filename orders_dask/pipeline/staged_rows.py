@@ -214,7 +214,8 @@ def _totals_of_superseded(
     read: ReadTable, fact: str, keys: pa.Table, superseded: pa.Array
 ) -> tuple[ControlTotals, dict[int, int]]:
     totals, rows_by_file = ControlTotals(), Counter[int]()
-    for row_group in read(fact, [ORDER_ROW, CURRENCY, *money_columns(fact)]):
+    money = money_columns(fact)
+    for row_group in read(fact, [ORDER_ROW, *([CURRENCY] if money else []), *money]):
         rows = row_group.filter(pc.is_in(row_group[ORDER_ROW], superseded))
         totals += totals_of(fact, rows)
         for entry in pc.value_counts(pc.take(keys[FILE], rows[ORDER_ROW])).to_pylist():

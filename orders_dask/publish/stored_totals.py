@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.arrow import FILE
-from orders_dask.contract.columns import MONEY
+from orders_dask.contract.columns import MONEY, TEXT
 from orders_dask.contract.control_totals import CURRENCY, ControlTotals, money_columns
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.storage_tables import COPIED_TABLES
@@ -100,14 +100,16 @@ def _rows(
 ) -> SelectBase:
     """Select name, order, currency, `others` and amounts of a fact's rows.
 
-    Missing amounts up to `width` are null, so that facts can be joined by UNION ALL.
+    Missing amounts up to `width` are null, so that facts can be joined by UNION ALL. So is the
+    currency of a fact without amounts.
     """
-    amounts: list[ColumnElement[Any]] = [fact.c[name] for name in money_columns(fact.name)]
-    amounts += [null().cast(MONEY)] * (width - len(amounts))
+    amounts_of_fact = [fact.c[name] for name in money_columns(fact.name)]
+    missing = [null().cast(MONEY)] * (width - len(amounts_of_fact))
+    amounts: list[ColumnElement[Any]] = [*amounts_of_fact, *missing]
     return select(
         literal(fact.name).label("fact"),
         fact.c.order_id,
-        fact.c[CURRENCY],
+        fact.c[CURRENCY] if amounts_of_fact else null().cast(TEXT).label(CURRENCY),
         *others,
         *(amount.label(f"amount_{number}") for number, amount in enumerate(amounts)),
     ).where(_of_load(fact, run_date, load_id))

@@ -45,7 +45,13 @@ from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
 from orders_dask.load.owners import owner_of
-from orders_dask.load.partitions import PartitionWidth, covers, is_attached, partition_name
+from orders_dask.load.partitions import (
+    PartitionWidth,
+    covers,
+    facts_turned_off,
+    is_attached,
+    partition_name,
+)
 
 LOCK_TIMEOUT: Final = "10ms"
 """Lock timeout on a partition: the longest that anybody waits behind it."""
@@ -196,7 +202,8 @@ def _drop_locked(
         .where(load_run.c.pruned_at.is_(None), load_run.c.status.not_in(UNDECIDED))
     )
     session.execute(of_loads.values(pruned_at=func.clock_timestamp()))
-    size = sum(_remove(session, fact, width, first, deadline) for fact in FACTS)
+    facts = (*FACTS, *facts_turned_off(session))
+    size = sum(_remove(session, fact, width, first, deadline) for fact in facts)
     session.execute(delete(storage_partition).where(*marked))
     return size
 

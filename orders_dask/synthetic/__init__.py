@@ -24,7 +24,14 @@ import fsspec
 from isal import igzip
 
 from orders_dask.errors import SettingsError
-from orders_dask.synthetic.defects import DEFECTS, REJECTING, UNREADABLE, Layout, inject_defect
+from orders_dask.synthetic.defects import (
+    DEFECTS,
+    IN_OPTIONAL_GROUPS,
+    REJECTING,
+    UNREADABLE,
+    Layout,
+    inject_defect,
+)
 from orders_dask.synthetic.expected import Generated, GeneratedDay, Tally
 from orders_dask.synthetic.order import DAY, ID_SPACE, Order, make_order, random_for
 
@@ -100,7 +107,8 @@ def generate(
     defects
         Share of the orders that get a defect, by issue code (see docs/contract.md#issue-codes), or
         one number as the share of every defect that the layout can have. A share above 0 gives at
-        least one. `unreadable_file` must be named. Its share is of files, and such a file ends in
+        least one. `rate_rounded` and `bad_rate`, which the tables of an optional group find, and
+        `unreadable_file` must be named. The latter's share is of files, and such a file ends in
         the middle of an additional order or page. The first order of a file never has a defect, so
         that newline-delimited files are detected.
     only
@@ -160,7 +168,7 @@ def _shares(defects: Mapping[str, float] | float, layout: Layout) -> dict[str, f
     """Return the share of each kind of defect that the layout can have."""
     if not isinstance(defects, Mapping):
         return dict.fromkeys(DEFECTS[layout], defects)
-    known = [*DEFECTS[layout], UNREADABLE]
+    known = [*DEFECTS[layout], *IN_OPTIONAL_GROUPS, UNREADABLE]
     for code in defects:
         if code not in known:
             raise SettingsError(

@@ -220,7 +220,11 @@ def bad_children(draw: Random, order: Order, body: Json) -> bytes:
         ("discount_codes", "TENOFF"),
         ("discount_codes", ["TENOFF"]),
     ))  # fmt: skip
+    if key in _DETAILS:
+        _reject_children(order, key, body[key])
     body[key] = wrong
+    if key == "discount_codes":
+        order.details["fact_discount_code"] = 0
     if key == "line_items":
         order.lines, order.gross = 0, Decimal(0)
     if key == "shipping_lines":
@@ -240,11 +244,34 @@ def bad_child_id(draw: Random, order: Order, body: Json) -> bytes:
         line = body[name][0]
         order.gross = (order.gross or Decimal(0)) - Decimal(line["price"]) * line["quantity"]
         order.lines -= 1
+    _reject_children(order, name, body[name][:1])
     if draw.random() < 0.3:
         body[name][0] = draw.choice(("gone", 12, None))
     else:
         body[name][0]["id"] = draw.choice((None, "", "4216-fake", 0, -1, 1.5))
     return _encode(body)
+
+
+_DETAILS = {
+    "line_items": {
+        "discount_allocations": "fact_line_discount",
+        "tax_lines": "fact_line_tax",
+        "properties": "fact_line_property",
+        "attributed_staffs": "fact_line_staff",
+    },
+    "refunds": {
+        "transactions": "fact_refund_transaction",
+        "refund_shipping_lines": "fact_refund_shipping",
+    },
+    "shipping_lines": {"tax_lines": "fact_shipping_tax"},
+}
+"""By key of an order's children: the tables of optional groups that have their children, by key."""
+
+
+def _reject_children(order: Order, key: str, children: list[Json]) -> None:
+    """Take the rows of rejected children's own children out of the figures of an order."""
+    for name, table in _DETAILS[key].items():
+        order.details[table] -= sum(len(child.get(name, [])) for child in children)
 
 
 def duplicate_child(draw: Random, order: Order, body: Json) -> bytes:
@@ -262,6 +289,28 @@ def duplicate_key(draw: Random, order: Order, body: Json) -> bytes:
         return b'{"total_price":"0.01",' + _encode(body)[1:]
     order.total_price = Decimal("77.77")
     return _encode(body)[:-1] + b',"total_price":"77.77"}'
+
+
+def rate_rounded(draw: Random, order: Order, body: Json) -> bytes:
+    """Write the rate of a tax with more than eight decimals, as text or as a number."""
+    rate = draw.choice(("0.123456785", "0.088751234", "0.333333333333"))
+    _first_tax(order, body)["rate"] = rate if draw.random() < 0.5 else float(rate)
+    return _encode(body)
+
+
+def bad_rate(draw: Random, order: Order, body: Json) -> bytes:
+    """Replace the rate of a tax by a value that is no share."""
+    _first_tax(order, body)["rate"] = draw.choice(("", "19 %", "0,19", True, "1e99", 10**10))
+    return _encode(body)
+
+
+def _first_tax(order: Order, body: Json) -> Json:
+    """Return the first tax of the first line, which test orders lack: they are given one."""
+    taxes: list[Json] = body["line_items"][0]["tax_lines"]
+    if not taxes:
+        taxes.append({"price": "0.00"})
+        order.details["fact_line_tax"] += 1
+    return taxes[0]
 
 
 Defect = Callable[[Random, Order, Json], bytes]
@@ -299,6 +348,8 @@ DEFECTS: dict[Layout, dict[str, Defect]] = {
         "byte_order_mark": byte_order_mark,
     },
 }
+IN_OPTIONAL_GROUPS: dict[str, Defect] = {"rate_rounded": rate_rounded, "bad_rate": bad_rate}
+"""Defects that are found where a table of an optional group reads the value: they must be named."""
 REJECTING = frozenset(
     {"invalid_json", "not_an_order", "bad_order_id", "id_mismatch", "deleted_order", UNREADABLE}
 )
@@ -306,4 +357,4 @@ REJECTING = frozenset(
 
 def inject_defect(layout: Layout, code: str, draw: Random, order: Order) -> bytes:
     """Return an order's text with the defect of a code, and correct the figures of `order`."""
-    return DEFECTS[layout][code](draw, order, json.loads(order.text))
+    return (DEFECTS[layout] | IN_OPTIONAL_GROUPS)[code](draw, order, json.loads(order.text))

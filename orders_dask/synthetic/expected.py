@@ -32,6 +32,8 @@ class GeneratedDay:
         Records that are rejected as a whole. Rejected children are not counted.
     rows
         Rows to be loaded, by fact table.
+    detail_rows
+        Rows to be loaded into the tables of optional groups, where these are on.
     total_price, gross_line_amount, refunded_amount
         Sums over the loaded orders by currency, of the amounts as they are stored, without nulls.
     defects
@@ -46,6 +48,7 @@ class GeneratedDay:
     superseded: int
     rejected: int
     rows: Mapping[str, int]
+    detail_rows: Mapping[str, int]
     total_price: Mapping[str, Decimal]
     gross_line_amount: Mapping[str, Decimal]
     refunded_amount: Mapping[str, Decimal]
@@ -70,6 +73,7 @@ class Tally:
     superseded: int = 0
     rejected: int = 0
     rows: Counter[str] = field(default_factory=Counter)
+    detail_rows: Counter[str] = field(default_factory=Counter)
     total_price: dict[str, Decimal] = field(default_factory=dict)
     gross_line_amount: dict[str, Decimal] = field(default_factory=dict)
     refunded_amount: dict[str, Decimal] = field(default_factory=dict)
@@ -83,6 +87,7 @@ class Tally:
         self.rows["fact_refund_line"] += order.refund_lines
         self.rows["fact_refund_adjustment"] += order.adjustments
         self.rows["fact_shipping_line"] += order.shipping_lines
+        self.detail_rows.update(order.details)
         for sums, amount in (
             (self.total_price, order.total_price),
             (self.gross_line_amount, order.gross),

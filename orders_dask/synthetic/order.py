@@ -7,7 +7,8 @@ written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from random import Random
@@ -52,6 +53,8 @@ class Order:
         Sum of `refunded_amount` over the refunds.
     lines, refunds, refund_lines, adjustments, shipping_lines
         Number of rows in the fact tables of the children.
+    details
+        Number of rows in each table of the optional groups.
     """
 
     text: str
@@ -66,6 +69,7 @@ class Order:
     refund_lines: int
     adjustments: int
     shipping_lines: int
+    details: Counter[str] = field(default_factory=Counter)
 
 
 class _Line(NamedTuple):
@@ -79,11 +83,13 @@ class _Line(NamedTuple):
 
 
 class _Refund(NamedTuple):
-    """The JSON of a refund, the cents that it gave back, and the number of its adjustments."""
+    """The JSON of a refund, the cents that it gave back, and the numbers of its children."""
 
     text: str
     amount: int
     adjustments: int
+    transactions: int
+    shipping_lines: int
 
 
 NOTES = ("null", "null", '""', '"Leave it at the \\"red\\" door"', '"Für Zoë 🎁\\nno receipt"')
@@ -91,6 +97,7 @@ REFUND_NOTES = ("null", '"Wrong size"', '"Damaged"', '""')
 REASONS = ('"customer"', '"fraud"', '"inventory"')
 STAFF, LOCATIONS, DEVICES = 24, 6, 18
 SHIPPING = 795
+PERSONALISED = 7  # a line in so many is engraved
 # Each of the 100 items is one percent of the orders or lines.
 CHANNELS = ("web",) * 80 + ("pos",) * 12 + ("shopify_draft_order",) * 8
 APPS = {"web": 580_111, "pos": 129_785, "shopify_draft_order": 1_354_745}
@@ -152,6 +159,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
     currency = market.currency
     created_at, updated_at = _timestamp(created, market.offset), _timestamp(version, market.offset)
     web, pos = channel == "web", channel == "pos"
+    staff = 41_000_000 + number % STAFF
     lines = [
         _line(
             id_ * 10 + index,
@@ -161,6 +169,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
             discounted=coupon,
             taxed=not test,
             fulfilled=fulfilled,
+            staff=staff if pos else None,
         )
         for index, (chosen, quantity) in enumerate(basket)
     ]
@@ -174,7 +183,6 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
     duties, fees = (1_200, 150) if shipping and number % 31 == 0 else (0, 0)
     total = gross - discount + shipping - shipping_discount + tax + tip + duties + fees
     returned = lines[: 1 + (chance() < 0.3)] if refunded else []
-    staff = 41_000_000 + number % STAFF
     refunds = [
         _refund(
             draw,
@@ -189,6 +197,10 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         for index, line in enumerate(returned)
     ]
     given_back = sum(refund.amount for refund in refunds)
+    discounts = [templates.COUPON] if coupon else []
+    if shipping_discount:
+        less = amount_text(shipping_discount)
+        discounts.append(templates.SHIPPING_DISCOUNT(amount=less, title="Cheaper shipping"))
 
     address = address_values(buyer, market)
     address_text = templates.ADDRESS(**address)
@@ -215,7 +227,10 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         subtotal_set=money_set(gross - discount, currency),
         discount=amount_text(discount + shipping_discount),
         discount_set=money_set(discount + shipping_discount, currency),
-        discount_codes=f'{{"code":"TENOFF","amount":"{amount_text(discount)}"}}' if coupon else "",
+        discount_codes=f'{{"code":"TENOFF","amount":"{amount_text(discount)}","type":"percentage"}}'
+        if coupon
+        else "",
+        discounts=",".join(discounts),
         gross=amount_text(gross),
         tax=amount_text(tax),
         tax_set=money_set(tax, currency),
@@ -246,7 +261,17 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         phone=f'"{address["phone"]}"' if number % 4 == 0 else "null",
         financial_status="partially_refunded" if refunds else "paid" if paid else "pending",
         fulfillment_status='"fulfilled"' if fulfilled else "null",
-        fulfilment=templates.FULFILMENT(order_id=id_, at=updated_at) if fulfilled else "",
+        fulfilment=templates.FULFILMENT(
+            order_id=id_,
+            order_number=number + 1_001,
+            at=updated_at,
+            shipment_status="null" if number % 3 else '"in_transit"',
+            lines=",".join(
+                templates.FULFILMENT_LINE(id=line.id, quantity=line.quantity) for line in lines
+            ),
+        )
+        if fulfilled
+        else "",
         landing_site='"/collections/all?utm_source=newsletter"' if web else "null",
         landing_site_ref='"newsletter"' if web and number % 3 == 0 else "null",
         referring_site='"https://www.example.com/search"' if web else "null",
@@ -272,7 +297,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
             discounted=amount_text(shipping - shipping_discount),
             service='"8da6d0b5f1c2"' if number % 3 == 0 else "null",
             tax_line=_tax_line(shipping_tax, market) if shipping_tax else "",
-            allocation=_allocation(shipping_discount, currency),
+            allocation=_allocation(shipping_discount, currency, len(discounts) - 1),
         )
         if shipping
         else "",
@@ -292,6 +317,20 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         refund_lines=len(refunds),
         adjustments=sum(refund.adjustments for refund in refunds),
         shipping_lines=int(shipping > 0),
+        details=Counter(
+            fact_discount=len(discounts),
+            fact_discount_code=int(coupon),
+            fact_line_discount=sum(line.discount > 0 for line in lines),
+            fact_fulfillment=int(fulfilled),
+            fact_fulfillment_line=len(lines) if fulfilled else 0,
+            fact_refund_transaction=sum(refund.transactions for refund in refunds),
+            fact_refund_shipping=sum(refund.shipping_lines for refund in refunds),
+            fact_line_tax=0 if test else len(lines),
+            fact_shipping_tax=int(shipping_tax > 0),
+            fact_order_attribute=int(number % 9 == 0),
+            fact_line_property=sum(line.id % PERSONALISED == 0 for line in lines),
+            fact_line_staff=len(lines) if pos else 0,
+        ),
     )
 
 
@@ -310,6 +349,7 @@ def _line(
     discounted: bool,
     taxed: bool,
     fulfilled: bool,
+    staff: int | None,
 ) -> _Line:
     price, grams, common = variant(chosen)
     discount = price * quantity // 10 if discounted else 0
@@ -322,7 +362,9 @@ def _line(
         fulfillment_status='"fulfilled"' if fulfilled else "null",
         price_set=money_set(price, market.currency),
         tax_line=_tax_line(tax, market) if taxed else "",
-        allocation=_allocation(discount, market.currency),
+        allocation=_allocation(discount, market.currency, 0),
+        property='{"name":"engraving","value":"Zoë"}' if line_id % PERSONALISED == 0 else "",
+        staff=templates.STAFF(id=staff, quantity=quantity) if staff else "",
     )
     return _Line(line_id, price, quantity, discount, tax, grams * quantity, text)
 
@@ -340,10 +382,12 @@ def _tip(order: int, cents: int, currency: str) -> list[str]:
     ]
 
 
-def _allocation(cents: int, currency: str) -> str:
-    """Return the discount allocation of a line, if it has one."""
-    amount = amount_text(cents)
-    return templates.ALLOCATION(amount=amount, set=money_set(cents, currency)) if cents else ""
+def _allocation(cents: int, currency: str, discount: int) -> str:
+    """Return the discount allocation of a line, if it has one, by the index of the discount."""
+    if not cents:
+        return ""
+    amount, as_set = amount_text(cents), money_set(cents, currency)
+    return templates.ALLOCATION(amount=amount, set=as_set, index=discount)
 
 
 def _tax_line(cents: int, market: Market) -> str:
@@ -379,7 +423,11 @@ def _refund(
     shared = {"order_id": order, "refund_id": refund_id, "currency": currency, "at": at}
     transactions = [
         templates.TRANSACTION(
-            **shared, number=number, status=status, amount=amount_text(given_back)
+            **shared,
+            number=number,
+            status=status,
+            error_code='"card_declined"' if status == "failure" else "null",
+            amount=amount_text(given_back),
         )
         for number, status in enumerate(statuses)
     ]
@@ -395,7 +443,13 @@ def _refund(
         )
     if shipping and form != "line":
         adjustments.append(templates.SHIPPING_ADJUSTMENT(**shared, amount=amount_text(shipping)))
-    shipping_line = templates.REFUND_SHIPPING_LINE(**shared, set=money_set(shipping, currency))
+    shipping_lines = []
+    if shipping and form != "adjustment":
+        shipping_lines.append(
+            templates.REFUND_SHIPPING_LINE(
+                **shared, set=money_set(shipping, currency), tax_set=money_set(0, currency)
+            )
+        )
     text = templates.REFUND(
         **shared,
         id=refund_id,
@@ -408,6 +462,6 @@ def _refund(
         subtotal_set=money_set(subtotal, currency),
         tax=amount_text(unit_tax),
         tax_set=money_set(unit_tax, currency),
-        shipping_line=shipping_line if shipping and form != "adjustment" else "",
+        shipping_line=",".join(shipping_lines),
     )
-    return _Refund(text, given_back, len(adjustments))
+    return _Refund(text, given_back, len(adjustments), len(transactions), len(shipping_lines))

@@ -40,7 +40,7 @@ VARIANT = _template(
     "variant_title":"%(size)s","name":"%(title)s - %(size)s","vendor":"%(vendor)s",
     "price":"%(price)s","gift_card":%(gift_card)s,"requires_shipping":%(requires_shipping)s,
     "grams":%(grams)s,"taxable":true,"fulfillment_service":"manual","product_exists":true,
-    "variant_inventory_management":"shopify","properties":[],"duties":[]
+    "variant_inventory_management":"shopify","duties":[]
     """
 )
 
@@ -50,9 +50,12 @@ LINE = _template(
     "quantity":%(quantity)s,"current_quantity":%(quantity)s,
     "fulfillable_quantity":%(fulfillable)s,"fulfillment_status":%(fulfillment_status)s,
     "price_set":%(price_set)s,"total_discount":"0.00",
-    "tax_lines":[%(tax_line)s],"discount_allocations":[%(allocation)s]}
+    "tax_lines":[%(tax_line)s],"discount_allocations":[%(allocation)s],
+    "properties":[%(property)s],"attributed_staffs":[%(staff)s]}
     """
 )
+
+STAFF = _template("""{"id":"gid://shopify/StaffMember/%(id)s","quantity":%(quantity)s}""")
 
 # A tip, which the customer gave at the point of sale, is a line without a product.
 TIP = _template(
@@ -66,7 +69,20 @@ TIP = _template(
 )
 
 ALLOCATION = _template(
-    """{"amount":"%(amount)s","amount_set":%(set)s,"discount_application_index":0}"""
+    """{"amount":"%(amount)s","amount_set":%(set)s,"discount_application_index":%(index)s}"""
+)
+
+COUPON = (
+    '{"target_type":"line_item","type":"discount_code","value":"10.0","value_type":"percentage",'
+    '"allocation_method":"across","target_selection":"all","code":"TENOFF"}'
+)
+
+SHIPPING_DISCOUNT = _template(
+    """
+    {"target_type":"shipping_line","type":"automatic","value":"%(amount)s",
+    "value_type":"fixed_amount","allocation_method":"each","target_selection":"entitled",
+    "title":"%(title)s"}
+    """
 )
 
 ADDRESS = _template(
@@ -120,14 +136,16 @@ SHIPPING_ADJUSTMENT = _template(
 
 REFUND_SHIPPING_LINE = _template(
     """
-    {"id":%(refund_id)s3,"shipping_line_id":%(order_id)s1,"subtotal_amount_set":%(set)s}
+    {"id":%(refund_id)s3,"shipping_line_id":%(order_id)s1,"subtotal_amount_set":%(set)s,
+    "tax_amount_set":%(tax_set)s}
     """
 )
 
 TRANSACTION = _template(
     """
-    {"id":%(refund_id)s%(number)s,"order_id":%(order_id)s,"kind":"refund",
-    "gateway":"shopify_payments","status":"%(status)s","amount":"%(amount)s",
+    {"id":%(refund_id)s%(number)s,"order_id":%(order_id)s,"parent_id":%(order_id)s7,
+    "kind":"refund","gateway":"shopify_payments","status":"%(status)s",
+    "error_code":%(error_code)s,"amount":"%(amount)s",
     "currency":"%(currency)s","created_at":"%(at)s","processed_at":"%(at)s","test":false}
     """
 )
@@ -135,11 +153,14 @@ TRANSACTION = _template(
 FULFILMENT = _template(
     """
     {"id":%(order_id)s1,"admin_graphql_api_id":"gid://shopify/Fulfillment/%(order_id)s1",
-    "created_at":"%(at)s","location_id":36000000,"order_id":%(order_id)s,"service":"manual",
-    "shipment_status":null,"status":"success","tracking_company":"UPS",
-    "tracking_number":"1Z9999W99999999999"}
+    "created_at":"%(at)s","updated_at":"%(at)s","location_id":36000000,"order_id":%(order_id)s,
+    "name":"#%(order_number)s.1","service":"manual","shipment_status":%(shipment_status)s,
+    "status":"success","tracking_company":"UPS","tracking_number":"1Z9999W99999999999",
+    "line_items":[%(lines)s]}
     """
 )
+
+FULFILMENT_LINE = _template("""{"id":%(id)s,"quantity":%(quantity)s}""")
 
 SHIPPING_LINE = _template(
     """
@@ -199,7 +220,7 @@ ORDER = _template(
     "total_shipping_price_set":%(shipping_set)s,"total_tax":"%(tax)s","total_tax_set":%(tax_set)s,
     "total_tip_received":"%(tip)s","total_weight":%(weight)s,
     "updated_at":"%(updated_at)s","user_id":%(user_id)s,"billing_address":{%(address)s},
-    %(customer)s"company":%(company)s,"discount_applications":[],"fulfillments":[%(fulfilment)s],
+    %(customer)s"company":%(company)s,"discount_applications":[%(discounts)s],"fulfillments":[%(fulfilment)s],
     "line_items":[%(lines)s],"payment_terms":%(payment_terms)s,"refunds":[%(refunds)s],
     "shipping_address":%(shipping_address)s,"shipping_lines":[%(shipping_line)s]} """
 )

@@ -32,6 +32,7 @@ from orders_dask.contract.arrow import (
     key_schema,
     staged_schemas,
 )
+from orders_dask.contract.detail_tables import fact_line_discount
 from orders_dask.contract.issue_codes import NulledCode
 from orders_dask.contract.order_tables import (
     FACTS,
@@ -41,6 +42,7 @@ from orders_dask.contract.order_tables import (
     fact_refund_adjustment,
     fact_refund_line,
 )
+from orders_dask.contract.record_keys import has_ids
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED
 from orders_dask.transform.dimensions import dimension_rows
@@ -149,6 +151,9 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
         parent = columns[_FACT_BY_PATH[_parent_path(fact)].name]
         rows = levels[fact.info["records"]].parent
         columns[fact.name] |= _columns_from_parent(fact, parent, rows)
+        if not has_ids(fact):
+            numbers = levels[fact.info["records"]].numbers
+            columns[fact.name][fact.info["key"][-1]] = pa.array(numbers)
     for name, computed in _computed(levels, columns).items():
         columns[name] |= computed
 
@@ -156,7 +161,7 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
     for fact in FACTS:
         positions = columns[fact_order.name][POSITION].take(levels[fact.info["records"]].order)
         for name, values in columns[fact.name].items():
-            if pa.types.is_decimal(values.type) and values.type != MONEY_TYPE:
+            if pa.types.is_decimal(values.type) and values.type != arrow_type(fact.c[name].type):
                 columns[fact.name][name], unfit = _fit(fact.c[name], values, positions)
                 issues += unfit
     tables = {
@@ -249,7 +254,7 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
         line["price"].cast(pa.decimal256(22, 4)), quantity.cast(pa.decimal256(19, 0))
     )
     codes = explode(struct_field(orders.records, "discount_codes")).present()
-    return {
+    computed = {
         fact_order.name: {
             "line_count": pa.array(count_by_row(lines.order, size)),
             "unit_count": sum_by_row(quantity, lines.order, size),
@@ -263,6 +268,13 @@ def _computed(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> d
         },
         fact_refund.name: _computed_of_refunds(levels, columns),
     }
+    if fact_line_discount.name in columns:
+        allocations = levels[fact_line_discount.info["records"]].records
+        # From 0 in the dump, the place in the order from 1 here.
+        indices = struct_field(allocations, "discount_application_index")
+        numbers = pc.add(indices.cast(pa.decimal128(19, 0)), pa.scalar(Decimal(1)))
+        computed[fact_line_discount.name] = {"discount_number": numbers}
+    return computed
 
 
 def _computed_of_refunds(levels: Mapping[str, _Level], columns: Mapping[str, Columns]) -> Columns:

@@ -106,7 +106,9 @@ def test_every_command_works_on_the_dates_of_a_migrated_database(
     ]
     assert len(read_staged(FIRST, "fact_order", stage_url=settings.stage_url).compute()) == 32
     found = diff(LAST, settings=settings, client=client)
-    assert (found.added, found.removed, found.changed) == (0, 0, 0), "the decoder is another one"
+    # The decoder is another one: a discount code that is no object nulls no other code any more.
+    assert (found.added, found.removed) == (0, 0)
+    assert [order.columns for order in found.orders()] == [("discount_codes",)]
     assert rollback(LAST, settings=settings)
     assert [load.orders for load in status(version_5)] == [32, 32, 32]
     with version_5.begin() as connection:

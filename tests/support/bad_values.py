@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from orders_dask.contract.table_groups import ACTIVE_GROUPS, GROUPS
+
 GOOD = '{"id":9,"line_items":[],"order_number":1}'
 
 
@@ -279,22 +281,94 @@ NULLED = [
     ("bad_children", "payment_gateway_names", '"cash"'),
     ("bad_children", "line_items[].tax_lines", '{"price":"1.00"}'),
     ("bad_children", "line_items[].tax_lines[]", "5"),
-    ("bad_children", "refunds[].transactions[]", "[]"),
+    *(
+        ("bad_children", path, "[]")
+        for path in ("refunds[].transactions[]", "refunds[].refund_shipping_lines[]")
+        if "payments" not in ACTIVE_GROUPS  # else these are rejected
+    ),
     ("bad_children", "refunds[].refund_line_items", "1"),
     ("bad_children", "shipping_lines", '"free"'),
-    ("bad_children", "shipping_lines[].tax_lines", "[null]"),
-    ("bad_children", "line_items[].discount_allocations", '[{"amount":"x"}, 5]'),
+    ("bad_children", "shipping_lines[].tax_lines[]", "null"),
+    ("bad_children", "line_items[].discount_allocations[]", "5"),
     ("bad_children", "line_items[].price_set", '"5.00"'),
     ("bad_children", "refunds[].refund_line_items[].subtotal_set", '"5.00"'),
-    ("bad_children", "refunds[].refund_shipping_lines", "[5]"),
     ("bad_children", "refunds[].order_adjustments[].amount_set.shop_money", "[]"),
     ("bad_children", "billing_address", '"10 Mill Lane"'),
     ("bad_children", "client_details", "[]"),
     ("bad_children", "company", '"ACME"'),
     ("bad_children", "payment_terms", '"Net 30"'),
-    ("bad_children", "payment_terms.payment_schedules", '["2026-10-30T00:00:00Z"]'),
+    ("bad_children", "payment_terms.payment_schedules[]", '"2026-10-30T00:00:00Z"'),
 ]
 """Code, path, JSON value."""
+
+
+RATE = "line_items[].tax_lines[].rate"
+
+if ACTIVE_GROUPS == GROUPS:  # values that only tables of optional groups have
+    GOOD_VALUES += [
+        (RATE, "0.08875", Decimal("0.08875")),
+        (RATE, '"0.19"', Decimal("0.19")),
+        (RATE, '" +1e-2 "', Decimal("0.01")),
+        (RATE, "-0.0", Decimal(0)),
+        (RATE, "0.08874999999999999", Decimal("0.08875")),
+        (RATE, '"0.000000010999"', Decimal("0.00000001")),
+        (RATE, "9999999999.99999999", Decimal("9999999999.99999999")),
+        (RATE, "null", None),
+        ("line_items[].discount_allocations[].discount_application_index", "0", 0),
+        ("note_attributes[].value", '"NULL"', "NULL"),
+        ("fulfillments[].location_id", "-1", -1),
+        (
+            "refunds[].refund_shipping_lines[].subtotal_amount_set.shop_money.amount",
+            "5",
+            Decimal(5),
+        ),
+    ]
+    REPAIRED += [
+        ("rate_rounded", RATE, "0.123456785", Decimal("0.12345679")),
+        ("rate_rounded", RATE, '"-0.0000000011"', Decimal(0)),
+        ("rate_rounded", RATE, '"9999999999.999999994"', Decimal("9999999999.99999999")),
+        ("text_from_scalar", "line_items[].properties[].value", "true", "true"),
+        ("text_from_scalar", "note_attributes[].value", "7.50", "7.50"),
+        ("flag_from_text", "line_items[].tax_lines[].channel_liable", '"False"', False),
+        ("integer_from_text", "fulfillments[].line_items[].id", '"5"', 5),
+        ("integer_from_text", "refunds[].transactions[].id", "5.0", 5),
+        ("money_rounded", "discount_applications[].value", '"33.33333"', Decimal("33.3333")),
+        ("bad_unicode", "fulfillments[].tracking_number", '"1Z\\u0000"', "1Z\ufffd"),
+        (
+            "instant_without_offset",
+            "fulfillments[].updated_at",
+            '"2017-10-30T19:58:29"',
+            utc("2017-10-30T23:58:29"),
+        ),
+    ]
+    NULLED += [
+        ("bad_rate", RATE, '"19 %"'),
+        ("bad_rate", RATE, '"0,19"'),
+        ("bad_rate", RATE, "true"),
+        ("bad_rate", RATE, '""'),
+        ("bad_rate", RATE, "{}"),
+        ("bad_rate", RATE, "10000000000"),
+        ("bad_rate", RATE, '"9999999999.999999995"'),
+        ("bad_rate", RATE, '"1e400000000"'),
+        ("bad_money", "discount_codes[].amount", '"10%"'),
+        ("bad_instant", "refunds[].transactions[].processed_at", '"2025-10-07"'),
+        ("bad_text", "note_attributes[].value", "[]"),
+        ("bad_text", "line_items[].properties[].value", "{}"),
+        ("bad_flag", "refunds[].transactions[].test", "2"),
+        (
+            "bad_integer",
+            "line_items[].discount_allocations[].discount_application_index",
+            '"first"',
+        ),
+        ("bad_children", "note_attributes", '{"gift":"yes"}'),
+        ("bad_children", "note_attributes[]", '"gift"'),
+        ("bad_children", "line_items[].properties", '"engraved"'),
+        ("bad_children", "line_items[].properties[]", "null"),
+        ("bad_children", "discount_applications[]", "[]"),
+        ("bad_children", "fulfillments", "{}"),
+        ("bad_children", "fulfillments[].line_items", "1"),
+        ("bad_children", "refunds[].refund_shipping_lines", '"all"'),
+    ]
 
 
 def spliced(path: str, value: str | bytes) -> bytes:

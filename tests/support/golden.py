@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from orders_dask.contract.columns import METADATA
+from orders_dask.contract.detail_tables import DETAILS
 from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
@@ -40,9 +41,9 @@ VALUES: Final = [
 
 
 def schema() -> Iterator[str]:
-    """Yield the statements that make all tables and their indexes."""
+    """Yield the statements that make all tables and their indexes, of groups that are off too."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for table in sorted(METADATA.tables.values(), key=str):
+    for table in sorted({*METADATA.tables.values(), *DETAILS}, key=str):
         yield str(CreateTable(table).compile(dialect=dialect))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield str(CreateIndex(index).compile(dialect=dialect))

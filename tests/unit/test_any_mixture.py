@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from orders_dask.stage.record import merge_files
 from orders_dask.stage.tables import read_table
 from tests.support.parts import numbered, resolved, staged
 
+pytestmark = pytest.mark.groups
+
 money = st.sampled_from(["1.10", "0.00005", 7, "-3", "1,5", None, "1e3", True])
 timestamp = st.sampled_from(
     ["2026-10-01T10:00:00+02:00", "2026-10-01T10:00:00.5Z", "2026-10-01 10:00", "noon", None, 5]
@@ -27,9 +30,17 @@ timestamp = st.sampled_from(
 ids = st.integers(1, 6)
 any_id = st.one_of(ids, st.sampled_from([None, 0, "4", "x", 2.0, 10**20]))
 text = st.sampled_from(["EUR", "USD", "", None, 5, "ü😀", {"a": 1}])
+tax = st.one_of(st.fixed_dictionaries({}, optional={"price": money, "rate": money}), money)
+named = st.one_of(st.fixed_dictionaries({"name": text}, optional={"value": text}), text)
 line: st.SearchStrategy[Any] = st.one_of(
     st.fixed_dictionaries(
-        {"id": any_id}, optional={"quantity": any_id, "price": money, "tax_lines": st.just([])}
+        {"id": any_id},
+        optional={
+            "quantity": any_id,
+            "price": money,
+            "tax_lines": st.lists(tax, max_size=2),
+            "properties": st.lists(named, max_size=2),
+        },
     ),
     st.sampled_from([None, 7]),
 )
@@ -37,12 +48,18 @@ refund = st.fixed_dictionaries(
     {"id": any_id},
     optional={
         "transactions": st.lists(
-            st.fixed_dictionaries({"kind": st.just("refund"), "status": st.just("success")}),
+            st.fixed_dictionaries(
+                {"id": any_id, "kind": st.just("refund"), "status": st.just("success")}
+            ),
             max_size=2,
         ),
         "refund_line_items": st.lists(st.fixed_dictionaries({"id": any_id}), max_size=2),
         "order_adjustments": st.lists(st.fixed_dictionaries({"id": any_id}), max_size=2),
     },
+)
+fulfilment = st.fixed_dictionaries(
+    {"id": any_id},
+    optional={"line_items": st.lists(st.fixed_dictionaries({"id": any_id}), max_size=2)},
 )
 order = st.fixed_dictionaries(
     {"id": any_id, "total_price": money},
@@ -53,6 +70,9 @@ order = st.fixed_dictionaries(
         "test": st.sampled_from([True, "false", "maybe"]),
         "line_items": st.lists(line, max_size=3),
         "refunds": st.lists(refund, max_size=2),
+        "fulfillments": st.lists(fulfilment, max_size=2),
+        "note_attributes": st.lists(named, max_size=2),
+        "discount_codes": st.lists(named, max_size=2),
         "customer": st.sampled_from([None, {"id": 5, "email": "a@b"}, []]),
         "colour": st.just("red"),
     },

@@ -15,6 +15,8 @@ from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.records import Records
 from tests.support.bad_values import GOOD, GOOD_VALUES, INT, NULLED, REPAIRED, order_with, spliced
 
+pytestmark = pytest.mark.groups
+
 ZONE = ZoneInfo("America/New_York")
 Layout = Callable[..., Block]
 
@@ -96,7 +98,7 @@ def test_a_bad_value_is_stored_converted_or_null_and_counted(
     assert stored(block, path.replace("[]", ".0")) == expected
 
 
-def test_an_element_that_is_no_object_keeps_its_place_and_the_others_stand(layout: Layout) -> None:
+def test_an_element_that_is_no_object_becomes_null_and_the_others_stand(layout: Layout) -> None:
     codes = '[{"code":"A"},"TENOFF",null,{"code":5}]'
     block = around(layout, order_with("discount_codes", codes))
     assert [code and code["code"] for code in stored(block, "discount_codes")] == [

@@ -17,12 +17,16 @@ from orders_dask.contract.arrow import (
     typed_schema,
 )
 from orders_dask.contract.columns import METADATA
+from orders_dask.contract.detail_tables import DETAILS
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS, attributes
 from orders_dask.contract.storage_tables import DIMENSION_ROWS
+from orders_dask.contract.table_groups import ACTIVE_GROUPS, GROUPS
+
+pytestmark = pytest.mark.groups
 
 # The contract's list of facts and dimensions: the key beside run date and load, and the columns by
 # type.
-CONTRACT: dict[str, dict[str, str]] = {
+SALES: dict[str, dict[str, str]] = {
     "fact_order": {
         "key": "order_id",
         "bigint": """order_id customer_id user_id location_id device_id app_id checkout_id order_number number
@@ -82,6 +86,97 @@ CONTRACT: dict[str, dict[str, str]] = {
         "boolean": "is_removed",
         "text": "title code source carrier_identifier currency",
     },
+}
+
+DETAILS_BY_GROUP: dict[str, dict[str, dict[str, str]]] = {
+    "discounts": {
+        "fact_discount": {
+            "key": "order_id discount_number",
+            "bigint": "order_id discount_number",
+            "numeric(22, 4)": "value",
+            "text": """type code title value_type allocation_method target_selection target_type
+                currency""",
+        },
+        "fact_discount_code": {
+            "key": "order_id code_number",
+            "bigint": "order_id code_number",
+            "numeric(22, 4)": "amount",
+            "text": "code type currency",
+        },
+        "fact_line_discount": {
+            "key": "order_id line_id allocation_number",
+            "bigint": "order_id line_id allocation_number discount_number",
+            "numeric(22, 4)": "amount",
+            "text": "currency",
+        },
+    },
+    "fulfilments": {
+        "fact_fulfillment": {
+            "key": "order_id fulfillment_id",
+            "bigint": "order_id fulfillment_id location_id",
+            "timestamp with time zone": "created_at updated_at",
+            "text": "status shipment_status service name tracking_company tracking_number",
+        },
+        "fact_fulfillment_line": {
+            "key": "order_id fulfillment_id line_id",
+            "bigint": "order_id fulfillment_id line_id quantity",
+        },
+    },
+    "payments": {
+        "fact_refund_transaction": {
+            "key": "order_id refund_id transaction_id",
+            "bigint": "order_id refund_id transaction_id parent_id",
+            "timestamp with time zone": "processed_at refunded_at",
+            "numeric(22, 4)": "amount",
+            "boolean": "test",
+            "text": "kind status gateway error_code currency",
+        },
+        "fact_refund_shipping": {
+            "key": "order_id refund_id refund_shipping_id",
+            "bigint": "order_id refund_id refund_shipping_id shipping_line_id",
+            "timestamp with time zone": "refunded_at",
+            "numeric(22, 4)": "amount tax_amount",
+            "text": "currency",
+        },
+    },
+    "taxes": {
+        "fact_line_tax": {
+            "key": "order_id line_id tax_number",
+            "bigint": "order_id line_id tax_number",
+            "numeric(22, 4)": "price",
+            "numeric(18, 8)": "rate",
+            "boolean": "channel_liable",
+            "text": "title currency",
+        },
+        "fact_shipping_tax": {
+            "key": "order_id shipping_line_id tax_number",
+            "bigint": "order_id shipping_line_id tax_number",
+            "numeric(22, 4)": "price",
+            "numeric(18, 8)": "rate",
+            "boolean": "channel_liable",
+            "text": "title currency",
+        },
+    },
+    "attributes": {
+        "fact_order_attribute": {
+            "key": "order_id attribute_number",
+            "bigint": "order_id attribute_number",
+            "text": "name value",
+        },
+        "fact_line_property": {
+            "key": "order_id line_id property_number",
+            "bigint": "order_id line_id property_number",
+            "text": "name value",
+        },
+        "fact_line_staff": {
+            "key": "order_id line_id staff_number",
+            "bigint": "order_id line_id staff_number quantity",
+            "text": "staff_id",
+        },
+    },
+}
+
+DIMENSIONS_OF_CONTRACT: dict[str, dict[str, str]] = {
     "dim_customer": {
         "key": "customer_id",
         "bigint": "customer_id",
@@ -109,10 +204,19 @@ CONTRACT: dict[str, dict[str, str]] = {
     },
 }
 
+DETAILS_OF_CONTRACT = {
+    name: table
+    for group, tables in DETAILS_BY_GROUP.items()
+    if group in ACTIVE_GROUPS
+    for name, table in tables.items()
+}
+CONTRACT = SALES | DETAILS_OF_CONTRACT | DIMENSIONS_OF_CONTRACT
+
 ARROW: dict[str, pa.DataType] = {
     "bigint": pa.int64(),
     "integer": pa.int32(),
     "numeric(22, 4)": pa.decimal128(22, 4),
+    "numeric(18, 8)": pa.decimal128(18, 8),
     "timestamp with time zone": pa.timestamp("us", tz="UTC"),
     "date": pa.date32(),
     "boolean": pa.bool_(),
@@ -141,6 +245,17 @@ def named(name: str) -> dict[str, str]:
 
 def test_facts_and_dimensions_are_those_of_the_contract() -> None:
     assert list(BY_NAME) == list(CONTRACT)
+
+
+def test_the_tables_of_groups_that_are_off_are_in_no_schema() -> None:
+    declared = {name for tables in DETAILS_BY_GROUP.values() for name in tables}
+    assert {fact.name for fact in DETAILS} == declared
+    assert ("sales", *DETAILS_BY_GROUP) == GROUPS
+    off = declared - DETAILS_OF_CONTRACT.keys()
+    made = [table.name for table in METADATA.tables.values()]
+    assert not off.intersection(made)
+    counters = METADATA.tables["orders_ops.load_file"].c.keys()
+    assert not [c for c in counters for name in off if c.startswith(name.removeprefix("fact_"))]
 
 
 @names
@@ -246,7 +361,8 @@ def test_raw_typed_and_decoded_orders_have_the_same_fields() -> None:
 
 
 def test_younger_columns_and_facts_stand_last_since_views_may_only_append() -> None:
-    assert [fact.name for fact in FACTS][5:] == ["fact_shipping_line"]
+    younger_facts = ["fact_shipping_line", *DETAILS_OF_CONTRACT]
+    assert [fact.name for fact in FACTS][5:] == younger_facts
     order = BY_NAME["fact_order"].c.keys()
     assert order[order.index("source_position") + 1] == "processed_local_date"
     for name, last in {"fact_order_line": "created_at", "fact_refund": "currency"}.items():

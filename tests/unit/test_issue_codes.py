@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orders_dask.contract.issue_codes import NULLED, REJECTED, REPAIRED, SKIPPED
-from orders_dask.synthetic.defects import DEFECTS, REJECTING, UNREADABLE
+from orders_dask.synthetic.defects import DEFECTS, IN_OPTIONAL_GROUPS, REJECTING, UNREADABLE
 
 ROOT = Path(__file__).parents[2]
 DECLARATION = ROOT / "orders_dask" / "contract" / "issue_codes.py"
@@ -168,6 +168,7 @@ OF_FILES = {"nested_compression"}
 
 def test_the_generator_makes_a_defect_of_every_code() -> None:
     made = {UNREADABLE, *(code for defects in DEFECTS.values() for code in defects)}
+    made |= IN_OPTIONAL_GROUPS.keys()
     assert made == DECLARED - {*SKIPPED, *OF_FILES}, (
         "synthetic/defects.py and contract/issue_codes.py differ"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -20,13 +21,19 @@ from orders_dask.contract.arrow import (
     ORDER_ROW,
     POSITION,
     PRESENCE_TYPE,
+    RATE_TYPE,
     TIMESTAMP_TYPE,
     decoded_schema,
     flat_schemas,
     key_schema,
     staged_schemas,
 )
-from orders_dask.contract.order_tables import FACTS, fact_order, fact_refund
+from orders_dask.contract.detail_tables import DETAILS
+from orders_dask.contract.order_tables import (
+    FACTS,
+    fact_order,
+    fact_refund,
+)
 from orders_dask.contract.rejects import Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
 from orders_dask.extract.decode.block import decode_records
@@ -34,7 +41,10 @@ from orders_dask.extract.records import Records
 from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.normalise import Normalised, normalise
 
+pytestmark = pytest.mark.groups
+
 Json = dict[str, Any]
+Parents = defaultdict[str, list[tuple[Json, Json]]]
 
 GREATEST = Decimal("999999999999999999.9999")
 NOON = datetime(2017, 11, 4, 12, tzinfo=UTC)
@@ -66,6 +76,7 @@ SCALARS: dict[pa.DataType, list[Any]] = {
     pa.string(): ["", "USD", "é, 🌲"],
     pa.bool_(): [True, False],
     pa.date32(): [date(2017, 11, 4)],
+    RATE_TYPE: [Decimal("0.08875"), Decimal("9999999999.99999999"), Decimal(0)],
     MONEY_TYPE: [Decimal("12.34"), Decimal("-0.0001"), Decimal(0), GREATEST, -GREATEST],
     TIMESTAMP_TYPE: [NOON, NOON + timedelta(microseconds=1)],
 }
@@ -89,7 +100,8 @@ def value(draw: Random, kind: pa.DataType, name: str) -> Any:
 def element(draw: Random, kind: pa.DataType, name: str) -> Any:
     """Draw an element of an array; a child that is loaded has an id."""
     drawn = value(draw, kind, name)
-    return drawn | {"id": draw.randrange(9)} if drawn and "id" in drawn else drawn
+    has_id = drawn and "id" in drawn and kind.field("id").type == pa.int64()
+    return drawn | {"id": draw.randrange(9)} if has_id else drawn
 
 
 def records(draw: Random, size: int) -> list[Json]:
@@ -155,22 +167,40 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
             if None not in [row[key] for key in table.info["key"]]:
                 add(table, row)
 
-    _, line_table, refund_table, refund_line_table, adjustment_table, shipping_table = FACTS
+    def add_details(parents: Parents, order_row: int) -> None:
+        """Add the rows of the facts of optional groups that are on, from pairs of JSON and row."""
+        for table in (fact for fact in DETAILS if fact in FACTS):
+            above, _, name = table.info["records"].removesuffix("[]").rpartition("[].")
+            for record, parent in parents[above]:
+                for number, child in children(record, name):
+                    row = read(table, child, order_row)
+                    row |= {c: parent[c] for c in table.c.keys() - row.keys() if c in parent}
+                    row |= {c: number for c in table.info["key"] if c not in row}
+                    if "discount_number" in table.c.keys() - row.keys():
+                        index = child.get("discount_application_index")
+                        row["discount_number"] = None if index is None else index + 1
+                    add(table, row)
+                    parents[name].append((child, row))
+
+    _, line_table, refund_table, refund_line_table, adjustment_table, shipping_table = FACTS[:6]
     for order_row, record in enumerate(records, first_row):
         order = read(fact_order, record, order_row)
         ids = {"order_id": record["id"], "currency": record.get("currency")}
         add_dimension_rows("", record, order_row)
-        lines = []
+        lines: list[Json] = []
+        parents: Parents = defaultdict(list, {"": [(record, ids)]})
         for number, child in children(record, "line_items"):
             line = read(line_table, child, order_row) | ids | {"line_number": number}
             line["is_tip"] = child.get("tip_payment_gateway") is not None
             lines.append(line | {"created_at": order["created_at"]})
+            parents["line_items"].append((child, lines[-1]))
             add_dimension_rows("line_items[]", child, order_row)
         made[line_table.name] += lines
         refunds = list(children(record, "refunds"))
         for _, child in refunds:
             refund = read(refund_table, child, order_row) | ids
             shared = ids | {k: refund[k] for k in ("refund_id", "refunded_at")}
+            parents["refunds"].append((child, shared))
             refunded_lines, adjustments = (
                 [read(table, inner, order_row) | shared for _, inner in children(child, name)]
                 for table, name in (
@@ -189,6 +219,7 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
             add(refund_table, refund | {"refunded_amount": refunded(child, ids["currency"])})
         for _, child in children(record, "shipping_lines"):
             add(shipping_table, read(shipping_table, child, order_row) | ids)
+            parents["shipping_lines"].append((child, made[shipping_table.name][-1]))
         units: list[int | None] = [line["quantity"] for line in lines]
         prices = [line["price"] for line in lines]
         gross = [
@@ -210,6 +241,7 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
             FILE: file,
         }
         add(fact_order, order | {k: record.get(k) for k in made_columns} | computed)
+        add_details(parents, order_row)
     return made
 
 
@@ -251,7 +283,7 @@ SUMS = ("line_tax", "line_discount", "shipping_tax", "shipping_discount")
 """Columns that add up the amounts of an array."""
 
 LIMITS = {
-    "unit_count": (-(2**63), 2**63 - 1),
+    **dict.fromkeys(("unit_count", "discount_number"), (-(2**63), 2**63 - 1)),
     **dict.fromkeys(
         (*SUMS, "gross_line_amount", "refunded_amount", "refunded_value", "refunded_shipping"),
         (-GREATEST, GREATEST),
@@ -552,7 +584,9 @@ def test_a_dimension_has_a_row_for_each_record_with_the_whole_key() -> None:
 def test_a_refund_in_a_currency_that_is_no_text_has_no_amount(
     currency: str, amount: Decimal | None
 ) -> None:
-    transaction = f'{{"kind":"refund","status":"success","amount":"5.00","currency":{currency}}}'
+    transaction = (
+        f'{{"id":4,"kind":"refund","status":"success","amount":"5.00","currency":{currency}}}'
+    )
     text = f'{{"id":1,"currency":"USD","line_items":[],"refunds":[{{"id":3,"transactions":[{transaction}]}}]}}\n'
     block = decode_records(Records(text.encode(), in_page=False, strict=False), ZoneInfo("UTC"))
     refunds = normalise(block.orders, 0, 0).tables[fact_refund.name]

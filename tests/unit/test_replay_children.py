@@ -28,17 +28,23 @@ from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
 from tests.support.parts import numbered, resolved, staged
 
+pytestmark = pytest.mark.groups
+
 Json = Any
 
 ZONE = ZoneInfo("UTC")
 
 ids = st.sampled_from([1, 2, 3, None, "x"])
-child = st.fixed_dictionaries({"id": ids}, optional={"price": st.sampled_from(["1.5", "x"])})
+taxes = st.lists(st.sampled_from([{"price": "1"}, {}, None]), max_size=2)
+child = st.fixed_dictionaries(
+    {"id": ids}, optional={"price": st.sampled_from(["1.5", "x"]), "tax_lines": taxes}
+)
 refund = st.fixed_dictionaries(
     {"id": ids},
     optional={
         "refund_line_items": st.lists(st.fixed_dictionaries({"id": ids}), max_size=2),
         "order_adjustments": st.lists(st.fixed_dictionaries({"id": ids}), max_size=2),
+        "transactions": st.lists(st.fixed_dictionaries({"id": ids}), max_size=2),
     },
 )
 order = st.fixed_dictionaries(

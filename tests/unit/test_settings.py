@@ -51,6 +51,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ORDERS_DASK_SHOP_TIMEZONE": "America/New_York",
         "ORDERS_DASK_RECORD": "debezium.body",
         "ORDERS_DASK_SCHEMA_DRIFT": "refuse",
+        "ORDERS_DASK_FACTS": " sales,",
         "ORDERS_DASK_LATEST": "06:30",
         "ORDERS_DASK_MAX_REJECTED": "0.5",
         "ORDERS_DASK_COPY_CONNECTIONS": "8",
@@ -83,6 +84,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "shop_timezone": "America/New_York",
         "record": "debezium.body",
         "schema_drift": "refuse",
+        "facts": "sales",
         "latest": time(6, 30),
         "max_rejected": 0.5,
         "copy_connections": 8,
@@ -99,6 +101,15 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "ssl_mode": "require",
         "s3_endpoint": "http://127.0.0.1:9000",
     }
+
+
+def test_groups_that_this_process_has_not_declared_are_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(facts="sales,taxes")
+    assert str(caught.value) == (
+        "ORDERS_DASK_FACTS must be set in the environment before orders_dask is imported: this "
+        "process has the tables of sales"
+    )
 
 
 def test_a_password_is_no_setting_that_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,32 @@ def children(parent: Json, name: str) -> list[Json]:
     return list({i: child for child in objects if (i := integer(child["id"])) and i > 0}.values())
 
 
+DETAILS = {
+    "fact_discount": "discount_applications",
+    "fact_discount_code": "discount_codes",
+    "fact_line_discount": "line_items.discount_allocations",
+    "fact_fulfillment": "fulfillments",
+    "fact_fulfillment_line": "fulfillments.line_items",
+    "fact_refund_transaction": "refunds.transactions",
+    "fact_refund_shipping": "refunds.refund_shipping_lines",
+    "fact_line_tax": "line_items.tax_lines",
+    "fact_shipping_tax": "shipping_lines.tax_lines",
+    "fact_order_attribute": "note_attributes",
+    "fact_line_property": "line_items.properties",
+    "fact_line_staff": "line_items.attributed_staffs",
+}
+"""The path of each row of the tables of optional groups."""
+
+
+def objects_at(parent: Json, path: list[str]) -> list[Json]:
+    """Return the objects at a path of arrays, below children that are loaded."""
+    name, *rest = path
+    if rest:
+        return [inner for each in children(parent, name) for inner in objects_at(each, rest)]
+    array = parent.get(name)
+    return [each for each in array if isinstance(each, dict)] if isinstance(array, list) else []
+
+
 def version(order: Json) -> datetime:
     """Return `updated_at`, or `created_at` if that can't be read."""
     pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:00"
@@ -115,6 +141,7 @@ def independent_reading(day: GeneratedDay) -> dict[str, object]:
         if found := identity(document):
             versions[found].append(document)
     rows: Counter[str] = Counter()
+    details: Counter[str] = Counter()
     sums: dict[str, dict[str, Decimal]] = {name: defaultdict(Decimal) for name in SUMS}
     for candidates in versions.values():
         # max() gives the first of equals, and the last is to win.
@@ -127,6 +154,8 @@ def independent_reading(day: GeneratedDay) -> dict[str, object]:
             rows["fact_refund_line"] += len(children(refund, "refund_line_items"))
             rows["fact_refund_adjustment"] += len(children(refund, "order_adjustments"))
         rows["fact_shipping_line"] += len(children(order, "shipping_lines"))
+        for table, path in DETAILS.items():
+            details[table] += len(objects_at(order, path.split(".")))
         parts = [(money(line["price"]), integer(line["quantity"])) for line in lines]
         gross = [price * quantity for price, quantity in parts if price and quantity]
         payments = [payment for refund in refunds for payment in refund["transactions"]]
@@ -144,11 +173,11 @@ def independent_reading(day: GeneratedDay) -> dict[str, object]:
     rejected = len(records) - sum(map(len, versions.values()))
     superseded = len(records) - rejected - len(versions)
     counts = {"records": len(records), "rejected": rejected, "superseded": superseded}
-    return {**counts, "rows": rows, **sums}
+    return {**counts, "rows": rows, "detail_rows": details, **sums}
 
 
 def declared(day: GeneratedDay) -> dict[str, object]:
-    names = ("records", "rejected", "superseded", "rows", *SUMS)
+    names = ("records", "rejected", "superseded", "rows", "detail_rows", *SUMS)
     return {name: getattr(day, name) for name in names}
 
 
@@ -348,6 +377,11 @@ def values(order: Json, keys: tuple[str, ...]) -> list[Any]:
 
 
 # For each code: is the record, as text, bad in this way?
+def rates(text: str) -> list[Any]:
+    lines = json.loads(text)["line_items"]
+    return [tax["rate"] for line in lines for tax in line["tax_lines"]]
+
+
 BAD: dict[str, Callable[[str], bool]] = {
     "invalid_json": lambda text: not is_json(text),
     "not_an_order": lambda text: "line_items" not in text,
@@ -416,6 +450,12 @@ BAD: dict[str, Callable[[str], bool]] = {
         < len(json.loads(text)["line_items"])
     ),
     "duplicate_key": key_twice,
+    "rate_rounded": lambda text: any(
+        Decimal(str(rate)) != round(Decimal(str(rate)), 8) for rate in rates(text)
+    ),
+    "bad_rate": lambda text: any(
+        share is None or share >= 10**10 for share in map(money, rates(text))
+    ),
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, raw_schema
+from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, RATE_TYPE, raw_schema
 from orders_dask.contract.envelopes import DELETION_KEYS, Envelope, Path
 from orders_dask.contract.known_keys import KnownObject, known_keys
 from orders_dask.contract.record_keys import CONTAINER_KEYS, DRAFT_KEYS
@@ -39,7 +39,8 @@ _MAX_LEVELS: Final = 200
 
 _KINDS: Final[dict[pa.DataType, int]] = {
     pa.int64(): json_scanner.INTEGER,
-    MONEY_TYPE: json_scanner.AMOUNT,
+    MONEY_TYPE: json_scanner.DECIMAL,
+    RATE_TYPE: json_scanner.DECIMAL,
     pa.bool_(): json_scanner.BOOLEAN,
     pa.string(): json_scanner.TEXT,
     PRESENCE_TYPE: json_scanner.PRESENCE,
@@ -192,7 +193,10 @@ def _plan(record: pa.StructType | None, order: Path | None) -> tuple[Plan, Mappi
 
     def add(kind: pa.DataType, level: int, known: KnownObject | None, path: Path) -> int:
         node = len(nodes)
-        nodes.append([_KINDS.get(kind, json_scanner.OBJECT), level, -1])
+        nodes.append([_KINDS.get(kind, json_scanner.OBJECT), level, -1, -1, -1])
+        if pa.types.is_decimal(kind):
+            nodes[node][json_scanner.WHOLE_DIGITS] = kind.precision - kind.scale
+            nodes[node][json_scanner.DECIMALS] = kind.scale
         known = known_keys() if path == order else known
         if pa.types.is_list(kind):
             nodes[node][json_scanner.KIND] = json_scanner.ARRAY
@@ -229,14 +233,11 @@ def _plan(record: pa.StructType | None, order: Path | None) -> tuple[Plan, Mappi
     levels, without_cells = count(1), count(json_scanner.UNKNOWN - 1, -1)
     if record is not None:
         add(record, 0, None, ())
-    decimals = MONEY_TYPE.scale
-    noise = -ROUNDING_NOISE.adjusted() - decimals
     plan = Plan(
-        np.array(nodes, np.int64).reshape(-1, 3),
+        np.array(nodes, np.int64).reshape(-1, 5),
         keys,
         np.frombuffer(names, np.uint8),
-        decimals,
-        noise,
+        -ROUNDING_NOISE.adjusted(),
     )
     return plan, prefixes
 
@@ -306,7 +307,7 @@ class _Columns:
             data = np.empty(offsets[-1], np.uint8)
             json_scanner.copy_texts(self.text, first, offsets, data)
             buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(data)]
-        elif kind == MONEY_TYPE:
+        elif pa.types.is_decimal(kind):
             buffers = [valid, pa.py_buffer(np.column_stack((first, second)))]
         elif kind == PRESENCE_TYPE:
             buffers = [valid, pa.py_buffer(first.astype(np.int8))]
