@@ -204,9 +204,10 @@ def test_texts_of_old_loads_are_redacted_and_their_other_columns_stay(
     old, young = published(warehouse, DAY, load(1)), published(warehouse, NEXT, load(2))
     fill = text(
         """
-        with r as (insert into orders_ops.rejected_record
-          select l, 1, 1, '', 'bad_order_id', 'It has none.', 1, 0, 0, 0, 0, 'raw', 'order',
-          'corrected', null, null from unnest(cast(:loads as bigint[])) l)
+        with r as (insert into orders_ops.rejected_record (
+            load_id, file_id, position, path, code, message, raw, order_raw, corrected_raw)
+          select l, 1, 1, '', 'bad_order_id', 'It has none.', 'raw', 'order', 'corrected'
+          from unnest(cast(:loads as bigint[])) l)
         insert into orders_ops.data_issue select l, 1, 'email', 'not_text', 1, '[[1, "x"]]'
           from unnest(cast(:loads as bigint[])) l
         """

@@ -28,6 +28,7 @@ from orders_dask.contract.ledger_tables import (
 )
 from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 from orders_dask.contract.storage_tables import (
+    DIMENSION_NAMES,
     DIMENSION_ROWS,
     order_superseded,
     order_version,
@@ -54,6 +55,7 @@ OF_LOADER: dict[Table, set[str]] = {
     **{fact: APPEND_DELETE | {"MAINTAIN"} for fact in FACTS},
     **dict.fromkeys((order_version, order_superseded, *DIMENSION_ROWS), APPEND_DELETE),
     **dict.fromkeys((published, *DIMENSIONS), ALL_ROWS),
+    **dict.fromkeys(DIMENSION_NAMES.values(), APPEND | {"UPDATE"}),
     **dict.fromkeys(
         (load_run, rejected_record, data_issue, storage_partition, check_finding, alert),
         APPEND,

@@ -84,9 +84,9 @@ def test_a_part_of_another_split_is_never_used(split: Split, stage: str) -> None
 def test_columns_that_a_part_lacks_are_null_and_counters_0(split: Split, stage: str) -> None:
     found = find_part(staged_at(split, stage))
     assert found
-    for table, gone in (("fact_order", "note"), (REJECTED, "order_line_rejected")):
+    for table, lacking in (("fact_order", "note"), (REJECTED, "order_line_rejected")):
         path = f"{found.url}/{found.attempt}/{table}.parquet".removeprefix("file://")
-        pq.write_table(pq.read_table(path).drop_columns([gone]), path)
+        pq.write_table(pq.read_table(path).drop_columns([lacking]), path)
     orders = read_table(found, "fact_order")
     assert orders.schema == layout.empty_table("fact_order").schema
     assert orders["note"].to_pylist() == [None, None]
