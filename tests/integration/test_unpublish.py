@@ -134,7 +134,7 @@ def test_the_loader_unpublishes_run_dates_and_the_owner_drops_their_partitions(
     assert (len(unpublished.run_dates), unpublished.partitions) == (3, ())
     assert unpublished.waiting
     assert "run `orders-dask prune` as " in unpublished.waiting
-    assert len(remaining_partitions(query)) == 10
+    assert len(remaining_partitions(query)) == 2 * len(FACTS)
     assert prune(settings=as_owner).partitions == PARTITIONS
     assert remaining_partitions(query) == []
 
