@@ -32,7 +32,7 @@ from orders_dask.migration.changes import Change
 COLUMNS_AT_ONCE: Final = 4
 """Columns of a table that one change adds, since readers wait for it to end.
 
-With 120 partitions they waited for 0.8 s when 24 were added at once, with 4 for 0.3 s.
+With 120 partitions they waited for 0.8 s when 24 were added at once, with 4 for 0.15 s.
 """
 
 

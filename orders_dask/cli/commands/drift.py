@@ -34,12 +34,12 @@ def drift(
 ) -> None:
     """List the keys of orders that the contract doesn't know, and so are not loaded."""
     from orders_dask.ledger.schema_drift import drift_report
-    from orders_dask.load.connect import engine
+    from orders_dask.load.schema import ready_database
     from orders_dask.settings import load_settings
 
     if run_date is not None and last is not None:
         raise SettingsError("Give --run-date or --last, not both.")
-    found = drift_report(engine(load_settings()), run_date, last or 1)
+    found = drift_report(ready_database(load_settings()), run_date, last or 1)
     if found is None:
         what = f"for {run_date}" if run_date else "yet"
         raise SourceMissing(f"Nothing was loaded {what}: see `orders-dask status`.")

@@ -45,10 +45,10 @@ def rejects(
             )
         return
     from orders_dask.ledger import rejects as ledger
-    from orders_dask.load.connect import engine
+    from orders_dask.load.schema import ready_database
     from orders_dask.settings import load_settings
 
-    database = engine(load_settings())
+    database = ready_database(load_settings())
     rows = ledger.rejects(database, run_date, code)
     if json:
         output.result_json_rows(rows)
@@ -86,11 +86,11 @@ def replay(
     settings = command_settings(None, scheduler, workers)
     with command_client(settings, scheduler, workers) as client, output.progress() as listener:
         from orders_dask.jobs.replay import replay
-        from orders_dask.load.connect import engine
+        from orders_dask.load.schema import ready_database
 
         ended = replay(run_date, code, settings=settings, client=client, listener=listener)
     if not ended.taken_in and not ended.still_rejected:
-        _message_if_none(engine(settings), run_date, code)
+        _message_if_none(ready_database(settings), run_date, code)
     if json:
         output.result_json(ended)
         return

@@ -33,11 +33,11 @@ def status(
     """Show a line per run date, its status and counts; of one run date, where its time went."""
     from orders_dask.ledger import queries
     from orders_dask.ledger.timings import load_timings
-    from orders_dask.load.connect import engine
+    from orders_dask.load.schema import ready_database
     from orders_dask.settings import load_settings
 
     settings = load_settings()
-    database = engine(settings)
+    database = ready_database(settings)
     if run_date is not None:
         _show_timings(load_timings(database, run_date, settings.prices), run_date, json)
         return
