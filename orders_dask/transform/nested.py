@@ -102,26 +102,33 @@ def sum_by_row(values: pa.Array, rows: Rows, size: int) -> pa.Array:
         A row a list: 0 without values, null if one of its values is null. It has the widest
         precision: 38 digits for ``decimal128``, 76 for ``decimal256``.
     """
-    summed = (
-        pa.table({"row": rows, "value": values})
-        .group_by("row", use_threads=False)  # in order of first occurrence: ascending
-        .aggregate([("value", "sum", pc.ScalarAggregateOptions(skip_nulls=False))])
-    )["value_sum"].combine_chunks()
-    occurs = count_by_row(rows, size) > 0
-    totals = summed.take(pa.array(np.cumsum(occurs) - 1, mask=~occurs))
-    return pc.if_else(occurs, totals, pa.scalar(0, summed.type))
+    not_skipping = pc.ScalarAggregateOptions(skip_nulls=False)
+    sums, occurs = _aggregated_by_row(values, rows, size, ("value", "sum", not_skipping))
+    return pc.if_else(occurs, sums, pa.scalar(0, sums.type))
 
 
 def max_by_row(elements: Elements, size: int) -> pa.Array:
     """Return the greatest value of each of `size` lists; null without values but null ones."""
     elements = elements.present()
-    greatest = (
-        pa.table({"row": elements.lists, "value": elements.values})
-        .group_by("row", use_threads=False)  # in order of first occurrence: ascending
-        .aggregate([("value", "max")])
-    )["value_max"].combine_chunks()
-    occurs = count_by_row(elements.lists, size) > 0
-    return greatest.take(pa.array(np.cumsum(occurs) - 1, mask=~occurs))
+    greatest, _ = _aggregated_by_row(elements.values, elements.lists, size, ("value", "max"))
+    return greatest
+
+
+def _aggregated_by_row(
+    values: pa.Array, rows: Rows, size: int, aggregation: tuple[object, ...]
+) -> tuple[pa.Array, pa.BooleanArray]:
+    """Aggregate the values of each row: null where a row has none, and whether it has any."""
+    groups = (
+        pa.table({"row": rows, "value": values})
+        .group_by("row", use_threads=False)
+        .aggregate([aggregation])
+    )
+    # Groups come in no order that one may rely on: some hundred rows with gaps are enough.
+    places = np.full(size, -1)
+    places[groups["row"].to_numpy()] = np.arange(len(groups))
+    aggregated = groups[f"value_{aggregation[1]}"].combine_chunks()
+    occurs = places >= 0
+    return aggregated.take(pa.array(places, mask=~occurs)), pa.array(occurs)
 
 
 def null_where_missing(totals: pa.Array, lists: pa.ListArray) -> pa.Array:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
+from pathlib import Path
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -37,7 +38,10 @@ from orders_dask.contract.order_tables import (
 from orders_dask.contract.rejects import Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
 from orders_dask.extract.decode.block import decode_records
+from orders_dask.extract.decode.decode import decode
+from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Records
+from orders_dask.synthetic import generate
 from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.normalise import Normalised, normalise
 
@@ -368,6 +372,17 @@ def test_a_slice_gives_what_a_fresh_table_gives(records: list[Json], start: int,
     slice_ = pa.Table.from_pylist(records, schema=decoded_schema()).slice(start, size)
     fresh = pa.Table.from_pylist(records[start : start + size], schema=decoded_schema())
     assert_same(normalise(slice_, 0, 0), normalise(fresh, 0, 0).tables)
+
+
+def test_a_large_dump_gives_the_same_however_it_is_cut(tmp_path: Path) -> None:
+    day = date(2026, 3, 1)
+    generate(tmp_path.as_uri(), start=day, days=1, orders=3000, defects=0.01)
+    [split] = discover(f"{tmp_path.as_uri()}/run_date={{run_date}}/", day, 1 << 30)
+    decoded = pa.concat_tables(block.orders for block in decode(split, ZoneInfo("UTC")))
+    whole = normalise(decoded.combine_chunks(), 0, 0)
+    starts = range(0, len(decoded), 40)
+    pieces = [normalise(decoded.slice(start, 40), 0, start).tables for start in starts]
+    assert_same(whole, {name: pa.concat_tables([p[name] for p in pieces]) for name in pieces[0]})
 
 
 def test_no_orders_give_every_table_without_rows() -> None:
