@@ -1,15 +1,17 @@
 """The declaration of the facts of optional groups: discounts, fulfilments, payments and so on.
 
 :mod:`orders_dask.contract.table_groups` says which of these groups are on. Where a child has no id
-in the dump, the last column of its fact's key is its place in the array, from 1. docs/contract.md
-describes the tables.
+in the dump, the last column of its fact's key is its place in the array, from 1. So it is for
+payments of refunds, whose ids are there: a bad one would reject the payment, and the refund's
+amount (:mod:`orders_dask.transform.refunds`) would depend on the groups that are on.
+docs/contract.md describes the tables.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 
 from orders_dask.contract.columns import (
     BOOLEAN,
@@ -24,13 +26,38 @@ from orders_dask.contract.columns import (
     source_column,
 )
 
+
+def _order_id() -> Column[Any]:
+    return computed_column("order_id", ID, "The order", nullable=False)
+
+
+def _line_id() -> Column[Any]:
+    return computed_column("line_id", ID, "The line", nullable=False)
+
+
+def _refund_id() -> Column[Any]:
+    return computed_column("refund_id", ID, "The refund", nullable=False)
+
+
+def _refunded_at() -> Column[Any]:
+    return computed_column("refunded_at", TIMESTAMP, "When the refund was made")
+
+
+def _currency() -> Column[Any]:
+    return computed_column("currency", TEXT, "The order's currency")
+
+
+def _index_in(name: str, parent: str) -> Column[Any]:
+    return computed_column(name, COUNT, f"Its place in the {parent}, from 1", nullable=False)
+
+
 fact_discount = fact_table(
     "fact_discount",
     "discount_applications[]",
     "One row a discount of an order and run date: a code, an automatic or a manual one",
     ("order_id", "discount_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("discount_number", COUNT, "Its place in the order, from 1", nullable=False),
+    _order_id(),
+    _index_in("discount_number", "order"),
     source_column("type", TEXT, "discount_code, automatic, manual or script"),
     source_column("code", TEXT, "The code, of a discount_code"),
     source_column("title", TEXT, "The title that the customer saw"),
@@ -39,7 +66,7 @@ fact_discount = fact_table(
     source_column("target_selection", TEXT, "all, entitled or explicit: which lines share it"),
     source_column("target_type", TEXT, "line_item or shipping_line: what it makes cheaper"),
     source_column("value", MONEY, "An amount in currency, or a percentage: see value_type"),
-    computed_column("currency", TEXT, "The order's currency"),
+    _currency(),
     group="discounts",
 )
 
@@ -49,12 +76,12 @@ fact_discount_code = fact_table(
     "discount_codes[]",
     "One row a discount code of an order and run date",
     ("order_id", "code_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("code_number", COUNT, "Its place in the order, from 1", nullable=False),
+    _order_id(),
+    _index_in("code_number", "order"),
     source_column("code", TEXT, "The code"),
     source_column("type", TEXT, "fixed_amount, percentage or shipping"),
     source_column("amount", MONEY, "What it took off the order, in currency"),
-    computed_column("currency", TEXT, "The order's currency"),
+    _currency(),
     group="discounts",
 )
 
@@ -64,9 +91,9 @@ fact_line_discount = fact_table(
     "line_items[].discount_allocations[]",
     "One row a share of a discount that a line has, and run date",
     ("order_id", "line_id", "allocation_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("line_id", ID, "The line", nullable=False),
-    computed_column("allocation_number", COUNT, "Its place in the line, from 1", nullable=False),
+    _order_id(),
+    _line_id(),
+    _index_in("allocation_number", "line"),
     computed_column(
         "discount_number",
         COUNT,
@@ -74,7 +101,7 @@ fact_line_discount = fact_table(
         {"discount_application_index": COUNT},
     ),
     source_column("amount", MONEY, "What the discount takes off the line, in currency"),
-    computed_column("currency", TEXT, "The order's currency"),
+    _currency(),
     group="discounts",
 )
 
@@ -84,7 +111,7 @@ fact_fulfillment = fact_table(
     "fulfillments[]",
     "One row a fulfilment of an order and run date",
     ("order_id", "fulfillment_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
+    _order_id(),
     source_column("fulfillment_id", ID, "The fulfilment's id", "id", nullable=False),
     source_column("created_at", TIMESTAMP, "When the fulfilment was made"),
     source_column("updated_at", TIMESTAMP, "When the fulfilment was last changed"),
@@ -104,7 +131,7 @@ fact_fulfillment_line = fact_table(
     "fulfillments[].line_items[]",
     "One row a line of a fulfilment and run date",
     ("order_id", "fulfillment_id", "line_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
+    _order_id(),
     computed_column("fulfillment_id", ID, "The fulfilment", nullable=False),
     source_column("line_id", ID, "The order's line that is sent", "id", nullable=False),
     source_column("quantity", COUNT, "Units sent"),
@@ -116,10 +143,11 @@ fact_refund_transaction = fact_table(
     "fact_refund_transaction",
     "refunds[].transactions[]",
     "One row a payment of a refund and run date, failed ones included",
-    ("order_id", "refund_id", "transaction_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("refund_id", ID, "The refund", nullable=False),
-    source_column("transaction_id", ID, "The transaction's id", "id", nullable=False),
+    ("order_id", "refund_id", "transaction_number"),
+    _order_id(),
+    _refund_id(),
+    _index_in("transaction_number", "refund"),
+    source_column("transaction_id", ID, "The transaction's id", "id"),
     source_column("parent_id", ID, "The transaction that it gives back"),
     source_column("kind", TEXT, "refund, void, ..."),
     source_column("status", TEXT, "success, pending, failure or error"),
@@ -129,7 +157,7 @@ fact_refund_transaction = fact_table(
     source_column("currency", TEXT, "Its currency, which need not be the order's"),
     source_column("processed_at", TIMESTAMP, "When it was processed"),
     source_column("test", BOOLEAN, "A test transaction"),
-    computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
+    _refunded_at(),
     group="payments",
 )
 
@@ -138,12 +166,11 @@ fact_refund_shipping = fact_table(
     "fact_refund_shipping",
     "refunds[].refund_shipping_lines[]",
     "One row a refunded shipping line of a refund and run date",
-    ("order_id", "refund_id", "refund_shipping_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("refund_id", ID, "The refund", nullable=False),
-    source_column(
-        "refund_shipping_id", ID, "The refunded shipping line's own id", "id", nullable=False
-    ),
+    ("order_id", "refund_id", "refund_shipping_number"),
+    _order_id(),
+    _refund_id(),
+    _index_in("refund_shipping_number", "refund"),
+    source_column("refund_shipping_id", ID, "The refunded shipping line's own id", "id"),
     source_column("shipping_line_id", ID, "The order's shipping line that was refunded"),
     source_column(
         "amount",
@@ -154,8 +181,8 @@ fact_refund_shipping = fact_table(
     source_column(
         "tax_amount", MONEY, "Taxes refunded, in currency", "tax_amount_set.shop_money.amount"
     ),
-    computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
-    computed_column("currency", TEXT, "The order's currency"),
+    _refunded_at(),
+    _currency(),
     group="payments",
 )
 
@@ -165,14 +192,14 @@ fact_line_tax = fact_table(
     "line_items[].tax_lines[]",
     "One row a tax of a line and run date",
     ("order_id", "line_id", "tax_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("line_id", ID, "The line", nullable=False),
-    computed_column("tax_number", COUNT, "Its place in the line, from 1", nullable=False),
+    _order_id(),
+    _line_id(),
+    _index_in("tax_number", "line"),
     source_column("title", TEXT, "The tax's name"),
     source_column("rate", RATE, "The share that is taken, such as 0.19"),
     source_column("price", MONEY, "The tax, in currency"),
     source_column("channel_liable", BOOLEAN, "The channel remits it, not the shop"),
-    computed_column("currency", TEXT, "The order's currency"),
+    _currency(),
     group="taxes",
 )
 
@@ -181,15 +208,18 @@ fact_shipping_tax = fact_table(
     "fact_shipping_tax",
     "shipping_lines[].tax_lines[]",
     "One row a tax of a shipping line and run date",
-    ("order_id", "shipping_line_id", "tax_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("shipping_line_id", ID, "The shipping line", nullable=False),
-    computed_column("tax_number", COUNT, "Its place in the shipping line, from 1", nullable=False),
+    ("order_id", "shipping_line_number", "tax_number"),
+    _order_id(),
+    computed_column(
+        "shipping_line_number", COUNT, "The shipping line's place in the order", nullable=False
+    ),
+    computed_column("shipping_line_id", ID, "The shipping line"),
+    _index_in("tax_number", "shipping line"),
     source_column("title", TEXT, "The tax's name"),
     source_column("rate", RATE, "The share that is taken, such as 0.19"),
     source_column("price", MONEY, "The tax, in currency"),
     source_column("channel_liable", BOOLEAN, "The channel remits it, not the shop"),
-    computed_column("currency", TEXT, "The order's currency"),
+    _currency(),
     group="taxes",
 )
 
@@ -199,8 +229,8 @@ fact_order_attribute = fact_table(
     "note_attributes[]",
     "One row an attribute that the shop or an app gave an order, and run date",
     ("order_id", "attribute_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("attribute_number", COUNT, "Its place in the order, from 1", nullable=False),
+    _order_id(),
+    _index_in("attribute_number", "order"),
     source_column("name", TEXT, "The attribute's name"),
     source_column("value", TEXT, "Its value; personal data, as customers fill in forms"),
     group="attributes",
@@ -212,9 +242,9 @@ fact_line_property = fact_table(
     "line_items[].properties[]",
     "One row a property of a line, such as an engraving, and run date",
     ("order_id", "line_id", "property_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("line_id", ID, "The line", nullable=False),
-    computed_column("property_number", COUNT, "Its place in the line, from 1", nullable=False),
+    _order_id(),
+    _line_id(),
+    _index_in("property_number", "line"),
     source_column("name", TEXT, "The property's name"),
     source_column("value", TEXT, "Its value; personal data, as customers fill in forms"),
     group="attributes",
@@ -226,9 +256,9 @@ fact_line_staff = fact_table(
     "line_items[].attributed_staffs[]",
     "One row a member of staff whom a line is credited to, and run date",
     ("order_id", "line_id", "staff_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("line_id", ID, "The line", nullable=False),
-    computed_column("staff_number", COUNT, "Their place in the line, from 1", nullable=False),
+    _order_id(),
+    _line_id(),
+    _index_in("staff_number", "line"),
     source_column("staff_id", TEXT, "The member of staff, as gid://shopify/StaffMember/…", "id"),
     source_column("quantity", COUNT, "Units that are credited"),
     group="attributes",

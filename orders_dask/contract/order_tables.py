@@ -422,9 +422,12 @@ fact_shipping_line = fact_table(
     "fact_shipping_line",
     "shipping_lines[]",
     "One row a charge for shipping of an order and run date",
-    ("order_id", "shipping_line_id"),
+    ("order_id", "shipping_line_number"),
     computed_column("order_id", ID, "The order", nullable=False),
-    source_column("shipping_line_id", ID, "The shipping line's id", "id", nullable=False),
+    computed_column(
+        "shipping_line_number", COUNT, "Its place in the order, from 1", nullable=False
+    ),
+    source_column("shipping_line_id", ID, "The shipping line's id; dumps of 2013 have none", "id"),
     source_column("title", TEXT, "The shipping method's title at the time"),
     source_column("code", TEXT, "The shipping method's code"),
     source_column("source", TEXT, "Where the rate came from"),

@@ -235,20 +235,15 @@ def bad_children(draw: Random, order: Order, body: Json) -> bytes:
 
 
 def bad_child_id(draw: Random, order: Order, body: Json) -> bytes:
-    """Replace the first line or shipping line, or its id, by a bad value: it alone is rejected."""
-    if body["shipping_lines"] and draw.random() < 0.2:
-        name = "shipping_lines"
-        order.shipping_lines -= 1
-    else:
-        name = "line_items"
-        line = body[name][0]
-        order.gross = (order.gross or Decimal(0)) - Decimal(line["price"]) * line["quantity"]
-        order.lines -= 1
-    _reject_children(order, name, body[name][:1])
+    """Replace the first line, or its id, by a bad value: it alone is rejected."""
+    lines = body["line_items"]
+    order.gross = (order.gross or Decimal(0)) - Decimal(lines[0]["price"]) * lines[0]["quantity"]
+    order.lines -= 1
+    _reject_children(order, "line_items", lines[:1])
     if draw.random() < 0.3:
-        body[name][0] = draw.choice(("gone", 12, None))
+        lines[0] = draw.choice(("gone", 12, None))
     else:
-        body[name][0]["id"] = draw.choice((None, "", "4216-fake", 0, -1, 1.5))
+        lines[0]["id"] = draw.choice((None, "", "4216-fake", 0, -1, 1.5))
     return _encode(body)
 
 

@@ -124,11 +124,11 @@ def _aggregated_by_row(
         .aggregate([aggregation])
     )
     # Groups come in no order that one may rely on: some hundred rows with gaps are enough.
-    places = np.full(size, -1)
-    places[groups["row"].to_numpy()] = np.arange(len(groups))
+    indices = np.full(size, -1)
+    indices[groups["row"].to_numpy()] = np.arange(len(groups))
     aggregated = groups[f"value_{aggregation[1]}"].combine_chunks()
-    occurs = places >= 0
-    return aggregated.take(pa.array(places, mask=~occurs)), pa.array(occurs)
+    occurs = indices >= 0
+    return aggregated.take(pa.array(indices, mask=~occurs)), pa.array(occurs)
 
 
 def null_where_missing(totals: pa.Array, lists: pa.ListArray) -> pa.Array:

@@ -281,11 +281,10 @@ NULLED = [
     ("bad_children", "payment_gateway_names", '"cash"'),
     ("bad_children", "line_items[].tax_lines", '{"price":"1.00"}'),
     ("bad_children", "line_items[].tax_lines[]", "5"),
-    *(
-        ("bad_children", path, "[]")
-        for path in ("refunds[].transactions[]", "refunds[].refund_shipping_lines[]")
-        if "payments" not in ACTIVE_GROUPS  # else these are rejected
-    ),
+    ("bad_children", "refunds[].transactions[]", "[]"),
+    ("bad_children", "refunds[].refund_shipping_lines[]", "[]"),
+    ("bad_children", "shipping_lines[]", "5"),
+    ("bad_integer", "shipping_lines[].id", '"free"'),
     ("bad_children", "refunds[].refund_line_items", "1"),
     ("bad_children", "shipping_lines", '"free"'),
     ("bad_children", "shipping_lines[].tax_lines[]", "null"),

@@ -389,7 +389,6 @@ def test_the_raw_text_is_clean_and_cut_at_a_character() -> None:
         ("refunds[]", "fact_refund"),
         ("refunds[].refund_line_items[]", "fact_refund_line"),
         ("refunds[].order_adjustments[]", "fact_refund_adjustment"),
-        ("shipping_lines[]", "fact_shipping_line"),
     ],
 )
 def test_bad_child_id_rejects_the_child_alone(

@@ -80,8 +80,8 @@ SALES: dict[str, dict[str, str]] = {
         "text": "kind reason currency",
     },
     "fact_shipping_line": {
-        "key": "order_id shipping_line_id",
-        "bigint": "order_id shipping_line_id",
+        "key": "order_id shipping_line_number",
+        "bigint": "order_id shipping_line_number shipping_line_id",
         "numeric(22, 4)": "price discounted_price shipping_discount shipping_tax",
         "boolean": "is_removed",
         "text": "title code source carrier_identifier currency",
@@ -124,16 +124,16 @@ DETAILS_BY_GROUP: dict[str, dict[str, dict[str, str]]] = {
     },
     "payments": {
         "fact_refund_transaction": {
-            "key": "order_id refund_id transaction_id",
-            "bigint": "order_id refund_id transaction_id parent_id",
+            "key": "order_id refund_id transaction_number",
+            "bigint": "order_id refund_id transaction_number transaction_id parent_id",
             "timestamp with time zone": "processed_at refunded_at",
             "numeric(22, 4)": "amount",
             "boolean": "test",
             "text": "kind status gateway error_code currency",
         },
         "fact_refund_shipping": {
-            "key": "order_id refund_id refund_shipping_id",
-            "bigint": "order_id refund_id refund_shipping_id shipping_line_id",
+            "key": "order_id refund_id refund_shipping_number",
+            "bigint": "order_id refund_id refund_shipping_number refund_shipping_id shipping_line_id",
             "timestamp with time zone": "refunded_at",
             "numeric(22, 4)": "amount tax_amount",
             "text": "currency",
@@ -149,8 +149,8 @@ DETAILS_BY_GROUP: dict[str, dict[str, dict[str, str]]] = {
             "text": "title currency",
         },
         "fact_shipping_tax": {
-            "key": "order_id shipping_line_id tax_number",
-            "bigint": "order_id shipping_line_id tax_number",
+            "key": "order_id shipping_line_number tax_number",
+            "bigint": "order_id shipping_line_number shipping_line_id tax_number",
             "numeric(22, 4)": "price",
             "numeric(18, 8)": "rate",
             "boolean": "channel_liable",

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import re
+import subprocess
+import sys
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orders_dask.contract.control_totals import ControlTotals, totals_of
+from orders_dask.contract.table_groups import GROUPS
 from orders_dask.contract.values import rate
 from orders_dask.extract.decode.block import Block, decode_records
 from orders_dask.extract.decode.json_reader import read_lines
@@ -142,22 +148,67 @@ def test_fulfilments_and_their_lines_are_rejected_by_themselves() -> None:
     ]
 
 
-def test_a_refund_with_a_rejected_transaction_has_no_known_amount() -> None:
-    paid = {"kind": "refund", "status": "success", "amount": "5.00", "currency": "CAD"}
-    refunds = [{"id": n, "transactions": [paid | {"id": i} for i in (1, n)]} for n in (0, 1, 2)]
-    order = {"refunds": refunds[1:], "currency": "CAD"}
-    columns = "refund_id transaction_id amount currency"
+def test_a_transaction_counts_whatever_its_id() -> None:
+    paid = {"kind": "refund", "status": "success", "amount": "5.00"}
+    payments = [paid | {"id": i} for i in (1, 1, "one")]
+    order = {"refunds": [{"id": 2, "transactions": [*payments, {"amount": "1", "kind": "void"}]}]}
+    columns = "transaction_number transaction_id amount currency"
     assert rows("fact_refund_transaction", columns, **order) == [
-        (1, 1, Decimal(5), "CAD"),
-        (2, 1, Decimal(5), "CAD"),
-        (2, 2, Decimal(5), "CAD"),
+        (1, 1, Decimal(5), None),
+        (2, 1, Decimal(5), None),
+        (3, None, Decimal(5), None),
+        (4, None, Decimal(1), None),
     ]
-    assert rows("fact_refund", "refund_id refunded_amount", **order) == [
-        (1, None),
-        (2, Decimal(10)),
-    ]
-    (rejected,) = decoded(**order).rejected
-    assert (rejected.path, rejected.code) == ("refunds[0].transactions[0]", "duplicate_child")
+    assert rows("fact_refund", "refunded_amount", **order) == [(Decimal(15),)]
+    block = decoded(**order)
+    assert (found(block), block.rejected) == (
+        [("refunds[].transactions[].id", "bad_integer", 1)],
+        (),
+    )
+
+
+FACTS_OF_A_DUMP = """
+import pickle, sys
+from zoneinfo import ZoneInfo
+from orders_dask.extract.decode.block import decode_records
+from orders_dask.extract.records import Records
+from orders_dask.transform.normalise import normalise
+text = sys.stdin.buffer.read()
+block = decode_records(Records(text, in_page=False, strict=False), ZoneInfo("UTC"))
+sys.stdout.buffer.write(pickle.dumps(normalise(block.orders, 0, 0).tables))
+"""
+
+
+def facts_of(groups: str, dump: bytes) -> dict[str, pa.Table]:
+    """Return the tables that a process with some groups makes of a dump."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FACTS_OF_A_DUMP],
+        input=dump,
+        env=os.environ | {"ORDERS_DASK_FACTS": groups},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    tables: dict[str, pa.Table] = pickle.loads(ended.stdout)
+    return tables
+
+
+def test_groups_change_no_other_table(tmp_path: Path) -> None:
+    generate(tmp_path.as_uri(), start=DAY, days=1, orders=800, defects=0.02)
+    [file] = tmp_path.rglob("*.ndjson")
+    bad: list[Any] = [None, 5, {}, {"id": 1}, {"id": 1}, {"id": "one", "amount": "1.00"}]
+    refund = {"transactions": bad, "refund_shipping_lines": bad, "order_adjustments": bad}
+    order = {
+        "id": 1,
+        "line_items": [dict.fromkeys(("tax_lines", "discount_allocations", "properties"), bad)],
+        "refunds": [refund | {"id": 5}, {"id": 6, "refund_shipping_lines": bad[3:4]}],
+        **dict.fromkeys(("shipping_lines", "fulfillments", "note_attributes"), bad),
+        **dict.fromkeys(("discount_applications", "discount_codes"), bad),
+    }
+    dump = file.read_bytes() + json.dumps(order).encode() + b"\n"
+    without, with_all = facts_of("sales", dump), facts_of(",".join(GROUPS), dump)
+    different = [name for name, table in without.items() if not table.equals(with_all[name])]
+    assert not different, f"{different} depend on the groups that are on"
+    assert len(with_all) > len(without)
 
 
 def test_a_refunded_shipping_line_is_in_the_shops_currency() -> None:

@@ -221,8 +221,9 @@ def model(records: list[Json], file: int, first_row: int) -> dict[str, list[Json
             refund |= {"refunded_shipping": shipping, "refunded_value": value}
             refund["refunded_local_date"] = child.get("refunded_local_date")
             add(refund_table, refund | {"refunded_amount": refunded(child, ids["currency"])})
-        for _, child in children(record, "shipping_lines"):
-            add(shipping_table, read(shipping_table, child, order_row) | ids)
+        for number, child in children(record, "shipping_lines"):
+            numbered = {"shipping_line_number": number}
+            add(shipping_table, read(shipping_table, child, order_row) | ids | numbered)
             parents["shipping_lines"].append((child, made[shipping_table.name][-1]))
         units: list[int | None] = [line["quantity"] for line in lines]
         prices = [line["price"] for line in lines]
