@@ -149,7 +149,7 @@ def test_fulfilments_and_their_lines_are_rejected_by_themselves() -> None:
 
 
 def test_a_transaction_counts_whatever_its_id() -> None:
-    paid = {"kind": "refund", "status": "success", "amount": "5.00"}
+    paid: Json = {"kind": "refund", "status": "success", "amount": "5.00"}
     payments = [paid | {"id": i} for i in (1, 1, "one")]
     order = {"refunds": [{"id": 2, "transactions": [*payments, {"amount": "1", "kind": "void"}]}]}
     columns = "transaction_number transaction_id amount currency"
