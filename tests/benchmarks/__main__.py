@@ -29,6 +29,7 @@ def main() -> None:
     cases = [
         Case("ours", gzip),
         Case("with_duckdb", gzip),
+        Case("with_duckdb_all", gzip),
         Case("decode_floor", clean),
         Case("copy_floor", clean),
         Case("ours_alone", gzip),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Engine, MetaData, Table, func, select
@@ -15,11 +16,11 @@ RIVAL: Final = "rival"
 TABLES: Final = (fact_order, fact_order_line)
 
 
-def make(database: Engine) -> None:
+def make(database: Engine, facts: Sequence[Table] = TABLES) -> None:
     """Create empty tables, without the further indexes that ours have."""
     with database.begin() as connection:
         connection.execute(CreateSchema(RIVAL))
-        for table in TABLES:
+        for table in facts:
             copy = table.to_metadata(MetaData(), schema=RIVAL)
             copy.dialect_options["postgresql"]["partition_by"] = None
             connection.execute(CreateTable(copy))

@@ -1,25 +1,25 @@
 """DuckDB: ``read_json`` of the dump's columns into an attached PostgreSQL.
 
-All threads, insertion order not preserved: one pass over the dump into memory, then both tables in
+All threads, insertion order not preserved: one pass over the dump into memory, then all tables in
 parallel, a connection each, by its binary COPY. Computed columns (sums, counts, local days) stay
 null, which favours it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import duckdb
 from sqlalchemy import Column, DateTime, Numeric, Table
 from sqlalchemy.dialects import registry
 
-from orders_dask.contract.order_tables import fact_order, fact_order_line
+from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.load.connect import engine
 from orders_dask.settings import Settings
 from tests.benchmarks.contenders import target
@@ -31,9 +31,11 @@ EXTENSIONS = ("httpfs", "postgres_scanner")
 
 
 @contextmanager
-def ready(settings: Settings) -> Iterator[Callable[[], object]]:
+def ready(
+    settings: Settings, facts: Sequence[Table] = target.TABLES
+) -> Iterator[Callable[[], object]]:
     """Create the tables, connect, and yield the load."""
-    target.make(engine(settings))
+    target.make(engine(settings), facts)
     with duckdb.connect() as database:
         for name in EXTENSIONS:
             folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
@@ -54,45 +56,102 @@ def ready(settings: Settings) -> Iterator[Callable[[], object]]:
         database.execute("set global preserve_insertion_order = false")
         # Without it a NUL in a text ends the load.
         database.execute("set global pg_null_byte_replacement = ''")
-        yield partial(_load, database, settings.source.format(run_date=RUN_DATE))
+        yield partial(_load, database, settings.source.format(run_date=RUN_DATE), facts)
 
 
-def _load(database: duckdb.DuckDBPyConnection, source: str) -> None:
-    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _columns().items())
+def _load(database: duckdb.DuckDBPyConnection, source: str, facts: Sequence[Table]) -> None:
+    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _columns(facts).items())
     database.execute(
         f"create table dump as select * from read_json('{source}*', format = 'newline_delimited', "
         f"columns = {{{columns}}}, ignore_errors = true, maximum_object_size = {16 << 20})"
     )
-    lines = (
-        f"select *, unnest({fact_order_line.info['records'].removesuffix('[]')}) as line from dump"
-    )
     with ThreadPoolExecutor() as pool:
-        inserts = (_insert(fact_order, "from dump"), _insert(fact_order_line, f"from ({lines})"))
         # A cursor is a connection of its own to the same database.
-        list(pool.map(lambda insert: database.cursor().execute(insert), inserts))
+        list(pool.map(lambda insert: database.cursor().execute(insert), map(_insert, facts)))
 
 
-def _insert(fact: Table, rows: str) -> str:
-    expressions = {column.name: value for column in fact.c if (value := _value(fact, column))}
+def _insert(fact: Table) -> str:
+    levels = _levels(fact)
+    rows = "dump"
+    for level in levels[1:]:
+        elements = f"{_struct(level.parent)}{level.name}"
+        rows = (
+            f"(select *, unnest({elements}) as level{level.depth}, "
+            f"unnest(range(1, len({elements}) + 1)) as number{level.depth} from {rows})"
+        )
+    expressions = {c.name: value for c in fact.c if (value := _value(levels, c.name))}
     key = " and ".join(f"{expressions[name]} is not null" for name in fact.info["key"])
     return (
         f"insert into shop.{TARGET}.{fact.name} ({', '.join(expressions)}) "
-        f"select {', '.join(expressions.values())} {rows} where {key}"
+        f"select {', '.join(expressions.values())} from {rows} where {key}"
     )
 
 
-def _value(fact: Table, column: Column[Any]) -> str | None:
+class _Level(NamedTuple):
+    """The records of a fact, as a column of the rows that are inserted.
+
+    Attributes
+    ----------
+    fact
+        The fact.
+    name
+        Key of their array in the level above.
+    depth
+        0 for orders, 1 for their children.
+    """
+
+    fact: Table
+    name: str
+    depth: int
+
+    @property
+    def parent(self) -> int:
+        """Return the depth of the level above."""
+        return self.depth - 1
+
+
+def _levels(fact: Table) -> list[_Level]:
+    """Return the levels from the order down to a fact."""
+    path = ""
+    levels = [_Level(fact_order, "", 0)]
+    for depth, name in enumerate(filter(None, fact.info["records"].split(".")), 1):
+        path = f"{path}.{name}".removeprefix(".")
+        [above] = (f for f in FACTS if f.info["records"] == path)
+        levels.append(_Level(above, f'"{name.removesuffix("[]")}"', depth))
+    return levels
+
+
+def _struct(depth: int) -> str:
+    return f"level{depth}." if depth else ""
+
+
+def _value(levels: Sequence[_Level], name: str) -> str | None:
     """Return the SQL expression of a column; None if it stays null."""
-    if column.name == "run_date":
+    level = levels[-1]
+    column = level.fact.c[name]
+    if name == "run_date":
         return f"date '{RUN_DATE}'"
-    if not column.info["source"]:
-        if fact is not fact_order and column.name in fact_order.c:
-            return _value(fact_order, fact_order.c[column.name]) or "0"
-        return None if column.nullable else "0"
-    path, array, rest = column.info["source"].partition("[]")
-    value = ".".join(f'"{name}"' for name in path.split("."))
-    if fact is fact_order_line:
-        value = f"line.{value}"
+    if column.info["source"]:
+        return _source(_struct(level.depth), column)
+    if level.depth and name == level.fact.info["key"][-1]:
+        return f"number{level.depth}"
+    if level.depth and name in levels[-2].fact.c:
+        return _value(levels[:-1], name)
+    return None if column.nullable else "0"
+
+
+def _source(struct: str, column: Column[Any]) -> str:
+    values = [
+        _at(struct, column, path)
+        for path in (column.info["source"], column.info["fallback"])
+        if path
+    ]
+    return f"coalesce({', '.join(values)})" if values[1:] else values[0]
+
+
+def _at(struct: str, column: Column[Any], source: str) -> str:
+    path, array, rest = source.partition("[]")
+    value = struct + ".".join(f'"{name}"' for name in path.split("."))
     if not array:
         return value
     if rest:
@@ -104,16 +163,16 @@ def _value(fact: Table, column: Column[Any]) -> str | None:
     return f"array_to_string({value}, ', ')"
 
 
-def _columns() -> dict[str, str]:
+def _columns(facts: Sequence[Table]) -> dict[str, str]:
     """Return the columns to read, with their nested types."""
     columns: list[tuple[str, str]] = []
     dialect = registry.load("postgresql")()
-    for fact in (fact_order, fact_order_line):
+    for fact in facts:
         prefix = fact.info["records"] and fact.info["records"] + "."
         for column in fact.c:
-            if column.info["source"]:
-                kind = column.type.compile(dialect)
-                columns.append((prefix + column.info["source"], kind))
+            kind = column.type.compile(dialect)
+            sources = (column.info["source"], column.info["fallback"])
+            columns += [(prefix + source, kind) for source in sources if source]
     return _nested(columns)
 
 
