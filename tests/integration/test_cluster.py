@@ -25,6 +25,7 @@ from distributed import Client, LocalCluster, Worker
 from pydantic import SecretStr
 
 from orders_dask.cluster import connect as connect_module
+from orders_dask.cluster import submit
 from orders_dask.cluster.connect import connect
 from orders_dask.cluster.submit import TaskCall, map_bounded
 from orders_dask.cluster.workers import (
@@ -329,8 +330,9 @@ def test_a_scheduler_that_dies_while_a_worker_is_awaited_is_named(tmp_path: Path
 
 
 def test_an_adaptive_cluster_without_workers_gets_one_and_falls_back_to_none(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(submit, "POLL_SECONDS", 0.1)  # less than any worker needs to start
     with (
         LocalCluster(n_workers=0, threads_per_worker=2, dashboard_address="127.0.0.1:0") as own,
         Client(own) as client,
