@@ -9,20 +9,19 @@ import csv
 import io
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Table
 
-from orders_dask.contract.order_tables import DIMENSIONS
+from orders_dask.contract.json_parser import sanitise
+from orders_dask.contract.storage_tables import DIMENSION_NAMES
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, translate_storage_errors
 
 Names: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
 """Rows of a dimension's key and names, by dimension."""
-
-NAMED: Final = tuple(dimension for dimension in DIMENSIONS if dimension.info["names"])
-"""The dimensions that have names."""
 
 _ID: Final = re.compile(r"(?:gid://[^/]+/[A-Za-z]+/)?([1-9][0-9]{0,18})")
 
@@ -59,14 +58,14 @@ def read_names(url: str) -> Names:
 def _from_json(text: str, url: str) -> Names:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{url} is no JSON ({error}): export it once more.") from None
-    lists = {key: dimension for dimension in NAMED for key in dimension.info["lists"]}
-    found = {}
+    lists = {key: dimension for dimension in DIMENSION_NAMES for key in dimension.info["lists"]}
+    found: dict[Table, list[dict[str, Any]]] = defaultdict(list)
     for key, records in _lists(document):
         dimension = lists.get(key)
         if dimension is not None:
-            found[dimension] = [
+            found[dimension] += [
                 _row_of_record(record, dimension, f"{url}, {key}[{number}]")
                 for number, record in enumerate(records)
             ]
@@ -94,8 +93,7 @@ def _unwrapped(record: Any) -> Any:
 
 def _row_of_record(record: Any, dimension: Table, where: str) -> dict[str, Any]:
     [key] = dimension.info["key"]
-    given = _value(record, "id")
-    return {key: _id(given, where)} | {
+    return {key: _id(_value(record, "id"), where)} | {
         column.name: next(
             filter(None, (_joined(record, each) for each in column.info["keys"])), None
         )
@@ -106,7 +104,7 @@ def _row_of_record(record: Any, dimension: Table, where: str) -> dict[str, Any]:
 def _joined(record: Any, paths: str) -> str | None:
     """Return the texts at some paths, joined by a space; None if there are none."""
     texts = [_value(record, path) for path in paths.split()]
-    return " ".join(str(text).replace("\0", "") for text in texts if text) or None
+    return _name(" ".join(str(text) for text in texts if text))
 
 
 def _value(record: Any, path: str) -> Any:
@@ -117,23 +115,35 @@ def _value(record: Any, path: str) -> Any:
 
 def _from_csv(text: str, url: str) -> Names:
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    header = [name.strip() for name in rows.fieldnames or ()]
-    rows.fieldnames = header
-    for dimension in NAMED:
+    try:
+        rows.fieldnames = [header.strip() for header in rows.fieldnames or ()]
+        dimension, names = _named_by(rows.fieldnames, url)
         [key] = dimension.info["key"]
-        if key in header:
-            names = [c.name for c in dimension.info["names"] if c.name in header]
-            if not names:
-                break
-            return {
-                dimension: [
-                    {key: _id(row[key], f"{url}, line {rows.line_num}")}
-                    | {name: (row[name] or "").strip() or None for name in names}
-                    for row in rows
-                ]
-            }
-    keys = ", ".join(f"{d.info['key'][0]} and {d.info['names'][0].name}" for d in NAMED)
+        return {
+            dimension: [
+                {key: _id(row[key], f"{url}, line {rows.line_num}")}
+                | {name: _name(row[name]) for name in names}
+                for row in rows
+            ]
+        }
+    except csv.Error as error:
+        raise SettingsError(f"{url} is no CSV ({error}): export it once more.") from None
+
+
+def _named_by(header: Sequence[str], url: str) -> tuple[Table, list[str]]:
+    """Return the dimension whose key a CSV file has, and its columns that the file has."""
+    for dimension in DIMENSION_NAMES:
+        [key] = dimension.info["key"]
+        names = [column.name for column in dimension.info["names"] if column.name in header]
+        if key in header and names:
+            return dimension, names
+    keys = ", ".join(f"{d.info['key'][0]} and {d.info['names'][0].name}" for d in DIMENSION_NAMES)
     raise SettingsError(f"The first line of {url} names no columns that are known: {keys}.")
+
+
+def _name(text: str | None) -> str | None:
+    """Return a name as it can be stored; None without one."""
+    return sanitise(text or "").strip() or None
 
 
 def _id(value: Any, where: str) -> int:

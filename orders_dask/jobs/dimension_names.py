@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.storage_tables import DIMENSION_NAMES
@@ -12,9 +10,6 @@ from orders_dask.load.schema import ready_database
 from orders_dask.publish.dimensions import set_names
 from orders_dask.publish.pointer import lock_publishing
 from orders_dask.settings import Settings, load_settings
-
-BATCH_ROWS: Final = 1_000
-"""Rows of a statement."""
 
 
 def load_names(url: str, *, settings: Settings | None = None) -> dict[str, int]:
@@ -47,14 +42,12 @@ def load_names(url: str, *, settings: Settings | None = None) -> dict[str, int]:
     with ready_database(settings).begin() as connection:
         lock_publishing(connection)
         for dimension, rows in names.items():
-            table = DIMENSION_NAMES[dimension]
-            for start in range(0, len(rows), BATCH_ROWS):
-                given: list[dict[str, Any]] = [dict(r) for r in rows[start : start + BATCH_ROWS]]
-                new = insert(table).values(given)
-                [key] = table.primary_key
-                changed = {name: new.excluded[name] for name in given[0] if name != key.name}
+            if rows:
+                new = insert(DIMENSION_NAMES[dimension])
+                key = dimension.info["key"]
+                changed = {name: new.excluded[name] for name in rows[0] if name not in key}
                 connection.execute(
-                    new.on_conflict_do_update(index_elements=table.primary_key, set_=changed)
+                    new.on_conflict_do_update(index_elements=key, set_=changed), rows
                 )
         set_names(connection)
     return {dimension.name: len(rows) for dimension, rows in names.items()}

@@ -94,14 +94,41 @@ def test_names_reach_the_dimensions_before_and_after_the_orders(
 
 def test_rest_and_graphql_give_the_same_names(write: Any) -> None:
     of_rest, of_graphql = read_names(write(REST)), read_names(write(GRAPHQL))
-    [location] = [dimension for dimension in of_rest]
+    [location] = of_rest
     assert of_rest[location] == of_graphql[location]
+
+
+def test_all_lists_of_a_dimension_count(write: Any) -> None:
+    of_staff = {"staffMembers": [{"id": "gid://shopify/StaffMember/9", "name": "Bo"}]}
+    [rows] = read_names(write(USERS | of_staff)).values()
+    assert [row["name"] for row in rows] == ["Ana Lima", "Bo"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"apps": [{"id": 9, "title": "T\\u0000ill\\ud800"}]}', "app_id,name\n9,T\0ill\ufffd\n"],
+    ids=["JSON", "CSV"],
+)
+def test_what_postgres_can_not_store_is_replaced(
+    content: str, write: Any, warehouse: Engine, settings: Settings, query: Query
+) -> None:
+    load_names(write(content))
+    assert query("select name from orders_store.dim_app_names") == [("T\ufffdill\ufffd",)]
+
+
+def test_a_file_of_many_names_is_loaded(
+    write: Any, warehouse: Engine, settings: Settings, query: Query
+) -> None:
+    rows = "".join(f"{n},Till {n}\n" for n in range(1, 5_001))
+    assert load_names(write("app_id,name\n" + rows)) == {"dim_app": 5_000}
+    assert query("select count(distinct name) from orders_store.dim_app_names") == [(5_000,)]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
         ({"customers": [{"id": 1}]}, "has none of the lists users, staffMembers, locations"),
         ({"locations": [{"name": "x"}]}, r"locations\[0\] has no id of digits"),
         ({"locations": [{"id": 1.5}]}, r"locations\[0\] has no id of digits"),
@@ -109,6 +136,7 @@ def test_rest_and_graphql_give_the_same_names(write: Any) -> None:
         ("a,b\n1,2\n", "names no columns that are known: user_id and name, location_id"),
         ("user_id,name\nx,Ana\n", "line 2 has no id of digits"),
         ("user_id\n1\n", "names no columns that are known"),
+        ("user_id,name\n1," + "x" * 200_000, "is no CSV"),
     ],
 )
 def test_a_file_that_has_no_names_is_one_sentence(write: Any, content: Any, message: str) -> None:
