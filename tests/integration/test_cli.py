@@ -13,11 +13,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import Engine
 
 from orders_dask.settings import without_service_variables
 from orders_dask.synthetic import generate
 from tests.support import REPOSITORY
 from tests.support.commands import ORDERS_DASK, orders_dask, start
+from tests.support.loads import order, published
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 
@@ -104,6 +106,29 @@ def test_a_backfill_lists_every_date_and_ends_with_the_worst_of_their_exit_codes
     assert out.startswith(f"2026-03-01  bad_order_id  {row['file']}, record {row['position']}: ")
     out, _ = orders_dask("rejects", "--run-date", "2026-02-28", "--json")
     assert json.loads(out) == []
+
+
+def test_dates_that_lack_a_younger_column_are_named_until_none_does(
+    environment: dict[str, str], warehouse: Engine, owner: Engine
+) -> None:
+    published(warehouse, DAY, {"fact_order": [order(1)]})
+    _, err = orders_dask("status")
+    assert err == "", "no published date lacks a column"
+    out, err = orders_dask("backfill", "--refresh", "all", "--json")
+    assert (json.loads(out), err) == ([], "No published run date lacks it.\n")
+    with owner.begin() as connection:
+        connection.exec_driver_sql(
+            "update orders_ops.load_run set columns = columns - 'fact_order.note' - 'fact_order.tags'"
+        )
+    _, err = orders_dask("status")
+    assert err == (
+        "1 published run date lacks fact_order.note or 1 other younger column: `orders-dask "
+        "backfill --refresh all` fills them in.\n"
+    )
+    out, _ = orders_dask("backfill", "--refresh", "note", "--dry-run", "--json")
+    assert [each["run_date"] for each in json.loads(out)] == [str(DAY)]
+    _, err = orders_dask("backfill", "--refresh", "", code=2)
+    assert err.startswith("Error: There is no column or table '': name one as fact_order.note")
 
 
 def test_missing_dates_of_a_backfill_fail_where_that_is_asked_for(

@@ -83,11 +83,13 @@ def backfill(
         run_dates = date_range(start, end)
     elif last:
         run_dates = latest_dates(last, settings)
-    if refresh:
+    if refresh is not None:
         between = (run_dates[0], run_dates[-1]) if run_dates else None
         run_dates = refresh_dates(refresh, settings=settings, between=between)
         if not run_dates:
             output.message("No published run date lacks it.")
+            if json:
+                output.result_json_rows([])
             return
     with monitored("backfill", settings, None if dry_run else metrics) as results:
         results += load_run_dates(

@@ -34,7 +34,7 @@ def migrate(
     migration = job.migrate(settings=settings, progress=_print_change)
     output.result(
         f"Database {settings.pgsql_database} on {settings.pgsql_hostname} is of version "
-        f"{migration.to_version}, after {len(migration.changes)} changes."
+        f"{migration.to_version}, after {output.plural(len(migration.changes), 'change')}."
     )
 
 

@@ -72,16 +72,10 @@ def _report_missing_columns(lacking: dict[str, list[date]]) -> None:
     dates = {day for days in lacking.values() for day in days}
     if not dates:
         return
-    names = [name.partition(" ")[0] for name in lacking]
-    named = (
-        names[0]
-        if len(names) == 1
-        else f"{names[0]} or {output.plural(len(names) - 1, 'other younger column')}"
-    )
-    output.message(
-        f"{output.plural(len(dates), 'published run date')} lack {named}: `orders-dask backfill "
-        "--refresh all` loads them again."
-    )
+    first, *others = (name.partition(" ")[0] for name in lacking)
+    named = f"{first} or {output.plural(len(others), 'other younger column')}" if others else first
+    lack = f"{output.plural(len(dates), 'published run date')} lack{'s' if len(dates) == 1 else ''}"
+    output.message(f"{lack} {named}: `orders-dask backfill --refresh all` fills them in.")
 
 
 def _show_timings(timings: LoadTimings | None, run_date: date, json: bool) -> None:
