@@ -51,6 +51,16 @@ def _index_in(name: str, parent: str) -> Column[Any]:
     return computed_column(name, COUNT, f"Its place in the {parent}, from 1", nullable=False)
 
 
+def _tax_columns() -> tuple[Column[Any], ...]:
+    return (
+        source_column("title", TEXT, "The tax's name"),
+        source_column("rate", RATE, "The share that is taken, such as 0.19"),
+        source_column("price", MONEY, "The tax, in currency"),
+        source_column("channel_liable", BOOLEAN, "The channel remits it, not the shop"),
+        _currency(),
+    )
+
+
 fact_discount = fact_table(
     "fact_discount",
     "discount_applications[]",
@@ -195,11 +205,7 @@ fact_line_tax = fact_table(
     _order_id(),
     _line_id(),
     _index_in("tax_number", "line"),
-    source_column("title", TEXT, "The tax's name"),
-    source_column("rate", RATE, "The share that is taken, such as 0.19"),
-    source_column("price", MONEY, "The tax, in currency"),
-    source_column("channel_liable", BOOLEAN, "The channel remits it, not the shop"),
-    _currency(),
+    *_tax_columns(),
     group="taxes",
 )
 
@@ -215,11 +221,7 @@ fact_shipping_tax = fact_table(
     ),
     computed_column("shipping_line_id", ID, "The shipping line"),
     _index_in("tax_number", "shipping line"),
-    source_column("title", TEXT, "The tax's name"),
-    source_column("rate", RATE, "The share that is taken, such as 0.19"),
-    source_column("price", MONEY, "The tax, in currency"),
-    source_column("channel_liable", BOOLEAN, "The channel remits it, not the shop"),
-    _currency(),
+    *_tax_columns(),
     group="taxes",
 )
 

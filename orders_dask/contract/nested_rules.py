@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import pyarrow as pa
 from sqlalchemy import Table
@@ -105,8 +105,12 @@ def repair_order(order: dict[str, Json], issues: RecordIssues) -> dict[str, Any]
     return repaired
 
 
-_Rule: TypeAlias = Callable[[Json, RecordIssues, str], Any]
+_Kind = TypeVar("_Kind")
+
+_RuleOf: TypeAlias = Callable[[_Kind, RecordIssues, str], Any]
 """Converts a value, given the issues and the path of its object, such as ``refunds[0].``."""
+
+_Rule: TypeAlias = _RuleOf[Json]
 
 
 def _nested(kind: pa.DataType, path: str) -> _Rule:
@@ -119,6 +123,19 @@ def _nested(kind: pa.DataType, path: str) -> _Rule:
     if elements in CHILDREN:
         return _children(_object(inner, elements), path, CHILDREN[elements])
     return _array(_object(inner, elements), path)
+
+
+def _only(kind: type[_Kind], path: str, convert: _RuleOf[_Kind]) -> _Rule:
+    """Return the rule for objects or arrays: a value of any other type is nulled."""
+
+    def convert_if(value: Json, issues: RecordIssues, where: str) -> Any:
+        if isinstance(value, kind):
+            return convert(value, issues, where)
+        if value is not None:
+            issues.add_value(path, "bad_children", value)
+        return None
+
+    return convert_if
 
 
 def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
@@ -135,12 +152,7 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
     }
 
-    def convert(value: Json, issues: RecordIssues, where: str) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            issues.add_value(path, "bad_children", value)
-            return None
+    def convert(value: dict[str, Json], issues: RecordIssues, where: str) -> dict[str, Any]:
         if isinstance(value, DuplicateKeys):
             for key, overwritten in value.overwritten:
                 if key in scalars or key in nested:
@@ -154,22 +166,18 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
                     issues.add_value(prefix + key, code, given)
             elif key in nested:
                 converted[key] = nested[key](given, issues, inside)
-        if path == _TRANSACTION and converted.get("currency", "") is None is not value["currency"]:
+        currency = value.get("currency")
+        if path == _TRANSACTION and currency is not None and converted["currency"] is None:
             converted["amount"] = None  # of which currency it is can't be known
         return converted
 
-    return convert
+    return _only(dict, path, convert)
 
 
 def _values(rule: Rule, path: str) -> _Rule:
     """Return the rule for an array of scalars: each bad element is nulled by itself."""
 
-    def convert(value: Json, issues: RecordIssues, where: str) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            issues.add_value(path, "bad_children", value)
-            return None
+    def convert(value: list[Json], issues: RecordIssues, where: str) -> list[Any]:
         converted = []
         for given in value:
             stored, code = (None, None) if given is None else rule(given)
@@ -178,7 +186,7 @@ def _values(rule: Rule, path: str) -> _Rule:
             converted.append(stored)
         return converted
 
-    return convert
+    return _only(list, path, convert)
 
 
 def _array(element: _Rule, path: str) -> _Rule:
@@ -190,28 +198,18 @@ def _array(element: _Rule, path: str) -> _Rule:
             issues.add_value(elements, "bad_children", value)
         return element(value, issues, where)
 
-    def convert(value: Json, issues: RecordIssues, where: str) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            issues.add_value(path, "bad_children", value)
-            return None
+    def convert(value: list[Json], issues: RecordIssues, where: str) -> list[Any]:
         issues.add_elements(elements, len(value))
         return [convert_element(each, issues, where) for each in value]
 
-    return convert
+    return _only(list, path, convert)
 
 
 def _children(element: _Rule, path: str, fact: Table) -> _Rule:
     """Return the rule for an array of children with ids: each that is rejected becomes null."""
     name = path.rpartition(".")[2]
 
-    def convert(value: Json, issues: RecordIssues, where: str) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            issues.add_value(path, "bad_children", value)
-            return None
+    def convert(value: list[Json], issues: RecordIssues, where: str) -> list[Any]:
         ids = [positive_id(child, fact) for child in value]
         last = {child_id: index for index, child_id in enumerate(ids)}
 
@@ -235,7 +233,7 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
 
         return [convert_child(index, child) for index, child in enumerate(value)]
 
-    return convert
+    return _only(list, path, convert)
 
 
 def _text_without_code(value: Json) -> tuple[Value, None]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from itertools import chain
+from string import digits, punctuation
 from typing import Any, Final
 
 from orders_dask.contract.json_parser import DuplicateKeys, Json, Number, is_sanitised
@@ -35,6 +36,7 @@ _TEXTS: Final = {"text", "decimal text", "date", "timestamp"}
 _NUMBERS: Final = {"integer", "decimal"}
 
 _MAX_SAMPLE: Final = 40
+_UNMASKED: Final = f" {punctuation}"
 _KINDS_OF_TEXT: Final = re.compile(
     r"(?P<decimal_text>-?[0-9]+\.[0-9]+)|(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?P<timestamp>[T ][0-9]{2}:[0-9]{2}[0-9:.+Z-]*)?"
@@ -132,14 +134,10 @@ class DriftCounter:
         """Add the records of a key. Of two samples that of the lower rank stays."""
         found = self._found.get(key.path)
         if found is not None:
-            pair = (found, (key, rank))
-            (named, rank), _ = sorted(pair, key=lambda each: (not each[0].sample, each[1]))
-            key = UnknownKey(
-                key.path,
-                found[0].records + key.records,
-                tuple(sorted({*found[0].kinds, *key.kinds})),
-                named.sample,
-            )
+            before = found[0]
+            sampled, rank = min(found, (key, rank), key=lambda each: (not each[0].sample, each[1]))
+            kinds = tuple(sorted({*before.kinds, *key.kinds}))
+            key = UnknownKey(key.path, before.records + key.records, kinds, sampled.sample)
         self._found[key.path] = key, rank
         if len(self._found) > 2 * MAX_PATHS:
             self._keep_least()
@@ -149,9 +147,7 @@ class DriftCounter:
         keys: dict[str, UnknownKey] = {}
         for path, value in _unknown_below(order, known_keys()):
             before = keys.get(path) or UnknownKey(path, 1, ())
-            kinds = before.kinds
-            kind = kind_of_value(value)
-            kinds = kinds if kind in kinds else tuple(sorted((*kinds, kind)))
+            kinds = tuple(sorted({*before.kinds, kind_of_value(value)}))
             keys[path] = replace(before, kinds=kinds, sample=before.sample or sample_of(value))
         for key in keys.values():
             self.add(key, rank)
@@ -238,7 +234,7 @@ def sample_of(value: Json) -> str:
 
 
 def _masked(text: str) -> str:
-    return re.sub(r"[^9 -/:-@\[-`{-~]", "x", re.sub("[0-9]", "9", _cut(text)))
+    return "".join("9" if c in digits else c if c in _UNMASKED else "x" for c in _cut(text))
 
 
 def _cut(text: str) -> str:
