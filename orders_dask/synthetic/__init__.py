@@ -5,8 +5,8 @@ and most of the others, some 7 KB of JSON with 2.5 lines on average. The expecte
 follow from the numbers that an order is made of and from the rule of each defect. The text is never
 parsed to count it.
 
-`order` makes an order from `catalogue`, `templates` writes it as JSON, `defects` injects defects,
-`expected` counts, and this module writes the files.
+`order` makes an order from `catalogue`, `children` its lines and refunds, `templates` writes it as
+JSON, `defects` injects defects, `expected` counts, and this module writes the files.
 """
 
 from __future__ import annotations

@@ -12,20 +12,25 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from random import Random
-from typing import NamedTuple
 
 from orders_dask.synthetic import templates
 from orders_dask.synthetic.catalogue import (
     CUSTOMERS,
     MARKETS,
     VARIANTS,
-    Market,
     address_values,
     amount_text,
     customer_member,
     json_boolean,
     money_set,
-    variant,
+)
+from orders_dask.synthetic.children import (
+    PERSONALISED,
+    allocation,
+    make_line,
+    make_refund,
+    tax_line,
+    tip_line,
 )
 
 ID_SPACE = 10_000_000
@@ -72,32 +77,10 @@ class Order:
     details: Counter[str] = field(default_factory=Counter)
 
 
-class _Line(NamedTuple):
-    id: int
-    price: int
-    quantity: int
-    discount: int
-    tax: int
-    weight: int
-    text: str
-
-
-class _Refund(NamedTuple):
-    """The JSON of a refund, the cents that it gave back, and the numbers of its children."""
-
-    text: str
-    amount: int
-    adjustments: int
-    transactions: int
-    shipping_lines: int
-
-
 NOTES = ("null", "null", '""', '"Leave it at the \\"red\\" door"', '"Für Zoë 🎁\\nno receipt"')
-REFUND_NOTES = ("null", '"Wrong size"', '"Damaged"', '""')
 REASONS = ('"customer"', '"fraud"', '"inventory"')
 STAFF, LOCATIONS, DEVICES = 24, 6, 18
 SHIPPING = 795
-PERSONALISED = 7  # a line in so many is engraved
 # Each of the 100 items is one percent of the orders or lines.
 CHANNELS = ("web",) * 80 + ("pos",) * 12 + ("shopify_draft_order",) * 8
 APPS = {"web": 580_111, "pos": 129_785, "shopify_draft_order": 1_354_745}
@@ -161,7 +144,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
     web, pos = channel == "web", channel == "pos"
     staff = 41_000_000 + number % STAFF
     lines = [
-        _line(
+        make_line(
             id_ * 10 + index,
             chosen,
             quantity,
@@ -184,7 +167,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
     total = gross - discount + shipping - shipping_discount + tax + tip + duties + fees
     returned = lines[: 1 + (chance() < 0.3)] if refunded else []
     refunds = [
-        _refund(
+        make_refund(
             draw,
             id_,
             index,
@@ -202,6 +185,11 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         less = amount_text(shipping_discount)
         discounts.append(templates.SHIPPING_DISCOUNT(amount=less, title="Cheaper shipping"))
 
+    line_texts = [line.text for line in lines]
+    if tip:
+        line_texts.append(tip_line(id_, tip, currency))
+
+    business, gift_wrapped = buyer % 40 == 0, number % 9 == 0
     address = address_values(buyer, market)
     address_text = templates.ADDRESS(**address)
     email = f"buyer{buyer}@example.com" if known else ""
@@ -234,7 +222,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         gross=amount_text(gross),
         tax=amount_text(tax),
         tax_set=money_set(tax, currency),
-        tax_line="" if test else _tax_line(tax, market),
+        tax_line="" if test else tax_line(tax, market),
         total=amount_text(total),
         total_set=money_set(total, currency),
         total_usd=amount_text(total if currency == "USD" else total * 5 // 4),
@@ -243,15 +231,15 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         tip=amount_text(tip),
         duties_set=money_set(duties, currency) if duties else "null",
         fees_set=money_set(fees, currency) if fees else "null",
-        company=templates.COMPANY(id=52_000_000 + buyer) if buyer % 40 == 0 else "null",
-        po_number=f'"PO-{number}"' if buyer % 40 == 0 else "null",
+        company=templates.COMPANY(id=52_000_000 + buyer) if business else "null",
+        po_number=f'"PO-{number}"' if business else "null",
         payment_terms=templates.PAYMENT_TERMS(
             amount=amount_text(total),
             currency=currency,
             issued_at=created_at,
             due_at=_timestamp(created + 30 * DAY, market.offset),
         )
-        if buyer % 40 == 0
+        if business
         else "null",
         weight=sum(line.weight for line in lines),
         device_id=number % DEVICES + 1 if pos else "null",
@@ -276,7 +264,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         landing_site_ref='"newsletter"' if web and number % 3 == 0 else "null",
         referring_site='"https://www.example.com/search"' if web else "null",
         note=NOTES[int(chance() * len(NOTES))],
-        note_attributes='{"name":"gift_wrap","value":"yes"}' if number % 9 == 0 else "",
+        note_attributes='{"name":"gift_wrap","value":"yes"}' if gift_wrapped else "",
         number=number + 1,
         order_number=number + 1_001,
         gateways='"shopify_payments"' + (',"gift_card"' if number % 11 == 0 else ""),
@@ -296,12 +284,12 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
             set=shipping_set,
             discounted=amount_text(shipping - shipping_discount),
             service='"8da6d0b5f1c2"' if number % 3 == 0 else "null",
-            tax_line=_tax_line(shipping_tax, market) if shipping_tax else "",
-            allocation=_allocation(shipping_discount, currency, len(discounts) - 1),
+            tax_line=tax_line(shipping_tax, market) if shipping_tax else "",
+            allocation=allocation(shipping_discount, currency, len(discounts) - 1),
         )
         if shipping
         else "",
-        lines=",".join([*(line.text for line in lines), *_tip(id_, tip, currency)]),
+        lines=",".join(line_texts),
         refunds=",".join(refund.text for refund in refunds),
     )
     return Order(
@@ -312,7 +300,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
         total_price=Decimal(total).scaleb(-2),
         gross=Decimal(gross + tip).scaleb(-2),
         refunded=Decimal(given_back).scaleb(-2),
-        lines=len(lines) + (tip > 0),
+        lines=len(line_texts),
         refunds=len(refunds),
         refund_lines=len(refunds),
         adjustments=sum(refund.adjustments for refund in refunds),
@@ -327,7 +315,7 @@ def make_order(seed: int, born: date, number: int, edited: int | None = None) ->
             fact_refund_shipping=sum(refund.shipping_lines for refund in refunds),
             fact_line_tax=0 if test else len(lines),
             fact_shipping_tax=int(shipping_tax > 0),
-            fact_order_attribute=int(number % 9 == 0),
+            fact_order_attribute=int(gift_wrapped),
             fact_line_property=sum(line.id % PERSONALISED == 0 for line in lines),
             fact_line_staff=len(lines) if pos else 0,
         ),
@@ -338,130 +326,3 @@ def _timestamp(local_second: int, offset: str) -> str:
     day, second = divmod(local_second, DAY)
     time = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
     return f"{date.fromordinal(day)}T{time}{offset}"
-
-
-def _line(
-    line_id: int,
-    chosen: int,
-    quantity: int,
-    market: Market,
-    *,
-    discounted: bool,
-    taxed: bool,
-    fulfilled: bool,
-    staff: int | None,
-) -> _Line:
-    price, grams, common = variant(chosen)
-    discount = price * quantity // 10 if discounted else 0
-    tax = price * quantity * market.permille // 1_000 if taxed else 0
-    text = templates.LINE(
-        id=line_id,
-        variant=common,
-        quantity=quantity,
-        fulfillable=0 if fulfilled else quantity,
-        fulfillment_status='"fulfilled"' if fulfilled else "null",
-        price_set=money_set(price, market.currency),
-        tax_line=_tax_line(tax, market) if taxed else "",
-        allocation=_allocation(discount, market.currency, 0),
-        property='{"name":"engraving","value":"Zoë"}' if line_id % PERSONALISED == 0 else "",
-        staff=templates.STAFF(id=staff, quantity=quantity) if staff else "",
-    )
-    return _Line(line_id, price, quantity, discount, tax, grams * quantity, text)
-
-
-def _tip(order: int, cents: int, currency: str) -> list[str]:
-    """Return the line of a tip, if there is one. Its gateway is null when it was paid in cash."""
-    return [
-        templates.TIP(
-            id=order * 10 + 9,
-            amount=amount_text(cents),
-            set=money_set(cents, currency),
-            gateway="null" if order % 2 else '"shopify_payments"',
-        )
-        for _ in range(cents > 0)
-    ]
-
-
-def _allocation(cents: int, currency: str, discount: int) -> str:
-    """Return the discount allocation of a line, if it has one, by the index of the discount."""
-    if not cents:
-        return ""
-    amount, as_set = amount_text(cents), money_set(cents, currency)
-    return templates.ALLOCATION(amount=amount, set=as_set, index=discount)
-
-
-def _tax_line(cents: int, market: Market) -> str:
-    return templates.TAX_LINE(
-        amount=amount_text(cents), rate=market.permille / 1_000, title=market.tax
-    )
-
-
-def _refund(
-    draw: Random,
-    order: int,
-    index: int,
-    line: _Line,
-    currency: str,
-    staff: int,
-    at: str,
-    *,
-    shipping: int,
-) -> _Refund:
-    """Refund one unit of a line, and some cents for shipping.
-
-    One refund in five has a failed transaction before the successful one. A loader must not count
-    it. Of refunded shipping there is an adjustment, a refunded shipping line, or both, as in dumps
-    of different versions of the API. A loader must count one of them.
-    """
-    refund_id = order * 10 + index
-    unit_tax = line.tax // line.quantity
-    subtotal = line.price - line.discount // line.quantity
-    withheld = draw.randrange(100, 400) if draw.random() < 0.3 else 0
-    form = ("adjustment", "line", "both")[order // 4 % 3]
-    given_back = subtotal + unit_tax - withheld + shipping
-    statuses = ("failure", "success") if draw.random() < 0.2 else ("success",)
-    shared = {"order_id": order, "refund_id": refund_id, "currency": currency, "at": at}
-    transactions = [
-        templates.TRANSACTION(
-            **shared,
-            number=number,
-            status=status,
-            error_code='"card_declined"' if status == "failure" else "null",
-            amount=amount_text(given_back),
-        )
-        for number, status in enumerate(statuses)
-    ]
-    adjustments = []
-    if withheld:
-        adjustments.append(
-            templates.ADJUSTMENT(
-                **shared,
-                amount=amount_text(withheld),
-                set=money_set(withheld, currency),
-                tax_set=money_set(0, currency),
-            )
-        )
-    if shipping and form != "line":
-        adjustments.append(templates.SHIPPING_ADJUSTMENT(**shared, amount=amount_text(shipping)))
-    shipping_lines = []
-    if shipping and form != "adjustment":
-        shipping_lines.append(
-            templates.REFUND_SHIPPING_LINE(
-                **shared, set=money_set(shipping, currency), tax_set=money_set(0, currency)
-            )
-        )
-    text = templates.REFUND(
-        **shared,
-        id=refund_id,
-        note=draw.choice(REFUND_NOTES),
-        user_id=staff,
-        adjustments=",".join(adjustments),
-        transactions=",".join(transactions),
-        line_id=line.id,
-        subtotal=amount_text(subtotal),
-        subtotal_set=money_set(subtotal, currency),
-        tax=amount_text(unit_tax),
-        tax_set=money_set(unit_tax, currency),
-        shipping_line=",".join(shipping_lines),
-    )
-    return _Refund(text, given_back, len(adjustments), len(transactions), len(shipping_lines))
