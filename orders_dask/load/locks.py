@@ -1,7 +1,7 @@
 """Advisory locks, and terminating sessions of dead runs that still hold one.
 
 Sessions take them in one of these orders, so there is no deadlock: run date, load; run date,
-publish; run date, partition, init; drop, partition; migration, init. See
+publish; run date, partition, init; drop, partition; migration, init; migration, publish. See
 docs/architecture.md#locks.
 """
 
@@ -25,7 +25,7 @@ class Lock(IntEnum):
     RUN_DATE = 1_704_201_001
     # Second key the load_id: shared by the transaction of each part, exclusive for the seal.
     LOAD = 1_704_201_002
-    # Second key 0: one publish, rollback or unpublish at a time.
+    # Second key 0: one publish, rollback, unpublish or load of names at a time.
     PUBLISH = 1_704_201_003
     # Second key the ordinal of its first date: shared to keep a partition, exclusive to drop it.
     PARTITION = 1_704_201_004
