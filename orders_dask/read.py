@@ -15,21 +15,34 @@ import pyarrow as pa
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
 from orders_dask.contract.envelopes import Envelope, parse_envelope
 from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.raw_text import ORDER_ID, RAW, TEXT, raw_text_schema
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.settings import load_settings
-from orders_dask.stage.layout import run_date_folder
+from orders_dask.stage.layout import REPLAYED, run_date_folder
+from orders_dask.stage.ledger_part import LedgerPart, assign_ids
 from orders_dask.stage.manifest import latest_manifest
-from orders_dask.stage.parts import find_part
+from orders_dask.stage.parts import find_part, find_parts
+from orders_dask.stage.record import merge_files
 from orders_dask.stage.tables import read_table
 from orders_dask.transform.dimensions import dimension_rows
 from orders_dask.transform.normalise import normalise
 from orders_dask.transform.resolve import drop_superseded
 
 _DIMENSIONS: Final = {table.name: table for table in DIMENSION_ROWS}
+
+_RAW_SCHEMA: Final = pa.schema(
+    [
+        ("run_date", pa.date32()),
+        ("file", pa.string()),
+        ("position", pa.int64()),
+        *(raw_text_schema().field(name) for name in (ORDER_ID, TEXT)),
+    ]
+)
+"""The columns of raw texts, for people."""
 
 _LOAD_COLUMNS: Final = (ORDER_ROW, FILE, POSITION)
 """Columns that mean nothing outside of a part: numbers of its rows, files and records."""
@@ -59,7 +72,9 @@ def read_orders(
         The date of the dump.
     table
         A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``, which
-        has a row an order (variants: a line) that has the key.
+        has a row an order (variants: a line) that has the key, or ``raw``: file, position, id and
+        text (bytes) of every record, rejected ones included. A position counts from the beginning
+        of the partition.
     columns
         Columns of the frame; all by default. The other columns of the dump are decoded all the
         same.
@@ -88,8 +103,9 @@ def read_orders(
     """
     selected = _columns(table, columns)
     envelope = _envelope(record)
+    read = _read_raw_split if table == RAW else partial(_read_split, table=table)
     frame: dd.DataFrame = dd.from_map(
-        partial(_read_split, table=table, columns=selected, timezone=timezone, envelope=envelope),
+        partial(read, run_date=run_date, columns=selected, timezone=timezone, envelope=envelope),
         discover(url, run_date, block_size),
         meta=_meta(table, selected),
         label=f"read-{table}",
@@ -113,7 +129,9 @@ def read_staged(
         The date of the dump.
     table
         A fact table such as ``fact_order_line``, or a dimension such as ``dim_customer``, which
-        has a row an order (variants: a line) that has the key.
+        has a row an order (variants: a line) that has the key, or ``raw``: file, position, id and
+        text (bytes) of every record, superseded and rejected ones included, if
+        ``ORDERS_DASK_KEEP_RAW`` keeps them.
     columns
         Columns of the frame, and all that is read of the Parquet files; all by default.
     stage_url
@@ -135,9 +153,12 @@ def read_staged(
     selected = _columns(table, columns)
     stage_url = stage_url or load_settings().stage_url
     manifest = latest_manifest(stage_url, run_date)
+    urls = [f"{run_date_folder(stage_url, run_date)}/{part}" for part in manifest.parts]
+    if table == RAW:
+        return _staged_raw(run_date, urls, selected)
     frame: dd.DataFrame = dd.from_map(
         partial(_read_part, table=table, columns=selected),
-        [f"{run_date_folder(stage_url, run_date)}/{part}" for part in manifest.parts],
+        urls,
         [manifest.superseded.get(part, []) for part in manifest.parts],
         meta=_meta(table, selected),
         label=f"staged-{table}",
@@ -148,15 +169,18 @@ def read_staged(
 
 def _columns(table: str, columns: Sequence[str] | None) -> list[str]:
     """Check the names of a table and its columns, and return the columns; all by default."""
-    if table not in flat_schemas():
-        raise SettingsError(
-            f"There is no table {table!r}: name one of {', '.join(flat_schemas())}."
-        )
-    known = [name for name in flat_schemas()[table].names if name not in _LOAD_COLUMNS]
+    schemas = _schemas()
+    if table not in schemas:
+        raise SettingsError(f"There is no table {table!r}: name one of {', '.join(schemas)}.")
+    known = [name for name in schemas[table].names if name not in _LOAD_COLUMNS]
     for name in columns or ():
         if name not in known:
             raise SettingsError(f"{table} has no column {name!r}: name some of {', '.join(known)}.")
     return list(columns or known)
+
+
+def _schemas() -> dict[str, pa.Schema]:
+    return {**flat_schemas(), RAW: _RAW_SCHEMA}
 
 
 def _envelope(record: str | None) -> Envelope | None:
@@ -167,7 +191,7 @@ def _envelope(record: str | None) -> Envelope | None:
 
 
 def _meta(table: str, columns: list[str]) -> pd.DataFrame:
-    return _to_pandas(flat_schemas()[table].empty_table().select(columns))
+    return _to_pandas(_schemas()[table].empty_table().select(columns))
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -176,7 +200,12 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def _read_split(
-    split: Split, table: str, columns: list[str], timezone: str, envelope: Envelope | None
+    split: Split,
+    run_date: date,
+    table: str,
+    columns: list[str],
+    timezone: str,
+    envelope: Envelope | None,
 ) -> pd.DataFrame:
     tables = [flat_schemas()[table].empty_table().select(columns)]
     staged_name, _ = _staged_columns(table, columns)
@@ -189,11 +218,73 @@ def _read_split(
 def _read_part(url: str, superseded: list[int], table: str, columns: list[str]) -> pd.DataFrame:
     part = find_part(url)
     if part is None:
-        raise SourceMissing(f"The stage part {url} is gone: run its run date again.")
+        raise _missing_part(url)
     staged_name, staged_columns = _staged_columns(table, columns)
     staged = read_table(part, staged_name, staged_columns)
     winning = drop_superseded(staged, pa.array(superseded, pa.int64()))
     return _to_pandas(_flatten(winning, table, columns))
+
+
+def _missing_part(url: str) -> SourceMissing:
+    return SourceMissing(f"The stage part {url} is gone: run its run date again.")
+
+
+def _read_raw_split(
+    split: Split,
+    run_date: date,
+    columns: list[str],
+    timezone: str,
+    envelope: Envelope | None,
+) -> pd.DataFrame:
+    tables = [_RAW_SCHEMA.empty_table()]
+    for block in decode(split, ZoneInfo(timezone), envelope, keep_raw=True):
+        if block.raw is not None:
+            names = pa.repeat(pa.scalar(block.file.name), block.raw.num_rows)
+            tables.append(_raw_rows(block.raw, run_date, names))
+    return _to_pandas(pa.concat_tables(tables).select(columns))
+
+
+def _staged_raw(run_date: date, urls: list[str], columns: list[str]) -> dd.DataFrame:
+    """Return the raw texts of parts as a frame, with positions in whole files."""
+    parts = []
+    for url, part in zip(urls, find_parts(urls), strict=True):
+        if part is None:
+            raise _missing_part(url)
+        if part.rows.get(REPLAYED):  # its records are those of the other parts
+            continue
+        if not part.has_raw:
+            raise SourceMissing(
+                f"What is staged of {run_date} has no raw texts: with ORDERS_DASK_KEEP_RAW=parquet "
+                f"give `orders-dask run --force --run-date {run_date}`."
+            )
+        parts.append(part)
+    names = [*merge_files(parts)]
+    frame: dd.DataFrame = dd.from_map(
+        partial(_read_raw_part, run_date=run_date, columns=columns),
+        numbered := assign_ids(parts, {name: number for number, name in enumerate(names)}),
+        [[names[file] for file in part.file_ids] for part in numbered],
+        meta=_meta(RAW, columns),
+        label=f"staged-{RAW}",
+        enforce_metadata=False,
+    )
+    return frame
+
+
+def _read_raw_part(
+    part: LedgerPart, names: list[str], run_date: date, columns: list[str]
+) -> pd.DataFrame:
+    rows = read_table(part.part, RAW)
+    shifted = part.with_ledger_ids(rows)
+    table = _raw_rows(shifted, run_date, pa.array(names, pa.string()).take(rows[FILE]))
+    return _to_pandas(table.select(columns))
+
+
+def _raw_rows(raw: pa.Table, run_date: date, names: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Return the raw texts of records for people; what takes no position is no record."""
+    run_dates = pa.repeat(pa.scalar(run_date, pa.date32()), raw.num_rows)
+    columns = [run_dates, names, raw[POSITION], raw[ORDER_ID], raw[TEXT]]
+    table = pa.table(columns, schema=_RAW_SCHEMA)
+    return table.filter(table["position"].is_valid())
 
 
 def _staged_columns(table: str, columns: list[str]) -> tuple[str, list[str]]:

@@ -116,6 +116,9 @@ class Settings(BaseSettings):
         Where the order stands in each record of the dump: ``airbyte``, ``singer``, ``eventbridge``,
         ``debezium``, a dotted path such as ``detail.payload``, or both as ``debezium.body``. Unset,
         a record is the order.
+    keep_raw
+        ``parquet`` keeps the text of each record in the stage, for as long as its load is kept: it
+        can then be decoded once more when the dump is gone. It has all personal data of the dump.
     schema_drift
         What becomes of keys that the contract doesn't know: ``ignore``, ``report``, or ``refuse`` a
         run that has any.
@@ -204,6 +207,9 @@ class Settings(BaseSettings):
     )
     record: Annotated[str, AfterValidator(record_path)] | None = Field(
         default=None, validation_alias="ORDERS_DASK_RECORD"
+    )
+    keep_raw: Literal["off", "parquet"] = Field(
+        default="off", validation_alias="ORDERS_DASK_KEEP_RAW"
     )
     schema_drift: Literal["ignore", "report", "refuse"] = Field(
         default="report", validation_alias="ORDERS_DASK_SCHEMA_DRIFT"
@@ -307,6 +313,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The shop's time zone."""
         return ZoneInfo(self.shop_timezone)
+
+    @property
+    def keeps_raw(self) -> bool:
+        """Whether the stage keeps the raw texts of records."""
+        return self.keep_raw != "off"
 
 
 def _variables(settings_cls: type[BaseSettings]) -> list[str]:

@@ -77,14 +77,19 @@ class Split:
     start, end
         None if the files are read whole. Else the only file is plain newline-delimited text, and
         the lines that begin in the bytes [start, end) are read.
+    raw_url
+        URL of the part whose raw texts are read in place of the files, which are gone; else None.
     """
 
     files: tuple[SourceFile, ...]
     start: int | None = None
     end: int | None = None
+    raw_url: str | None = None
 
     def __str__(self) -> str:
         """Return a description for people."""
+        if self.raw_url is not None:
+            return f"the raw texts of {replace(self, raw_url=None)}"
         if self.end is not None:
             return f"{self.files[0].name}, bytes {self.start} to {self.end}"
         more = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
@@ -100,6 +105,8 @@ class Split:
     @property
     def identity(self) -> str:
         """All that the content depends on, as text: names and ETags of the files, and the range."""
+        if self.raw_url is not None:
+            return json.dumps(self.raw_url.rpartition("/")[2])
         files = [(file.name, file.etag) for file in self.files]
         return json.dumps([files, self.start, self.end])
 
@@ -131,6 +138,8 @@ class Records:
         is rejected for this reason.
     issues
         What was repaired around the records.
+    parts
+        The records of a block that are framed differently, in place of `text`.
     """
 
     text: bytes
@@ -141,6 +150,7 @@ class Records:
     long_line: int | None = None
     framing_error: str | None = None
     issues: tuple[Issue, ...] = ()
+    parts: tuple[Records, ...] = ()
 
 
 class Unreadable(Exception):

@@ -12,6 +12,7 @@ from distributed import Client
 
 from orders_dask.checks.run import load_checks
 from orders_dask.cluster.workers import resolve_client
+from orders_dask.contract.raw_text import raw_columns
 from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import SettingsError
 from orders_dask.jobs.inspect import date_range, result_of_error
@@ -83,8 +84,8 @@ def refresh_dates(
     Parameters
     ----------
     column
-        A column such as ``fact_order.note`` or ``note``, a table such as ``fact_order``, or
-        ``all``.
+        A column such as ``fact_order.note`` or ``note``, a table such as ``fact_order``, ``raw``
+        for the raw texts if they are to be kept, or ``all``.
     settings
         Settings; from the environment by default.
     between
@@ -97,12 +98,14 @@ def refresh_dates(
     DatabaseNotReady
         ``orders-dask init`` or ``orders-dask migrate`` has not been run.
     """
-    wanted = {name for name in STORED_COLUMNS if column in ("all", *_names_of(name))}
+    settings = settings or load_settings()
+    declared = (*STORED_COLUMNS, *raw_columns(settings.keeps_raw))
+    wanted = {name for name in declared if column in ("all", *_names_of(name))}
     if not wanted:
         raise SettingsError(
             f"There is no column or table {column!r}: name one as fact_order.note, or all."
         )
-    lacking = dates_without(ready_database(settings or load_settings()))
+    lacking = dates_without(ready_database(settings), settings.keeps_raw)
     dates = {day for name in wanted for day in lacking.get(name, ())}
     return sorted(day for day in dates if between is None or between[0] <= day <= between[1])
 

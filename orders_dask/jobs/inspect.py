@@ -29,6 +29,7 @@ from orders_dask.errors import (
 )
 from orders_dask.extract.discover import discover, discover_dump
 from orders_dask.extract.records import Split
+from orders_dask.jobs.raw_texts import raw_splits
 from orders_dask.ledger.queries import (
     FILES_HASH_LENGTH,
     LoadStatus,
@@ -55,7 +56,8 @@ class Inspection:
     Attributes
     ----------
     splits
-        Splits of the dump, in the order of the listing.
+        Splits of the dump, in the order of the listing; of a dump that is gone, those of the raw
+        texts that are kept.
     left_out
         Names of objects beside it that are no dump by convention.
     fingerprint
@@ -72,6 +74,12 @@ class Inspection:
     fingerprint: str
     published: LoadStatus | None
     held_or_discarded: LoadStatus | None
+
+    @property
+    def texts_of(self) -> int | None:
+        """Id of the load whose raw texts are read in place of the dump; None if it is there."""
+        is_missing = any(split.raw_url is not None for split in self.splits)
+        return self.published.load_id if self.published and is_missing else None
 
 
 def yesterday(settings: Settings) -> date:
@@ -180,25 +188,44 @@ def _inspection_result(run_date: date, settings: Settings, database: Engine) -> 
 
 
 def inspect_run_date(
-    run_date: date, settings: Settings, database: Engine, timer: StepTimer
+    run_date: date,
+    settings: Settings,
+    database: Engine,
+    timer: StepTimer,
+    *,
+    raw_if_missing: bool = False,
 ) -> Inspection:
     """Return the splits and the fingerprint of a run date's dump, and its published load.
+
+    Parameters
+    ----------
+    run_date, settings, database
+        The run date, and where it is.
+    timer
+        Times the listing.
+    raw_if_missing
+        Whether the raw texts of the published load do instead of a dump without any file.
 
     Raises
     ------
     SourceMissing
         The dump has no file for the run date.
     """
+    published = published_load(database, run_date)
     with timer.step("discover"):
-        dump = discover_dump(settings.source, run_date, settings.block_size)
-    fingerprint = _fingerprint(dump.splits, settings)
-    return Inspection(
-        dump.splits,
-        dump.left_out,
-        fingerprint,
-        published_load(database, run_date),
-        held_or_discarded(database, run_date, fingerprint),
-    )
+        try:
+            splits, left_out = discover_dump(settings.source, run_date, settings.block_size)
+            fingerprint = _fingerprint(splits, settings)
+        except SourceMissing:
+            if not (raw_if_missing and published):
+                raise
+            splits = raw_splits(published, settings, database)
+            if not splits:
+                raise
+            left_out = []
+            fingerprint = published.fingerprint[:FILES_HASH_LENGTH] + _hash_of_reading(settings)
+    held = held_or_discarded(database, run_date, fingerprint)
+    return Inspection(splits, left_out, fingerprint, published, held)
 
 
 def dump_fingerprint(run_date: date, settings: Settings) -> str:
@@ -218,8 +245,11 @@ def _fingerprint(splits: Sequence[Split], settings: Settings) -> str:
     What somebody decided about files counts also after an upgrade, or with other settings.
     """
     files = {file.name: file.etag for split in splits for file in split.files}
-    others = [DECODER_VERSION, settings.shop_timezone, settings.record]
-    return _hash(list(files.items())) + _hash(others)
+    return _hash(list(files.items())) + _hash_of_reading(settings)
+
+
+def _hash_of_reading(settings: Settings) -> str:
+    return _hash([DECODER_VERSION, settings.shop_timezone, settings.record])
 
 
 def _hash(content: Sequence[object]) -> str:

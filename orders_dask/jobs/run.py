@@ -15,6 +15,8 @@ from sqlalchemy import Engine
 from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.order_tables import fact_order_line
+from orders_dask.contract.raw_text import raw_columns
+from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.cost import Cost, cost_of_load
 from orders_dask.errors import OrdersDaskError
 from orders_dask.extract.records import Split
@@ -68,7 +70,8 @@ def run(
     client
         Dask client; the current one by default, as in other Dask libraries.
     force
-        Load and publish also a run date that is up to date.
+        Load and publish also a run date that is up to date. If its dump has no file any more, and
+        the raw texts of the published load are kept, they are read instead.
     dry_run
         Only return what a run would do (:class:`~orders_dask.pipeline.results.Plan`). This needs no
         client.
@@ -158,7 +161,7 @@ def _take_through_steps(
     stop: Event | None,
 ) -> RunResult:
     timer = StepTimer(run_date, listener)
-    inspection = inspect_run_date(run_date, settings, database, timer)
+    inspection = inspect_run_date(run_date, settings, database, timer, raw_if_missing=force)
     published, fingerprint = inspection.published, inspection.fingerprint
     if published and published.fingerprint == fingerprint and not force:
         unchanged = up_to_date_result(published, database, timer)
@@ -169,7 +172,11 @@ def _take_through_steps(
         return _plan(run_date, inspection.splits, settings, published, timer)
     context = RunContext(settings, client, database, timer, stop or Event())
     # OpenLineage is told of the end when the ledger has it and the lease is released.
-    with ExitStack() as lineage, open_load(context, run_date, published, fingerprint) as load:
+    columns = (*STORED_COLUMNS, *raw_columns(settings.keeps_raw))
+    with (
+        ExitStack() as lineage,
+        open_load(context, run_date, published, fingerprint, columns, inspection.texts_of) as load,
+    ):
         telemetry.describe(load_id=load.load_id)
         files = partial(files_of, inspection.splits)
         lineage.enter_context(
@@ -209,9 +216,14 @@ def _plan(
 ) -> RunResult:
     """Return what a run would read and replace, and how much is staged already."""
     reading = settings.shop_timezone, settings.record
-    urls = [part_url(settings.stage_url, run_date, split, *reading) for split in splits]
+    keep_raw = settings.keeps_raw
+    urls = [
+        part_url(settings.stage_url, run_date, split, *reading, keep_raw=keep_raw)
+        for split in splits
+    ]
     line = fact_order_line.name
-    parts = find_usable_parts(urls, staged_names(settings.stage_url, run_date))
+    names = staged_names(settings.stage_url, run_date)
+    parts = find_usable_parts(urls, names, keep_raw)
     staged = [(part.orders, part.rows.get(line, 0)) for part in parts if part]
     sizes = {file.name: file.size for split in splits for file in split.files}
     plan = Plan(

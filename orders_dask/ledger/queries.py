@@ -28,6 +28,7 @@ from orders_dask.contract.ledger_tables import (
     schema_info,
 )
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
+from orders_dask.contract.raw_text import RAW_COLUMN, raw_columns
 from orders_dask.contract.schema_drift import Drift
 from orders_dask.contract.storage_tables import STORED_COLUMNS, published
 
@@ -205,11 +206,20 @@ def columns_of_load(engine: Engine, load_id: int) -> list[str]:
     of_load = select(load_run.c.columns).where(load_run.c.load_id == load_id)
     with engine.connect() as connection:
         has = connection.scalar(of_load) or []
-    return [column for column in STORED_COLUMNS if column in has]
+    return [column for column in (*STORED_COLUMNS, RAW_COLUMN) if column in has]
 
 
-def dates_without(engine: Engine) -> dict[str, list[date]]:
-    """Return the published run dates that lack a declared column, by column; none that all have."""
+def dates_without(engine: Engine, keep_raw: bool = False) -> dict[str, list[date]]:
+    """Return the published run dates that lack a declared column, by column; none that all have.
+
+    Parameters
+    ----------
+    engine
+        Engine of the database.
+    keep_raw
+        Whether the column of raw texts counts too.
+    """
+    declared = {*STORED_COLUMNS, *raw_columns(keep_raw)}
     shown = (load_run.c.status == "published", load_run.c.load_id == published.c.load_id)
     query = (
         select(load_run.c.columns, func.array_agg(load_run.c.run_date))
@@ -219,7 +229,7 @@ def dates_without(engine: Engine) -> dict[str, list[date]]:
     lacking: dict[str, list[date]] = {}
     with engine.connect() as connection:
         for has, dates in connection.execute(query):
-            for column in sorted({*STORED_COLUMNS}.difference(has or ())):
+            for column in sorted(declared.difference(has or ())):
                 lacking.setdefault(column, []).extend(dates)
     return {column: sorted(dates) for column, dates in lacking.items()}
 

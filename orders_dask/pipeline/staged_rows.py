@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from orders_dask.contract.arrow import FILE, ORDER_ROW
 from orders_dask.contract.control_totals import CURRENCY, ControlTotals, money_columns, totals_of
 from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line
+from orders_dask.contract.raw_text import RAW, raw_text_schema
 from orders_dask.contract.rejects import Rejected, merge_issues
 from orders_dask.contract.storage_tables import (
     DIMENSION_ROWS,
@@ -63,6 +64,9 @@ def normalise_blocks(blocks: Iterable[Decoded]) -> Iterator[StagedBlock]:
         orders += block.orders.num_rows
         rejected = _rejected_table(number, block.rejected)
         tables = {**normalised.tables, KEYS: normalised.keys, REJECTED: rejected}
+        if block.raw is not None:
+            file = pa.repeat(pa.scalar(number, pa.int64()), block.raw.num_rows)
+            tables[RAW] = block.raw.add_column(0, raw_text_schema().field(FILE), file)
         yield StagedBlock(_file_counters(block, normalised), tables, block.drift)
 
 

@@ -48,12 +48,15 @@ def decode(load: OpenLoad, splits: Sequence[Split]) -> CollectedParts:
     in the order of the splits.
     """
     settings = load.context.settings
-    stage, reading = (settings.stage_url, load.run_date), (settings.shop_timezone, settings.record)
+    stage = settings.stage_url, load.run_date
+    reading = settings.shop_timezone, settings.record
+    keep_raw = settings.keeps_raw
     staged = staged_names(*stage)
 
     def call(split: Split) -> TaskCall:
-        name = part_url(*stage, split, *reading).rpartition("/")[2]
-        return TaskCall(str(split), (split, staged.get(content_of(name), ()), *stage, *reading))
+        name = part_url(*stage, split, *reading, keep_raw=keep_raw).rpartition("/")[2]
+        others = staged.get(content_of(name), ())
+        return TaskCall(str(split), (split, others, *stage, *reading, keep_raw))
 
     calls = map(call, splits)
     task, step = tasks.decode_normalise_stage, "decode-normalise-stage"

@@ -8,7 +8,7 @@ on the worker and in the stage. Secrets never travel with a task, they come from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 from orders_dask.cluster.workers import worker_settings
 from orders_dask.contract.arrow import ORDER_ROW, staged_schemas
 from orders_dask.contract.envelopes import parse_envelope
-from orders_dask.errors import SettingsError
-from orders_dask.extract.records import Split
+from orders_dask.contract.raw_text import RAW
+from orders_dask.errors import SettingsError, StoredObjectChanged
+from orders_dask.extract.records import Records, SourceFile, Split
 from orders_dask.ledger.queries import database_id
 from orders_dask.ledger.replay import replay_identity, replayable
 from orders_dask.load.connect import engine, snapshot
@@ -38,7 +39,7 @@ from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 from orders_dask.stage.layout import KEYS, REPLAYED, part_url, replay_url
 from orders_dask.stage.ledger_part import LedgerPart
-from orders_dask.stage.parts import use_part, write_part
+from orders_dask.stage.parts import find_part, use_part, write_part
 from orders_dask.stage.record import Part
 from orders_dask.stage.tables import prefetch_small, read_table, read_tables, row_groups
 from orders_dask.step_metrics import Meter, with_metrics
@@ -58,6 +59,7 @@ def decode_normalise_stage(
     run_date: date,
     zone: str,
     record: str | None,
+    keep_raw: bool = False,
 ) -> Part:
     """Return the part of a split: the staged one, or else decode, normalise and stage it.
 
@@ -75,20 +77,40 @@ def decode_normalise_stage(
         Time zone of the shop.
     record
         Where the order stands in each record, as ``ORDERS_DASK_RECORD`` has it.
+    keep_raw
+        Whether the part has to have the raw texts of its records.
     """
     # The name hashes the decoder's version and the columns, so the worker that writes it makes it.
-    url = part_url(stage_url, run_date, split, zone, record)
+    url = part_url(stage_url, run_date, split, zone, record, keep_raw)
     with meter.step("stage"):
-        if part := use_part(url, others):
+        if part := use_part(url, others, keep_raw):
             return replace(part, columns=())
-        from orders_dask.extract.decode.decode import decode
+        from orders_dask.extract.decode.decode import decode_files
 
         envelope = parse_envelope(record) if record else None
-        blocks = meter.timed_iter("decode", decode(split, ZoneInfo(zone), envelope))
-        part = write_part(url, meter.timed_iter("normalise", normalise_blocks(blocks)))
-    meter.add_bytes("decode", split.size)
+        files, size = _files_of(split)
+        decoded = decode_files(files, ZoneInfo(zone), envelope, keep_raw=keep_raw)
+        blocks = meter.timed_iter("decode", decoded)
+        staged = meter.timed_iter("normalise", normalise_blocks(blocks))
+        part = write_part(url, staged, keep_raw)
+    meter.add_bytes("decode", size)
     meter.add_bytes("stage", sum(part.bytes.values()))
     return replace(part, columns=())
+
+
+def _files_of(split: Split) -> tuple[Iterator[tuple[SourceFile, Iterator[Records]]], int]:
+    """Return the files of a split with their records, and the bytes that are read."""
+    from orders_dask.extract.framing.files import read_files
+    from orders_dask.stage.raw import read_raw
+
+    if split.raw_url is None:
+        return read_files(split), split.size
+    part = find_part(split.raw_url)
+    if part is None:
+        raise StoredObjectChanged(
+            f"{split.raw_url} of the stage was removed: its run date needs its dump now."
+        )
+    return read_raw(part), part.bytes.get(RAW, 0)
 
 
 @with_metrics

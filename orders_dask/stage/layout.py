@@ -14,6 +14,7 @@ from fsspec import AbstractFileSystem
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, key_schema, staged_schemas
 from orders_dask.contract.ledger_tables import counter_column
 from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.raw_text import RAW, raw_columns, raw_text_schema
 from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.contract.versions import DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.records import Split
@@ -66,29 +67,40 @@ def run_date_folder(stage_url: str, run_date: date) -> str:
 
 
 def part_url(
-    stage_url: str, run_date: date, split: Split, zone: str, record: str | None = None
+    stage_url: str,
+    run_date: date,
+    split: Split,
+    zone: str,
+    record: str | None = None,
+    keep_raw: bool = False,
 ) -> str:
     """Return the URL of the part of a split, which hashes all that the content depends on.
 
-    Its name ends with a hash of the columns: parts of the same split with other columns have the
-    same beginning (:func:`content_of`).
+    Its name ends with a hash of the columns: parts of the same split with other columns, or without
+    raw texts, have the same beginning (:func:`content_of`).
     """
-    return _part_url(stage_url, run_date, [split.identity], zone, record)
+    columns = (*STORED_COLUMNS, *raw_columns(keep_raw))
+    return _part_url(stage_url, run_date, [split.identity], zone, record, columns)
 
 
 def replay_url(
     stage_url: str, run_date: date, identity: str, zone: str, record: str | None = None
 ) -> str:
     """Return the URL of the part of replayed records; `identity` hashes these and their texts."""
-    return _part_url(stage_url, run_date, [REPLAYED, identity], zone, record)
+    return _part_url(stage_url, run_date, [REPLAYED, identity], zone, record, STORED_COLUMNS)
 
 
 def _part_url(
-    stage_url: str, run_date: date, content: Sequence[str], zone: str, record: str | None
+    stage_url: str,
+    run_date: date,
+    content: Sequence[str],
+    zone: str,
+    record: str | None,
+    columns: Sequence[str],
 ) -> str:
     decoded = [DECODER_VERSION, zone, *([record] if record else [])]
     identity = [STAGE_FORMAT_VERSION, *content, *decoded]
-    name = f"{_hash(identity)[:32]}-{_hash(STORED_COLUMNS)[:8]}"
+    name = f"{_hash(identity)[:32]}-{_hash(columns)[:8]}"
     return f"{run_date_folder(stage_url, run_date)}/part={name}"
 
 
@@ -113,5 +125,10 @@ def read_json(fs: AbstractFileSystem, path: str) -> dict[str, Any] | None:
 
 def empty_table(table: str) -> pa.Table:
     """Return a staged table without rows."""
-    stage_only = {KEYS: key_schema(), REJECTED: REJECTED_SCHEMA, REPLAYED: REPLAYED_SCHEMA}
+    stage_only = {
+        KEYS: key_schema(),
+        RAW: raw_text_schema(),
+        REJECTED: REJECTED_SCHEMA,
+        REPLAYED: REPLAYED_SCHEMA,
+    }
     return {**stage_only, **staged_schemas()}[table].empty_table()

@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from itertools import repeat
 from operator import methodcaller
 from typing import Any, Final
 from uuid import uuid4
@@ -27,6 +28,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from orders_dask.contract.control_totals import ControlTotals, totals_of
 from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.raw_text import RAW, raw_columns
 from orders_dask.contract.rejects import Issue
 from orders_dask.contract.schema_drift import Drift, DriftCounter
 from orders_dask.contract.storage_tables import STORED_COLUMNS
@@ -40,12 +42,23 @@ from orders_dask.stage.record import Part, StagedBlock, StagedFile
 ROW_GROUP_BYTES: Final = 16 << 20
 """Bytes of Arrow tables per row group: 64 MiB took 45 MB more of a worker, and no less time."""
 
+RAW_GROUP_BYTES: Final = 8 << 20
+"""The same for raw texts: mostly a block, so that whoever reads them holds one at a time."""
+
 PARQUET_OPTIONS: Final[dict[str, Any]] = {
     "compression": "lz4",
     "use_dictionary": False,
     "write_statistics": False,
 }
 """Fast before small, since parts are soon read and pruned: 10 us an order, with zstd 20."""
+
+RAW_PARQUET_OPTIONS: Final[dict[str, Any]] = {
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": False,
+    "write_statistics": False,
+}
+"""Small before fast: they are kept for years. Level 3 takes 12 us an order, 6 takes 32."""
 
 BUFFER_BYTES: Final = 8 << 20
 """Bytes of a part's files per request: s3fs's default of 50 MiB would buffer whole files."""
@@ -94,7 +107,7 @@ def find_part(url: str) -> Part | None:
     return Part(url, **{**record, **changed})
 
 
-def find_usable_part(url: str, others: Iterable[str] = ()) -> Part | None:
+def find_usable_part(url: str, others: Iterable[str] = (), keep_raw: bool = False) -> Part | None:
     """Return the part at `url`, or another one of the same content that has all its columns.
 
     Parameters
@@ -103,17 +116,19 @@ def find_usable_part(url: str, others: Iterable[str] = ()) -> Part | None:
         URL of the part as it would be staged now.
     others
         Names of parts of the same content.
+    keep_raw
+        Whether it needs the raw texts of its records.
     """
     folder = url.rpartition("/")[0]
     as_good = (f"{folder}/{name}" for name in others)
     candidates = [url, *(each for each in as_good if content_of(each) == content_of(url) != "")]
     parts = filter(None, map(find_part, dict.fromkeys(candidates)))
-    return next((part for part in parts if part.has_all_columns()), None)
+    return next((part for part in parts if part.has_all_columns(keep_raw)), None)
 
 
-def use_part(url: str, others: Iterable[str] = ()) -> Part | None:
+def use_part(url: str, others: Iterable[str] = (), keep_raw: bool = False) -> Part | None:
     """Return the same as :func:`find_usable_part` for a load, and restart its age for prune."""
-    part = find_usable_part(url, others)
+    part = find_usable_part(url, others, keep_raw)
     if part is None:
         return None
     record = f"{part.url}/{PART_RECORD}"
@@ -153,11 +168,13 @@ def find_parts(urls: Iterable[str]) -> Iterator[Part | None]:
         yield from pool.map(find_part, urls)
 
 
-def find_usable_parts(urls: Sequence[str], staged: StagedNames) -> Iterator[Part | None]:
+def find_usable_parts(
+    urls: Sequence[str], staged: StagedNames, keep_raw: bool = False
+) -> Iterator[Part | None]:
     """Yield usable parts (:func:`find_usable_part`), looked up in parallel."""
     others = (staged.get(content_of(url.rpartition("/")[2]), ()) for url in urls)
     with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
-        yield from pool.map(find_usable_part, urls, others)
+        yield from pool.map(find_usable_part, urls, others, repeat(keep_raw))
 
 
 StagedNames = Mapping[str, Sequence[str]]
@@ -199,7 +216,7 @@ def _file_from_json(record: dict[str, Any]) -> StagedFile:
     return StagedFile(**{**record, **counts, "issues": issues})
 
 
-def write_part(url: str, blocks: Iterable[StagedBlock]) -> Part:
+def write_part(url: str, blocks: Iterable[StagedBlock], keep_raw: bool = False) -> Part:
     """Write blocks of staged tables as the part at `url`, its record last.
 
     Parameters
@@ -208,7 +225,9 @@ def write_part(url: str, blocks: Iterable[StagedBlock]) -> Part:
         URL of the part (:func:`orders_dask.stage.layout.part_url`).
     blocks
         The blocks, file by file. One is in memory at a time, with up to :data:`ROW_GROUP_BYTES` of
-        buffered tables.
+        buffered tables, and :data:`RAW_GROUP_BYTES` of raw texts.
+    keep_raw
+        Whether the blocks have raw texts.
 
     Returns
     -------
@@ -249,7 +268,7 @@ def write_part(url: str, blocks: Iterable[StagedBlock]) -> Part:
             dict(rows),
             {fact: total.to_json() for fact, total in totals.items()},
             sizes,
-            STORED_COLUMNS,
+            (*STORED_COLUMNS, *raw_columns(keep_raw)),
             drift.drift(),
         )
     write_record(part)
@@ -276,8 +295,9 @@ def _write_tables(
                     file = fs.open(f"{folder}/{name}.parquet", "wb", block_size=BUFFER_BYTES)
                     files[name] = file
                     stack.push(partial(_close_or_abort, file))
+                    options = RAW_PARQUET_OPTIONS if name == RAW else PARQUET_OPTIONS
                     writers[name] = stack.enter_context(
-                        pq.ParquetWriter(file, table.schema, **PARQUET_OPTIONS)
+                        pq.ParquetWriter(file, table.schema, **options)
                     )
                 writers[name].write_table(table, row_group_size=table.num_rows)
                 rows[name] += table.num_rows
@@ -300,15 +320,33 @@ def _close_or_abort(file: Any, kind: type[BaseException] | None, *_: object) -> 
 
 
 def _row_groups(blocks: Iterable[dict[str, pa.Table]]) -> Iterator[dict[str, pa.Table]]:
-    """Concatenate the tables of blocks into row groups of :data:`ROW_GROUP_BYTES` bytes."""
-    buffered: dict[str, list[pa.Table]] = {}
-    size = 0
+    """Concatenate the tables of blocks into row groups of :data:`ROW_GROUP_BYTES` bytes.
+
+    Raw texts have row groups of their own (:data:`RAW_GROUP_BYTES`), which end with a block.
+    """
+    tables, raw = _Buffer(), _Buffer()
     for block in blocks:
         for name, table in block.items():
-            if table.num_rows:
-                buffered.setdefault(name, []).append(table)
-                size += table.nbytes
-        if size >= ROW_GROUP_BYTES:
-            yield {name: pa.concat_tables(tables) for name, tables in buffered.items()}
-            buffered, size = {}, 0
-    yield {name: pa.concat_tables(tables) for name, tables in buffered.items()}
+            (raw if name == RAW else tables).add(name, table)
+        for buffer, enough in ((tables, ROW_GROUP_BYTES), (raw, RAW_GROUP_BYTES)):
+            if buffer.size >= enough:
+                yield buffer.take()
+    yield tables.take() | raw.take()
+
+
+class _Buffer:
+    """Tables that wait for a row group to be full."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._tables: dict[str, list[pa.Table]] = {}
+
+    def add(self, name: str, table: pa.Table) -> None:
+        if table.num_rows:
+            self._tables.setdefault(name, []).append(table)
+            self.size += table.nbytes
+
+    def take(self) -> dict[str, pa.Table]:
+        """Return the tables concatenated, by name, and forget them."""
+        taken, self._tables, self.size = self._tables, {}, 0
+        return {name: pa.concat_tables(tables) for name, tables in taken.items()}

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.raw_text import RAW_COLUMN, raw_columns
 from orders_dask.contract.rejects import Issue, merge_issues
 from orders_dask.contract.schema_drift import NO_DRIFT, Drift
 from orders_dask.contract.storage_tables import STORED_COLUMNS
@@ -109,8 +110,8 @@ class Part:
     bytes
         Size of the Parquet file of each staged table that has rows.
     columns
-        The columns of its tables (:data:`~orders_dask.contract.storage_tables.STORED_COLUMNS`),
-        where they count: a task returns a part without.
+        The columns of its tables (:data:`~orders_dask.contract.storage_tables.STORED_COLUMNS`, and
+        that of raw texts if it has them), where they count: a task returns a part without.
     drift
         Keys of its orders that nobody knows.
     format
@@ -147,9 +148,14 @@ class Part:
         """Return the control totals of a fact."""
         return ControlTotals.from_json(self.totals[fact])
 
-    def has_all_columns(self) -> bool:
+    def has_all_columns(self, keep_raw: bool = False) -> bool:
         """Return whether the part has every column that a load of this declaration needs."""
-        return {*self.columns}.issuperset(STORED_COLUMNS)
+        return {*self.columns}.issuperset((*STORED_COLUMNS, *raw_columns(keep_raw)))
+
+    @property
+    def has_raw(self) -> bool:
+        """Whether the part has the raw texts of its records."""
+        return RAW_COLUMN in self.columns
 
 
 def merge_files(parts: Sequence[Part]) -> dict[str, StagedFile]:

@@ -97,7 +97,7 @@ def check(folder: Path, given: Input) -> None:
     with only_the_rules():
         _alike(whole, _read(dump, WHOLE))
     if not given.damaged:
-        with _small_pieces(piece):
+        with small_pieces(piece):
             _alike(whole, _read(dump, WHOLE))
         (only,) = whole.values()
         _complete(only, given.text)
@@ -186,7 +186,7 @@ def _reconciled(read: Read) -> None:
 
 
 @contextmanager
-def _small_pieces(size: int) -> Iterator[None]:
+def small_pieces(size: int) -> Iterator[None]:
     """Make all chunks small, so that everything that can be cut is cut."""
     with ExitStack() as stack:
         for module in (compression, ndjson, files):

@@ -42,7 +42,7 @@ def status(
         _show_timings(load_timings(database, run_date, settings.prices), run_date, json)
         return
     rows = queries.status(database)
-    _report_missing_columns(queries.dates_without(database))
+    _report_missing_columns(queries.dates_without(database, settings.keeps_raw))
     if json:
         output.result_json_rows(rows)
         return

@@ -10,7 +10,7 @@ reader and the same conversion. So both paths give the same result, and differ o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -26,6 +26,13 @@ from orders_dask.contract.rejects import Issue, Rejected, merge_issues, reject_i
 from orders_dask.contract.rules import Repaired, Skipped, apply_rules
 from orders_dask.contract.schema_drift import NO_DRIFT, Drift, DriftCounter
 from orders_dask.extract.decode.json_reader import all_json, read_lines, read_repaired
+from orders_dask.extract.decode.raw_text import (
+    RawRun,
+    Unwrapped,
+    issues_run,
+    raw_runs,
+    raw_table,
+)
 from orders_dask.extract.decode.schema_drift import count_new_keys
 from orders_dask.extract.decode.type_conversion import Positions, convert_types
 from orders_dask.extract.framing.documents import unwrap
@@ -42,7 +49,7 @@ class Block:
 
     Attributes
     ----------
-    orders, rejected, issues, read, unreadable, drift
+    orders, rejected, issues, read, unreadable, drift, raw
         As in :class:`orders_dask.extract.decode.decode.Decoded`.
     stopped
         The rest of the file, or of the long line that the records are from, can't be read.
@@ -55,10 +62,15 @@ class Block:
     unreadable: bool
     stopped: bool
     drift: Drift = NO_DRIFT
+    raw: pa.Table | None = None
 
 
 def decode_records(
-    records: Records, zone: ZoneInfo, first: int = 1, envelope: Envelope | None = None
+    records: Records,
+    zone: ZoneInfo,
+    first: int = 1,
+    envelope: Envelope | None = None,
+    raw_block: int | None = None,
 ) -> Block:
     """Decode some consecutive records of a file.
 
@@ -72,6 +84,8 @@ def decode_records(
         The position of the first record.
     envelope
         What stands around the order in each record; None for nothing.
+    raw_block
+        Number of the block in the file, if its raw texts are kept.
 
     Raises
     ------
@@ -80,8 +94,9 @@ def decode_records(
         rejected.
     """
     if records.framing_error:
-        return _reject_unframed(records, first, records.framing_error)
-    outcome = _read(records, first, envelope, DriftCounter(), unwrapped=False)
+        return _reject_unframed(records, first, records.framing_error, raw_block)
+    keep_raw = raw_block is not None
+    outcome = _read(records, first, envelope, DriftCounter(), keep_raw=keep_raw)
     raw = pa.concat_tables([table for table, _ in outcome.taken])
     positions = np.concatenate([rows for _, rows in outcome.taken])
     if (np.diff(positions) < 0).any():
@@ -96,15 +111,20 @@ def decode_records(
         outcome.unreadable,
         outcome.stopped,
         outcome.drift.drift(),
+        None if raw_block is None else raw_table(outcome.raw, raw_block, orders),
     )
 
 
-def _reject_unframed(records: Records, position: int, reason: str) -> Block:
+def _reject_unframed(records: Records, position: int, reason: str, raw_block: int | None) -> Block:
     """Reject the beginning of a line that framing could not read to its end."""
     rejected = reject_invalid_json(records.text, position, records.strict, reason)
     rejected = replace(rejected, message=f"The line can't be read further: {reason}.")
     unreadable = rejected.code == "unreadable_file"
-    return Block(decoded_schema().empty_table(), (rejected,), (), 1, unreadable, stopped=False)
+    orders, raw = decoded_schema().empty_table(), None
+    if raw_block is not None:
+        runs = raw_runs(records, Lines(records.text), np.array([position]), [])
+        raw = raw_table(runs, raw_block, orders)
+    return Block(orders, (rejected,), (), 1, unreadable, stopped=False, raw=raw)
 
 
 @dataclass
@@ -118,19 +138,38 @@ class _Outcome:
     unreadable: bool = False
     stopped: bool = False
     drift: DriftCounter = field(default_factory=DriftCounter)
+    raw: list[RawRun] = field(default_factory=list)
 
-    def add_unwrapped(self, parts: list[Records], first: int, envelope: Envelope | None) -> int:
-        """Decode records unwrapped from container lines; return how many positions they use."""
+    def add_parts(
+        self, parts: Sequence[Records], first: int, envelope: Envelope | None, *, keep_raw: bool
+    ) -> tuple[int, list[RawRun]]:
+        """Decode records, such as those unwrapped from container lines.
+
+        Returns
+        -------
+        int
+            How many positions they use.
+        list of RawRun
+            Their raw texts.
+        """
         used = 0
+        raw: list[RawRun] = []
         for part in parts:
-            inner = _read(part, first + used, envelope, self.drift, unwrapped=True)
+            inner = _read(part, first + used, envelope, self.drift, keep_raw=keep_raw)
+            raw += inner.raw
             self.taken += inner.taken
             self.rejected += inner.rejected
             self.issues += inner.issues
             self.unreadable |= inner.unreadable
             self.stopped |= inner.stopped
             used += inner.used
-        return used
+            if len(self.rejected) > MAX_REJECTED:
+                raise _too_many_rejected()
+        return used, raw
+
+
+def _too_many_rejected() -> Unreadable:
+    return Unreadable(f"more than {MAX_REJECTED:,} records of a block are rejected")
 
 
 def _read(
@@ -139,16 +178,21 @@ def _read(
     envelope: Envelope | None,
     drift: DriftCounter,
     *,
-    unwrapped: bool,
+    keep_raw: bool,
 ) -> _Outcome:
     """Read records with the JSON reader, and those that it doesn't take with the rules.
 
     A line that is an array, a page or a wrapper is unwrapped in place. The positions after it
     follow those of its records. A message of an envelope that is no record has no position.
     """
-    unwrapped = unwrapped or records.strict or records.in_page
-    lines = Lines(records.text)
     outcome = _Outcome(issues=[*records.issues], drift=drift)
+    if records.parts:
+        outcome.used, outcome.raw = outcome.add_parts(
+            records.parts, first, envelope, keep_raw=keep_raw
+        )
+        return outcome
+    unwrapped = records.strict or records.in_page
+    lines = Lines(records.text)
     if records.overwritten:
         outcome.issues.append(Issue("order", "duplicate_key", records.overwritten, ()))
     table, numbers, new_keys = read_lines(lines, in_page=records.in_page, envelope=envelope)
@@ -157,13 +201,15 @@ def _read(
 
     end, shift = len(lines), 0
     shifts = np.zeros(len(lines) + 1, np.int64)  # of the positions after each line
+    without_position: list[int] = []
+    containers: list[Unwrapped] = []
     repaired: list[bytes] = []
     repaired_positions: list[int] = []
     for group, parts in _rule_batches(lines, np.flatnonzero(remaining).tolist(), unwrapped):
         line = group[0]
         position = first + line + shift
         result = (
-            _Unwrapped(parts, [])
+            _NoRecord(parts, [])
             if parts is not None
             else _read_line(lines[line], position, records, unwrapped, envelope, drift)
         )
@@ -181,7 +227,12 @@ def _read(
             outcome.rejected += result.rejected
         else:
             outcome.issues += result.issues
-            used = outcome.add_unwrapped(result.parts, position, envelope)
+            used, raw = outcome.add_parts(result.parts, position, envelope, keep_raw=keep_raw)
+            if result.parts:
+                raw = [*issues_run(result.issues), *raw]
+                containers.append(Unwrapped(line, group[-1] + 1, raw))
+            else:
+                without_position += group
             shift += used - len(group)
             shifts[group[-1]] = used - len(group)
         if len(outcome.rejected) > MAX_REJECTED:
@@ -196,10 +247,14 @@ def _read(
         table = read_repaired(repaired, repaired_positions)
         outcome.taken.append((table, np.array(repaired_positions, np.int64)))
     outcome.used = end + shift
+    if keep_raw:
+        line_positions = first + np.arange(end) + shifted[:end]
+        line_positions[without_position] = 0
+        outcome.raw += raw_runs(records, lines, line_positions, containers)
     return outcome
 
 
-class _Unwrapped(NamedTuple):
+class _NoRecord(NamedTuple):
     """The result for a line that is no record itself.
 
     Attributes
@@ -221,7 +276,7 @@ def _read_line(
     unwrapped: bool,
     envelope: Envelope | None,
     drift: DriftCounter,
-) -> Repaired | Rejected | _Unwrapped:
+) -> Repaired | Rejected | _NoRecord:
     """Apply the rules to a line of `records`; if it is rejected, without its byte-order marks."""
     result = _apply_rules(line, position, records, unwrapped, envelope, drift)
     without_marks = _without_marks(line) if isinstance(result, Rejected) else None
@@ -242,10 +297,10 @@ def _apply_rules(
     unwrapped: bool,
     envelope: Envelope | None,
     drift: DriftCounter,
-) -> Repaired | Rejected | _Unwrapped:
+) -> Repaired | Rejected | _NoRecord:
     """Apply the rules to a line of `records`, and unwrap it if it is a container."""
     if not line.strip(WHITESPACE):
-        return _Unwrapped([], [])  # a byte-order mark alone
+        return _NoRecord([], [])  # a byte-order mark alone
     if records.strict:  # blanks between records depend on how the text was cut
         line = line.strip(WHITESPACE) + b"\n"
     result = apply_rules(
@@ -258,7 +313,7 @@ def _apply_rules(
         drift=drift,
     )
     if isinstance(result, Skipped):
-        return _Unwrapped([], result.issues)
+        return _NoRecord([], result.issues)
     is_line = isinstance(result, Rejected) and not (unwrapped or records.strict)
     if is_line and is_sequence(line):
         result = None  # documents side by side, as a file without newlines between them has
@@ -267,7 +322,7 @@ def _apply_rules(
     parts = _unwrap_all([line])
     if parts is None:
         return reject_invalid_json(line, position, records.strict, "it nests too deeply")
-    return _Unwrapped(parts, [])
+    return _NoRecord(parts, [])
 
 
 def _without_marks(line: bytes) -> tuple[bytes, int] | None:

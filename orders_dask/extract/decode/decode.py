@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.rejects import Issue, Rejected, reject_record
 from orders_dask.contract.schema_drift import NO_DRIFT, Drift
 from orders_dask.extract.decode.block import decode_records
+from orders_dask.extract.decode.raw_text import unreadable_row
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.records import MAX_REJECTED, Records, SourceFile, Split, Unreadable
 
@@ -91,6 +92,9 @@ class Decoded:
         The file can't be read to its end, or a broken line in it may contain any number of orders.
     drift
         Keys of its orders, rejected ones included, that nobody knows.
+    raw
+        The raw texts of its records (:func:`~orders_dask.contract.raw_text.raw_text_schema`,
+        without the file), if they are kept.
     """
 
     file: SourceFile
@@ -100,9 +104,12 @@ class Decoded:
     read: int
     unreadable: bool
     drift: Drift
+    raw: pa.Table | None = None
 
 
-def decode(split: Split, zone: ZoneInfo, envelope: Envelope | None = None) -> Iterator[Decoded]:
+def decode(
+    split: Split, zone: ZoneInfo, envelope: Envelope | None = None, *, keep_raw: bool = False
+) -> Iterator[Decoded]:
     """Decode a split, a block at a time. Each of its files has at least one block.
 
     Parameters
@@ -113,6 +120,8 @@ def decode(split: Split, zone: ZoneInfo, envelope: Envelope | None = None) -> It
         The shop's time zone, for timestamps without an offset.
     envelope
         What stands around the order in each record; None for nothing.
+    keep_raw
+        Whether the raw texts of the records are kept.
 
     Yields
     ------
@@ -126,23 +135,41 @@ def decode(split: Split, zone: ZoneInfo, envelope: Envelope | None = None) -> It
     StoredObjectChanged
         A file changed since it was listed.
     """
-    for file, blocks in read_files(split):
-        yield from _decode_file(file, blocks, zone, envelope)
+    yield from decode_files(read_files(split), zone, envelope, keep_raw=keep_raw)
+
+
+def decode_files(
+    files: Iterable[tuple[SourceFile, Iterator[Records]]],
+    zone: ZoneInfo,
+    envelope: Envelope | None = None,
+    *,
+    keep_raw: bool = False,
+) -> Iterator[Decoded]:
+    """Decode files whose records are read already; otherwise like :func:`decode`."""
+    for file, blocks in files:
+        yield from _decode_file(file, blocks, zone, envelope, keep_raw)
 
 
 def _decode_file(
-    file: SourceFile, blocks: Iterator[Records], zone: ZoneInfo, envelope: Envelope | None = None
+    file: SourceFile,
+    blocks: Iterator[Records],
+    zone: ZoneInfo,
+    envelope: Envelope | None = None,
+    keep_raw: bool = False,
 ) -> Iterator[Decoded]:
     position = 1
+    number = 0
     rejected_count = 0
     abandoned_line: int | None = None
-    last_reject = None
+    last_reject = last_raw = None
     no_block = True
     try:
         for records in blocks:
             if abandoned_line is not None and records.long_line == abandoned_line:
                 continue
-            block = decode_records(records, zone, position, envelope)
+            raw_block = number if keep_raw else None
+            block = decode_records(records, zone, position, envelope, raw_block)
+            number += 1
             long_line = records.long_line
             del records  # frees the text while the next block is read
             yield Decoded(
@@ -153,6 +180,7 @@ def _decode_file(
                 block.read,
                 block.unreadable,
                 block.drift,
+                block.raw,
             )
             if block.stopped and long_line is None:
                 return
@@ -171,7 +199,9 @@ def _decode_file(
             "unreadable_file",
             f"The file can't be read further: {error.message}.",
         )
+        last_raw = unreadable_row(error, position, number) if keep_raw else None
     if no_block or last_reject:
         rejected = (last_reject,) if last_reject else ()
         orders = decoded_schema().empty_table()
-        yield Decoded(file, orders, rejected, (), len(rejected), bool(rejected), NO_DRIFT)
+        read, unreadable = len(rejected), bool(rejected)
+        yield Decoded(file, orders, rejected, (), read, unreadable, NO_DRIFT, last_raw)
