@@ -92,7 +92,7 @@ def sum_by_row(values: pa.Array, rows: Rows, size: int) -> pa.Array:
     values
         Decimals. (Sums of int64 would wrap around.)
     rows
-        Row of each value's list, ascending.
+        Row of each value's list.
     size
         Number of lists.
 

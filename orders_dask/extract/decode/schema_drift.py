@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from itertools import count
 from typing import Final
 
 import numpy as np
@@ -92,28 +91,23 @@ def count_new_keys(found: NewKeys, positions: Rows, counter: DriftCounter) -> No
 
 
 def _paths(found: NewKeys) -> tuple[list[str], Ints]:
-    """Return the least paths, one more than are kept, and for each key the number of its path.
+    """Return the least paths, more than are kept if there are, and the number of each key's path.
 
-    The number is below 0 for a key whose path is not among them.
+    The number is -1 for a key whose path is not among them.
     """
     hashes = json_scanner.hash_new_keys(found.text, found.rows)
     _, firsts, groups = np.unique(hashes, return_index=True, return_inverse=True)
-    number_of: dict[str, int] = {}
-    number_of_group = np.full(len(firsts), -1)
-    numbers = count()
-    for group, row in enumerate(firsts):
+    least: set[str] = set()
+    for row in firsts:
         path = _path(found, row)
-        if path is None:
-            continue
-        if path not in number_of:
-            number_of[path] = next(numbers)
-        number_of_group[group] = number_of[path]
-        if len(number_of) > 2 * MAX_PATHS:
-            number_of = dict(nsmallest(MAX_PATHS + 1, number_of.items()))
-    paths = sorted(number_of)
-    renumbered = np.full(next(numbers) + 1, -1)  # the last one stands for -1
-    renumbered[[number_of[path] for path in paths]] = np.arange(len(paths))
-    return paths, renumbered[number_of_group][groups]
+        if path is not None:
+            least.add(path)
+        if len(least) > 2 * MAX_PATHS:  # hostile text may have millions
+            least = {*nsmallest(MAX_PATHS + 1, least)}
+    paths = sorted(least)
+    number_of: dict[str | None, int] = {path: number for number, path in enumerate(paths)}
+    numbers = np.array([number_of.get(_path(found, row), -1) for row in firsts])
+    return paths, numbers[groups]
 
 
 def _path(found: NewKeys, row: int) -> str | None:
