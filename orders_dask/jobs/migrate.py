@@ -119,12 +119,17 @@ def plan_migration(*, settings: Settings | None = None) -> Migration:
 
 @contextmanager
 def _only_migration(database: Engine) -> Iterator[None]:
-    """Hold the lock of migrations in a session of its own: another one waits for its end."""
+    """Hold the lock of migrations in a session of its own: another one waits for its end.
+
+    Nobody drops partitions meanwhile: one that was half detached when its table gets a column can
+    never be detached.
+    """
     with database.connect() as connection:
-        # Not one statement that waits: CREATE INDEX CONCURRENTLY would wait for its snapshot.
-        while not connection.scalar(select(func.pg_try_advisory_lock(Lock.MIGRATION, 0))):
-            connection.rollback()
-            time.sleep(POLL_SECONDS)
+        for lock in (Lock.MIGRATION, Lock.DROP_PARTITIONS):
+            # Not one statement that waits: CREATE INDEX CONCURRENTLY would wait for its snapshot.
+            while not connection.scalar(select(func.pg_try_advisory_lock(lock, 0))):
+                connection.rollback()
+                time.sleep(POLL_SECONDS)
         connection.commit()
         yield
 

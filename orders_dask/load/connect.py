@@ -35,11 +35,12 @@ _SERVER_OPTIONS: Final = (
 # A timeout that a server or database sets for its users would end the session of a lease, which is
 # idle while workers load, and long publishes. pg_dump switches timeouts off too. Older servers lack
 # some of them (PostgreSQL 14 and 17 added two).
-# libpq applies PGTZ over the time zone in the options.
+# libpq applies PGTZ over the time zone in the options. Types are compared by the names that
+# format_type gives, which quote_all_identifiers would quote.
 _SESSION: Final = """
-    select set_config('timezone', 'UTC', false)
+    select set_config('timezone', 'UTC', false), set_config('quote_all_identifiers', 'off', false)
     union all
-    select set_config(name, '0', false) from pg_settings
+    select set_config(name, '0', false), null from pg_settings
     where setting <> '0' and name in (
       'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
       'idle_session_timeout', 'transaction_timeout')

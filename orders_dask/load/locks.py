@@ -1,8 +1,8 @@
 """Advisory locks, and terminating sessions of dead runs that still hold one.
 
 Sessions take them in one of these orders, so there is no deadlock: run date, load; run date,
-publish; run date, partition, init; drop, partition; migration, init; migration, publish. See
-docs/architecture.md#locks.
+publish; run date, partition, init; drop, partition; migration, drop; migration, init; migration,
+publish. See docs/architecture.md#locks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Lock(IntEnum):
     PUBLISH = 1_704_201_003
     # Second key the ordinal of its first date: shared to keep a partition, exclusive to drop it.
     PARTITION = 1_704_201_004
-    # Second key 0: one session drops partitions at a time.
+    # Second key 0: one session drops partitions at a time, none during a migration.
     DROP_PARTITIONS = 1_704_201_005
     # Second key 0: one migration at a time, for as long as it takes.
     MIGRATION = 1_704_201_006

@@ -64,6 +64,7 @@ def find_additions(connection: Connection, width: PartitionWidth) -> list[Change
     name_conflicts.require_ours(objects, VIEWS)
     indexes = _find_indexes(connection)
     return [
+        *_pending_detaches(connection),
         *_function(connection),
         *_tables(objects),
         *_partitions(connection, width, objects),
@@ -72,6 +73,21 @@ def find_additions(connection: Connection, width: PartitionWidth) -> list[Change
         *_comments(connection, objects),
         *_views(connection),
     ]
+
+
+def _pending_detaches(connection: Connection) -> Iterator[Change]:
+    """Yield the ends of detaches that were killed: PostgreSQL gives those partitions no columns."""
+    for row in connection.execute(_PENDING_DETACHES, {"store": STORE}):
+        yield changes.finalize_detach(row.fact, row.partition)
+
+
+_PENDING_DETACHES: Final = text(
+    """
+    select f.relname as fact, p.relname as partition
+    from pg_inherits join pg_class f on f.oid = inhparent join pg_class p on p.oid = inhrelid
+    where inhdetachpending and f.relnamespace = to_regnamespace(:store)
+    """
+)
 
 
 def _function(connection: Connection) -> Iterator[Change]:
@@ -177,9 +193,9 @@ def _views(connection: Connection) -> Iterator[Change]:
 
 
 def _first_dates(connection: Connection) -> list[date]:
-    """Return the first run date of each partition."""
-    first = storage_partition.c.first_date
-    return list(connection.scalars(select(first).order_by(first)))
+    """Return the first run date of each partition, but of those that are about to be dropped."""
+    first, draining = storage_partition.c.first_date, storage_partition.c.draining
+    return list(connection.scalars(select(first).where(draining.is_(None)).order_by(first)))
 
 
 def _find_indexes(connection: Connection) -> _Indexes:

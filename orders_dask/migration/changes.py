@@ -69,6 +69,12 @@ def add_partition(fact: Table, first: date) -> Change:
     return Change(f"partition of {fact} from {first}", (call,))
 
 
+def finalize_detach(fact: str, partition: str) -> Change:
+    """Return the change that ends the detach of a partition, as a prune that was killed left it."""
+    statement = f"ALTER TABLE {STORE}.{fact} DETACH PARTITION {STORE}.{partition} FINALIZE"
+    return Change(f"detach of {partition}", (statement,))
+
+
 def add_columns(table: Table, columns: Sequence[Column[Any]]) -> Change:
     """Return the change that adds columns at a table's end, without rewriting its rows."""
     added = ", ".join(

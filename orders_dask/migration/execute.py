@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
+import psycopg2
 from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine, func, select, text
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random
 
-from orders_dask.errors import ServiceUnavailable, TableInUse
+from orders_dask.errors import DatabaseNotReady, ServiceUnavailable, SettingsError, TableInUse
 from orders_dask.load.connect import driver_cursor
-from orders_dask.load.error_translation import translating_errors
+from orders_dask.load.error_translation import translate_error
 from orders_dask.load.locks import Lock
 from orders_dask.migration.changes import Change
 from orders_dask.retry import log_first_retry
@@ -26,6 +27,9 @@ with 120 ms here, for 0.28 s.
 GIVE_UP_AFTER: Final = 600.0
 """Seconds for which a change is tried: longer than most reports."""
 
+_OURS: Final = ("42601", "XX")
+"""Codes of errors that nothing in a database explains: bad syntax, a fault of PostgreSQL."""
+
 
 def execute(engine: Engine, change: Change) -> None:
     """Make a change, as soon as nobody holds a lock that it needs.
@@ -34,13 +38,15 @@ def execute(engine: Engine, change: Change) -> None:
     ------
     TableInUse
         Somebody has held one for ten minutes.
+    SettingsError
+        Something that is not ours is in the way: the message names it.
     ServiceUnavailable
         PostgreSQL broke off.
     """
     if change.concurrently:
         with engine.connect() as connection:
             outside = connection.execution_options(isolation_level="AUTOCOMMIT")
-            _run_sql(outside, change.statements)
+            _run_sql(outside, change, change.statements)
         return
     attempt = retry(
         retry=retry_if_exception_type(TableInUse),
@@ -68,20 +74,33 @@ def _try(engine: Engine, change: Change) -> None:
             if change.lock:
                 # lock_timeout counts for each partition by itself, and this for all of them.
                 connection.execute(select(func.set_config("statement_timeout", LOCK_TIMEOUT, True)))
-                _run_sql(connection, [change.lock])
+                _run_sql(connection, change, [change.lock])
                 connection.execute(select(func.set_config("statement_timeout", "0", True)))
-            _run_sql(connection, change.statements)
+            _run_sql(connection, change, change.statements)
     except ServiceUnavailable as error:
         if isinstance(error.__cause__, LockNotAvailable | QueryCanceled):
             raise TableInUse(f"The {change.description} is in use.") from error
         raise
 
 
-def _run_sql(connection: Connection, statements: Iterable[str]) -> None:
+def _run_sql(connection: Connection, change: Change, statements: Sequence[str]) -> None:
+    """Execute statements of a change."""
     cursor = driver_cursor(connection)
-    with translating_errors():
+    try:
         for statement in statements:
             cursor.execute(statement)
+    except psycopg2.Error as error:
+        known = translate_error(error)
+        if known and not isinstance(known, DatabaseNotReady):
+            raise known from error
+        if (error.pgcode or "XX").startswith(_OURS):
+            raise
+        reasons = [error.diag.message_primary, *(error.diag.message_detail or "").splitlines()[:1]]
+        raise SettingsError(
+            f"The {change.description} can't be changed, for PostgreSQL says "
+            f"{': '.join(filter(None, reasons)).rstrip('.')}: remove what is in the way, or give it "
+            "another name, then repeat `orders-dask migrate`."
+        ) from error
 
 
 def _holders(engine: Engine, change: Change) -> str:

@@ -159,7 +159,7 @@ def drop_marked(engine: Engine, timeout: float) -> DroppedPartitions:
                 f"{owner.name}."
             )
         if not session.scalar(select(func.pg_try_advisory_lock(Lock.DROP_PARTITIONS, 0))):
-            return DroppedPartitions(waiting="Another command is freeing partitions.")
+            return DroppedPartitions(waiting="Another command frees partitions, or migrates.")
         width: PartitionWidth = session.execute(select(schema_info.c.partition_width)).scalar_one()
         # A table has at most one partition with a pending detach, which has to be finalized first.
         for row in sorted(rows, key=lambda row: is_attached(session, width, row.first_date)):

@@ -26,6 +26,7 @@ from orders_dask.ledger.queries import dates_without, status
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.load.schema import ensure_ready, initialise
 from orders_dask.migration import execute
+from orders_dask.retention.partitions import drop_marked, mark_for_drop
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
 from tests.support.analysts import JOINED, PG_DUMP, WHOLE, Analysts
@@ -266,6 +267,88 @@ def test_a_lock_that_nobody_gives_back_is_named(
         with pytest.raises(TableInUse, match=r"process \d+ of user orders for \d+ s: end that"):
             migrate(settings=owner_settings)
     migrate(settings=owner_settings)
+    ensure_ready(owner)
+
+
+# What somebody may have made, and what the migration says of it.
+IN_THE_WAY = {
+    "drop function orders_store.make_partition(date);"
+    "create function orders_store.make_partition(first date) returns int language sql "
+    "as 'select 1'": "cannot change return type",
+    "drop view orders.daily_sales; create view orders.daily_sales as select 1 as mine;"
+    "update orders_ops.schema_info set views_hash = ''": "name of view column",
+    "drop index orders_store.fact_order_order_id;"
+    "create index fact_order_2026_01_order_id_idx on orders_store.fact_order_2026_01 (email)"
+    "": "index definitions do not match",
+    "drop index orders_store.fact_order_order_id;"
+    "alter table orders_store.fact_order detach partition orders_store.fact_order_2026_01"
+    "": "not an index on any partition",
+}
+
+
+@pytest.mark.parametrize("made", IN_THE_WAY)
+def test_what_is_in_the_way_of_a_migration_is_named(
+    made: str, warehouse: Engine, owner: Engine, owner_login: dict[str, str]
+) -> None:
+    with owner.connect() as connection:
+        ensure_partitions(connection, FIRST)
+    with owner.begin() as connection:
+        connection.exec_driver_sql(made)
+    _, message = orders_dask("migrate", code=2, environment=owner_login)
+    assert IN_THE_WAY[made] in message
+    assert message.endswith("then repeat `orders-dask migrate`.\n")
+
+
+def test_a_partition_that_was_half_detached_can_be_dropped_after_a_migration(
+    warehouse: Engine, owner: Engine, owner_settings: Settings
+) -> None:
+    with owner.connect() as connection:
+        ensure_partitions(connection, FIRST)
+    mark_for_drop(owner, LAST)
+    with warehouse.connect() as reading:
+        reading.exec_driver_sql("table orders_store.fact_order")
+        assert drop_marked(owner, 0.2).waiting, "it waits for the reader"
+    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
+        pending = session.exec_driver_sql("select bool_or(inhdetachpending) from pg_inherits")
+        assert pending.scalar(), "PostgreSQL is half done"
+        session.exec_driver_sql("alter table orders_store.fact_order drop note cascade")
+        session.exec_driver_sql("drop index orders_store.fact_order_order_id")
+    migrate(settings=owner_settings)
+    assert drop_marked(owner, 5).waiting is None
+    ensure_ready(owner)
+
+
+def test_no_partition_is_dropped_during_a_migration(
+    warehouse: Engine, owner: Engine, owner_settings: Settings
+) -> None:
+    with owner.connect() as connection:
+        ensure_partitions(connection, FIRST)
+    mark_for_drop(owner, LAST)
+    with owner.begin() as connection:
+        connection.exec_driver_sql("alter table orders_store.fact_order drop note cascade")
+    waiting: list[str | None] = []
+
+    def prune(*_: object) -> None:
+        waiting.append(drop_marked(owner, 0).waiting)
+
+    assert migrate(settings=owner_settings, progress=prune).changes
+    assert {*waiting} == {"Another command frees partitions, or migrates."}
+    assert drop_marked(owner, 5).partitions == (date(2026, 1, 1),)
+
+
+def test_settings_of_the_database_do_not_disturb_a_migration(
+    warehouse: Engine, owner: Engine, owner_settings: Settings
+) -> None:
+    with owner.begin() as connection:
+        connection.exec_driver_sql("alter table orders_store.fact_order drop note cascade")
+        for setting in (
+            "quote_all_identifiers = on",
+            "statement_timeout = 100",
+            "search_path = ''",
+        ):
+            database = owner_settings.pgsql_database
+            connection.exec_driver_sql(f"alter database {database} set {setting}")
+    assert migrate(settings=owner_settings).changes
     ensure_ready(owner)
 
 
