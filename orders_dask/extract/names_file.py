@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Table
 
 from orders_dask.contract.json_parser import sanitise
+from orders_dask.contract.order_tables import dim_app, dim_location, dim_user
 from orders_dask.contract.storage_tables import DIMENSION_NAMES
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, translate_storage_errors
@@ -23,7 +24,14 @@ from orders_dask.filesystem import filesystem, translate_storage_errors
 Names: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
 """Rows of a dimension's key and names, by dimension."""
 
-_ID: Final = re.compile(r"(?:gid://[^/]+/[A-Za-z]+/)?([1-9][0-9]{0,18})")
+_ID: Final = re.compile(r"(?:gid://[^/]+/([A-Za-z]+)/)?([1-9][0-9]{0,18})")
+
+_RESOURCES: Final = {
+    dim_user: ("User", "StaffMember"),
+    dim_location: ("Location",),
+    dim_app: ("App",),
+}
+"""What a GraphQL id may name: an installation of an app has a number of its own."""
 
 
 def read_names(url: str) -> Names:
@@ -93,7 +101,7 @@ def _unwrapped(record: Any) -> Any:
 
 def _row_of_record(record: Any, dimension: Table, where: str) -> dict[str, Any]:
     [key] = dimension.info["key"]
-    return {key: _id(_value(record, "id"), where)} | {
+    return {key: _id(_value(record, "id"), dimension, where)} | {
         column.name: next(
             filter(None, (_joined(record, each) for each in column.info["keys"])), None
         )
@@ -103,8 +111,8 @@ def _row_of_record(record: Any, dimension: Table, where: str) -> dict[str, Any]:
 
 def _joined(record: Any, paths: str) -> str | None:
     """Return the texts at some paths, joined by a space; None if there are none."""
-    texts = [_value(record, path) for path in paths.split()]
-    return _name(" ".join(str(text) for text in texts if text))
+    texts = (_value(record, path) for path in paths.split())
+    return _name(" ".join(text for text in texts if isinstance(text, str)))
 
 
 def _value(record: Any, path: str) -> Any:
@@ -114,14 +122,14 @@ def _value(record: Any, path: str) -> Any:
 
 
 def _from_csv(text: str, url: str) -> Names:
-    rows = csv.DictReader(io.StringIO(text, newline=""))
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         rows.fieldnames = [header.strip() for header in rows.fieldnames or ()]
         dimension, names = _named_by(rows.fieldnames, url)
         [key] = dimension.info["key"]
         return {
             dimension: [
-                {key: _id(row[key], f"{url}, line {rows.line_num}")}
+                {key: _id(row[key], dimension, f"{url}, line {rows.line_num}")}
                 | {name: _name(row[name]) for name in names}
                 for row in rows
             ]
@@ -132,13 +140,13 @@ def _from_csv(text: str, url: str) -> Names:
 
 def _named_by(header: Sequence[str], url: str) -> tuple[Table, list[str]]:
     """Return the dimension whose key a CSV file has, and its columns that the file has."""
-    for dimension in DIMENSION_NAMES:
-        [key] = dimension.info["key"]
-        names = [column.name for column in dimension.info["names"] if column.name in header]
-        if key in header and names:
+    keyed = [each for each in DIMENSION_NAMES if each.info["key"][0] in header]
+    if len(keyed) == 1:
+        [dimension] = keyed
+        if names := [c.name for c in dimension.info["names"] if c.name in header]:
             return dimension, names
     keys = ", ".join(f"{d.info['key'][0]} and {d.info['names'][0].name}" for d in DIMENSION_NAMES)
-    raise SettingsError(f"The first line of {url} names no columns that are known: {keys}.")
+    raise SettingsError(f"The first line of {url} doesn't name the columns of one of: {keys}.")
 
 
 def _name(text: str | None) -> str | None:
@@ -146,11 +154,14 @@ def _name(text: str | None) -> str | None:
     return sanitise(text or "").strip() or None
 
 
-def _id(value: Any, where: str) -> int:
+def _id(value: Any, dimension: Table, where: str) -> int:
     matched = _ID.fullmatch(str(value).strip())
-    if matched is None or int(matched[1]) >= 2**63:
+    if matched is None or int(matched[2]) >= 2**63:
         raise SettingsError(f"{where} has no id of digits, or as gid://: correct it.")
-    return int(matched[1])
+    if matched[1] and matched[1] not in _RESOURCES[dimension]:
+        wanted = " or ".join(_RESOURCES[dimension])
+        raise SettingsError(f"{where} has an id of {matched[1]}, not of {wanted}: correct it.")
+    return int(matched[2])
 
 
 def _last_of_each_key(

@@ -95,11 +95,11 @@ def _run_sql(connection: Connection, change: Change, statements: Sequence[str]) 
             raise known from error
         if (error.pgcode or "XX").startswith(_OURS):
             raise
-        reasons = [error.diag.message_primary, *(error.diag.message_detail or "").splitlines()[:1]]
+        detail = (error.diag.message_detail or "").partition("\n")[0].rstrip(".")
+        reason = ": ".join(filter(None, (error.diag.message_primary, detail)))
         raise SettingsError(
-            f"The {change.description} can't be changed, for PostgreSQL says "
-            f"{': '.join(filter(None, reasons)).rstrip('.')}: remove what is in the way, or give it "
-            "another name, then repeat `orders-dask migrate`."
+            f"The {change.description} can't be changed, for PostgreSQL says {reason}: remove what "
+            "is in the way, or give it another name, then repeat `orders-dask migrate`."
         ) from error
 
 

@@ -133,9 +133,12 @@ def test_a_file_of_many_names_is_loaded(
         ({"locations": [{"name": "x"}]}, r"locations\[0\] has no id of digits"),
         ({"locations": [{"id": 1.5}]}, r"locations\[0\] has no id of digits"),
         ({"locations": ["x"]}, r"locations\[0\] has no id of digits"),
-        ("a,b\n1,2\n", "names no columns that are known: user_id and name, location_id"),
+        ("a,b\n1,2\n", "doesn't name the columns of one of: user_id and name, location_id"),
         ("user_id,name\nx,Ana\n", "line 2 has no id of digits"),
-        ("user_id\n1\n", "names no columns that are known"),
+        ("user_id\n1\n", "doesn't name the columns"),
+        ("user_id,location_id,name\n1,2,x\n", "doesn't name the columns"),
+        ('user_id,name\n1,"Ana\n2,Ben\n', "is no CSV"),
+        ({"apps": [{"id": "gid://x/AppInstallation/1"}]}, "id of AppInstallation, not of App:"),
         ("user_id,name\n1," + "x" * 200_000, "is no CSV"),
     ],
 )
@@ -147,6 +150,11 @@ def test_a_file_that_has_no_names_is_one_sentence(write: Any, content: Any, mess
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"There is no file .*/no"):
         read_names(str(tmp_path / "no"))
+
+
+def test_a_name_that_is_no_text_is_none(write: Any) -> None:
+    [rows] = read_names(write({"apps": [{"id": 1, "name": {"text": "x"}}]})).values()
+    assert [row["name"] for row in rows] == [None]
 
 
 def test_the_last_of_several_records_of_an_id_counts(write: Any) -> None:
