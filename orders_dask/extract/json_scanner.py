@@ -85,7 +85,7 @@ _NEW: Final = 1 << 40
 """In place of a node: the key is none of those that are known."""
 
 LINE, OBJECT_OF_KEY, NAME = range(3)
-"""Columns of :attr:`Cells.new_keys`: numbers of line and node, and the index of the key's text."""
+"""Columns of :attr:`Cells.unknown_keys`: numbers of line and node, and index of the key's text."""
 
 NULL_VALUE, TEXT_VALUE, DECIMAL_TEXT, DATE_TEXT, TIMESTAMP_TEXT = range(5)
 INTEGER_VALUE, DECIMAL_VALUE, BOOLEAN_VALUE, OBJECT_VALUE, ARRAY_VALUE = range(5, 10)
@@ -136,7 +136,7 @@ class Cells(NamedTuple):
         For each node, the index of its first cell.
     capacity, rows, rows_before
         For each level: how many rows there can be, how many there are, and how many there were
-        before the current line. The last level is that of `new_keys`.
+        before the current line. The last level is that of `unknown_keys`.
     stack
         For each level of nesting, the node, the kind and the row of the object or array that is
         open. Deeper lines are left to the rules.
@@ -149,7 +149,7 @@ class Cells(NamedTuple):
         in bytes.
     lines
         For each row of level 0, the number of its line.
-    new_keys
+    unknown_keys
         Every key that is not known, of the lines that were taken: :data:`LINE`,
         :data:`OBJECT_OF_KEY` and :data:`NAME`.
     """
@@ -163,7 +163,7 @@ class Cells(NamedTuple):
     first: Ints
     second: Ints
     lines: Ints
-    new_keys: NDArray[np.int32]
+    unknown_keys: NDArray[np.int32]
 
 
 def _compiled(function: _Function) -> _Function:
@@ -479,7 +479,7 @@ def scan(
     first: Ints,
     second: Ints,
     lines: Ints,
-    new_keys: NDArray[np.int32],
+    unknown_keys: NDArray[np.int32],
 ) -> tuple[int, int]:
     """Scan lines from the number `begin` on, each into a row of level 0 or into none.
 
@@ -512,7 +512,7 @@ def scan(
         Number of the first line to scan.
     nodes, keys, names, noise
         A :class:`Plan`.
-    base, capacity, rows, rows_before, stack, state, first, second, lines, new_keys
+    base, capacity, rows, rows_before, stack, state, first, second, lines, unknown_keys
         :class:`Cells`.
 
     Returns
@@ -612,9 +612,9 @@ def scan(
                         if row_of_key == capacity[level]:
                             _discard_line(rows_before, nodes, base, rows, state)
                             return line, level
-                        new_keys[row_of_key, LINE] = line
-                        new_keys[row_of_key, OBJECT_OF_KEY] = stack[_U64(depth - 1), 0]
-                        new_keys[row_of_key, NAME] = name
+                        unknown_keys[row_of_key, LINE] = line
+                        unknown_keys[row_of_key, OBJECT_OF_KEY] = stack[_U64(depth - 1), 0]
+                        unknown_keys[row_of_key, NAME] = name
                         rows[level] += 1
                         node = UNKNOWN
                 at = _skip_whitespace(text, end + 1)
@@ -690,28 +690,30 @@ def copy_texts(text: Bytes, begins: Ints, offsets: NDArray[np.int32], out: Bytes
                 out[_U64(to + index)] = text[_U64(begin + index)]
 
 
-def hash_new_keys(text: Bytes, new_keys: NDArray[np.int32]) -> NDArray[np.uint64]:
+def hash_unknown_keys(text: Bytes, unknown_keys: NDArray[np.int32]) -> NDArray[np.uint64]:
     """Return a hash of the path of each unknown key."""
-    hashes = np.empty(len(new_keys), np.uint64)
-    _hash_new_keys(text, new_keys, hashes)
+    hashes = np.empty(len(unknown_keys), np.uint64)
+    _hash_unknown_keys(text, unknown_keys, hashes)
     return hashes
 
 
 @_compiled
-def _hash_new_keys(text: Bytes, new_keys: NDArray[np.int32], hashes: NDArray[np.uint64]) -> None:
+def _hash_unknown_keys(
+    text: Bytes, unknown_keys: NDArray[np.int32], hashes: NDArray[np.uint64]
+) -> None:
     """Write FNV-1a of the node of each key's object and its text."""
-    for row in range(len(new_keys)):
-        hashed = _U64(0xCBF29CE484222325) ^ _U64(new_keys[row, OBJECT_OF_KEY])
-        at = np.int64(new_keys[row, NAME])
+    for row in range(len(unknown_keys)):
+        hashed = _U64(0xCBF29CE484222325) ^ _U64(unknown_keys[row, OBJECT_OF_KEY])
+        at = np.int64(unknown_keys[row, NAME])
         while text[_U64(at)] != _QUOTE:  # there are no escapes in it
             hashed = (hashed * _U64(0x100000001B3)) ^ _U64(text[_U64(at)])
             at += 1
         hashes[row] = hashed * _U64(0x100000001B3)
 
 
-def count_new_keys(
+def count_unknown_keys(
     text: Bytes,
-    new_keys: NDArray[np.int32],
+    unknown_keys: NDArray[np.int32],
     paths: Ints,
     last_lines: Ints,
     records: Ints,
@@ -722,8 +724,8 @@ def count_new_keys(
 
     Parameters
     ----------
-    text, new_keys
-        The text, and :attr:`Cells.new_keys`, by line.
+    text, unknown_keys
+        The text, and :attr:`Cells.unknown_keys`, by line.
     paths
         For each of these the number of its path, below 0 to leave it out.
     last_lines
@@ -734,13 +736,13 @@ def count_new_keys(
         For each path the first row whose value is neither null nor an empty text; -1 before.
     """
     scratch = np.empty(_MAX_ESCAPED + 1, np.uint8)
-    _count_new_keys(text, new_keys, paths, last_lines, records, kinds, samples, scratch)
+    _count_unknown_keys(text, unknown_keys, paths, last_lines, records, kinds, samples, scratch)
 
 
 @_compiled
-def _count_new_keys(
+def _count_unknown_keys(
     text: Bytes,
-    new_keys: NDArray[np.int32],
+    unknown_keys: NDArray[np.int32],
     paths: Ints,
     last_lines: Ints,
     records: Ints,
@@ -748,14 +750,14 @@ def _count_new_keys(
     samples: Ints,
     scratch: Bytes,
 ) -> None:
-    for row in range(len(new_keys)):
+    for row in range(len(unknown_keys)):
         path = paths[row]
         if path < 0:
             continue
-        if last_lines[path] != new_keys[row, LINE]:
-            last_lines[path] = new_keys[row, LINE]
+        if last_lines[path] != unknown_keys[row, LINE]:
+            last_lines[path] = unknown_keys[row, LINE]
             records[path] += 1
-        at = _begin_of_value(text, new_keys[row, NAME])
+        at = _begin_of_value(text, unknown_keys[row, NAME])
         kind = _kind_of_value(text, at, scratch)
         kinds[path] |= 1 << kind
         is_empty = text[_U64(at)] == _QUOTE and text[_U64(at + 1)] == _QUOTE

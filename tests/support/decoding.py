@@ -12,7 +12,7 @@ import pyarrow as pa
 from orders_dask.contract.arrow import raw_schema
 from orders_dask.contract.envelopes import Envelope
 from orders_dask.extract.decode import block
-from orders_dask.extract.decode.schema_drift import NO_NEW_KEYS, NewKeys
+from orders_dask.extract.decode.schema_drift import NO_UNKNOWN_KEYS, UnknownKeys
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.lines import Lines
 from orders_dask.extract.records import Split
@@ -23,8 +23,8 @@ def only_the_rules() -> AbstractContextManager[Any]:
 
     def none_taken(
         lines: Lines, *, in_page: bool, envelope: Envelope | None = None
-    ) -> tuple[pa.Table, np.ndarray, NewKeys]:
-        return raw_schema().empty_table(), np.zeros(0, np.int64), NO_NEW_KEYS
+    ) -> tuple[pa.Table, np.ndarray, UnknownKeys]:
+        return raw_schema().empty_table(), np.zeros(0, np.int64), NO_UNKNOWN_KEYS
 
     return patch.object(block, "read_lines", none_taken)
 

@@ -33,7 +33,7 @@ from orders_dask.extract.decode.raw_text import (
     raw_runs,
     raw_table,
 )
-from orders_dask.extract.decode.schema_drift import count_new_keys
+from orders_dask.extract.decode.schema_drift import count_unknown_keys
 from orders_dask.extract.decode.type_conversion import Positions, convert_types
 from orders_dask.extract.framing.documents import unwrap
 from orders_dask.extract.lines import Lines
@@ -195,7 +195,7 @@ def _read(
     lines = Lines(records.text)
     if records.overwritten:
         outcome.issues.append(Issue("order", "duplicate_key", records.overwritten, ()))
-    table, numbers, new_keys = read_lines(lines, in_page=records.in_page, envelope=envelope)
+    table, numbers, unknown_keys = read_lines(lines, in_page=records.in_page, envelope=envelope)
     remaining = np.ones(len(lines), bool)
     remaining[numbers] = False
 
@@ -242,7 +242,7 @@ def _read(
     numbers = numbers[: np.searchsorted(numbers, end)]
     positions = first + numbers + shifted[numbers]
     outcome.taken.append((table.slice(0, len(numbers)), positions))
-    count_new_keys(new_keys.of_lines(np.arange(len(numbers))), positions, drift)
+    count_unknown_keys(unknown_keys.of_lines(np.arange(len(numbers))), positions, drift)
     if repaired:
         table = read_repaired(repaired, repaired_positions)
         outcome.taken.append((table, np.array(repaired_positions, np.int64)))

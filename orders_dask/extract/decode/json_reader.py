@@ -19,7 +19,7 @@ from orders_dask.contract.record_keys import CONTAINER_KEYS, DRAFT_KEYS
 from orders_dask.contract.values import ROUNDING_NOISE
 from orders_dask.extract import json_scanner
 from orders_dask.extract.decode import enveloped
-from orders_dask.extract.decode.schema_drift import NO_NEW_KEYS, NewKeys
+from orders_dask.extract.decode.schema_drift import NO_UNKNOWN_KEYS, UnknownKeys
 from orders_dask.extract.decode.suspects import needs_rules
 from orders_dask.extract.json_scanner import Bytes, Cells, Ints, Plan
 from orders_dask.extract.lines import Lines
@@ -28,7 +28,7 @@ from orders_dask.extract.records import MAX_RECORD_BYTES, Rows
 _INITIAL_ELEMENTS: Final = 4
 """Elements of an array that there is space for at first, per line. It is doubled when needed."""
 
-_INITIAL_NEW_KEYS: Final = 16
+_INITIAL_UNKNOWN_KEYS: Final = 16
 """Unknown keys that there is space for at first, per line."""
 
 _MAX_ARRAY_ELEMENTS: Final = 100_000
@@ -50,7 +50,7 @@ _KINDS: Final[dict[pa.DataType, int]] = {
 
 def read_lines(
     lines: Lines, *, in_page: bool, envelope: Envelope | None = None
-) -> tuple[pa.Table, Rows, NewKeys]:
+) -> tuple[pa.Table, Rows, UnknownKeys]:
     """Read the lines that are good orders, or need only what is done by column.
 
     Parameters
@@ -72,15 +72,15 @@ def read_lines(
     forbidden = [] if in_page else [pa.field(name, pa.null()) for name in CONTAINER_KEYS]
     order = pa.struct([*raw_schema(), *forbidden])
     if envelope is None:
-        raw, taken, new_keys = _read(lines, order)
-        new_keys = new_keys.of_lines(taken)
+        raw, taken, unknown_keys = _read(lines, order)
+        unknown_keys = unknown_keys.of_lines(taken)
     else:
-        raw, taken, new_keys = _read_enveloped(lines, order, envelope)
+        raw, taken, unknown_keys = _read_enveloped(lines, order, envelope)
     good = ~needs_rules(raw, repaired=False)
     if not good.all():
         raw = raw.filter(pa.array(good))
-        new_keys = new_keys.of_lines(np.flatnonzero(good))
-    return _without_marks(raw.select(raw_schema().names)), taken[good], new_keys
+        unknown_keys = unknown_keys.of_lines(np.flatnonzero(good))
+    return _without_marks(raw.select(raw_schema().names)), taken[good], unknown_keys
 
 
 def _without_marks(raw: pa.Table) -> pa.Table:
@@ -93,19 +93,19 @@ def _without_marks(raw: pa.Table) -> pa.Table:
 
 def _read_enveloped(
     lines: Lines, order: pa.StructType, envelope: Envelope
-) -> tuple[pa.Table, Rows, NewKeys]:
+) -> tuple[pa.Table, Rows, UnknownKeys]:
     """Read the orders of lines that all have them at the same path, as objects or as texts."""
     form = enveloped.form_of(lines, envelope)
     if form is None:
-        return pa.schema(order).empty_table(), np.zeros(0, np.int64), NO_NEW_KEYS
+        return pa.schema(order).empty_table(), np.zeros(0, np.int64), NO_UNKNOWN_KEYS
     record = enveloped.schema(form, order)
-    raw, taken, new_keys = _read(lines, record, None if form.in_text else form.path)
+    raw, taken, unknown_keys = _read(lines, record, None if form.in_text else form.path)
     values, good = enveloped.orders(raw, form)
     taken = taken[good]
     if not form.in_text:
-        return values, taken, new_keys.of_lines(taken)
-    raw, numbers, new_keys = _read(enveloped.lines_of(values), order)
-    return raw, taken[numbers], new_keys.of_lines(numbers)
+        return values, taken, unknown_keys.of_lines(taken)
+    raw, numbers, unknown_keys = _read(enveloped.lines_of(values), order)
+    return raw, taken[numbers], unknown_keys.of_lines(numbers)
 
 
 def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
@@ -141,7 +141,7 @@ def _read(
     record: pa.StructType,
     order: Path | None = (),
     max_elements: int = _MAX_ARRAY_ELEMENTS,
-) -> tuple[pa.Table, Rows, NewKeys]:
+) -> tuple[pa.Table, Rows, UnknownKeys]:
     """Read the lines that have the schema `record`, with the order at the path `order`.
 
     Returns
@@ -153,8 +153,8 @@ def _read(
     text, cells = _scan(lines, plan, max_elements)
     orders = _Columns(text, plan, cells).array(record)
     raw = pa.Table.from_batches([pa.RecordBatch.from_struct_array(orders)])
-    new_keys = NewKeys(text, cells.new_keys[: cells.rows[-1]], prefixes)
-    return raw, cells.lines[: len(orders)], new_keys
+    unknown_keys = UnknownKeys(text, cells.unknown_keys[: cells.rows[-1]], prefixes)
+    return raw, cells.lines[: len(orders)], unknown_keys
 
 
 def _scan(lines: Lines, plan: Plan, max_elements: int) -> tuple[Bytes, Cells]:
@@ -166,7 +166,7 @@ def _scan(lines: Lines, plan: Plan, max_elements: int) -> tuple[Bytes, Cells]:
     text = np.frombuffer(lines.text if lines.text.endswith(b"\n") else lines.text + b"\n", np.uint8)
     bounds = np.append(lines.bounds[:-1], len(text))
     levels = plan.nodes[:, json_scanner.LEVEL].max(initial=0) + 1
-    per_line = np.array([1, *[_INITIAL_ELEMENTS] * (levels - 1), _INITIAL_NEW_KEYS])
+    per_line = np.array([1, *[_INITIAL_ELEMENTS] * (levels - 1), _INITIAL_UNKNOWN_KEYS])
     capacity = per_line * len(lines)
     cells, line, level = _cells(plan, capacity), 0, -1
     while line < len(lines):
@@ -257,7 +257,7 @@ def _cells(plan: Plan, capacity: Ints) -> Cells:
         first=np.zeros(number, np.int64),
         second=np.zeros(number, np.int64),
         lines=np.zeros(capacity[0], np.int64),
-        new_keys=np.zeros((capacity[-1], 3), np.int32),
+        unknown_keys=np.zeros((capacity[-1], 3), np.int32),
     )
 
 
@@ -266,7 +266,7 @@ def _grow(cells: Cells, plan: Plan, capacity: Ints) -> Cells:
     larger = _cells(plan, capacity)
     larger.rows[:] = cells.rows
     larger.lines[:] = cells.lines
-    larger.new_keys[: len(cells.new_keys)] = cells.new_keys
+    larger.unknown_keys[: len(cells.unknown_keys)] = cells.unknown_keys
     for level, old, new in zip(
         plan.nodes[:, json_scanner.LEVEL], cells.base, larger.base, strict=True
     ):

@@ -27,7 +27,7 @@ from orders_dask.extract.records import Rows
 
 
 @dataclass(frozen=True)
-class NewKeys:
+class UnknownKeys:
     """The unknown keys of lines, each as often as it occurs.
 
     Attributes
@@ -35,7 +35,7 @@ class NewKeys:
     text
         The lines.
     rows
-        A row of :attr:`~orders_dask.extract.json_scanner.Cells.new_keys` for each, by line.
+        A row of :attr:`~orders_dask.extract.json_scanner.Cells.unknown_keys` for each, by line.
     prefixes
         What the path of a key begins with, by the node of its object; the keys of objects that have
         none don't count.
@@ -45,7 +45,7 @@ class NewKeys:
     rows: NDArray[np.int32]
     prefixes: Mapping[int, str]
 
-    def of_lines(self, lines: Rows) -> NewKeys:
+    def of_lines(self, lines: Rows) -> UnknownKeys:
         """Return those of the lines of these numbers, numbered anew from 0."""
         row_lines = self.rows[:, json_scanner.LINE]
         if not len(row_lines):
@@ -56,10 +56,10 @@ class NewKeys:
         return replace(self, rows=rows[rows[:, json_scanner.LINE] >= 0])
 
 
-NO_NEW_KEYS: Final = NewKeys(np.zeros(0, np.uint8), np.zeros((0, 3), np.int32), {})
+NO_UNKNOWN_KEYS: Final = UnknownKeys(np.zeros(0, np.uint8), np.zeros((0, 3), np.int32), {})
 
 
-def count_new_keys(found: NewKeys, positions: Rows, counter: DriftCounter) -> None:
+def count_unknown_keys(found: UnknownKeys, positions: Rows, counter: DriftCounter) -> None:
     """Add unknown keys to a counter.
 
     Parameters
@@ -76,7 +76,7 @@ def count_new_keys(found: NewKeys, positions: Rows, counter: DriftCounter) -> No
     paths, numbers = _paths(found)
     last_lines, samples = np.full((2, len(paths)), -1)
     records, kinds = np.zeros((2, len(paths)), np.int64)
-    json_scanner.count_new_keys(
+    json_scanner.count_unknown_keys(
         found.text, found.rows, numbers, last_lines, records, kinds, samples
     )
     for path, number, bits, row in zip(paths, records, kinds, samples, strict=True):
@@ -90,12 +90,12 @@ def count_new_keys(found: NewKeys, positions: Rows, counter: DriftCounter) -> No
         counter.add(key, rank)
 
 
-def _paths(found: NewKeys) -> tuple[list[str], Ints]:
+def _paths(found: UnknownKeys) -> tuple[list[str], Ints]:
     """Return the least paths, more than are kept if there are, and the number of each key's path.
 
     The number is -1 for a key whose path is not among them.
     """
-    hashes = json_scanner.hash_new_keys(found.text, found.rows)
+    hashes = json_scanner.hash_unknown_keys(found.text, found.rows)
     _, firsts, groups = np.unique(hashes, return_index=True, return_inverse=True)
     least: set[str] = set()
     for row in firsts:
@@ -110,7 +110,7 @@ def _paths(found: NewKeys) -> tuple[list[str], Ints]:
     return paths, numbers[groups]
 
 
-def _path(found: NewKeys, row: int) -> str | None:
+def _path(found: UnknownKeys, row: int) -> str | None:
     """Return the path of a key, None if it stands outside of the order."""
     prefix = found.prefixes.get(int(found.rows[row, json_scanner.OBJECT_OF_KEY]))
     if prefix is None:
