@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from sqlalchemy import Engine, func, select, text, update
@@ -158,9 +159,11 @@ def _require_no_runs(database: Engine) -> None:
     with database.connect() as connection:
         locked = connection.scalars(_LOCKED_DATES, {"class": int(Lock.RUN_DATE)}).all()
     if locked:
+        first, *others = sorted(map(date.fromordinal, locked))
+        more = f" and {len(others):,} more" if others else ""
         raise RunDateLocked(
-            f"A run of an earlier orders_dask has locked {len(locked)} run dates, and can't go on "
-            "with the tables as they will be: give the same command again when it has ended."
+            f"A run of an earlier orders_dask has locked the run date {first}{more}, and can't go "
+            "on with the tables as they will be: give the same command again when it has ended."
         )
 
 

@@ -6,12 +6,12 @@ other change is a step of its own (:mod:`orders_dask.migration.steps`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from sqlalchemy import Connection, Index, Table, select, text
+from sqlalchemy import Connection, Index, select, text
 
 from orders_dask.contract.columns import METADATA, OPS, PUBLIC, STORE
 from orders_dask.contract.ledger_tables import storage_partition
@@ -63,13 +63,14 @@ def find_additions(connection: Connection, width: PartitionWidth) -> list[Change
     objects = name_conflicts.find_objects(connection, VIEWS)
     name_conflicts.require_ours(objects, VIEWS)
     indexes = _find_indexes(connection)
+    first_dates = _first_dates(connection)
     return [
         *_pending_detaches(connection),
         *_function(connection),
         *_tables(objects),
-        *_partitions(connection, width, objects),
+        *_partitions(first_dates, width, objects),
         *_columns(objects),
-        *_missing_indexes(connection, width, objects, indexes),
+        *_missing_indexes(first_dates, width, objects, indexes),
         *_comments(connection, objects),
         *_views(connection),
     ]
@@ -109,10 +110,12 @@ def _tables(objects: Mapping[QualifiedName, CatalogObject]) -> Iterator[Change]:
 
 
 def _partitions(
-    connection: Connection, width: PartitionWidth, objects: Mapping[QualifiedName, CatalogObject]
+    first_dates: Sequence[date],
+    width: PartitionWidth,
+    objects: Mapping[QualifiedName, CatalogObject],
 ) -> Iterator[Change]:
     """Yield the partitions that a fact lacks of those that the others have."""
-    for first in _first_dates(connection):
+    for first in first_dates:
         for fact in FACTS:
             if (STORE, partition_name(fact, width, first)) not in objects:
                 yield changes.add_partition(fact, first)
@@ -125,7 +128,7 @@ def _columns(objects: dict[QualifiedName, CatalogObject]) -> Iterator[Change]:
 
 
 def _missing_indexes(
-    connection: Connection,
+    first_dates: Sequence[date],
     width: PartitionWidth,
     objects: Mapping[QualifiedName, CatalogObject],
     indexes: _Indexes,
@@ -134,32 +137,36 @@ def _missing_indexes(
     for table in METADATA.sorted_tables:
         if (str(table.schema), table.name) in objects:
             for index in sorted(table.indexes, key=lambda each: str(each.name)):
-                valid = indexes.valid.get((str(table.schema), str(index.name)))
-                if table in FACTS and not valid:
-                    yield from _partitioned_index(index, table, connection, width, indexes)
-                elif not valid:
-                    if valid is False:
-                        yield changes.drop_index(str(table.schema), str(index.name))
+                schema, name = str(table.schema), str(index.name)
+                if indexes.valid.get((schema, name)):
+                    continue
+                if table in FACTS:
+                    partitions = [partition_name(table, width, first) for first in first_dates]
+                    yield from _partitioned_index(index, partitions, indexes)
+                else:
+                    yield from _unfinished_index(schema, name, indexes)
                     yield changes.add_index(index)
 
 
 def _partitioned_index(
-    index: Index, fact: Table, connection: Connection, width: PartitionWidth, indexes: _Indexes
+    index: Index, partitions: Iterable[str], indexes: _Indexes
 ) -> Iterator[Change]:
     """Yield the parts of a fact's index that are missing: it is whole when all are attached."""
     if (STORE, str(index.name)) not in indexes.valid:
         yield changes.add_index_of_parent(index)
-    for first in _first_dates(connection):
-        partition = partition_name(fact, width, first)
+    for partition in partitions:
         name = changes.partition_index(index, partition)
         if name in indexes.attached:
             continue
-        valid = indexes.valid.get((STORE, name))
-        if not valid:
-            if valid is False:
-                yield changes.drop_index(STORE, name)
+        if not indexes.valid.get((STORE, name)):
+            yield from _unfinished_index(STORE, name, indexes)
             yield changes.add_index_of_partition(index, partition)
         yield changes.attach_index(index, partition)
+
+
+def _unfinished_index(schema: str, name: str, indexes: _Indexes) -> Iterator[Change]:
+    if indexes.valid.get((schema, name)) is False:
+        yield changes.drop_index(schema, name)
 
 
 def _comments(

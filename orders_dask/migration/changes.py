@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import Column, Index, Table, create_mock_engine
+from sqlalchemy import ClauseElement, Column, Index, Table, create_mock_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import (
     CreateColumn,
     CreateIndex,
-    ExecutableDDLElement,
     SetColumnComment,
     SetTableComment,
 )
@@ -20,9 +19,6 @@ from sqlalchemy.schema import (
 from orders_dask.contract.columns import METADATA, STORE
 
 _DIALECT: Final = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-
-MAX_NAME: Final = 63
-"""Longest name of PostgreSQL, which cuts those of indexes that it chooses."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def add_columns(table: Table, columns: Sequence[Column[Any]]) -> Change:
     comments = [_sql(SetColumnComment(column)) for column in columns]
     names = ", ".join(column.name for column in columns)
     statements = (f"ALTER TABLE {table} {added}", *comments)
-    return Change(f"columns of {table}: {names}", statements, locks=(str(table),))
+    return Change(f"columns {names} of {table}", statements, locks=(str(table),))
 
 
 def set_comments(table: Table, columns: Iterable[Column[Any]], *, of_table: bool) -> Change:
@@ -95,7 +91,7 @@ def set_comments(table: Table, columns: Iterable[Column[Any]], *, of_table: bool
 
 def add_index(index: Index) -> Change:
     """Return the change that makes an index of an ordinary table while it is used."""
-    return Change(f"index {index.name}", (index_sql(index, concurrently=True),), concurrently=True)
+    return Change(f"index {index.name}", (_index_sql(index, concurrently=True),), concurrently=True)
 
 
 def drop_index(schema: str, name: str) -> Change:
@@ -106,14 +102,14 @@ def drop_index(schema: str, name: str) -> Change:
 
 def add_index_of_parent(index: Index) -> Change:
     """Return the change that declares an index of a partitioned table, as yet of no partition."""
-    statement = index_sql(index).replace(f" ON {index.table} ", f" ON ONLY {index.table} ")
+    statement = _index_sql(index).replace(f" ON {index.table} ", f" ON ONLY {index.table} ")
     return Change(f"index {index.name}", (statement,))
 
 
 def add_index_of_partition(index: Index, partition: str) -> Change:
     """Return the change that makes the index of one partition while it is used."""
     name = partition_index(index, partition)
-    statement = index_sql(index, concurrently=True)
+    statement = _index_sql(index, concurrently=True)
     statement = statement.replace(
         f" {index.name} ON {index.table} ", f" {name} ON {STORE}.{partition} "
     )
@@ -130,14 +126,14 @@ def attach_index(index: Index, partition: str) -> Change:
 def partition_index(index: Index, partition: str) -> str:
     """Return the name of an index of a partition, as PostgreSQL chooses it for a new partition."""
     columns = "_".join(column.name for column in index.columns)
-    return f"{partition}_{columns}_idx"[:MAX_NAME]
+    return f"{partition}_{columns}_idx"
 
 
-def index_sql(index: Index, *, concurrently: bool = False) -> str:
+def _index_sql(index: Index, *, concurrently: bool = False) -> str:
     """Return the statement that makes an index."""
     word = " INDEX CONCURRENTLY " if concurrently else " INDEX "
     return _sql(CreateIndex(index)).replace(" INDEX ", word, 1)
 
 
-def _sql(element: ExecutableDDLElement | CreateColumn | Any) -> str:
-    return " ".join(str(element.compile(dialect=_DIALECT)).split())
+def _sql(element: ClauseElement) -> str:
+    return str(element.compile(dialect=_DIALECT)).strip().replace("\n\t", "\n  ")

@@ -372,7 +372,7 @@ def test_a_run_of_older_code_is_not_disturbed_by_what_it_can_not_cope_with(
     before = catalogue(version_5)
     with version_5.connect() as connection:
         connection.exec_driver_sql("select pg_advisory_lock(1704201001, 736000)")
-        with pytest.raises(RunDateLocked, match="A run of an earlier orders_dask has locked 1 run"):
+        with pytest.raises(RunDateLocked, match="has locked the run date 2016-02-06, and can't go"):
             migrate(settings=owner_settings)
     assert catalogue(version_5) == before
 
