@@ -248,25 +248,21 @@ def files_of_load(engine: Engine, load_id: int) -> list[tuple[str, str, int]]:
 
 def row_counts(engine: Engine, load_id: int) -> tuple[int, dict[str, int]]:
     """Return the number of orders that a load read, and of the rows of each fact that it loaded."""
-
-    def total(fact: Table, counter: str) -> ColumnElement[int]:
-        # sum(bigint) is numeric, which the driver returns as Decimal.
-        column = load_file.c[counter_column(fact, counter)]
-        return cast(func.coalesce(func.sum(column), 0), BigInteger)
-
-    query = select(total(fact_order, "read"), *(total(fact, "loaded") for fact in FACTS))
+    loaded_rows = (sum_over_files(fact, "loaded") for fact in FACTS)
+    query = select(sum_over_files(fact_order, "read"), *loaded_rows)
     with engine.connect() as connection:
         read, *loaded = connection.execute(query.where(load_file.c.load_id == load_id)).one()
     return read, dict(zip((fact.name for fact in FACTS), loaded, strict=True))
 
 
-def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
-    def total(fact: Any, counter: str) -> ColumnElement[int]:
-        # sum(bigint) is numeric, which the driver returns as Decimal.
-        return cast(
-            func.coalesce(func.sum(load_file.c[counter_column(fact, counter)]), 0), BigInteger
-        )
+def sum_over_files(fact: Table, counter: str) -> ColumnElement[int]:
+    """Return the sum of a fact's counter over the selected files; 0 without any."""
+    # sum(bigint) is numeric, which the driver returns as Decimal.
+    column = load_file.c[counter_column(fact, counter)]
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)
 
+
+def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
     wall_seconds = cast(extract("epoch", loads.c.finished_at - loads.c.started_at), Float)
     query = (
         select(
@@ -274,10 +270,10 @@ def _statuses(engine: Engine, loads: CTE) -> list[LoadStatus]:
             loads.c.load_id,
             loads.c.status,
             loads.c.fingerprint,
-            total(fact_order, "loaded"),
-            total(fact_order_line, "loaded"),
-            total(fact_order, "superseded"),
-            total(fact_order, "rejected"),
+            sum_over_files(fact_order, "loaded"),
+            sum_over_files(fact_order_line, "loaded"),
+            sum_over_files(fact_order, "superseded"),
+            sum_over_files(fact_order, "rejected"),
             func.count(load_file.c.file_id),
             wall_seconds,
             loads.c.started_at,

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, union_all
 
-from orders_dask.contract.ledger_tables import counter_column, load_file, load_run
+from orders_dask.contract.ledger_tables import load_file, load_run
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.schema_drift import Drift, DriftCounter, UnknownKey
-from orders_dask.ledger.queries import SHOWN_FIRST, first_of_each_date
+from orders_dask.ledger.queries import SHOWN_FIRST, first_of_each_date, sum_over_files
 
 _DRIFT = load_run.c.schema_drift
 
@@ -94,7 +94,7 @@ def _loads(connection: Connection, run_date: date | None, last: int) -> Sequence
     """Return run date, drift and number of records of the loads, the latest run date first."""
     shown = first_of_each_date(*SHOWN_FIRST)
     read = (
-        select(func.coalesce(func.sum(load_file.c[counter_column(fact_order, "read")]), 0))
+        select(sum_over_files(fact_order, "read"))
         .where(load_file.c.load_id == shown.c.load_id)
         .scalar_subquery()
     )
@@ -119,6 +119,6 @@ def _first_seen(connection: Connection, paths: Sequence[str]) -> dict[str, date]
 
 
 def _drifting(key: UnknownKey, read: int, first_seen: date) -> DriftingKey:
-    share = min(key.records / int(read), 1.0) if key.records and read else None
+    share = min(key.records / read, 1.0) if key.records and read else None
     kind = key.type if key.records else None
     return DriftingKey(key.path, kind, key.records, share, first_seen, key.sample)
