@@ -485,12 +485,12 @@ def dimension_table(
     key: tuple[str, ...],
     *columns: Column[Any],
     names: Sequence[Column[Any]] = (),
-    lists: Sequence[str] = (),
+    lists: Mapping[str, str] | None = None,
 ) -> Table:
     """Return the table of a dimension: key, attributes, and the run dates that had the key.
 
-    `names` are columns whose values no order has, and `lists` the keys of the Admin API's lists
-    that have them.
+    `names` are columns whose values no order has. `lists` are the keys of the Admin API's lists
+    that have them, each with the resource that a GraphQL id in it names.
     """
     return Table(
         name,
@@ -507,7 +507,7 @@ def dimension_table(
         PrimaryKeyConstraint(*key),
         schema=PUBLIC,
         comment=comment,
-        info={"records": records, "key": key, "names": tuple(names), "lists": tuple(lists)},
+        info={"records": records, "key": key, "names": tuple(names), "lists": lists or {}},
     )
 
 
@@ -552,7 +552,7 @@ dim_user = dimension_table(
         "customer_locale",
     ),
     names=[named_column("name", "The member of staff's name", "name", "first_name last_name")],
-    lists=["users", "staffMembers"],
+    lists={"users": "User", "staffMembers": "StaffMember"},
 )
 
 
@@ -567,7 +567,7 @@ dim_location = dimension_table(
         named_column("city", "The place's city", "city", "address.city"),
         named_column("country_code", "The place's country", "country_code", "address.countryCode"),
     ],
-    lists=["locations"],
+    lists={"locations": "Location"},
 )
 
 
@@ -591,7 +591,7 @@ dim_app = dimension_table(
     source_column("app_id", ID, "The app", nullable=False),
     source_column("source_name", TEXT, "The channel of its last order"),
     names=[named_column("name", "The app's name", "title", "name")],
-    lists=["apps", "appInstallations"],
+    lists={"apps": "App", "appInstallations": "App"},  # an installation has its app in it
 )
 
 

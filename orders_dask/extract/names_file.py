@@ -16,7 +16,6 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Table
 
 from orders_dask.contract.json_parser import sanitise
-from orders_dask.contract.order_tables import dim_app, dim_location, dim_user
 from orders_dask.contract.storage_tables import DIMENSION_NAMES
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, translate_storage_errors
@@ -25,13 +24,6 @@ Names: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
 """Rows of a dimension's key and names, by dimension."""
 
 _ID: Final = re.compile(r"(?:gid://[^/]+/([A-Za-z]+)/)?([1-9][0-9]{0,18})")
-
-_RESOURCES: Final = {
-    dim_user: ("User", "StaffMember"),
-    dim_location: ("Location",),
-    dim_app: ("App",),
-}
-"""What a GraphQL id may name: an installation of an app has a number of its own."""
 
 
 def read_names(url: str) -> Names:
@@ -158,8 +150,9 @@ def _id(value: Any, dimension: Table, where: str) -> int:
     matched = _ID.fullmatch(str(value).strip())
     if matched is None or int(matched[2]) >= 2**63:
         raise SettingsError(f"{where} has no id of digits, or as gid://: correct it.")
-    if matched[1] and matched[1] not in _RESOURCES[dimension]:
-        wanted = " or ".join(_RESOURCES[dimension])
+    resources = dict.fromkeys(dimension.info["lists"].values())
+    if matched[1] and matched[1] not in resources:
+        wanted = " or ".join(resources)
         raise SettingsError(f"{where} has an id of {matched[1]}, not of {wanted}: correct it.")
     return int(matched[2])
 
