@@ -6,7 +6,7 @@ See docs/contract.md#replay.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
@@ -22,6 +22,7 @@ from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.submit import TaskCall, map_bounded
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.arrow import ORDER_ROW
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
 from orders_dask.jobs.lineage import lineage_of_load, stored_files
@@ -155,8 +156,12 @@ def _replay(
     published = _load_to_replay(context, run_date)
     part = _make_replay_part(context, published, code)
     if part and part.orders:
+        columns = columns_of_load(database, published.load_id)
+        missing = _facts_without(columns)
         parts, totals, drift = collect_parts(
-            enumerate(chain([part], _staged_parts(context, published)))
+            enumerate(
+                each.without(missing) for each in chain([part], _staged_parts(context, published))
+            )
         )
         with (
             ExitStack() as lineage,
@@ -165,7 +170,7 @@ def _replay(
                 run_date,
                 published,
                 published.fingerprint,
-                columns_of_load(database, published.load_id),
+                columns,
                 inherits_texts_from=published.load_id,
                 status_if_refused="failed",
             ) as load,
@@ -190,6 +195,15 @@ def _replay(
             tally = _tally_outcomes(connection, published.load_id, part, code, None, frozenset())
         run = result_from_ledger("up_to_date", published, timer)
     return ReplayResult(run_date, tally.taken, tally.superseded, dict(tally.still_rejected), run)
+
+
+def _facts_without(columns: Sequence[str]) -> set[str]:
+    """Return the facts of which a load has no column: with rows of few orders they would be wrong.
+
+    The staged parts have them all the same where a process with more groups of tables made them.
+    """
+    has = {column.partition(".")[0] for column in columns}
+    return {fact.name for fact in FACTS[1:] if fact.name not in has}
 
 
 def _load_to_replay(context: RunContext, run_date: date) -> LoadStatus:

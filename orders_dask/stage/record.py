@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -147,6 +147,21 @@ class Part:
     def totals_of(self, fact: str) -> ControlTotals:
         """Return the control totals of a fact."""
         return ControlTotals.from_json(self.totals[fact])
+
+    def without(self, facts: Collection[str]) -> Part:
+        """Return the part as if it had no record of some facts: its rows of these are not read."""
+        if not facts:
+            return self
+        nothing = dict.fromkeys(facts, 0)
+        return replace(
+            self,
+            files=[
+                replace(file, read=file.read | nothing, rejected=file.rejected | nothing)
+                for file in self.files
+            ],
+            rows={name: rows for name, rows in self.rows.items() if name not in facts},
+            totals=self.totals | dict.fromkeys(facts, ControlTotals().to_json()),
+        )
 
     def has_all_columns(self, keep_raw: bool = False) -> bool:
         """Return whether the part has every column that a load of this declaration needs."""

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from orders_dask import backfill, replay, rollback, run
 from orders_dask.contract.detail_tables import DETAILS
-from orders_dask.contract.table_groups import VARIABLE
+from orders_dask.contract.table_groups import GROUPS, VARIABLE
 from orders_dask.errors import DatabaseNotReady
 from orders_dask.jobs.backfill import refresh_dates
 from orders_dask.jobs.migrate import migrate
@@ -129,6 +129,24 @@ def test_a_corrected_fulfilment_is_replayed_with_its_order(
     assert rows() == times(2)
     rollback(DAY, settings=settings)
     assert rows() == rejecting
+
+
+@pytest.mark.parametrize("staged_by", ["sales", ",".join(GROUPS)])
+def test_a_replay_gives_a_load_no_table_for_the_replayed_orders_alone(
+    staged_by: str, client: Client, settings: Settings, put: Put, rows: Any, owner: Engine
+) -> None:
+    put("dump/a.ndjson", lines(whole(1), whole(2) | {"id": 0}))
+    for groups in dict.fromkeys((staged_by, "sales")):
+        command("run", "--force", "--run-date", str(DAY), groups=groups)
+    with owner.begin() as connection:
+        connection.exec_driver_sql(
+            "update orders_ops.rejected_record set corrected_raw = replace(raw, '\"id\": 0', '\"id\": 2')"
+            " where load_id = (select max(load_id) from orders_ops.load_run)"
+        )
+    replayed = replay(DAY, settings=settings, client=client)
+    assert (replayed.taken_in, replayed.run.orders) == (1, 2)
+    assert rows() == dict.fromkeys(EXPECTED, 0)
+    assert refresh_dates("fact_line_tax", settings=settings) == [DAY]
 
 
 def test_a_database_loads_and_is_pruned_with_groups_turned_off(
