@@ -57,20 +57,20 @@ def read_names(url: str) -> Names:
 
 def _from_json(text: str, url: str) -> Names:
     try:
-        document = json.loads(text)
+        lists = [*_lists(json.loads(text))]
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{url} is no JSON ({error}): export it once more.") from None
-    lists = {key: dimension for dimension in DIMENSION_NAMES for key in dimension.info["lists"]}
+    known = {key: dimension for dimension in DIMENSION_NAMES for key in dimension.info["lists"]}
     found: dict[Table, list[dict[str, Any]]] = defaultdict(list)
-    for key, records in _lists(document):
-        dimension = lists.get(key)
+    for key, records in lists:
+        dimension = known.get(key)
         if dimension is not None:
             found[dimension] += [
                 _row_of_record(record, dimension, f"{url}, {key}[{number}]")
                 for number, record in enumerate(records)
             ]
     if not found:
-        raise SettingsError(f"{url} has none of the lists {', '.join(lists)}: export one of them.")
+        raise SettingsError(f"{url} has none of the lists {', '.join(known)}: export one of them.")
     return found
 
 

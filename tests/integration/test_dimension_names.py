@@ -129,6 +129,7 @@ def test_a_file_of_many_names_is_loaded(
     [
         ("{", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
+        ('{"a":' * 3_000 + "1" + "}" * 3_000, "is no JSON"),
         ({"customers": [{"id": 1}]}, "has none of the lists users, staffMembers, locations"),
         ({"locations": [{"name": "x"}]}, r"locations\[0\] has no id of digits"),
         ({"locations": [{"id": 1.5}]}, r"locations\[0\] has no id of digits"),
