@@ -13,11 +13,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,8 +28,8 @@ from orders_dask.errors import StoredObjectChanged
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.layout import PART_RECORD, REJECTED, REPLAYED, read_json, run_date_folder
 from orders_dask.stage.manifest import MANIFEST_NAME
-from orders_dask.stage.parts import PARQUET_OPTIONS, find_part, write_record
-from orders_dask.stage.record import Part, StagedFile
+from orders_dask.stage.parts import PARQUET_OPTIONS, change_record, find_part
+from orders_dask.stage.record import Part
 from orders_dask.stage.tables import row_groups
 
 PARALLEL_DELETES: Final = 16
@@ -267,8 +267,12 @@ def _redact(part: Part) -> None:
             fs, path = filesystem(url)
             fs.pipe_file(path, content.getvalue())
     if _has_samples(part):
-        write_record(replace(part, files=[_without_samples(file) for file in part.files]))
+        change_record(part, _without_samples)
 
 
-def _without_samples(file: StagedFile) -> StagedFile:
-    return replace(file, issues=[replace(issue, samples=()) for issue in file.issues])
+def _without_samples(record: dict[str, Any]) -> dict[str, Any]:
+    files = [
+        {**file, "issues": [{**issue, "samples": []} for issue in file["issues"]]}
+        for file in record["files"]
+    ]
+    return {**record, "files": files}

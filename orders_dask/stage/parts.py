@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -136,7 +136,7 @@ def use_part(url: str, others: Iterable[str] = (), keep_raw: bool = False) -> Pa
         with translate_storage_errors(record):
             fs, path = filesystem(record)
             if datetime.now(UTC) - fs.modified(path) > TOUCH_AFTER:
-                write_record(part)
+                change_record(part, lambda record: record)
     except FileNotFoundError:
         return None
     return part
@@ -150,6 +150,16 @@ def write_record(part: Part) -> None:
     with translate_storage_errors(url):
         fs, path = filesystem(url)
         fs.pipe_file(path, json.dumps(record).encode())
+
+
+def change_record(part: Part, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Rewrite the record of a part, with all that only other declarations know in it."""
+    url = f"{part.url}/{PART_RECORD}"
+    with suppress(FileNotFoundError), translate_storage_errors(url):
+        fs, path = filesystem(url)
+        record = read_json(fs, path)
+        if record is not None:
+            fs.pipe_file(path, json.dumps(change(record)).encode())
 
 
 def invalidate_part(part: Part) -> None:

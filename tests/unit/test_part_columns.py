@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,7 +17,13 @@ from orders_dask.extract.records import Split
 from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.stage import layout, parts, record
 from orders_dask.stage.layout import REJECTED, content_of, part_url
-from orders_dask.stage.parts import find_part, staged_names, use_part, write_part
+from orders_dask.stage.parts import (
+    TOUCH_AFTER,
+    find_part,
+    staged_names,
+    use_part,
+    write_part,
+)
 from orders_dask.stage.tables import read_table
 from tests.support.builders import DAY, lines, order
 
@@ -105,3 +113,19 @@ def test_a_column_that_is_not_declared_any_more_is_left_out(split: Split, stage:
     stored = pq.read_table(path)
     pq.write_table(stored.append_column("gone", stored["note"]), path)
     assert read_table(found, "fact_order").column_names == stored.column_names
+
+
+def test_a_part_that_is_used_after_hours_loses_nothing_that_others_have_staged(
+    split: Split, stage: str
+) -> None:
+    url = staged_at(split, stage)
+    path = Path(f"{url}/part.json".removeprefix("file://"))
+    staged = json.loads(path.read_text())
+    staged["totals"]["fact_of_a_group"] = {"rows": 7, "sums": []}
+    path.write_text(json.dumps(staged))
+    hours_ago = path.stat().st_mtime - 2 * TOUCH_AFTER.total_seconds()
+    os.utime(path, (hours_ago, hours_ago))
+    used = use_part(url)
+    assert used
+    assert path.stat().st_mtime > hours_ago
+    assert json.loads(path.read_text()) == staged
