@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from typing import Final
@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, flat_schemas
+from orders_dask.contract.declaration import Declaration, declared, difference
 from orders_dask.contract.envelopes import Envelope, parse_envelope
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.raw_text import ORDER_ID, RAW, TEXT, raw_text_schema
@@ -104,8 +105,9 @@ def read_orders(
     selected = _columns(table, columns)
     envelope = _envelope(record)
     read = _read_raw_split if table == RAW else partial(_read_split, table=table)
+    read = partial(read, run_date=run_date, columns=selected, timezone=timezone, envelope=envelope)
     frame: dd.DataFrame = dd.from_map(
-        partial(read, run_date=run_date, columns=selected, timezone=timezone, envelope=envelope),
+        partial(_as_declared, declared(), read),
         discover(url, run_date, block_size),
         meta=_meta(table, selected),
         label=f"read-{table}",
@@ -157,7 +159,7 @@ def read_staged(
     if table == RAW:
         return _staged_raw(run_date, urls, selected)
     frame: dd.DataFrame = dd.from_map(
-        partial(_read_part, table=table, columns=selected),
+        partial(_as_declared, declared(), partial(_read_part, table=table, columns=selected)),
         urls,
         [manifest.superseded.get(part, []) for part in manifest.parts],
         meta=_meta(table, selected),
@@ -197,6 +199,15 @@ def _meta(table: str, columns: list[str]) -> pd.DataFrame:
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
     return frame
+
+
+def _as_declared(
+    client: Declaration, read: Callable[..., pd.DataFrame], *part: object
+) -> pd.DataFrame:
+    """Read a part in a process, which may be a worker, that must have the client's tables."""
+    if error := difference(client, {"a worker": declared()}):
+        raise error
+    return read(*part)
 
 
 def _read_split(

@@ -39,6 +39,18 @@ def table_groups(setting: str) -> str:
     return ",".join(ACTIVE_GROUPS)
 
 
+def columns_file(setting: str | None) -> str | None:
+    """Validate the file of custom columns: it must be the one that this process has read."""
+    from orders_dask.contract.custom_columns import COLUMNS_FILE  # late, as above
+
+    if setting != COLUMNS_FILE:
+        raise ValueError(
+            "must be set in the environment before orders_dask is imported: this process has read "
+            f"{COLUMNS_FILE or 'no such file'}"
+        )
+    return setting
+
+
 def without_zone(moment: time) -> time:
     """Validate a time of day, which is always in the shop's time zone."""
     if moment.tzinfo is not None:

@@ -45,6 +45,7 @@ from orders_dask.secrets import (
     secrets_folder,
 )
 from orders_dask.setting_values import (
+    columns_file,
     command_line,
     parse_pairs,
     parse_seconds,
@@ -127,6 +128,10 @@ class Settings(BaseSettings):
         are ``discounts``, ``fulfilments``, ``payments``, ``taxes`` and ``attributes``. It has to be
         in the environment before :mod:`orders_dask` is imported, of workers too. See
         docs/contract.md#groups-of-tables.
+    columns
+        TOML file with columns of one's own, such as ``columns.toml``. Like ``ORDERS_DASK_FACTS`` it
+        has to be in the environment before :mod:`orders_dask` is imported, of workers too. See
+        docs/columns.md.
     latest
         Time of day, in the shop's time zone, by which yesterday should be published.
     max_rejected
@@ -216,6 +221,9 @@ class Settings(BaseSettings):
     )
     facts: Annotated[str, AfterValidator(table_groups)] = Field(
         default="sales", validate_default=True, validation_alias="ORDERS_DASK_FACTS"
+    )
+    columns: Annotated[str | None, AfterValidator(columns_file)] = Field(
+        default=None, validate_default=True, validation_alias="ORDERS_DASK_COLUMNS"
     )
     latest: Annotated[time, AfterValidator(without_zone)] = Field(
         default=time(12), validation_alias="ORDERS_DASK_LATEST"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from hashlib import sha256
-from typing import Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from distributed import Client, LocalCluster, Worker, WorkerPlugin, default_client, get_worker
 
@@ -19,6 +19,9 @@ from orders_dask.cluster.connection_errors import translate_cluster_errors
 from orders_dask.cluster.versions import check_versions, installed_versions, version_error
 from orders_dask.errors import ClusterLost, OrdersDaskError, ServiceUnavailable, SettingsError
 from orders_dask.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from orders_dask.contract.declaration import Declaration
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,6 +65,8 @@ class RunPlugin(WorkerPlugin):
         password.
     database
         Name of the client's database, which is that of every worker.
+    declaration
+        The tables that the client has declared (:mod:`orders_dask.contract.declaration`).
     variables
         Environment variables for botocore. Those that the worker has itself count more.
     is_local
@@ -79,6 +84,7 @@ class RunPlugin(WorkerPlugin):
         versions: Mapping[str, str],
         settings: Settings | None,
         database: str,
+        declaration: Declaration,
         variables: Mapping[str, str],
         *,
         is_local: bool,
@@ -87,6 +93,7 @@ class RunPlugin(WorkerPlugin):
         self.versions = versions
         self.settings = settings
         self.database = database
+        self.declaration = declaration
         self.variables = variables
         self.is_local = is_local
 
@@ -103,6 +110,9 @@ class RunPlugin(WorkerPlugin):
                 )
         if not self.settings and (problem := _settings_problem(self.database)):
             self.error = SettingsError(f"In the environment of {where}: {problem}")
+        self.error = (
+            _declaration_error(self.declaration, {where: _declared_on_worker()}) or self.error
+        )
         # Other errors may follow from other versions.
         self.error = version_error(self.versions, {where: installed_versions()}) or self.error
         if not PROFILER_IS_SAFE and (profiler := worker.periodic_callbacks.pop("profile", None)):
@@ -179,11 +189,17 @@ def prepare_workers(client: Client, settings: Settings) -> None:
     is_local = isinstance(client.cluster, LocalCluster)
     is_safe = is_local or protocol in ("inproc", "tls")
     variables = {name: os.environ[name] for name in _SENT_VARIABLES if os.environ.get(name)}
+    declaration = _declared()
+    on_workers = client.run(_declared_on_worker)
+    workers = {f"worker {address}": each for address, each in sorted(on_workers.items())}
+    if differing := _declaration_error(declaration, workers):
+        raise differing
     plugin = RunPlugin(
         plugin_name(settings),
         installed_versions(),
         settings if is_safe else None,
         settings.pgsql_database,
+        declaration,
         variables if is_safe else {},
         is_local=is_local,
     )
@@ -260,6 +276,35 @@ def _error_on(name: str, dask_worker: Worker) -> OrdersDaskError | None:
     """Return why a worker can't take part in a run, or None. Dask passes it as `dask_worker`."""
     plugin = _plugin_on(dask_worker, name)
     return plugin.error if plugin else None
+
+
+def _declared() -> Declaration:
+    """Return the tables that this process has declared."""
+    from orders_dask.contract.declaration import declared  # late: a worker may have declared badly
+
+    return declared()
+
+
+def _declared_on_worker() -> Declaration | SettingsError:
+    """Return the tables that this process has declared, or why it can't declare them."""
+    try:
+        return _declared()
+    except SettingsError as error:
+        return error
+
+
+def _declaration_error(
+    client: Declaration, workers: Mapping[str, Declaration | SettingsError]
+) -> SettingsError | None:
+    """Return an error of workers that have declared other tables than the client, or None."""
+    from orders_dask.contract.declaration import difference  # late, as above
+
+    declarations = {}
+    for worker, declaration in workers.items():
+        if isinstance(declaration, SettingsError):
+            return SettingsError(f"On {worker}: {declaration}")
+        declarations[worker] = declaration
+    return difference(client, declarations)
 
 
 def _settings_problem(database: str) -> str | None:

@@ -3,7 +3,7 @@
 The same data has three kinds of schemas:
 
 raw
-    The schema that the JSON reader reads: nested as in the dump, timestamps as text.
+    The schema that the JSON reader reads: nested as in the dump, timestamps and days as text.
 typed
     The schema that decode returns: nested as in the dump, amounts as ``decimal128(22, 4)``, rates
     as ``decimal128(18, 8)``, timestamps as ``timestamp[us, UTC]``.
@@ -21,6 +21,7 @@ import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Column,
     Date,
     DateTime,
     Integer,
@@ -31,13 +32,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from orders_dask.contract.columns import MONEY, RATE
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS, LOCAL_DATES, fact_order
+from orders_dask.contract.columns import MONEY, RATE, path_within_order, source_paths
+from orders_dask.contract.order_tables import (
+    DIMENSIONS,
+    FACTS,
+    LOCAL_DATES,
+    SELECTED,
+    fact_order,
+)
+from orders_dask.contract.sources import Source
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED, order_version
 
 MONEY_TYPE: Final = pa.decimal128(MONEY.precision, MONEY.scale)
 RATE_TYPE: Final = pa.decimal128(RATE.precision, RATE.scale)
 TIMESTAMP_TYPE: Final = pa.timestamp("us", tz="UTC")
+DAY_TYPE: Final = pa.date32()
 PRESENCE_TYPE: Final = pa.int8()
 
 ORDER_ROW: Final = "order_row"
@@ -60,7 +69,7 @@ _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
     (SmallInteger, PRESENCE_TYPE),
     (Integer, pa.int32()),
     (DateTime, TIMESTAMP_TYPE),
-    (Date, pa.date32()),
+    (Date, DAY_TYPE),
     (Boolean, pa.bool_()),
     (Text, pa.string()),
 )
@@ -87,12 +96,9 @@ def paths() -> Iterator[tuple[str, pa.DataType]]:
     ``payment_gateway_names[]``.
     """
     for table in (*FACTS, *DIMENSIONS):
-        prefix = table.info["records"] and table.info["records"] + "."
         for column in table.c:
-            for source in filter(None, (column.info["source"], column.info["fallback"])):
-                yield prefix + source, arrow_type(column.type)
-            for path, kind in column.info["reads"].items():
-                yield prefix + path, arrow_type(kind)
+            for path, kind in source_paths(column):
+                yield path_within_order(table, path), arrow_type(kind)
 
 
 def _nested(typed_paths: list[tuple[str, pa.DataType]]) -> list[pa.Field]:
@@ -106,6 +112,12 @@ def _nested(typed_paths: list[tuple[str, pa.DataType]]) -> list[pa.Field]:
         kind = inner[0][1] if inner[0][0] == "" else pa.struct(_nested(inner))
         fields.append(pa.field(key.removesuffix("[]"), pa.list_(kind) if "[]" in key else kind))
     return fields
+
+
+def selected_field(column: Column[Any]) -> str:
+    """Return the field of decoded records that has the values of a column that are selected."""
+    source: Source = column.info["custom"]
+    return f"{source.text} {column.name}"  # no key has brackets
 
 
 @cache
@@ -125,10 +137,15 @@ def decoded_schema() -> pa.Schema:
 
 
 def _with_local_dates(fields: pa.Schema | pa.StructType, records: str) -> list[pa.Field]:
-    """Return the fields of the records at a path, with the local days in and behind them."""
+    """Return the fields of the records at a path, with what decode adds in and behind them."""
     prefix = records and f"{records}."
     typed = [pa.field(f.name, _decoded(f.type, prefix + f.name)) for f in fields]
-    return [*typed, *(pa.field(name, pa.date32()) for name in LOCAL_DATES.get(records, ()))]
+    dates = (pa.field(name, DAY_TYPE) for name in LOCAL_DATES.get(records, ()))
+    selected = (
+        pa.field(selected_field(column), arrow_type(column.type))
+        for column in SELECTED.get(records, ())
+    )
+    return [*typed, *dates, *selected]
 
 
 def _decoded(kind: pa.DataType, path: str) -> pa.DataType:
@@ -146,7 +163,7 @@ def _raw(kind: pa.DataType) -> pa.DataType:
         return pa.struct([pa.field(f.name, _raw(f.type)) for f in kind])
     if pa.types.is_list(kind):
         return pa.list_(_raw(kind.value_type))
-    return pa.string() if kind == TIMESTAMP_TYPE else kind
+    return pa.string() if kind in (TIMESTAMP_TYPE, DAY_TYPE) else kind
 
 
 @cache

@@ -14,11 +14,14 @@
 ``local_date_of``
     Paths of timestamps. The column is the local day of the first that has one, which decode
     computes, since the offset as written is lost in UTC. Empty for every other column.
+``custom``
+    The :class:`~orders_dask.contract.sources.Source` of a column of somebody's own, else None.
+    Where that selects a value by its name, ``source`` is None and ``reads`` has name and value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -37,6 +40,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from orders_dask.contract.sources import Source
 from orders_dask.contract.table_groups import ACTIVE_GROUPS, ALWAYS, Group
 
 STORE: Final = "orders_store"
@@ -64,6 +68,20 @@ PRESENCE = SmallInteger()
 METADATA: Final = MetaData()
 
 SqlType = TypeEngine[Any]
+
+KINDS: Final[Mapping[str, SqlType]] = {
+    "id": ID,
+    "count": COUNT,
+    "money": MONEY,
+    "rate": RATE,
+    "timestamp": TIMESTAMP,
+    "day": DATE,
+    "boolean": BOOLEAN,
+    "text": TEXT,
+}
+"""The types of columns that are read, by their names in docs/contract.md#types."""
+
+_KIND_NAMES: Final = {repr(kind): name for name, kind in KINDS.items()}
 
 
 def source_column(
@@ -99,6 +117,34 @@ def local_date_column(name: str, comment: str, *timestamps: str) -> Column[Any]:
     return Column(name, DATE, comment=comment, info=info)
 
 
+def custom_column(
+    name: str, kind: SqlType, comment: str, source: Source, read: SqlType
+) -> Column[Any]:
+    """Declare a column of somebody's own, whose values are read as the type `read`."""
+    if source.name_path is None:
+        info = _info(source=source.path, custom=source)
+    else:
+        info = _info(reads={source.name_path: TEXT, source.path: read}, custom=source)
+    return Column(name, kind, comment=comment, info=info)
+
+
+def source_paths(column: Column[Any]) -> Iterator[tuple[str, SqlType]]:
+    """Yield each path within a record that a column is read from, with the type of its values."""
+    for source in filter(None, (column.info["source"], column.info["fallback"])):
+        yield source, column.type
+    yield from column.info["reads"].items()
+
+
+def kind_name(kind: SqlType) -> str | None:
+    """Return the name of a type of :data:`KINDS`; None for another. An id is a count."""
+    return _KIND_NAMES.get(repr(kind))
+
+
+def path_within_order(table: Table, path: str) -> str:
+    """Return a path of a table's records as one of the order."""
+    return ".".join(filter(None, (table.info["records"], path)))
+
+
 def named_column(name: str, comment: str, *keys: str) -> Column[Any]:
     """Declare a text of a dimension that no order has: ``dimensions load`` reads it from a file.
 
@@ -114,7 +160,8 @@ def named_column(name: str, comment: str, *keys: str) -> Column[Any]:
 
 
 def _info(**given: Any) -> dict[str, Any]:
-    return {"source": None, "fallback": None, "reads": {}, "local_date_of": ()} | given
+    source = {"source": None, "fallback": None, "custom": None}
+    return {**source, "reads": {}, "local_date_of": (), **given}
 
 
 def fact_table(

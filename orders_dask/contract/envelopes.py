@@ -98,6 +98,9 @@ KNOWN: Final[Mapping[str, Envelope]] = {
 }
 """The envelopes that have a name."""
 
+CONTAINER_KEYS: Final = ("orders", "order")
+"""Outside of containers, an object with one of these keys is a page or a wrapper."""
+
 DELETION_KEYS: Final = ("__deleted", "_sdc_deleted_at", "_ab_cdc_deleted_at", "deleted_at")
 """Keys by which Debezium, Singer, Airbyte and soft deletion mark an order that was deleted."""
 

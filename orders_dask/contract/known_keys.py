@@ -14,6 +14,8 @@ from functools import cache
 from typing import Final
 
 from orders_dask.contract.arrow import paths
+from orders_dask.contract.columns import path_within_order, source_paths
+from orders_dask.contract.order_tables import DIMENSIONS, FACTS
 
 _ADDRESS: Final = """
     address1 address2 city company country country_code country_name first_name id last_name
@@ -161,21 +163,25 @@ class KnownObject:
         What the paths of its keys begin with, such as ``line_items[].``.
     keys
         The object, or array of objects, at each key; None if nothing in it is looked at.
+    is_free
+        Whether it has free content of which a custom column reads a key: no key of it is unknown.
     """
 
     prefix: str = ""
     keys: dict[str, KnownObject | None] = field(default_factory=dict)
+    is_free: bool = False
 
-    def add(self, path: str) -> None:
+    def add(self, path: str, *, is_custom: bool = False) -> None:
         """Add the keys on a dotted path."""
         segment, _, rest = path.partition(".")
         key = segment.removesuffix("[]")
         if not rest:
             self.keys.setdefault(key, None)
             return
-        inner = self.keys.get(key) or KnownObject(f"{self.prefix}{segment}.")
+        is_free = self.is_free or (is_custom and self.keys.get(key, self) is None)
+        inner = self.keys.get(key) or KnownObject(f"{self.prefix}{segment}.", is_free=is_free)
         self.keys[key] = inner
-        inner.add(rest)
+        inner.add(rest, is_custom=is_custom)
 
 
 @cache
@@ -184,12 +190,21 @@ def known_keys() -> KnownObject:
     order = KnownObject()
     for path in _paths():
         order.add(path)
+    for path in _paths_of_columns(are_custom=True):
+        order.add(path, is_custom=True)
     return order
 
 
+def _paths_of_columns(*, are_custom: bool) -> Iterator[str]:
+    for table in (*FACTS, *DIMENSIONS):
+        for column in table.c:
+            if bool(column.info["custom"]) is are_custom:
+                yield from (path_within_order(table, path) for path, _ in source_paths(column))
+
+
 def _paths() -> Iterator[str]:
+    yield from _paths_of_columns(are_custom=False)
     read = [path for path, _ in paths()]
-    yield from read
     for path in read:
         yield from _money_beside(path)
     for parent, keys in _KEYS.items():

@@ -27,6 +27,7 @@ from orders_dask.contract.json_parser import (
     to_json,
     truncate_raw,
 )
+from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.record_keys import (
     CHILDREN,
     DRAFT_KEYS,
@@ -35,7 +36,7 @@ from orders_dask.contract.record_keys import (
     positive_id,
 )
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue, Rejected, count_with_children
-from orders_dask.contract.values import RULES, Rule, Value, tags
+from orders_dask.contract.values import RULES, Rule, Value, tags, text
 
 MAX_REJECTED_CHILDREN: Final = 10_000
 """An order with more rejected children is rejected as a whole. Real orders have at most 500 lines.
@@ -143,10 +144,11 @@ def _object(kind: pa.StructType | pa.Schema, path: str) -> _Rule:
     name = path.rpartition(".")[2]
     prefix = path and f"{path}."
     scalars = {item.name: RULES[item.type] for item in kind if item.type in RULES}
-    if "tags" in scalars:
+    if scalars.get("tags") is text:
         scalars["tags"] = tags
     if not path:
-        scalars[GRAPHQL_ID] = _text_without_code
+        if not _is_stored(GRAPHQL_ID):
+            scalars[GRAPHQL_ID] = _text_without_code
         scalars |= dict.fromkeys((*DRAFT_KEYS, *DELETION_KEYS), _nothing)
     nested = {
         item.name: _nested(item.type, prefix + item.name) for item in kind if item.type not in RULES
@@ -234,6 +236,11 @@ def _children(element: _Rule, path: str, fact: Table) -> _Rule:
         return [convert_child(index, child) for index, child in enumerate(value)]
 
     return _only(list, path, convert)
+
+
+def _is_stored(key: str) -> bool:
+    """Return whether a column of orders has the value of a key."""
+    return any(column.info["source"] == key for column in fact_order.c)
 
 
 def _text_without_code(value: Json) -> tuple[Value, None]:

@@ -39,6 +39,7 @@ from orders_dask.contract.columns import (
     named_column,
     source_column,
 )
+from orders_dask.contract.custom_columns import append_custom_columns
 from orders_dask.contract.detail_tables import DETAILS
 from orders_dask.contract.envelopes import DELETION_KEYS
 from orders_dask.contract.table_groups import ACTIVE_GROUPS
@@ -617,6 +618,17 @@ DIMENSIONS: Final[tuple[Table, ...]] = (
     dim_app,
     dim_product_variant,
 )
+
+
+append_custom_columns(FACTS, DETAILS, DIMENSIONS)
+
+
+SELECTED: Final[Mapping[str, Sequence[Column[Any]]]] = {
+    fact.info["records"]: columns
+    for fact in FACTS
+    if (columns := [c for c in fact.c if c.info["custom"] and c.info["custom"].is_selected])
+}
+"""By path of the records of a fact: its columns that are selected by a name, of which few are."""
 
 
 def attributes(dimension: Table) -> list[Column[Any]]:

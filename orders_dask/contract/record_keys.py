@@ -10,6 +10,7 @@ from typing import Final, TypeGuard
 
 from sqlalchemy import Table
 
+from orders_dask.contract.envelopes import CONTAINER_KEYS
 from orders_dask.contract.json_parser import Json
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.values import integer
@@ -26,9 +27,6 @@ ORDER_KEYS: Final = (
 
 See docs/contract.md#input-documents.
 """
-
-CONTAINER_KEYS: Final = ("orders", "order")
-"""Outside of containers, an object with one of these keys is a page or a wrapper."""
 
 
 def has_ids(fact: Table) -> bool:

@@ -191,9 +191,9 @@ def _unknown_below(value: Json, known: KnownObject) -> Iterator[tuple[str, Json]
     elif isinstance(value, dict):
         overwritten = value.overwritten if isinstance(value, DuplicateKeys) else ()
         for key, inner in chain(overwritten, value.items()):
-            if key not in known.keys:
+            if key not in known.keys and not known.is_free:
                 yield known.prefix + name_of_key(key), inner
-            elif (below := known.keys[key]) is not None:
+            elif (below := known.keys.get(key)) is not None:
                 yield from _unknown_below(inner, below)
 
 

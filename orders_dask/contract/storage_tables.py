@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -21,11 +22,13 @@ from orders_dask.contract.columns import (
     STORE,
     TIMESTAMP,
     computed_column,
+    kind_name,
 )
 from orders_dask.contract.order_tables import (
     DIMENSIONS,
     FACTS,
 )
+from orders_dask.contract.sources import Source
 
 order_version = Table(
     "order_version",
@@ -135,7 +138,9 @@ def _dimension_source(rows: Table) -> DimensionSource:
     """Return a fact of the same records that has all values of a dimension, or its own rows."""
     sources = {c.name: c.info["source"] for c in rows.c if c.info["source"]}
     for fact in FACTS:
-        by_source = {c.info["source"]: c.name for c in fact.c if c.info["source"]}
+        # Parts of before lack custom columns, but not the rows of a dimension that is staged.
+        own = [c for c in fact.c if not c.info["custom"]]
+        by_source = {c.info["source"]: c.name for c in own if c.info["source"]}
         if fact.info["records"] == rows.info["records"] and by_source.keys() >= {*sources.values()}:
             columns = {name: by_source[source] for name, source in sources.items()}
             return DimensionSource(fact, columns)
@@ -159,8 +164,25 @@ COPIED_TABLES: Final[tuple[Table, ...]] = (*FACTS, order_version, *DIMENSION_ROW
 """The tables that a part is copied into, in one transaction."""
 
 
+def identity_of(column: Column[Any]) -> str:
+    """Return a column's name; behind that of a custom column a hash of its type and source.
+
+    So what was read from another source, or as another type, is another column of a part or load.
+    """
+    source: Source | None = column.info["custom"]
+    if source is None:
+        return column.name
+    read = sha256(f"{kind_name(column.type)} {source.text}".encode()).hexdigest()
+    return f"{column.name} {read[:8]}"
+
+
+def stored_name(table: Table, column: Column[Any]) -> str:
+    """Return the name that a column of a table has in :data:`STORED_COLUMNS`."""
+    return f"{table.name}.{identity_of(column)}"
+
+
 STORED_COLUMNS: Final[tuple[str, ...]] = tuple(
-    f"{table.name}.{column.name}" for table in (*FACTS, *DIMENSION_ROWS) for column in table.c
+    stored_name(table, column) for table in (*FACTS, *DIMENSION_ROWS) for column in table.c
 )
 """The columns that rows of orders have, such as ``fact_order.note``.
 

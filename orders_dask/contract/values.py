@@ -14,7 +14,13 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, RATE_TYPE, TIMESTAMP_TYPE
+from orders_dask.contract.arrow import (
+    DAY_TYPE,
+    MONEY_TYPE,
+    PRESENCE_TYPE,
+    RATE_TYPE,
+    TIMESTAMP_TYPE,
+)
 from orders_dask.contract.issue_codes import ValueCode
 from orders_dask.contract.json_parser import Json, Number, is_sanitised, sanitise
 
@@ -105,7 +111,7 @@ def tags(value: Json) -> tuple[str | None, ValueCode | None]:
 
 
 def timestamp(value: Json) -> tuple[str | None, ValueCode | None]:
-    """Return any text: decode parses timestamps by column, and finds the bad ones itself."""
+    """Return any text: decode parses timestamps, and days, by column and finds the bad ones."""
     if isinstance(value, str) and not isinstance(value, Number):
         return sanitise(value), None
     return None, "bad_instant"
@@ -123,6 +129,7 @@ RULES: Final[dict[pa.DataType, Rule]] = {
     pa.bool_(): boolean,
     pa.string(): text,
     TIMESTAMP_TYPE: timestamp,
+    DAY_TYPE: timestamp,
     PRESENCE_TYPE: presence,
 }
 """The rule for a value of each type of :func:`orders_dask.contract.arrow.typed_schema`."""

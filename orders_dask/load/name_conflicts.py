@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -127,14 +127,32 @@ def require_ours(objects: dict[QualifiedName, CatalogObject], views: Collection[
         ],
     )
     for name, table in tables.items():
-        has = objects[name].columns if name in objects else {}
-        for column in table.c:
-            if has.get(column.name, type_of(column)) != type_of(column):
-                raise SettingsError(
-                    f"The column {table}.{column.name} has the type {has[column.name]} in the "
-                    f"database, and {type_of(column)} in this orders_dask with its settings: give "
-                    "it another name, or the type that it has."
-                )
+        require_types(table, objects[name].columns if name in objects else {})
+
+
+def require_types(table: Table, has: Mapping[str, str]) -> None:
+    """Raise if a column of a table has another type in the database.
+
+    Parameters
+    ----------
+    table
+        The table.
+    has
+        The type of each of its columns in the database, by name.
+
+    Raises
+    ------
+    SettingsError
+        One has: the message names the first.
+    """
+    for column in table.c:
+        declared = type_of(column)
+        if has.get(column.name, declared) != declared:
+            raise SettingsError(
+                f"The column {table}.{column.name} has the type {has[column.name]} in the "
+                f"database, and {declared} in this orders_dask with its settings: give it another "
+                "name, or the type that it has."
+            )
 
 
 def missing_columns(objects: dict[QualifiedName, CatalogObject]) -> dict[Table, list[Column[Any]]]:

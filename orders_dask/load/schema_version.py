@@ -11,6 +11,7 @@ from orders_dask.contract.columns import METADATA, OPS
 from orders_dask.contract.ledger_tables import schema_info
 from orders_dask.contract.versions import CONTRACT_VERSION
 from orders_dask.errors import DatabaseNotReady
+from orders_dask.load.name_conflicts import require_types
 from orders_dask.load.partitions import PartitionWidth
 
 
@@ -84,12 +85,22 @@ def require_complete(connection: Connection) -> None:
     ------
     DatabaseNotReady
         It lacks one: the message names the first.
+    SettingsError
+        One has another type.
     """
-    declared = [f"{table}.{column.name}" for table in _TABLES for column in table.c]
-    found = {*connection.scalars(_COLUMNS, {"tables": [str(table) for table in _TABLES]})}
-    missing = [name for name in declared if name not in found]
+    found: dict[str, dict[str, str]] = {str(declared): {} for declared in _TABLES}
+    for row in connection.execute(_COLUMNS, {"tables": [*found]}):
+        found[row.table][row.column] = row.type
+    missing = [
+        f"{declared}.{column.name}"
+        for declared in _TABLES
+        for column in declared.c
+        if column.name not in found[str(declared)]
+    ]
     if missing:
         raise lacks(missing)
+    for declared in _TABLES:
+        require_types(declared, found[str(declared)])
 
 
 def lacks(columns: list[str]) -> DatabaseNotReady:
@@ -105,7 +116,8 @@ _TABLES: Final[tuple[Table, ...]] = tuple(METADATA.tables.values())
 
 _COLUMNS: Final = text(
     """
-    select nspname || '.' || relname || '.' || attname
+    select nspname || '.' || relname as table, attname as column,
+      format_type(atttypid, atttypmod) as type
     from pg_attribute
     join pg_class c on c.oid = attrelid join pg_namespace n on n.oid = relnamespace
     where nspname || '.' || relname = any(:tables) and attnum > 0 and not attisdropped

@@ -73,13 +73,15 @@ def source_keys() -> dict[str, str]:
 
 def _own_sources(table: Table, column: Column[Any]) -> Iterator[ColumnSource]:
     source = column.info["source"]
+    custom = column.info["custom"]
     for path in filter(None, (source, column.info["fallback"])):
         yield ColumnSource(_path(table, path), sql_type(column), _use(path))
     for path, kind in column.info["reads"].items():
-        # A computed column adds up what is of its own type, and a local day is that of a timestamp;
-        # all else decides what counts.
-        adds_up = not source and isinstance(kind, type(column.type))
-        makes = adds_up or path in column.info["local_date_of"]
+        # A computed column adds up what is of its own type, a local day is that of a timestamp, and
+        # a value may be selected by a name; all else decides what counts.
+        adds_up = not (source or custom) and isinstance(kind, type(column.type))
+        is_selected = custom is not None and path == custom.path
+        makes = adds_up or is_selected or path in column.info["local_date_of"]
         use = _use(path) if makes else "CONDITIONAL"
         yield ColumnSource(_path(table, path), str(kind.compile(_DIALECT)), use)
 

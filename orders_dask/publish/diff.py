@@ -31,7 +31,7 @@ from orders_dask.contract.columns import TEXT
 from orders_dask.contract.control_totals import money_columns
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.contract.storage_tables import STORED_COLUMNS
+from orders_dask.contract.storage_tables import STORED_COLUMNS, stored_name
 from orders_dask.errors import NothingToRestore
 from orders_dask.load.connect import snapshot
 from orders_dask.load.planner import prefer_hash_plans
@@ -242,7 +242,7 @@ class _Columns:
 
     def of(self, fact: Table) -> list[str]:
         """Return the names of a fact's columns that both have."""
-        return [column.name for column in fact.c if f"{fact.name}.{column.name}" in self.common]
+        return [column.name for column in fact.c if stored_name(fact, column) in self.common]
 
 
 def _common_columns(connection: Connection, *load_ids: int) -> _Columns:
@@ -252,7 +252,8 @@ def _common_columns(connection: Connection, *load_ids: int) -> _Columns:
     ]
     common = frozenset.intersection(*map(frozenset, has)).intersection(STORED_COLUMNS)
     either = set().union(*has).intersection(STORED_COLUMNS)
-    return _Columns(common, tuple(name for name in STORED_COLUMNS if name in either - common))
+    only_one = (name.partition(" ")[0] for name in STORED_COLUMNS if name in either - common)
+    return _Columns(common, tuple(dict.fromkeys(only_one)))
 
 
 def replaced_load(database: Engine, load_id: int) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -25,19 +25,21 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
+from sqlalchemy import Table
 
 from orders_dask.contract.control_totals import ControlTotals, totals_of
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.raw_text import RAW, raw_columns
 from orders_dask.contract.rejects import Issue
 from orders_dask.contract.schema_drift import Drift, DriftCounter
-from orders_dask.contract.storage_tables import STORED_COLUMNS
+from orders_dask.contract.storage_tables import STORED_COLUMNS, stored_name
 from orders_dask.contract.versions import STAGE_FORMAT_VERSION
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.former_names import renamed
 from orders_dask.stage.layout import PART_RECORD, content_of, read_json, run_date_folder
 from orders_dask.stage.record import Part, StagedBlock, StagedFile
+from orders_dask.stage.staged_names import with_staged_names
 
 ROW_GROUP_BYTES: Final = 16 << 20
 """Bytes of Arrow tables per row group: 64 MiB took 45 MB more of a worker, and no less time."""
@@ -101,7 +103,10 @@ def find_part(url: str) -> Part | None:
     if isinstance(record["bytes"], int):  # before format 5: the sum, an upper bound for each table
         record["bytes"] = dict.fromkeys(record["rows"], record["bytes"])
     columns = tuple(record.pop("columns", ()))  # formats before 8 don't have them
-    totals = {fact.name: record["totals"].get(fact.name, _NOTHING) for fact in FACTS}
+    totals = {
+        fact.name: _declared_totals(fact, record["totals"].get(fact.name, _NOTHING), columns)
+        for fact in FACTS
+    }
     drift = Drift.from_json(record.pop("drift", None))
     changed = {"files": files, "totals": totals, "columns": columns, "drift": drift}
     return Part(url, **{**record, **changed})
@@ -213,6 +218,18 @@ _NOTHING: Final = ControlTotals().to_json()
 """Control totals of a fact that a part of before has no table of."""
 
 
+def _declared_totals(
+    fact: Table, totals: dict[str, Any], columns: Collection[str]
+) -> dict[str, Any]:
+    """Return the control totals of a part without columns that a load of it leaves null."""
+    counted = {
+        column.name
+        for column in fact.c
+        if not column.info["custom"] or stored_name(fact, column) in columns
+    }
+    return {**totals, "sums": [each for each in totals["sums"] if each[1] in counted]}
+
+
 def _file_from_json(record: dict[str, Any]) -> StagedFile:
     issues = [
         Issue(i["field"], i["code"], i["count"], tuple((p, text) for p, text in i["samples"]))
@@ -300,7 +317,8 @@ def _write_tables(
     with ExitStack() as stack:
         writers: dict[str, pq.ParquetWriter] = {}
         for group in groups:
-            for name, table in group.items():
+            for name, declared in group.items():
+                table = with_staged_names(declared, name)
                 if name not in writers:
                     file = fs.open(f"{folder}/{name}.parquet", "wb", block_size=BUFFER_BYTES)
                     files[name] = file

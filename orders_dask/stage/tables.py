@@ -22,6 +22,7 @@ from orders_dask.stage.former_names import FORMER_NAME_OF, NAME_OF
 from orders_dask.stage.layout import empty_table
 from orders_dask.stage.parts import BUFFER_BYTES, READ_THREADS, invalidate_part
 from orders_dask.stage.record import Part
+from orders_dask.stage.staged_names import STAGED_NAMES, with_declared_names
 
 
 def prefetch_small(part: Part, tables: Iterable[str]) -> dict[str, bytes]:
@@ -81,11 +82,14 @@ def row_groups(
         _open(part, table, prefetched) as file,
         pq.ParquetFile(file) as parquet,
     ):
-        stored = columns and [*columns, *(FORMER_NAME_OF.get(name, name) for name in columns)]
+        own = STAGED_NAMES.get(table, {})
+        stored = columns and [
+            name for c in columns for name in (own.get(c, c), FORMER_NAME_OF.get(c, c))
+        ]
         for number in range(parquet.num_row_groups):
             # A worker runs as many tasks as it has threads already.
             group = parquet.read_row_group(number, columns=stored, use_threads=False)
-            yield with_all_columns(group, table, columns)
+            yield with_all_columns(with_declared_names(group, table), table, columns)
 
 
 def with_all_columns(rows: pa.Table, table: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -5,6 +5,7 @@ from:
 
 - A column with a ``source`` is read there, or at its ``fallback``. Texts of an array are joined,
   amounts are added up, of timestamps the last counts.
+- A column of somebody's own that selects a value by its name was selected by decode.
 - A column without one that the parent records have too, such as ``currency``, is copied from them.
 - The few other columns are computed by :func:`_computed`, from the children that decode left.
 """
@@ -28,14 +29,15 @@ from orders_dask.contract.arrow import (
     POSITION,
     TIMESTAMP_TYPE,
     arrow_type,
-    decoded_schema,
     key_schema,
+    selected_field,
     staged_schemas,
 )
 from orders_dask.contract.detail_tables import fact_line_discount
 from orders_dask.contract.issue_codes import NulledCode
 from orders_dask.contract.order_tables import (
     FACTS,
+    SELECTED,
     fact_order,
     fact_order_line,
     fact_refund,
@@ -197,9 +199,12 @@ def _levels(orders: pa.Table) -> dict[str, _Level]:
 
 
 def _source_columns(table: Table, records: pa.StructArray) -> Columns:
-    """Return the columns of a table that are read from its records, local days included."""
-    dates = {c.name: struct_field(records, c.name) for c in table.c if c.info["local_date_of"]}
-    return dates | {c.name: _source_value(c, records) for c in table.c if c.info["source"]}
+    """Return the columns of a table that are read from its records, or that decode added there."""
+    added = {c.name: records.field(c.name) for c in table.c if c.info["local_date_of"]}
+    if table in FACTS:
+        selected = SELECTED.get(table.info["records"], ())
+        added |= {c.name: records.field(selected_field(c)) for c in selected}
+    return added | {c.name: _source_value(c, records) for c in table.c if c.info["source"]}
 
 
 def _source_value(column: Column[Any], records: pa.StructArray) -> pa.Array:
@@ -226,18 +231,21 @@ def _value_at(records: pa.StructArray, path: str) -> pa.Array:
 
 def _provenance(records: pa.StructArray, file: int) -> Columns:
     """Return the file of each order, and the columns that decode computed."""
-    decoded = [
-        c.name for c in fact_order.c if not c.info["source"] and c.name in decoded_schema().names
-    ]
+    decoded = (fact_order.c.created_utc_offset_min.name, POSITION)
     return {FILE: pa.repeat(pa.scalar(file, pa.int64()), len(records))} | {
-        name: struct_field(records, name) for name in decoded
+        name: records.field(name) for name in decoded
     }
 
 
 def _columns_from_parent(fact: Table, parent: Columns, rows: Rows) -> Columns:
     """Copy the columns that a fact shares with its parent, such as the order's currency."""
     take = pa.array(rows)
-    shared = [c.name for c in fact.c if not c.info["source"] and c.name in parent]
+    shared = [
+        c.name
+        for c in fact.c
+        if c.name in parent
+        and not (c.info["source"] or c.info["custom"] or c.info["local_date_of"])
+    ]
     return {name: parent[name].take(take) for name in shared}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -64,6 +65,10 @@ def test_unknown_keys_are_listed_across_run_dates(
     assert [key["records"] for key in both["keys"]] == [2, 2, 4]
     shown, _ = orders_dask("drift")
     assert "line_items[].gift object 18.2% 2026-10-02 {to}" in " ".join(shown.split())
+    suggested = tomllib.loads(shown[shown.index("# Lines for columns.toml") :])
+    assert suggested["fact_order_line"]["colour"]["source"] == "colour"
+    assert suggested["fact_order"]["loyalty_tier"]["type"] == "text"
+    assert "it has objects: read a key of them, such as gift.KEY" in shown
     assert f"{NEXT} has 3 keys that the contract doesn't know" in orders_dask("status")[1]
     orders_dask("drift", "--run-date", "2020-01-01", code=6)
 

@@ -32,7 +32,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "setting_values": {"contract", "secrets", "urls"},
     "settings": {"cost", "errors", "secrets", "setting_values", "urls"},
     "synthetic": {"errors"},
-    "cluster": {"errors", "settings"},
+    "cluster": {"contract", "errors", "settings"},
     "filesystem": {"aws", "errors", "s3_requests", "urls"},
     "without_pandas": {"cluster"},
     "transform": {"contract"},

@@ -122,6 +122,8 @@ def test_a_part_that_is_used_after_hours_loses_nothing_that_others_have_staged(
     path = Path(f"{url}/part.json".removeprefix("file://"))
     staged = json.loads(path.read_text())
     staged["totals"]["fact_of_a_group"] = {"rows": 7, "sums": []}
+    staged["totals"]["fact_order"]["sums"].append(["EUR", "column_of_somebody", "7.0000"])
+    staged["columns"].append("fact_order.column_of_somebody 0123abcd")
     path.write_text(json.dumps(staged))
     hours_ago = path.stat().st_mtime - 2 * TOUCH_AFTER.total_seconds()
     os.utime(path, (hours_ago, hours_ago))
@@ -129,3 +131,4 @@ def test_a_part_that_is_used_after_hours_loses_nothing_that_others_have_staged(
     assert used
     assert path.stat().st_mtime > hours_ago
     assert json.loads(path.read_text()) == staged
+    assert ("EUR", "column_of_somebody") not in used.totals_of("fact_order").sums

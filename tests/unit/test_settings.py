@@ -87,6 +87,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "keep_raw": "parquet",
         "schema_drift": "refuse",
         "facts": "sales",
+        "columns": None,
         "latest": time(6, 30),
         "max_rejected": 0.5,
         "copy_connections": 8,
@@ -111,6 +112,15 @@ def test_groups_that_this_process_has_not_declared_are_refused() -> None:
     assert str(caught.value) == (
         "ORDERS_DASK_FACTS must be set in the environment before orders_dask is imported: this "
         "process has the tables of sales"
+    )
+
+
+def test_a_file_of_columns_that_this_process_has_not_read_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(columns="columns.toml")
+    assert str(caught.value) == (
+        "ORDERS_DASK_COLUMNS must be set in the environment before orders_dask is imported: this "
+        "process has read no such file"
     )
 
 
@@ -282,7 +292,7 @@ def test_services_leave_an_environment_and_all_else_stays() -> None:
 NO_DEFAULT = (
     *("pgsql_pass_file", "pgsql_secret", "stage_url", "scheduler_address", "ssl_mode"),
     *("s3_endpoint", "check_severities", "check_thresholds", "checks_folder"),
-    *("alert_url", "alert_key", "alert_command", "prices", "budget", "record"),
+    *("alert_url", "alert_key", "alert_command", "prices", "budget", "record", "columns"),
 )
 """Settings whose commented line in the example shows a value, not the default."""
 

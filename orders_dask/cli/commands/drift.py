@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,6 +12,12 @@ from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput, parse_date
 from orders_dask.errors import SettingsError, SourceMissing
+
+if TYPE_CHECKING:
+    from orders_dask.ledger.schema_drift import DriftingKey
+
+MAX_SUGGESTED: Final = 50
+"""Keys that lines of TOML are printed for: more would be no list to choose from."""
 
 
 @command()
@@ -56,6 +63,29 @@ def drift(
     output.result_table([row | {"share": _percent(row["share"])} for row in rows])
     if found.more:
         output.result("And more: a load lists a thousand.")
+    output.result(_lines_for_file(found.keys))
+
+
+def _lines_for_file(keys: Sequence[DriftingKey]) -> str:
+    """Return lines of TOML that declare the first keys as columns; comments where none can be."""
+    from orders_dask.contract.suggested_columns import suggest_column, toml_lines
+
+    taken: set[tuple[str, str]] = set()
+    lines = ["", "# Lines for columns.toml, the file of ORDERS_DASK_COLUMNS (docs/columns.md):"]
+    for key in keys[:MAX_SUGGESTED]:
+        share = _percent(key.share)
+        seen = f"in {share} of the records" if share else f"first seen on {key.first_seen}"
+        lines.append(f"\n# {key.path}: {key.type or 'unknown type'}, {seen}")
+        try:
+            column = suggest_column(key.path, key.type, key.sample, taken)
+        except ValueError as error:
+            lines[-1] += f"; it {error}"
+            continue
+        taken.add((column.table, column.name))
+        lines.append(toml_lines(column))
+    if len(keys) > MAX_SUGGESTED:
+        lines.append(f"\n# And {len(keys) - MAX_SUGGESTED:,} more keys.")
+    return "\n".join(lines)
 
 
 def _percent(share: float | None) -> str:

@@ -15,9 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orders_dask.contract.envelopes import DELETION_KEYS, Envelope, Opened, Path, open_envelope
+from orders_dask.contract.envelopes import (
+    CONTAINER_KEYS,
+    DELETION_KEYS,
+    Envelope,
+    Opened,
+    Path,
+    open_envelope,
+)
 from orders_dask.contract.json_parser import NotJson, parse
-from orders_dask.contract.record_keys import CONTAINER_KEYS
 from orders_dask.extract.decode.suspects import Flags, marks_deletion
 from orders_dask.extract.lines import Lines
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orders_dask.contract.arrow import MONEY_TYPE, PRESENCE_TYPE, RATE_TYPE, raw_schema
-from orders_dask.contract.envelopes import DELETION_KEYS, Envelope, Path
+from orders_dask.contract.envelopes import CONTAINER_KEYS, DELETION_KEYS, Envelope, Path
 from orders_dask.contract.known_keys import KnownObject, known_keys
-from orders_dask.contract.record_keys import CONTAINER_KEYS, DRAFT_KEYS
+from orders_dask.contract.record_keys import DRAFT_KEYS
 from orders_dask.contract.values import ROUNDING_NOISE
 from orders_dask.extract import json_scanner
 from orders_dask.extract.decode import enveloped
@@ -207,7 +207,7 @@ def _plan(record: pa.StructType | None, order: Path | None) -> tuple[Plan, Mappi
             for item in kind:
                 inner = others.pop(item.name, None)
                 add_key(node, item.name, add(item.type, level, inner, (*path, item.name)))
-            if known:
+            if known and not known.is_free:  # else nobody counts the keys that are not known
                 look_at(node, known.prefix, others)
         return node
 

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from orders_dask.contract.arrow import POSITION, decoded_schema
-from orders_dask.contract.envelopes import Closed, Envelope, Message, open_envelope
+from orders_dask.contract.envelopes import CONTAINER_KEYS, Closed, Envelope, Message, open_envelope
 from orders_dask.contract.issue_codes import RejectedCode
 from orders_dask.contract.json_parser import Json, NotJson, parse
 from orders_dask.contract.order_tables import fact_order, fact_order_line
-from orders_dask.contract.record_keys import CONTAINER_KEYS, id_key
+from orders_dask.contract.record_keys import id_key
 from orders_dask.contract.rejects import Issue, Rejected, StoredReject, merge_issues
 from orders_dask.contract.schema_drift import NO_DRIFT
 from orders_dask.extract.decode.block import Block, decode_records

@@ -109,6 +109,22 @@ def parse_timestamps(texts: pa.StringArray, zone: ZoneInfo) -> Timestamps:
     )
 
 
+def parse_days(texts: pa.StringArray, zone: ZoneInfo) -> tuple[pa.Date32Array, Flags]:
+    """Parse a column of days: ``2026-10-01``, or the day as written of a timestamp.
+
+    Returns
+    -------
+    tuple
+        The days; null if the text is null or bad. And whether the text is no day of the contract.
+    """
+    is_day = pc.match_substring_regex(texts, r"^\d{4}-\d\d-\d\d$")
+    moments = pc.if_else(is_day, pc.binary_join_element_wise(texts, "00:00Z", "T"), texts)
+    timestamps = parse_timestamps(moments, zone)
+    # Not local_days: in the shop's zone, midnight in UTC may be the day before.
+    named = pc.if_else(is_day, timestamps.utc.cast(pa.date32()), local_days(timestamps, zone)[0])
+    return named, _flags(texts.is_valid()) & _flags(named.is_null())
+
+
 class _Parsed(NamedTuple):
     """The fields of parsed texts, one row a text.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -11,12 +11,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orders_dask.contract.arrow import decoded_schema, typed_schema
+from orders_dask.contract.arrow import (
+    DAY_TYPE,
+    TIMESTAMP_TYPE,
+    arrow_type,
+    decoded_schema,
+    selected_field,
+    typed_schema,
+)
 from orders_dask.contract.issue_codes import ValueCode
 from orders_dask.contract.json_parser import preview
-from orders_dask.contract.order_tables import LOCAL_DATES, fact_order
+from orders_dask.contract.order_tables import LOCAL_DATES, SELECTED, fact_order
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue
-from orders_dask.extract.decode.timestamps import Flags, Timestamps, local_days, parse_timestamps
+from orders_dask.contract.sources import Source
+from orders_dask.extract.decode.named_values import parse_texts, select_by_name
+from orders_dask.extract.decode.timestamps import (
+    Flags,
+    Timestamps,
+    local_days,
+    parse_days,
+    parse_timestamps,
+)
 
 Positions = NDArray[np.int64]
 """For each value of an array, the position of its record."""
@@ -47,7 +62,7 @@ def convert_types(
         item.name: conversion.convert(_one_chunk(raw[item.name]), item.type, item.name, positions)
         for item in typed_schema()
     }
-    columns |= conversion.local_dates("", positions)
+    columns |= conversion.local_dates("", positions) | conversion.selected("", columns, positions)
     created, _ = conversion.timestamps[fact_order.c.created_at.info["source"]]
     columns |= {
         fact_order.c.created_utc_offset_min.name: local_days(created, zone)[1],
@@ -92,14 +107,14 @@ class _Conversion:
         self, values: pa.Array, kind: pa.DataType, path: str, positions: Positions
     ) -> pa.Array:
         """Return the values at a path in their typed Arrow type, local days with them."""
-        if values.type == kind:
+        if values.type == kind and not any(records.startswith(path) for records in SELECTED):
             return values
         if pa.types.is_struct(kind):
             inner = {
                 item.name: self.convert(child, item.type, f"{path}.{item.name}", positions)
                 for child, item in zip(values.flatten(), kind, strict=True)
             }
-            inner |= self.local_dates(path, positions)
+            inner |= self.local_dates(path, positions) | self.selected(path, inner, positions)
             return pa.StructArray.from_arrays(
                 [*inner.values()], names=[*inner], mask=values.is_null()
             )
@@ -108,7 +123,24 @@ class _Conversion:
             converted = self.convert(elements, kind.value_type, f"{path}[]", owners)
             offsets = pa.array(np.concatenate(([0], np.cumsum(_lengths(values)))), pa.int32())
             return pa.ListArray.from_arrays(offsets, converted, mask=values.is_null())
-        return self._convert_timestamps(values, path, positions)
+        return self._convert_texts(values, kind, path, positions)
+
+    def _convert_texts(
+        self, texts: pa.Array, kind: pa.DataType, path: str, positions: Positions
+    ) -> pa.Array:
+        """Return the values of texts in a type that is read as text."""
+        if texts.type == kind:
+            return texts
+        if kind == TIMESTAMP_TYPE:
+            return self._convert_timestamps(texts, path, positions)
+        if kind == DAY_TYPE:
+            days, bad = parse_days(texts, self.zone)
+            self._add_issue(path, "bad_instant", bad, positions, texts)
+            return days
+        values, issues = parse_texts(texts, kind)
+        for code, where in issues.items():
+            self._add_issue(path, code, where, positions, texts)
+        return values
 
     def _convert_timestamps(self, texts: pa.Array, path: str, positions: Positions) -> pa.Array:
         timestamps = parse_timestamps(texts, self.zone)
@@ -127,6 +159,22 @@ class _Conversion:
             )
             for name, paths in LOCAL_DATES.get(records, {}).items()
         }
+
+    def selected(
+        self, records: str, fields: Mapping[str, pa.Array], positions: Positions
+    ) -> dict[str, pa.Array]:
+        """Return the columns that are selected by a name, of the records at a path with `fields`.
+
+        There are few, and none but of somebody's own.
+        """
+        columns = {}
+        for column in SELECTED.get(records, ()):
+            source: Source = column.info["custom"]
+            path = ".".join(filter(None, (records, source.text)))
+            texts = select_by_name(fields, source)
+            kind = arrow_type(column.type)
+            columns[selected_field(column)] = self._convert_texts(texts, kind, path, positions)
+        return columns
 
     def _local_date(
         self,
