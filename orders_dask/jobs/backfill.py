@@ -18,6 +18,7 @@ from orders_dask.errors import SettingsError
 from orders_dask.jobs.inspect import date_range, result_of_error
 from orders_dask.jobs.run import run_once
 from orders_dask.ledger.queries import dates_without
+from orders_dask.ledger.replay import corrected_records
 from orders_dask.load.schema import ready_database
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.progress import Listener, no_progress
@@ -77,7 +78,11 @@ def backfill(
 
 
 def refresh_dates(
-    column: str, *, settings: Settings | None = None, between: tuple[date, date] | None = None
+    column: str,
+    *,
+    settings: Settings | None = None,
+    between: tuple[date, date] | None = None,
+    corrected: bool = False,
 ) -> list[date]:
     """Return the published run dates whose loads lack a column: their force is to give it to them.
 
@@ -90,6 +95,9 @@ def refresh_dates(
         Settings; from the environment by default.
     between
         First and last run date; all by default.
+    corrected
+        Whether those count with records that were corrected and replayed: the dump has them as
+        they were.
 
     Raises
     ------
@@ -105,8 +113,11 @@ def refresh_dates(
         raise SettingsError(
             f"There is no column or table {column!r}: name one as fact_order.note, or all."
         )
-    lacking = dates_without(ready_database(settings), settings.keeps_raw)
+    database = ready_database(settings)
+    lacking = dates_without(database, settings.keeps_raw)
     dates = {day for name in wanted for day in lacking.get(name, ())}
+    if not corrected:
+        dates = dates.difference(corrected_records(database))
     return sorted(day for day in dates if between is None or between[0] <= day <= between[1])
 
 

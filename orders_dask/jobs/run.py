@@ -32,6 +32,7 @@ from orders_dask.jobs.inspect import (
 from orders_dask.jobs.lineage import files_of, lineage_of_load
 from orders_dask.ledger import loads
 from orders_dask.ledger.queries import LoadStatus, load_status
+from orders_dask.ledger.replay import corrected_records
 from orders_dask.load.schema import ready_database
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline import steps
@@ -171,6 +172,7 @@ def _take_through_steps(
     if client is None:
         return _plan(run_date, inspection.splits, settings, published, timer)
     context = RunContext(settings, client, database, timer, stop or Event())
+    corrected = retry_transient(corrected_records)(database, run_date).get(run_date, 0)
     # OpenLineage is told of the end when the ledger has it and the lease is released.
     columns = (*STORED_COLUMNS, *raw_columns(settings.keeps_raw))
     with (
@@ -195,9 +197,23 @@ def _take_through_steps(
     return replace(
         result,
         left_out=tuple(inspection.left_out),
-        warnings=(*result.warnings, *_over_budget(cost, settings)),
+        warnings=(
+            *result.warnings,
+            *_missing_corrections(corrected),
+            *_over_budget(cost, settings),
+        ),
         cost=cost,
     )
+
+
+def _missing_corrections(records: int) -> list[str]:
+    """Return a warning if a load replaced a replay of corrected records."""
+    if not records:
+        return []
+    return [
+        f"lost {records:,} records that were corrected and replayed: `orders-dask rollback` brings "
+        "them back, or correct and replay them once more"
+    ]
 
 
 def _over_budget(cost: Cost, settings: Settings) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Engine,
     Select,
     Text,
     and_,
@@ -36,6 +38,7 @@ from orders_dask.contract.ledger_tables import (
 )
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.rejects import StoredReject
+from orders_dask.contract.storage_tables import published
 from orders_dask.load.planner import prefer_hash_plans
 
 _RECORD: Final = rejected_record.c
@@ -45,6 +48,12 @@ _RECORD: Final = rejected_record.c
 _CORRECTED: Final = func.max(_RECORD.corrected_raw)
 _STORED: Final = func.max(case((_RECORD.path == "", _RECORD.raw), else_=_RECORD.order_raw))
 _TEXT: Final = func.coalesce(_CORRECTED, _STORED)
+
+# A prune deletes results together with texts: then nobody knows.
+_WAS_CORRECTED: Final = or_(
+    _RECORD.replay_result.is_(None),
+    and_(_RECORD.corrected_raw.is_not(None), _RECORD.replay_result.like("taken in%")),
+)
 
 FETCH_RECORDS: Final = 100
 """Records fetched at once: each has up to 64 KiB."""
@@ -101,6 +110,35 @@ def _select_records(load_id: int, code: str | None, *columns: ColumnElement[Any]
         .group_by(_RECORD.file_id, _RECORD.position)
         .having(with_code)
     )
+
+
+def corrected_records(engine: Engine, run_date: date | None = None) -> dict[date, int]:
+    """Return how many records of what is published were corrected, by run date; none without any.
+
+    A load of the dump lacks the corrections.
+
+    Parameters
+    ----------
+    engine
+        Engine of the database.
+    run_date
+        Only this run date; all by default.
+    """
+    of_date = true() if run_date is None else published.c.run_date == run_date
+    # What is published may be the replay of a replay.
+    made = select(published.c.run_date, published.c.load_id).where(of_date)
+    loads = made.cte("loads", recursive=True)
+    replayed = _RECORD.replay_load_id == loads.c.load_id
+    before = select(loads.c.run_date, _RECORD.load_id).join_from(loads, rejected_record, replayed)
+    loads = loads.union(before)
+    query = (
+        select(loads.c.run_date, func.count())
+        .join_from(loads, rejected_record, _RECORD.replay_load_id == loads.c.load_id)
+        .where(_WAS_CORRECTED)
+        .group_by(loads.c.run_date)
+    )
+    with engine.connect() as connection:
+        return {day: number for day, number in connection.execute(query)}
 
 
 def replay_identity(connection: Connection, load_id: int, code: str | None) -> str:

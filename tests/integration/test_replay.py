@@ -17,6 +17,7 @@ from orders_dask import diff, prune, replay, rollback, run
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import DataRefused, NothingToRestore
+from orders_dask.jobs.backfill import refresh_dates
 from orders_dask.ledger.queries import database_id
 from orders_dask.ledger.rejects import rejects
 from orders_dask.load.connect import engine
@@ -144,6 +145,26 @@ def test_a_second_replay_adds_to_the_first(
     ended = replay(DAY, settings=split, client=client)
     assert (ended.taken_in, ended.still_rejected) == (1, {"invalid_json": 1})
     assert [(o, at) for o, at, _ in orders()] == [(1, 1), (7, 2), (8, 4)]
+
+
+def test_a_refresh_skips_what_was_corrected_and_a_forced_run_warns(
+    client: Client, settings: Settings, owner: Engine, put: Put, correct: Correct
+) -> None:
+    put("dump/a.ndjson", lines(order(1), NO_ID, NO_ID))
+    run(DAY, settings=settings, client=client)
+    for position in (2, 3):
+        correct(position, json.dumps(order(position)))
+        assert replay(DAY, settings=settings, client=client).taken_in == 1
+    with owner.begin() as connection:
+        lack = "update orders_ops.load_run set columns = columns - 'fact_order.note'"
+        connection.exec_driver_sql(lack)
+    assert refresh_dates("note", settings=settings) == []
+    assert refresh_dates("note", settings=settings, corrected=True) == [DAY]
+    _, message = orders_dask("backfill", "--refresh", "note")
+    assert "1 run dates are left out, for the dump lacks corrections" in message
+    forced = run(DAY, settings=settings, client=client, force=True)
+    assert "lost 2 records that were corrected and replayed" in forced.warnings[0]
+    assert run(DAY, settings=settings, client=client, force=True).warnings == ()
 
 
 def test_a_replay_makes_no_text_younger(

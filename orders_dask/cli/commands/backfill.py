@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import date
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -85,9 +86,18 @@ def backfill(
         run_dates = latest_dates(last, settings)
     if refresh is not None:
         between = (run_dates[0], run_dates[-1]) if run_dates else None
-        run_dates = refresh_dates(refresh, settings=settings, between=between)
-        if not run_dates:
+        find = partial(refresh_dates, refresh, settings=settings, between=between)
+        run_dates = found = find(corrected=True)
+        if found and not force:
+            run_dates = find()
+        if left_out := len(found) - len(run_dates):
+            output.message(
+                f"{left_out:,} run dates are left out, for the dump lacks corrections that were "
+                "replayed: --force loads them without."
+            )
+        elif not found:
             output.message("No published run date lacks it.")
+        if not run_dates:
             if json:
                 output.result_json_rows([])
             return
