@@ -143,9 +143,12 @@ def test_every_command_refers_to_migrate_before_it(
 
 
 def test_a_dry_run_changes_nothing_and_gives_sql(
-    version_5: Engine, owner_settings: Settings
+    version_5: Engine, owner_settings: Settings, owner_login: dict[str, str]
 ) -> None:
     before = catalogue(version_5)
+    sql, notes = orders_dask("migrate", "--dry-run", environment=owner_login)
+    assert "rename column holder to run_by" in sql
+    assert "also grants rights and records the version" in notes
     planned = plan_migration(settings=owner_settings)
     assert not planned.complete, "what is added is known only when tables have their names"
     assert "rename column holder to run_by" in planned.changes[0].statements[0]

@@ -30,6 +30,9 @@ def migrate(
             output.result(_sql(change))
         if not planned.complete:
             output.message("What is to be added is known only when this was done.")
+        output.message(
+            "`orders-dask migrate` also grants rights and records the version, after this SQL."
+        )
         return
     migration = job.migrate(settings=settings, progress=_print_change)
     output.result(
