@@ -107,19 +107,26 @@ def _holders(engine: Engine, change: Change) -> str:
     """Return who holds locks on the tables of a change."""
     with engine.connect() as connection:
         rows = connection.execute(_HOLDERS, {"tables": list(change.locks)}).all()
-    sessions = [f"process {row.pid} of user {row.usename} for {row.seconds:,} s" for row in rows]
+    sessions = [
+        f"process {row.pid} of user {row.usename}"
+        + ("" if row.seconds is None else f" for {row.seconds:,} s")
+        for row in rows
+    ]
     return f"they are in use by {', '.join(sessions)}" if sessions else "it is in use"
 
 
+# Only superusers and members of pg_read_all_stats see since when other users' sessions work.
 _HOLDERS: Final = text(
     """
     select pid, usename, extract(epoch from now() - min(xact_start))::int as seconds
     from pg_locks join pg_stat_activity using (pid)
     where locktype = 'relation' and granted and pid <> pg_backend_pid()
+      and database = (select oid from pg_database where datname = current_database())
       and relation in (
-        select oid from pg_class where oid::regclass::text = any(:tables)
+        select to_regclass(name) from unnest(cast(:tables as text[])) name
         union all
-        select inhrelid from pg_inherits where inhparent::regclass::text = any(:tables))
-    group by pid, usename order by 3 desc limit 3
+        select inhrelid from pg_inherits join unnest(cast(:tables as text[])) name
+          on inhparent = to_regclass(name))
+    group by pid, usename order by 3 desc nulls last limit 3
     """
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from orders_dask.ledger.queries import dates_without, status
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.load.schema import ensure_ready, initialise
 from orders_dask.migration import execute
+from orders_dask.migration.changes import Change
 from orders_dask.retention.partitions import drop_marked, mark_for_drop
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings
@@ -271,6 +273,17 @@ def test_a_lock_that_nobody_gives_back_is_named(
             migrate(settings=owner_settings)
     migrate(settings=owner_settings)
     ensure_ready(owner)
+
+
+def test_an_owner_without_rights_on_statistics_names_sessions_too(
+    warehouse: Engine, owner: Engine
+) -> None:
+    change = Change("", (), locks=("orders_store.fact_order",))
+    with owner.begin() as reading:
+        reading.exec_driver_sql("select count(*) from orders_store.fact_order")
+        assert re.search(r"process \d+ of user orders$", execute._holders(warehouse, change))
+        found = execute._holders(owner, change)
+    assert re.search(r"process \d+ of user orders for \d+ s$", found)
 
 
 # What somebody may have made, and what the migration says of it.
