@@ -47,25 +47,26 @@ ROWS: Final = 5
 SUMMARY: Final = (
     "order_id",
     "run_date",
-    "created_local_date",
+    "order_local_date",
     "is_test",
     "is_cancelled",
-    "line_count",
-    "unit_count",
     "currency",
-    "gross_amount",
-    "refunded_amount",
-    "net_amount",
+    "gross_sales",
+    "discounts",
+    "returns",
+    "total_sales",
 )
 SALES: Final = (
-    "created_local_date",
+    "event_local_date",
     "currency",
     "order_count",
-    "cancelled_order_count",
-    "unit_count",
-    "gross_amount",
-    "refunded_amount",
-    "net_amount",
+    "gross_sales",
+    "discounts",
+    "returns",
+    "net_sales",
+    "shipping",
+    "taxes",
+    "total_sales",
 )
 
 
@@ -170,7 +171,7 @@ def _show(folder: str, orders: int, workers: int | None, report: Path | None = N
         output.result(output.show_outcome(each))
     _show_defects(database)
     _show_view(database, "order_summary", SUMMARY)
-    _show_view(database, "daily_sales", SALES)
+    _show_view(database, "sales_by_day", SALES)
     output.result(f"\nThe same dump once more, with half of its orders:\n{held}")
     if report and report.exists():
         output.result(f"Its report, for a browser: {report}")

@@ -22,8 +22,8 @@ from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
 
 VIEW_FILES: Final = (
-    *("order_current", "order_summary", "order_history", "daily_sales"),
-    *("order_tag", "order_url_parameter"),
+    *("order_current", "order_history", "order_tag", "order_url_parameter"),
+    *("sale", "sales_by_day", "order_summary", "daily_sales"),
 )
 """Files of ``sql/views/``, each after the views that it reads."""
 

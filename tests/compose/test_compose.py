@@ -19,7 +19,7 @@ from tests.support import REPOSITORY
 def test_the_demo_shows_three_days_that_it_loaded_on_the_cluster(demo: str) -> None:
     for day in DAYS:
         assert f"{day}  published: " in demo
-    assert "orders.daily_sales" in demo
+    assert "orders.sales_by_day" in demo
 
 
 def test_three_days_reconcile_with_what_was_generated(stack: Stack, expected: Expected) -> None:

@@ -23,7 +23,7 @@ def test_a_demo_in_empty_services_stays_and_may_be_repeated(
         assert demo.returncode == 0, err
         for day in ("2026-03-01", "2026-03-02", "2026-03-03"):
             assert f"{day}  {'up to date' if repeated else 'published: '}" in out
-        assert "orders.daily_sales" in out
+        assert "orders.sales_by_day" in out
         assert "of 2026-03-03 is held, and what was published stands: orders: " in out
     out, _ = orders_dask("status", environment=owner_login)
     assert out.count("published") == 3

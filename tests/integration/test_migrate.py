@@ -43,8 +43,11 @@ PARTITIONS = [date(2026, month, 1) for month in (1, 2, 11, 12)]
 
 FIGURES = {
     "orders": "select count(*), sum(total_price), sum(line_count) from orders.order_current",
-    "days": "select * from orders.daily_sales order by 1, 2",
-    "orders one by one": "select order_id, net_amount from orders.order_summary order by 1",
+    "days": (
+        "select created_local_date, currency, count(*), sum(unit_count), sum(total_price)"
+        " from orders.order_current group by 1, 2 order by 1, 2"
+    ),
+    "orders one by one": "select order_id, refunded_amount from orders.order_summary order by 1",
 }
 
 

@@ -59,14 +59,15 @@ def check_figures(query: Query) -> None:
         " where run_date <= '2017-11-01' group by 1 order by 1"
     ) == [(date(2017, 10, 30), 27), (date(2017, 10, 31), 204), (date(2017, 11, 1), 277)]
     assert query(
-        "select count(*), sum(gross_amount), sum(net_amount) from orders.order_summary"
-    ) == [(25_000, Decimal(amounts[0]), Decimal(amounts[0]))]
-    assert query("select order_id, gross_amount from orders.order_summary where is_test") == [
+        "select count(*), sum(total_amount), sum(refunded_amount) from orders.order_summary"
+    ) == [(25_000, Decimal(amounts[0]), 0)]
+    assert query("select order_id, total_amount from orders.order_summary where is_test") == [
         (26463698947, Decimal(0))
     ]
-    assert query("select sum(order_count), sum(gross_amount) from orders.daily_sales") == [
-        (24_999, Decimal(amounts[0]))
-    ]
+    # Lines without a price have no known sales.
+    assert query(
+        "select sum(order_count), sum(gross_sales), sum(unknown_order_count) from orders.daily_sales"
+    ) == [(24_999, None, 24_999)]
     assert query("select count(*) from orders_ops.rejected_record") == [(0,)]
     # Dimensions have the distinct ids; a null product and variant is no row.
     assert query(

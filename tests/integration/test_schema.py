@@ -413,15 +413,17 @@ def test_a_variable_of_libpq_that_no_server_fits_is_a_settings_error(
 
 
 def scans(query: Query, statement: str) -> dict[str, str]:
-    """Return the scan type of each table in the plan of a statement."""
+    """Return how each table is scanned by a statement; partitions may be left out as it runs."""
 
     def below(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield plan
         for child in plan.get("Plans", ()):
             yield from below(child)
 
-    [([found],)] = query(f"explain (format json) {statement}")
-    nodes = [node for node in below(found["Plan"]) if "Relation Name" in node]
+    [([found],)] = query(f"explain (analyze, format json) {statement}")
+    nodes = [
+        node for node in below(found["Plan"]) if "Relation Name" in node and node["Actual Loops"]
+    ]
     return {node["Relation Name"]: node["Node Type"] for node in nodes}
 
 
@@ -436,6 +438,18 @@ def quarter(initialised: Engine) -> Engine:
             (run_date, load_id, order_id, source_file_id, source_position, refund_count)
           select run_date, load_id, load_id * 100 + n, 1, n, (n % 3 = 0)::int
           from orders_store.published, generate_series(1, 100) n;
+        insert into orders_store.fact_order_line (run_date, load_id, order_id, line_id, line_number)
+          select run_date, load_id, order_id, n, n
+          from orders_store.fact_order, generate_series(1, 2) n;
+        insert into orders_store.fact_shipping_line
+            (run_date, load_id, order_id, shipping_line_number)
+          select run_date, load_id, order_id, 1 from orders_store.fact_order;
+        insert into orders_store.fact_refund_line
+            (run_date, load_id, order_id, refund_id, refund_line_id)
+          select run_date, load_id, order_id, order_id, 1 from orders_store.fact_order;
+        insert into orders_store.fact_refund_adjustment
+            (run_date, load_id, order_id, refund_id, adjustment_id)
+          select run_date, load_id, order_id, order_id, 1 from orders_store.fact_order;
         insert into orders_store.fact_refund
             (run_date, load_id, order_id, refund_id, refunded_amount)
           select run_date, load_id, order_id, order_id, 1 from orders_store.fact_order
@@ -460,13 +474,12 @@ def test_a_query_for_one_run_date_reads_one_partition_by_index(
     for statement in (
         "select * from orders.fact_order where run_date = '2017-11-03'",
         "select * from orders.order_current where run_date = '2017-11-03'",
+        "select * from orders.sale where run_date = '2017-11-03'",
         "select * from orders.order_summary where run_date = '2017-11-03'",
         "select * from orders.order_history where run_date = '2017-11-03'",
     ):
         found = {table: how for table, how in scans(query, statement).items() if "_2017_" in table}
-        assert [table for table in found if table.startswith("fact_order_")] == [
-            "fact_order_2017_11"
-        ], statement
+        assert {table.partition("_2017_")[2] for table in found} == {"11"}, statement
         assert "Seq Scan" not in found.values(), (statement, found)
 
 
@@ -474,6 +487,7 @@ def test_a_query_for_one_order_scans_no_partition(quarter: Engine, query: Query)
     for statement in (
         "select * from orders.fact_order where order_id = 3703",
         "select * from orders.order_current where order_id = 3703",
+        "select * from orders.sale where order_id = 3703",
         "select * from orders.order_summary where order_id = 3703",
         "select * from orders.order_history where order_id = 3703",
     ):
