@@ -23,7 +23,9 @@ from orders_dask.load.error_translation import translating_errors
 
 VIEW_FILES: Final = (
     *("order_current", "order_history", "order_tag", "order_url_parameter"),
-    *("sale", "sales_by_day", "order_summary", "daily_sales"),
+    *("sale", "sales_by_day_and_channel", "sales_by_day", "product_sales"),
+    *("order_summary", "order_line_summary", "refund_summary", "daily_sales"),
+    *("discount_sales", "customer_summary", "customer_cohort_month"),
 )
 """Files of ``sql/views/``, each after the views that it reads."""
 

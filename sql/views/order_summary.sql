@@ -58,8 +58,9 @@ left join (
         case when bool_and(total_sales is not null) then sum(total_sales) end as total_sales,
         case when bool_and(gift_card_sales is not null) then sum(gift_card_sales) end as gift_card_sales,
         case when bool_and(gift_card_returns is not null) then sum(gift_card_returns) end as gift_card_returns,
-        sum(quantity) filter (where kind = 'sale' and line_type = 'product')::bigint as units_sold,
-        -sum(quantity) filter (where kind = 'reversal' and line_type = 'product')::bigint
+        coalesce(sum(quantity) filter (where kind = 'sale' and line_type = 'product'), 0)::bigint
+            as units_sold,
+        coalesce(-sum(quantity) filter (where kind = 'reversal' and line_type = 'product'), 0)::bigint
             as units_returned
     from orders.sale
     group by run_date, order_id

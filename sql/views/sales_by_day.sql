@@ -25,10 +25,11 @@ select
     d.unknown_taxes,
     d.unknown_total_sales
 from (
+    -- An order has one channel, so its count adds up as the amounts do.
     select
         event_local_date,
         currency,
-        count(distinct order_id) filter (where kind = 'sale') as order_count,
+        sum(order_count)::bigint as order_count,
         sum(gross_sales) as gross_sales,
         sum(discounts) as discounts,
         sum(returns) as returns,
@@ -38,26 +39,25 @@ from (
         sum(total_sales) as total_sales,
         sum(gift_card_sales) as gift_card_sales,
         sum(gift_card_returns) as gift_card_returns,
-        coalesce(sum(quantity) filter (where kind = 'sale' and line_type = 'product'), 0)::bigint
-            as units_sold,
-        coalesce(-sum(quantity) filter (where kind = 'reversal' and line_type = 'product'), 0)::bigint
-            as units_returned,
+        sum(units_sold)::bigint as units_sold,
+        sum(units_returned)::bigint as units_returned,
         sum(tips) as tips,
         sum(duties) as duties,
         sum(fees) as fees,
-        count(*) filter (where gross_sales is null) as unknown_gross_sales,
-        count(*) filter (where discounts is null) as unknown_discounts,
-        count(*) filter (where returns is null) as unknown_returns,
-        count(*) filter (where shipping is null) as unknown_shipping,
-        count(*) filter (where taxes is null) as unknown_taxes,
-        count(*) filter (where total_sales is null) as unknown_total_sales
-    from orders.sale
+        sum(unknown_gross_sales)::bigint as unknown_gross_sales,
+        sum(unknown_discounts)::bigint as unknown_discounts,
+        sum(unknown_returns)::bigint as unknown_returns,
+        sum(unknown_shipping)::bigint as unknown_shipping,
+        sum(unknown_taxes)::bigint as unknown_taxes,
+        sum(unknown_total_sales)::bigint as unknown_total_sales
+    from orders.sales_by_day_and_channel
     group by event_local_date, currency
 ) d;
 
 comment on view orders.sales_by_day is
-    'Sales and reversals by the day on which they happened, and currency: the figures of Shopify''s '
-    'sales reports. A refund counts on its own day, so past days stay as they are. See docs/sales.md';
+    'Sales and reversals by the day on which they happened, and currency: the figures of '
+    'Shopify''s sales reports. A refund counts on its own day, so past days stay as they are. '
+    'See docs/sales.md';
 comment on column orders.sales_by_day.event_local_date is
     'The shop''s day on which it happened; null where it is unknown';
 comment on column orders.sales_by_day.currency is
@@ -69,8 +69,7 @@ comment on column orders.sales_by_day.gross_sales is
 comment on column orders.sales_by_day.discounts is
     'Discounts on these sales, those of the whole order included';
 comment on column orders.sales_by_day.returns is
-    'What was taken back of these sales: refunds less adjustments, edits, cancelled unpaid '
-    'orders';
+    'What was taken back of sales: refunds less adjustments, edits, cancelled unpaid orders';
 comment on column orders.sales_by_day.net_sales is 'gross_sales less discounts and returns';
 comment on column orders.sales_by_day.shipping is
     'Shipping after discounts and refunds, without taxes';

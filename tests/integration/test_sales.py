@@ -77,6 +77,13 @@ select currency, sum(order_count), sum(gross_sales), sum(discounts), sum(returns
     sum(units_sold), sum(units_returned)
 from {} group by currency order by currency
 """
+TOTAL = "select sum({}) from {}"
+
+UNEXPLAINED = """
+select refund_id from orders.refund_summary
+where refunded_value is distinct from returns + shipping + taxes + gift_card_returns + tips
+"""
+
 SUMMARY = "(select *, 1 as order_count from orders.order_summary where not is_test) as summary"
 
 
@@ -91,3 +98,13 @@ def test_what_orders_are_worth_is_what_was_paid_and_all_views_agree(
     assert len(by_day) > 1
     assert query(GROUPED.format("orders.daily_sales")) == by_day
     assert query(GROUPED.format(SUMMARY)) == by_day
+    for view, figure in (
+        ("sales_by_day_and_channel", "net_sales"),
+        ("product_sales", "gross_sales"),
+        ("order_line_summary", "gross_sales"),
+        ("customer_summary", "net_sales"),
+        ("customer_cohort_month", "net_sales"),
+    ):
+        orders = f"{SUMMARY} where customer_id is not null" if "customer" in view else SUMMARY
+        assert query(TOTAL.format(figure, f"orders.{view}")) == query(TOTAL.format(figure, orders))
+    assert query(UNEXPLAINED) == []
