@@ -74,6 +74,10 @@ def figures(database: Engine) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
+RENAMED = {"order_summary", "daily_sales"}
+"""Views whose figures got other names in version 12."""
+
+
 def view_columns(database: Engine) -> dict[str, list[str]]:
     """Return the columns of each public view, in their order: queries may rely on it."""
     inspector = inspect(database)
@@ -97,7 +101,8 @@ def test_a_database_of_version_5_becomes_what_init_makes(
     assert not differs, "\n".join(sorted(map(str, differs)))
     assert figures(version_5) == before
     after = view_columns(version_5)
-    assert {name: after[name][: len(columns)] for name, columns in views.items()} == views
+    kept = {name: columns for name, columns in views.items() if name not in RENAMED}
+    assert {name: after[name][: len(columns)] for name, columns in kept.items()} == kept
     assert migrate(settings=owner_settings).changes == (), "nothing is left to do"
     assert initialise(version_5) == []
 
