@@ -1,5 +1,5 @@
 create or replace view orders.customer_cohort_month as
-with placed as (
+with customer_order as (
     select
         customer_id,
         currency,
@@ -20,7 +20,7 @@ select
     count(distinct customer_id) as customer_count,
     count(*) as order_count,
     sum(net_sales) as net_sales
-from placed
+from customer_order
 group by cohort_month, months_since, currency;
 
 comment on view orders.customer_cohort_month is

@@ -101,8 +101,8 @@ def test_a_database_of_version_5_becomes_what_init_makes(
     assert not differs, "\n".join(sorted(map(str, differs)))
     assert figures(version_5) == before
     after = view_columns(version_5)
-    kept = {name: columns for name, columns in views.items() if name not in RENAMED}
-    assert {name: after[name][: len(columns)] for name, columns in kept.items()} == kept
+    remaining = {name: columns for name, columns in views.items() if name not in RENAMED}
+    assert {name: after[name][: len(columns)] for name, columns in remaining.items()} == remaining
     assert migrate(settings=owner_settings).changes == (), "nothing is left to do"
     assert initialise(version_5) == []
 
