@@ -33,13 +33,8 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from orders_dask.contract.columns import MONEY, RATE, path_within_order, source_paths
-from orders_dask.contract.order_tables import (
-    DIMENSIONS,
-    FACTS,
-    LOCAL_DATES,
-    SELECTED,
-    fact_order,
-)
+from orders_dask.contract.dimension_tables import DIMENSIONS
+from orders_dask.contract.order_tables import FACTS, LOCAL_DATES, SELECTED, fact_order
 from orders_dask.contract.sources import Source
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED, order_version
 

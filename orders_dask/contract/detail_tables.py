@@ -25,30 +25,14 @@ from orders_dask.contract.columns import (
     fact_table,
     source_column,
 )
-
-
-def _order_id() -> Column[Any]:
-    return computed_column("order_id", ID, "The order", nullable=False)
-
-
-def _line_id() -> Column[Any]:
-    return computed_column("line_id", ID, "The line", nullable=False)
-
-
-def _refund_id() -> Column[Any]:
-    return computed_column("refund_id", ID, "The refund", nullable=False)
-
-
-def _refunded_at() -> Column[Any]:
-    return computed_column("refunded_at", TIMESTAMP, "When the refund was made")
-
-
-def _currency() -> Column[Any]:
-    return computed_column("currency", TEXT, "The order's currency")
-
-
-def _index_in(name: str, parent: str) -> Column[Any]:
-    return computed_column(name, COUNT, f"Its place in the {parent}, from 1", nullable=False)
+from orders_dask.contract.shared_columns import (
+    currency,
+    index_in,
+    line_id,
+    order_id,
+    refund_id,
+    refunded_at,
+)
 
 
 def _tax_columns() -> tuple[Column[Any], ...]:
@@ -57,7 +41,7 @@ def _tax_columns() -> tuple[Column[Any], ...]:
         source_column("rate", RATE, "The share that is taken, such as 0.19"),
         source_column("price", MONEY, "The tax, in currency"),
         source_column("channel_liable", BOOLEAN, "The channel remits it, not the shop"),
-        _currency(),
+        currency(),
     )
 
 
@@ -66,8 +50,8 @@ fact_discount = fact_table(
     "discount_applications[]",
     "One row a discount of an order and run date: a code, an automatic or a manual one",
     ("order_id", "discount_number"),
-    _order_id(),
-    _index_in("discount_number", "order"),
+    order_id(),
+    index_in("discount_number", "order"),
     source_column("type", TEXT, "discount_code, automatic, manual or script"),
     source_column("code", TEXT, "The code, of a discount_code"),
     source_column("title", TEXT, "The title that the customer saw"),
@@ -76,7 +60,7 @@ fact_discount = fact_table(
     source_column("target_selection", TEXT, "all, entitled or explicit: which lines share it"),
     source_column("target_type", TEXT, "line_item or shipping_line: what it makes cheaper"),
     source_column("value", MONEY, "An amount in currency, or a percentage: see value_type"),
-    _currency(),
+    currency(),
     group="discounts",
 )
 
@@ -86,12 +70,12 @@ fact_discount_code = fact_table(
     "discount_codes[]",
     "One row a discount code of an order and run date",
     ("order_id", "code_number"),
-    _order_id(),
-    _index_in("code_number", "order"),
+    order_id(),
+    index_in("code_number", "order"),
     source_column("code", TEXT, "The code"),
     source_column("type", TEXT, "fixed_amount, percentage or shipping"),
     source_column("amount", MONEY, "What it took off the order, in currency"),
-    _currency(),
+    currency(),
     group="discounts",
 )
 
@@ -101,9 +85,9 @@ fact_line_discount = fact_table(
     "line_items[].discount_allocations[]",
     "One row a share of a discount that a line has, and run date",
     ("order_id", "line_id", "allocation_number"),
-    _order_id(),
-    _line_id(),
-    _index_in("allocation_number", "line"),
+    order_id(),
+    line_id(),
+    index_in("allocation_number", "line"),
     computed_column(
         "discount_number",
         COUNT,
@@ -111,7 +95,7 @@ fact_line_discount = fact_table(
         {"discount_application_index": COUNT},
     ),
     source_column("amount", MONEY, "What the discount takes off the line, in currency"),
-    _currency(),
+    currency(),
     group="discounts",
 )
 
@@ -121,7 +105,7 @@ fact_fulfillment = fact_table(
     "fulfillments[]",
     "One row a fulfilment of an order and run date",
     ("order_id", "fulfillment_id"),
-    _order_id(),
+    order_id(),
     source_column("fulfillment_id", ID, "The fulfilment's id", "id", nullable=False),
     source_column("created_at", TIMESTAMP, "When the fulfilment was made"),
     source_column("updated_at", TIMESTAMP, "When the fulfilment was last changed"),
@@ -141,7 +125,7 @@ fact_fulfillment_line = fact_table(
     "fulfillments[].line_items[]",
     "One row a line of a fulfilment and run date",
     ("order_id", "fulfillment_id", "line_id"),
-    _order_id(),
+    order_id(),
     computed_column("fulfillment_id", ID, "The fulfilment", nullable=False),
     source_column("line_id", ID, "The order's line that is sent", "id", nullable=False),
     source_column("quantity", COUNT, "Units sent"),
@@ -154,9 +138,9 @@ fact_refund_transaction = fact_table(
     "refunds[].transactions[]",
     "One row a payment of a refund and run date, failed ones included",
     ("order_id", "refund_id", "transaction_number"),
-    _order_id(),
-    _refund_id(),
-    _index_in("transaction_number", "refund"),
+    order_id(),
+    refund_id(),
+    index_in("transaction_number", "refund"),
     source_column("transaction_id", ID, "The transaction's id", "id"),
     source_column("parent_id", ID, "The transaction that it gives back"),
     source_column("kind", TEXT, "refund, void, ..."),
@@ -167,7 +151,7 @@ fact_refund_transaction = fact_table(
     source_column("currency", TEXT, "Its currency, which need not be the order's"),
     source_column("processed_at", TIMESTAMP, "When it was processed"),
     source_column("test", BOOLEAN, "A test transaction"),
-    _refunded_at(),
+    refunded_at(),
     group="payments",
 )
 
@@ -177,9 +161,9 @@ fact_refund_shipping = fact_table(
     "refunds[].refund_shipping_lines[]",
     "One row a refunded shipping line of a refund and run date",
     ("order_id", "refund_id", "refund_shipping_number"),
-    _order_id(),
-    _refund_id(),
-    _index_in("refund_shipping_number", "refund"),
+    order_id(),
+    refund_id(),
+    index_in("refund_shipping_number", "refund"),
     source_column("refund_shipping_id", ID, "The refunded shipping line's own id", "id"),
     source_column("shipping_line_id", ID, "The order's shipping line that was refunded"),
     source_column(
@@ -191,8 +175,8 @@ fact_refund_shipping = fact_table(
     source_column(
         "tax_amount", MONEY, "Taxes refunded, in currency", "tax_amount_set.shop_money.amount"
     ),
-    _refunded_at(),
-    _currency(),
+    refunded_at(),
+    currency(),
     group="payments",
 )
 
@@ -202,9 +186,9 @@ fact_line_tax = fact_table(
     "line_items[].tax_lines[]",
     "One row a tax of a line and run date",
     ("order_id", "line_id", "tax_number"),
-    _order_id(),
-    _line_id(),
-    _index_in("tax_number", "line"),
+    order_id(),
+    line_id(),
+    index_in("tax_number", "line"),
     *_tax_columns(),
     group="taxes",
 )
@@ -215,12 +199,12 @@ fact_shipping_tax = fact_table(
     "shipping_lines[].tax_lines[]",
     "One row a tax of a shipping line and run date",
     ("order_id", "shipping_line_number", "tax_number"),
-    _order_id(),
+    order_id(),
     computed_column(
         "shipping_line_number", COUNT, "The shipping line's place in the order", nullable=False
     ),
     computed_column("shipping_line_id", ID, "The shipping line"),
-    _index_in("tax_number", "shipping line"),
+    index_in("tax_number", "shipping line"),
     *_tax_columns(),
     group="taxes",
 )
@@ -231,8 +215,8 @@ fact_order_attribute = fact_table(
     "note_attributes[]",
     "One row an attribute that the shop or an app gave an order, and run date",
     ("order_id", "attribute_number"),
-    _order_id(),
-    _index_in("attribute_number", "order"),
+    order_id(),
+    index_in("attribute_number", "order"),
     source_column("name", TEXT, "The attribute's name"),
     source_column("value", TEXT, "Its value; personal data, as customers fill in forms"),
     group="attributes",
@@ -244,9 +228,9 @@ fact_line_property = fact_table(
     "line_items[].properties[]",
     "One row a property of a line, such as an engraving, and run date",
     ("order_id", "line_id", "property_number"),
-    _order_id(),
-    _line_id(),
-    _index_in("property_number", "line"),
+    order_id(),
+    line_id(),
+    index_in("property_number", "line"),
     source_column("name", TEXT, "The property's name"),
     source_column("value", TEXT, "Its value; personal data, as customers fill in forms"),
     group="attributes",
@@ -258,9 +242,9 @@ fact_line_staff = fact_table(
     "line_items[].attributed_staffs[]",
     "One row a member of staff whom a line is credited to, and run date",
     ("order_id", "line_id", "staff_number"),
-    _order_id(),
-    _line_id(),
-    _index_in("staff_number", "line"),
+    order_id(),
+    line_id(),
+    index_in("staff_number", "line"),
     source_column("staff_id", TEXT, "The member of staff, as gid://shopify/StaffMember/…", "id"),
     source_column("quantity", COUNT, "Units that are credited"),
     group="attributes",

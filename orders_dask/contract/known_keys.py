@@ -15,7 +15,8 @@ from typing import Final
 
 from orders_dask.contract.arrow import paths
 from orders_dask.contract.columns import path_within_order, source_paths
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.dimension_tables import DIMENSIONS
+from orders_dask.contract.order_tables import FACTS
 
 _ADDRESS: Final = """
     address1 address2 city company country country_code country_name first_name id last_name

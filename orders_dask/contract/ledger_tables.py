@@ -28,9 +28,7 @@ from orders_dask.contract.columns import (
     TEXT,
     TIMESTAMP,
 )
-from orders_dask.contract.order_tables import (
-    FACTS,
-)
+from orders_dask.contract.order_tables import FACTS
 
 schema_info = Table(
     "schema_info",

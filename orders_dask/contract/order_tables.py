@@ -1,9 +1,10 @@
-"""The declaration of facts and dimensions: their columns, types and sources.
+"""The declaration of orders, lines and shipping lines, and the list of all facts.
 
 Arrow schemas, the JSON reader's schema, Dask metadata, DDL and COPY column lists are derived from
 these tables (:mod:`orders_dask.contract.arrow`, :mod:`orders_dask.load`). A new column is one line
-here; CONTRIBUTING.md lists what else it takes. docs/contract.md#facts and
-docs/contract.md#dimensions describe the tables.
+here, or in :mod:`orders_dask.contract.refund_tables`, :mod:`orders_dask.contract.detail_tables` or
+:mod:`orders_dask.contract.dimension_tables`; CONTRIBUTING.md lists what else it takes.
+docs/contract.md#facts describes the tables.
 
 Names of fields are those of the Admin REST Order resource:
 https://shopify.dev/docs/api/admin-rest/latest/resources/order
@@ -14,34 +15,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import (
-    Column,
-    Index,
-    PrimaryKeyConstraint,
-    Table,
-)
+from sqlalchemy import Column, Index, Table
 
 from orders_dask.contract.columns import (
     BOOLEAN,
     COUNT,
-    DATE,
     ID,
-    METADATA,
     MINUTES,
     MONEY,
     PRESENCE,
-    PUBLIC,
     TEXT,
     TIMESTAMP,
     computed_column,
     fact_table,
     local_date_column,
-    named_column,
     source_column,
 )
 from orders_dask.contract.custom_columns import append_custom_columns
 from orders_dask.contract.detail_tables import DETAILS
+from orders_dask.contract.dimension_tables import DIMENSIONS
 from orders_dask.contract.envelopes import DELETION_KEYS
+from orders_dask.contract.refund_tables import fact_refund, fact_refund_adjustment, fact_refund_line
+from orders_dask.contract.shared_columns import currency, order_id
 from orders_dask.contract.table_groups import ACTIVE_GROUPS
 
 fact_order = fact_table(
@@ -271,7 +266,7 @@ fact_order_line = fact_table(
     "line_items[]",
     "One row a line of an order and run date",
     ("order_id", "line_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
+    order_id(),
     source_column("line_id", ID, "The line's id", "id", nullable=False),
     computed_column("line_number", COUNT, "The line's place in the order, from 1"),
     source_column("variant_id", ID, "The product's variant (dim_product_variant)"),
@@ -295,7 +290,7 @@ fact_order_line = fact_table(
         "Sum of the line's taxes, each rounded first; 0 with none, null where one has no price",
         "tax_lines[].price",
     ),
-    computed_column("currency", TEXT, "The order's currency"),
+    currency(),
     computed_column("created_at", TIMESTAMP, "When the order was made"),
     source_column(
         "line_discount",
@@ -314,117 +309,12 @@ fact_order_line = fact_table(
 )
 
 
-fact_refund = fact_table(
-    "fact_refund",
-    "refunds[]",
-    "One row a refund of an order and run date",
-    ("order_id", "refund_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    source_column("refund_id", ID, "The refund's id", "id", nullable=False),
-    source_column("refunded_at", TIMESTAMP, "When the refund was made", "created_at"),
-    source_column("processed_at", TIMESTAMP, "When the refund was processed"),
-    source_column("note", TEXT, "Why it was refunded"),
-    source_column("user_id", ID, "The member of staff who refunded"),
-    computed_column(
-        "refunded_amount",
-        MONEY,
-        "Sum of its successful refund transactions; null where one has no amount or another "
-        "currency",
-        {
-            "transactions[].amount": MONEY,
-            "transactions[].kind": TEXT,
-            "transactions[].status": TEXT,
-            "transactions[].currency": TEXT,
-        },
-    ),
-    computed_column("currency", TEXT, "The order's currency"),
-    local_date_column(
-        "refunded_local_date",
-        "The shop's day of processed_at, else of created_at, by the offset as written",
-        "processed_at",
-        "created_at",
-    ),
-    computed_column(
-        "refunded_value",
-        MONEY,
-        "Value of what was refunded, in currency: lines with taxes, shipping, less adjustments; "
-        "null where one has no amount",
-    ),
-    computed_column(
-        "refunded_shipping",
-        MONEY,
-        "Shipping refunded before taxes, in currency; null where a part has no amount",
-        {"refund_shipping_lines[].subtotal_amount_set.shop_money.amount": MONEY},
-    ),
-)
-
-
-fact_refund_line = fact_table(
-    "fact_refund_line",
-    "refunds[].refund_line_items[]",
-    "One row a refunded line of a refund and run date",
-    ("order_id", "refund_id", "refund_line_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("refund_id", ID, "The refund", nullable=False),
-    source_column("refund_line_id", ID, "The refunded line's own id", "id", nullable=False),
-    source_column("line_id", ID, "The order's line that was refunded", "line_item_id"),
-    source_column("quantity", COUNT, "Units refunded"),
-    source_column(
-        "subtotal",
-        MONEY,
-        "Refunded after discounts, in currency; taxes are in it where the order's prices include "
-        "them",
-        "subtotal_set.shop_money.amount",
-        fallback="subtotal",
-    ),
-    source_column(
-        "total_tax",
-        MONEY,
-        "Taxes refunded, in currency",
-        "total_tax_set.shop_money.amount",
-        fallback="total_tax",
-    ),
-    source_column("restock_type", TEXT, "What became of the units"),
-    computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
-    computed_column("currency", TEXT, "The order's currency"),
-)
-
-
-fact_refund_adjustment = fact_table(
-    "fact_refund_adjustment",
-    "refunds[].order_adjustments[]",
-    "One row an adjustment of a refund and run date",
-    ("order_id", "refund_id", "adjustment_id"),
-    computed_column("order_id", ID, "The order", nullable=False),
-    computed_column("refund_id", ID, "The refund", nullable=False),
-    source_column("adjustment_id", ID, "The adjustment's id", "id", nullable=False),
-    source_column(
-        "amount",
-        MONEY,
-        "The adjustment as the shop sees it, in currency: less than 0 was given away",
-        "amount_set.shop_money.amount",
-        fallback="amount",
-    ),
-    source_column(
-        "tax_amount",
-        MONEY,
-        "Taxes beside the amount, in currency",
-        "tax_amount_set.shop_money.amount",
-        fallback="tax_amount",
-    ),
-    source_column("kind", TEXT, "What kind of adjustment"),
-    source_column("reason", TEXT, "Why it was adjusted"),
-    computed_column("refunded_at", TIMESTAMP, "When the refund was made"),
-    computed_column("currency", TEXT, "The order's currency"),
-)
-
-
 fact_shipping_line = fact_table(
     "fact_shipping_line",
     "shipping_lines[]",
     "One row a charge for shipping of an order and run date",
     ("order_id", "shipping_line_number"),
-    computed_column("order_id", ID, "The order", nullable=False),
+    order_id(),
     computed_column(
         "shipping_line_number", COUNT, "Its place in the order, from 1", nullable=False
     ),
@@ -449,7 +339,7 @@ fact_shipping_line = fact_table(
         "tax_lines[].price",
     ),
     source_column("is_removed", BOOLEAN, "An edit of the order took it away"),
-    computed_column("currency", TEXT, "The order's currency"),
+    currency(),
 )
 
 
@@ -476,150 +366,6 @@ LOCAL_DATES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 Index("fact_order_order_id", fact_order.c.order_id)
 
 
-Index("fact_refund_order_id", fact_refund.c.order_id)
-
-
-def dimension_table(
-    name: str,
-    records: str,
-    comment: str,
-    key: tuple[str, ...],
-    *columns: Column[Any],
-    names: Sequence[Column[Any]] = (),
-    lists: Mapping[str, str] | None = None,
-) -> Table:
-    """Return the table of a dimension: key, attributes, and the run dates that had the key.
-
-    `names` are columns whose values no order has. `lists` are the keys of the Admin API's lists
-    that have them, each with the resource that a GraphQL id in it names.
-    """
-    return Table(
-        name,
-        METADATA,
-        *columns,
-        computed_column("attributes_run_date", DATE, "The run date whose dump gave the attributes"),
-        computed_column(
-            "first_seen", DATE, "Least run date that ever carried the key", nullable=False
-        ),
-        computed_column(
-            "last_seen", DATE, "Greatest run date that ever carried the key", nullable=False
-        ),
-        *names,
-        PrimaryKeyConstraint(*key),
-        schema=PUBLIC,
-        comment=comment,
-        info={"records": records, "key": key, "names": tuple(names), "lists": lists or {}},
-    )
-
-
-dim_customer = dimension_table(
-    "dim_customer",
-    "",
-    "Buyers, as the latest run date that said anything of them has them",
-    ("customer_id",),
-    source_column("customer_id", ID, "The buyer's id", "customer.id", nullable=False),
-    source_column("email", TEXT, "Address for mail", "customer.email"),
-    source_column("phone", TEXT, "Telephone", "customer.phone"),
-    source_column("currency", TEXT, "The buyer's currency", "customer.currency"),
-    source_column("state", TEXT, "State of the buyer's account", "customer.state"),
-    source_column("verified_email", BOOLEAN, "The address is verified", "customer.verified_email"),
-    source_column("tags", TEXT, "Tags, as written", "customer.tags"),
-    source_column("created_at", TIMESTAMP, "When the account was made", "customer.created_at"),
-    source_column(
-        "updated_at", TIMESTAMP, "When the account was last changed", "customer.updated_at"
-    ),
-    source_column("customer_locale", TEXT, "The buyer's language on the order"),
-)
-
-
-dim_user = dimension_table(
-    "dim_user",
-    "",
-    "Members of staff who took orders; for the buyer see dim_customer",
-    ("user_id",),
-    source_column(
-        "user_id", ID, "The member of staff, not the buyer: that is dim_customer", nullable=False
-    ),
-    source_column(
-        "last_order_email", TEXT, "Buyer's mail on the last order taken; see dim_customer", "email"
-    ),
-    source_column(
-        "last_order_phone", TEXT, "Buyer's phone on the last order taken; see dim_customer", "phone"
-    ),
-    source_column(
-        "last_order_locale",
-        TEXT,
-        "Buyer's language on the last order taken; see dim_customer",
-        "customer_locale",
-    ),
-    names=[named_column("name", "The member of staff's name", "name", "first_name last_name")],
-    lists={"users": "User", "staffMembers": "StaffMember"},
-)
-
-
-dim_location = dimension_table(
-    "dim_location",
-    "",
-    "Places where orders are taken",
-    ("location_id",),
-    source_column("location_id", ID, "The place", nullable=False),
-    names=[
-        named_column("name", "The place's name", "name"),
-        named_column("city", "The place's city", "city", "address.city"),
-        named_column("country_code", "The place's country", "country_code", "address.countryCode"),
-    ],
-    lists={"locations": "Location"},
-)
-
-
-dim_device = dimension_table(
-    "dim_device",
-    "",
-    "Point-of-sale devices",
-    ("device_id",),
-    source_column("device_id", ID, "The device", nullable=False),
-    source_column(
-        "last_location_id", ID, "Where its last order was taken (dim_location)", "location_id"
-    ),
-)
-
-
-dim_app = dimension_table(
-    "dim_app",
-    "",
-    "Apps that make orders",
-    ("app_id",),
-    source_column("app_id", ID, "The app", nullable=False),
-    source_column("source_name", TEXT, "The channel of its last order"),
-    names=[named_column("name", "The app's name", "title", "name")],
-    lists={"apps": "App", "appInstallations": "App"},  # an installation has its app in it
-)
-
-
-dim_product_variant = dimension_table(
-    "dim_product_variant",
-    "line_items[]",
-    "Product variants that were ordered",
-    ("product_id", "variant_id"),
-    source_column("product_id", ID, "The product", nullable=False),
-    source_column("variant_id", ID, "The variant", nullable=False),
-    source_column("sku", TEXT, "Stock keeping unit"),
-    source_column("title", TEXT, "The product's title"),
-    source_column("variant_title", TEXT, "The variant's title"),
-    source_column("vendor", TEXT, "The product's vendor"),
-)
-
-
-DIMENSIONS: Final[tuple[Table, ...]] = (
-    dim_customer,
-    dim_user,
-    dim_location,
-    dim_device,
-    dim_app,
-    dim_product_variant,
-)
-
-
 append_custom_columns(FACTS, DETAILS, DIMENSIONS)
 
 
@@ -629,11 +375,6 @@ SELECTED: Final[Mapping[str, Sequence[Column[Any]]]] = {
     if (columns := [c for c in fact.c if c.info["custom"] and c.info["custom"].is_selected])
 }
 """By path of the records of a fact: its columns that are selected by a name, of which few are."""
-
-
-def attributes(dimension: Table) -> list[Column[Any]]:
-    """Return the columns of a dimension that are read from the dump, without its key."""
-    return [c for c in dimension.c if c.info["source"] and c.name not in dimension.info["key"]]
 
 
 def public_columns(table: Table) -> list[Column[Any]]:

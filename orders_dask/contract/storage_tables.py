@@ -24,10 +24,8 @@ from orders_dask.contract.columns import (
     computed_column,
     kind_name,
 )
-from orders_dask.contract.order_tables import (
-    DIMENSIONS,
-    FACTS,
-)
+from orders_dask.contract.dimension_tables import DIMENSIONS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.sources import Source
 
 order_version = Table(

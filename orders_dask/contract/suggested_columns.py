@@ -13,7 +13,8 @@ from sqlalchemy import Table
 from orders_dask.contract.columns_file import MAX_NAME, CustomColumn, parse_column
 from orders_dask.contract.custom_columns import Tables, column_for, has_currency, use_of_name
 from orders_dask.contract.detail_tables import DETAILS
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.dimension_tables import DIMENSIONS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.schema_drift import OTHER
 
 _KIND_OF: Final = {

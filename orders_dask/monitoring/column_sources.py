@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, NamedTuple
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.dimension_tables import DIMENSIONS
+from orders_dask.contract.order_tables import FACTS
 
 Use = Literal["IDENTITY", "AGGREGATION", "CONDITIONAL"]
 """How a key makes a column: as its value, as one of many values, or by deciding on the value."""

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from orders_dask.contract.columns import DATE
-from orders_dask.contract.order_tables import DIMENSIONS, attributes
+from orders_dask.contract.dimension_tables import DIMENSIONS, attributes
 from orders_dask.contract.storage_tables import DIMENSION_NAMES, DIMENSION_ROWS, published
 
 

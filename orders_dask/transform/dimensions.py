@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema, flat_schemas
-from orders_dask.contract.order_tables import attributes
+from orders_dask.contract.dimension_tables import attributes
 from orders_dask.contract.storage_tables import DIMENSION_SOURCES
 from orders_dask.transform.resolve import VERSION, sort_indices
 

@@ -35,16 +35,9 @@ from orders_dask.contract.arrow import (
 )
 from orders_dask.contract.detail_tables import fact_line_discount
 from orders_dask.contract.issue_codes import NulledCode
-from orders_dask.contract.order_tables import (
-    FACTS,
-    SELECTED,
-    fact_order,
-    fact_order_line,
-    fact_refund,
-    fact_refund_adjustment,
-    fact_refund_line,
-)
+from orders_dask.contract.order_tables import FACTS, SELECTED, fact_order, fact_order_line
 from orders_dask.contract.record_keys import has_ids
+from orders_dask.contract.refund_tables import fact_refund, fact_refund_adjustment, fact_refund_line
 from orders_dask.contract.rejects import MAX_SAMPLES, Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, STAGED
 from orders_dask.transform.dimensions import dimension_rows

@@ -18,7 +18,8 @@ from psycopg2 import sql
 from sqlalchemy import Engine
 
 from orders_dask.contract.columns import PUBLIC
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.dimension_tables import DIMENSIONS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
 from tests.support.builders import lines

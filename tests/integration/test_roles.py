@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError
 
 from orders_dask import run
 from orders_dask.contract.columns import METADATA, PUBLIC
+from orders_dask.contract.dimension_tables import DIMENSIONS
 from orders_dask.contract.ledger_tables import (
     alert,
     check_finding,
@@ -26,7 +27,7 @@ from orders_dask.contract.ledger_tables import (
     schema_info,
     storage_partition,
 )
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import (
     DIMENSION_NAMES,
     DIMENSION_ROWS,

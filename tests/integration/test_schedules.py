@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Engine, delete, select, table, text
 
 from orders_dask.contract.arrow import FILE
 from orders_dask.contract.columns import METADATA, PUBLIC
+from orders_dask.contract.dimension_tables import DIMENSIONS
 from orders_dask.contract.ledger_tables import load_run, schema_info, storage_partition
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import order_superseded
 from orders_dask.contract.storage_tables import published as pointer_table
 from orders_dask.load.views import VIEW_FILES

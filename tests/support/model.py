@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from orders_dask.contract.order_tables import DIMENSIONS, attributes
+from orders_dask.contract.dimension_tables import DIMENSIONS, attributes
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 Row = Mapping[str, Any]

@@ -18,7 +18,8 @@ from orders_dask.contract.arrow import (
 )
 from orders_dask.contract.columns import METADATA
 from orders_dask.contract.detail_tables import DETAILS
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS, attributes
+from orders_dask.contract.dimension_tables import DIMENSIONS, attributes
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import DIMENSION_ROWS
 from orders_dask.contract.table_groups import ACTIVE_GROUPS, GROUPS
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import MONEY_TYPE, ORDER_ROW, staged_schemas
 from orders_dask.contract.control_totals import ControlTotals, money_columns, totals_of
-from orders_dask.contract.order_tables import FACTS, fact_refund_adjustment
+from orders_dask.contract.order_tables import FACTS
+from orders_dask.contract.refund_tables import fact_refund_adjustment
 
 ADJUSTMENT = fact_refund_adjustment.name
 GREATEST = Decimal("999999999999999999.9999")

@@ -17,7 +17,8 @@ from orders_dask.contract.columns_file import MAX_BYTES, MAX_COLUMNS, read_colum
 from orders_dask.contract.custom_columns import Tables, column_for
 from orders_dask.contract.declaration import declared, difference
 from orders_dask.contract.detail_tables import DETAILS
-from orders_dask.contract.order_tables import DIMENSIONS, FACTS
+from orders_dask.contract.dimension_tables import DIMENSIONS
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.sources import parse_source
 from orders_dask.contract.storage_tables import identity_of
 from orders_dask.contract.suggested_columns import suggest_column, toml_lines

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Table
 
 from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, TIMESTAMP_TYPE, flat_schemas
-from orders_dask.contract.order_tables import attributes, dim_device, dim_product_variant
+from orders_dask.contract.dimension_tables import attributes, dim_device, dim_product_variant
 from orders_dask.contract.storage_tables import DIMENSION_ROWS
 from orders_dask.transform.dimensions import latest_per_key, sort_by_version
 from tests.support.keys import IDS, KEYS, Json, keys, version_key

@@ -13,17 +13,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from openlineage.client.serde import Serde
 
+from orders_dask.contract.dimension_tables import dim_user
 from orders_dask.contract.envelopes import DELETION_KEYS
-from orders_dask.contract.order_tables import (
-    FACTS,
-    dim_user,
-    fact_order,
-    fact_order_line,
-    fact_refund,
-    fact_refund_line,
-    public_columns,
-)
+from orders_dask.contract.order_tables import FACTS, fact_order, fact_order_line, public_columns
 from orders_dask.contract.record_keys import GRAPHQL_ID
+from orders_dask.contract.refund_tables import fact_refund, fact_refund_line
 from orders_dask.errors import DataRefused, ServiceUnavailable
 from orders_dask.monitoring import lineage_client
 from orders_dask.monitoring.column_sources import PUBLIC_TABLES, column_sources, source_keys

@@ -30,11 +30,8 @@ from orders_dask.contract.arrow import (
     staged_schemas,
 )
 from orders_dask.contract.detail_tables import DETAILS
-from orders_dask.contract.order_tables import (
-    FACTS,
-    fact_order,
-    fact_refund,
-)
+from orders_dask.contract.order_tables import FACTS, fact_order
+from orders_dask.contract.refund_tables import fact_refund
 from orders_dask.contract.rejects import Issue
 from orders_dask.contract.storage_tables import DIMENSION_ROWS, DIMENSION_SOURCES
 from orders_dask.extract.decode.block import decode_records

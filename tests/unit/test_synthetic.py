@@ -19,8 +19,8 @@ import pytest
 
 from orders_dask.contract.arrow import paths
 from orders_dask.contract.envelopes import DELETION_KEYS
-from orders_dask.contract.order_tables import fact_refund
 from orders_dask.contract.record_keys import DRAFT_KEYS
+from orders_dask.contract.refund_tables import fact_refund
 from orders_dask.errors import SettingsError
 from orders_dask.extract.decode.block import decode_records
 from orders_dask.extract.records import Records

@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy import CheckConstraint, Connection, delete, select
 
+from orders_dask.contract.dimension_tables import DIMENSIONS
 from orders_dask.contract.ledger_tables import load_run
-from orders_dask.contract.order_tables import DIMENSIONS
 from orders_dask.contract.storage_tables import published
 from orders_dask.migration.changes import Change
 from orders_dask.migration.steps.step import Step
