@@ -127,7 +127,9 @@ def _handle_errors(debug: bool) -> Iterator[None]:
             output.message(f"Error: the output can't be written ({error.strerror}).", logging.ERROR)
         else:
             advice = "" if debug else ": run it again with --debug, and report what it shows"
+            # PostgreSQL's further lines show the row that it refuses, which is personal data.
+            reason = str(error).partition("\n")[0]
             output.message(
-                f"Error: a fault of ours, {type(error).__name__}: {error}{advice}", logging.ERROR
+                f"Error: a fault of ours, {type(error).__name__}: {reason}{advice}", logging.ERROR
             )
         raise typer.Exit(exit_code) from error

@@ -27,6 +27,9 @@ _TRANSIENT: Final = (
 
 _MISSING: Final = ("3F000", "42P01")  # no such schema, no such table
 
+# Not null, a check, or no partition: ours are only broken by tables that somebody has changed.
+_CONSTRAINTS: Final = ("23502", "23514")
+
 _NO_PRIVILEGE: Final = "42501"
 
 _READ_ONLY: Final = "25006"
@@ -64,6 +67,12 @@ def translate_error(error: psycopg2.Error) -> OrdersDaskError | None:
         return ServiceUnavailable(f"PostgreSQL broke off ({reason}): try again.")
     if code in _MISSING:
         return DatabaseNotReady(f"PostgreSQL says {reason}: run `orders-dask init`.")
+    if code in _CONSTRAINTS:
+        # Without the row that PostgreSQL shows, which is personal data.
+        return SettingsError(
+            f"PostgreSQL says {reason}: a partition was taken away, or a column or constraint was "
+            "added, that orders_dask doesn't know; undo that, or report it if nobody did that."
+        )
     if code == _READ_ONLY:
         return SettingsError(
             f"PostgreSQL says {reason}: name a primary server in _PGSQL_HOSTNAME, and let the "

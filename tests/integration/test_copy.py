@@ -19,7 +19,12 @@ from sqlalchemy import Engine, func, select, text
 from orders_dask.contract.arrow import arrow_schema
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.storage_tables import COPIED_TABLES
-from orders_dask.errors import LoadNotActive, OrdersDaskError, ServiceUnavailable
+from orders_dask.errors import (
+    LoadNotActive,
+    OrdersDaskError,
+    ServiceUnavailable,
+    SettingsError,
+)
 from orders_dask.ledger import leases
 from orders_dask.load import copy
 from orders_dask.load.connect import driver_cursor
@@ -67,6 +72,25 @@ def stored(engine: Engine, rows: pa.Table) -> pa.Table:
     assert found["load_id"].unique().to_pylist() == [2**62]
     assert found["run_date"].unique().to_pylist() == [DAY]
     return found.select(rows.column_names)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ("add constraint mine check (name = '#1')", 'violates check constraint "mine"'),
+        ("alter name set not null", 'null value in column "name"'),
+        ("detach partition orders_store.fact_order_2017_11", "no partition of relation"),
+    ],
+)
+def test_tables_that_somebody_has_changed_are_named_without_the_row(
+    changed: str, reason: str, november: Engine, owner: Engine
+) -> None:
+    with owner.begin() as connection:
+        connection.exec_driver_sql(f"alter table orders_store.fact_order {changed}")
+    rows = part(1, fact_order=[{"order_id": 1, "name": "Zoë"}, {"order_id": 2, "note": "Zoë"}])
+    with pytest.raises(SettingsError, match=reason) as raised:
+        load_part(november, 1, DAY, "a", rows.items(), {})
+    assert "Zoë" not in str(raised.value)
 
 
 @pytest.fixture
