@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, func, select, union_all
 from orders_dask.contract.ledger_tables import load_file, load_run
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.schema_drift import Drift, DriftCounter, UnknownKey
-from orders_dask.ledger.queries import SHOWN_FIRST, first_of_each_date, sum_over_files
+from orders_dask.ledger.queries import first_of_each_date, sum_over_files
 
 _DRIFT = load_run.c.schema_drift
 
@@ -91,8 +91,12 @@ def drift_report(engine: Engine, run_date: date | None = None, last: int = 1) ->
 
 
 def _loads(connection: Connection, run_date: date | None, last: int) -> Sequence[Any]:
-    """Return run date, drift and number of records of the loads, the latest run date first."""
-    shown = first_of_each_date(*SHOWN_FIRST)
+    """Return run date, drift and number of records of the loads, the latest run date first.
+
+    As for rejects, a later load that is refused, perhaps for its keys, hides the published one.
+    """
+    counts = load_run.c.status.in_(("published", "refused", "held"))
+    shown = first_of_each_date(counts.desc(), load_run.c.load_id.desc())
     read = (
         select(sum_over_files(fact_order, "read"))
         .where(load_file.c.load_id == shown.c.load_id)

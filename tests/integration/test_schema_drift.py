@@ -87,5 +87,7 @@ def test_a_dump_with_unknown_keys_is_refused_where_that_is_asked_for(
         ("published", []),
         ("refused", ["loyalty_tier", "line_items[].gift", "line_items[].colour"]),
     ]
+    shown = json.loads(orders_dask("drift", "--run-date", str(DAY), "--json")[0])
+    assert [key["path"] for key in shown["keys"]] == sorted(recorded[1][1]["keys"])
     ignoring = run(DAY, settings=mode(settings, "ignore"), client=client)
     assert (ignoring.outcome, ignoring.unknown_keys) == ("published", ())
