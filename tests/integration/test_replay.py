@@ -161,7 +161,7 @@ def test_a_refresh_skips_what_was_corrected_and_a_forced_run_warns(
     assert refresh_dates("note", settings=settings) == []
     assert refresh_dates("note", settings=settings, corrected=True) == [DAY]
     _, message = orders_dask("backfill", "--refresh", "note")
-    assert "1 run dates are left out, for the dump lacks corrections" in message
+    assert "1 run date left out, for the dump lacks corrections" in message
     forced = run(DAY, settings=settings, client=client, force=True)
     assert "lost 2 records that were corrected and replayed" in forced.warnings[0]
     assert run(DAY, settings=settings, client=client, force=True).warnings == ()

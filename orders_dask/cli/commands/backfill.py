@@ -92,8 +92,8 @@ def backfill(
             run_dates = find()
         if left_out := len(found) - len(run_dates):
             output.message(
-                f"{left_out:,} run dates are left out, for the dump lacks corrections that were "
-                "replayed: --force loads them without."
+                f"{output.plural(left_out, 'run date')} left out, for the dump lacks corrections "
+                "that were replayed: --force loads them without."
             )
         elif not found:
             output.message("No published run date lacks it.")
