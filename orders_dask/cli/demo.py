@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import sys
 import time
 from collections import Counter
 from datetime import date
@@ -234,6 +236,9 @@ def _show_next(data: Path | None) -> None:
     if data is None:
         output.result("It was all temporary. To keep it: orders-dask demo --data ./demo")
         data = Path("demo")
+    if shutil.which("orders-dask") is None:
+        scripts = shlex.quote(str(Path(sys.executable).parent))
+        output.result(f"These need orders-dask on the path: export PATH={scripts}:$PATH")
     sandbox_command = f"orders-dask sandbox --data {shlex.quote(str(data))}"
     for command, what in (
         (f"{sandbox_command} -- orders-dask status", "a line a run date"),

@@ -104,7 +104,7 @@ def parse_column(table: str, name: str, given: Any) -> CustomColumn:
         if key not in _KEYS:
             raise ValueError(f"{where} with the key {shown(key)}: it may have {joined(_KEYS)}")
         if not isinstance(value, str) or not value.strip() or "\0" in value:
-            raise ValueError(f"{where} with a {key} that is no text: put it in quotes")
+            raise ValueError(f"{where} with a {key} that is no text, or empty: write it in quotes")
     if missing := [key for key in ("type", "source") if key not in given]:
         raise ValueError(f"{where} without a {missing[0]}: add one")
     kind = given["type"]

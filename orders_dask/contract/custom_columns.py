@@ -116,6 +116,12 @@ def column_for(column: CustomColumn, tables: Tables) -> tuple[Table, Column[Any]
             f"{where} of the type money, and {table.name} has no currency: it could not be "
             "reconciled, so use the type rate"
         )
+    records = table.info["records"]
+    if records and f"{column.source.path}.".startswith(f"{records}."):
+        raise ValueError(
+            f"{where} from {column.source.text}: a path begins in a record of {table.name}, so "
+            f"leave out {records}"
+        )
     kind = KINDS[column.kind]
     read_as = TEXT if column.source.is_selected else kind  # names and values are texts
     made = custom_column(column.name, kind, column.comment, column.source, read_as)

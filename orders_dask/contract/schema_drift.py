@@ -219,16 +219,16 @@ def kind_of_text(text: str) -> str:
 def sample_of(value: Json) -> str:
     """Return a value without what it says: of letters and digits only where they stood.
 
-    Of an object it has the keys. The sample of null and of an empty text is empty.
+    Of an object it has the keys. The sample of null, an empty text and an empty array is empty.
     """
-    if value is None:
+    if value is None or value == []:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return _masked(value)
     if isinstance(value, list):
-        return f"[{sample_of(value[0])[:_MAX_SAMPLE] if value else ''}]"
+        return f"[{sample_of(value[0])[:_MAX_SAMPLE]}]"
     keys = (key if _PLAIN_KEY.fullmatch(key) else OTHER for key in value)
     return f"{{{_cut(', '.join(keys))}}}"
 

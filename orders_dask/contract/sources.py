@@ -73,11 +73,15 @@ def parse_source(text: str) -> Source:
             raise ValueError("has an empty key, or a blank beside one")
         steps.append(step)
         at = step.end()
+    if steps[0]["key"] == "$":
+        raise ValueError("begins with $: leave that out, and begin with a key of the record")
     arrays = [index for index, step in enumerate(steps) if step["array"]]
     if len(steps) > MAX_KEYS:
         raise ValueError(f"has more than {MAX_KEYS} keys")
     if len(arrays) > 1:
-        raise ValueError("has two arrays: a column is read from one at most")
+        raise ValueError(
+            "has two arrays: a column is read from one at most, in a record of its table"
+        )
     path = ".".join(step["key"] + ("[]" if step["array"] else "") for step in steps)
     if not arrays or steps[arrays[0]]["by"] is None:
         return Source(text, path)

@@ -60,7 +60,12 @@ def suggest_column(
     if OTHER in source:
         raise ValueError("can't be named")
     if kind == "object" or sample.startswith(("{", "[{", "[[")):
-        raise ValueError(f"has objects: read a key of them, such as {source}.KEY")
+        within = re.match(r"(\[?)\{([^,}]*[^.,}…])[,}]", sample)
+        array, key = within.groups() if within else (sample[:1], "KEY")
+        inner = f"{source}[]" if array == "[" else source
+        raise ValueError(f"has objects: read a key of them, such as {inner}.{key}")
+    if kind == "array" and not sample:
+        raise ValueError("was always empty: nobody knows yet what it has")
     if kind == "array":
         source += "[]"
     found = _KIND_OF.get(str(kind), "text")

@@ -733,7 +733,7 @@ def count_unknown_keys(
     records, kinds
         For each path the lines that have it, and a bit for each kind of its values; 0 before.
     samples
-        For each path the first row whose value is neither null nor an empty text; -1 before.
+        For each path the first row whose value is neither null nor empty; -1 before.
     """
     scratch = np.empty(_MAX_ESCAPED + 1, np.uint8)
     _count_unknown_keys(text, unknown_keys, paths, last_lines, records, kinds, samples, scratch)
@@ -761,6 +761,8 @@ def _count_unknown_keys(
         kind = _kind_of_value(text, at, scratch)
         kinds[path] |= 1 << kind
         is_empty = text[_U64(at)] == _QUOTE and text[_U64(at + 1)] == _QUOTE
+        if text[_U64(at)] == _BEGIN_ARRAY:
+            is_empty = text[_U64(_skip_whitespace(text, at + 1))] == _END_ARRAY
         if samples[path] < 0 and kind != NULL_VALUE and not is_empty:
             samples[path] = row
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,14 +44,14 @@ def read_names(url: str) -> Names:
     """
     try:
         with translate_storage_errors(url):
-            fs, path = filesystem(url)
+            fs, path = filesystem(url if "://" in url else os.path.abspath(url))
             content = fs.cat_file(path)
     except FileNotFoundError:
         raise SettingsError(f"There is no file {url}: name one with names.") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise SettingsError(f"{url} is no text in UTF-8: export it as JSON or CSV.") from None
+        raise SettingsError(f"{url} is no text in UTF-8: export it as such.") from None
     found = _from_json(text, url) if text.lstrip()[:1] in ("{", "[") else _from_csv(text, url)
     return {dimension: _last_of_each_key(rows, dimension) for dimension, rows in found.items()}
 
@@ -138,7 +139,9 @@ def _named_by(header: Sequence[str], url: str) -> tuple[Table, list[str]]:
         if names := [c.name for c in dimension.info["names"] if c.name in header]:
             return dimension, names
     keys = ", ".join(f"{d.info['key'][0]} and {d.info['names'][0].name}" for d in DIMENSION_NAMES)
-    raise SettingsError(f"The first line of {url} doesn't name the columns of one of: {keys}.")
+    raise SettingsError(
+        f"The first line of {url} doesn't name the columns of one of: {keys}; commas separate them."
+    )
 
 
 def _name(text: str | None) -> str | None:

@@ -105,7 +105,8 @@ def require_complete(connection: Connection) -> None:
 
 def lacks(columns: list[str]) -> DatabaseNotReady:
     """Return the error that a database lacks columns of this declaration."""
-    others = f" and {len(columns) - 1:,} more columns" if len(columns) > 1 else ""
+    count = len(columns) - 1
+    others = f" and {count:,} more column{'s' if count > 1 else ''}" if count else ""
     return DatabaseNotReady(
         f"The database lacks {columns[0]}{others} of this orders_dask with its settings: run "
         "`orders-dask migrate` as the owner of the tables."

@@ -79,7 +79,7 @@ def _try(engine: Engine, change: Change) -> None:
             _run_sql(connection, change, change.statements)
     except ServiceUnavailable as error:
         if isinstance(error.__cause__, LockNotAvailable | QueryCanceled):
-            raise TableInUse(f"The {change.description} is in use.") from error
+            raise TableInUse(f"Others use what is to change: {change.description}.") from error
         raise
 
 

@@ -11,6 +11,7 @@ JSON, `defects` injects defects, `expected` counts, and this module writes the f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -155,6 +156,7 @@ def generate(
             f"{wanted} orders a day would get a defect and only {room} can have one: ask for fewer "
             f"defects or more orders."
         )
+    destination = destination if "://" in destination else os.path.abspath(destination)
     dates = [start + timedelta(n) for n in range(days)]
     written = tuple(
         _write_day(destination.rstrip("/"), plan, run_date, progress)

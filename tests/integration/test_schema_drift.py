@@ -68,7 +68,7 @@ def test_unknown_keys_are_listed_across_run_dates(
     suggested = tomllib.loads(shown[shown.index("# Lines for columns.toml") :])
     assert suggested["fact_order_line"]["colour"]["source"] == "colour"
     assert suggested["fact_order"]["loyalty_tier"]["type"] == "text"
-    assert "it has objects: read a key of them, such as gift.KEY" in shown
+    assert "it has objects: read a key of them, such as gift.to" in shown
     assert f"{NEXT} has 3 keys that the contract doesn't know" in orders_dask("status")[1]
     orders_dask("drift", "--run-date", "2020-01-01", code=6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,12 @@ CONTENTS = [
     ("[fact_order.mine]\ntype = 'text'", "has fact_order.mine without a source: add one"),
     ("[fact_order.mine]\nsource = 'a'", "has fact_order.mine without a type: add one"),
     ("[fact_order.mine]\ntype = 5", "has fact_order.mine with a type that is no text"),
+    (column(source=""), "has fact_order.mine with a source that is no text, or empty"),
+    (column(source="$.a.b"), "begins with $: leave that out"),
+    (
+        '[fact_order_line.mine]\ntype = "text"\nsource = "line_items[].colour"',
+        "a path begins in a record of fact_order_line, so leave out line_items[]",
+    ),
     (column(comment=" "), "has fact_order.mine with a comment that is no text"),
     (column(type="flag"), "of the type flag: the types are id, count, money, rate, timestamp"),
     (
@@ -270,8 +277,12 @@ def test_names_of_lines_are_never_the_same(file: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "kind", "sample", "problem"),
     [
-        ("extra", "object", "{a, b}", "has objects: read a key of them, such as extra.KEY"),
-        ("extra", "array", "[{a}]", "has objects"),
+        ("extra", "object", "{a, b}", "has objects: read a key of them, such as extra.a"),
+        ("extra", "object", "{…}", "has objects: read a key of them, such as extra.KEY"),
+        ("extra", "object", "{}", "has objects: read a key of them, such as extra.KEY"),
+        ("extra", "object", "{aaaaaaa...}", "has objects: read a key of them, such as extra.KEY"),
+        ("extra", "array", "[{a}]", "has objects: read a key of them, such as extra[].a"),
+        ("extra", "array", "", "was always empty"),
         ("extra.…", "text", "x", "can't be named"),
         ('a"b', "text", "x", "can't be read"),
     ],
@@ -279,7 +290,7 @@ def test_names_of_lines_are_never_the_same(file: Path) -> None:
 def test_a_key_that_can_be_no_column_is_explained(
     path: str, kind: str, sample: str, problem: str
 ) -> None:
-    with pytest.raises(ValueError, match=problem.replace(".", r"\.")):
+    with pytest.raises(ValueError, match=re.escape(problem)):
         suggest_column(path, kind, sample, ())
 
 

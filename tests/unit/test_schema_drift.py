@@ -186,7 +186,8 @@ def test_the_type_is_what_all_values_have_in_common(values: list[Any], kind: str
         (True, "true"),
         ({"a": "secret", "Ada Lovelace": 1}, f"{{a, {OTHER}}}"),
         ([{"b": 1}], "[{b}]"),
-        ([], "[]"),
+        ([], ""),
+        ([""], "[]"),
         ("y" * 50, "x" * 37 + "..."),
     ],
 )

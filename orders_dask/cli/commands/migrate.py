@@ -28,6 +28,12 @@ def migrate(
         planned = job.plan_migration(settings=settings)
         for change in planned.changes:
             output.result(_sql(change))
+        if planned.complete and not planned.changes:
+            output.message(
+                "No table or view has to change: `orders-dask migrate` grants rights and records "
+                "the version."
+            )
+            return
         if not planned.complete:
             output.message("What is to be added is known only when this was done.")
         output.message(

@@ -46,6 +46,9 @@ def status(
     if json:
         output.result_json_rows(rows)
         return
+    if not rows:
+        output.message("No run date has a load yet: see `orders-dask run`.")
+        return
     columns = (
         "run_date",
         "status",
