@@ -130,8 +130,9 @@ check: docs-check
 docs: $(INSTALLED) ## Build all pages and the API reference as HTML in build/docs; any warning is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky --doctree-dir build/doctrees --conf-dir docs . build/docs
 
-docs-check: $(INSTALLED) ## Fail where a page that docs/generate.py writes no longer follows from the code
+docs-check: $(INSTALLED) ## Fail where a page no longer follows from the code, or from the database that the code makes
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/generate_dictionary.py --check
 
 format: $(INSTALLED) ## Format and mend what the linter can
 	$(BIN)/ruff check --fix .

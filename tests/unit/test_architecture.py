@@ -47,6 +47,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "monitoring": {"contract", "errors", "replace_file", "urls"},
     "checks": {"contract", "errors", "ledger", "load", "setting_values", "settings"},
     "read": {"contract", "errors", "extract", "settings", "stage", "transform"},
+    "dictionary": {"contract", "load", "monitoring", "retry"},
     "reporting": {"checks", "contract", "ledger", "load", "settings"},
     "pipeline": {
         *("checks", "cluster", "contract", "cost", "errors", "extract", "ledger", "load"),
@@ -62,8 +63,9 @@ ALLOWED: Final[dict[str, set[str]]] = {
         "settings",
     },
     "cli": {
-        *("cluster", "contract", "errors", "extract", "filesystem", "jobs", "ledger", "load"),
+        *("cluster", "contract", "dictionary", "errors", "extract", "filesystem", "jobs", "ledger"),
         *(
+            "load",
             "migration",
             "monitoring",
             "pipeline",

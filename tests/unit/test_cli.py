@@ -40,6 +40,7 @@ OPTIONS = {
     "fresh": {"--last", "--missing", "--json"},
     "status": {"--run-date", "--json"},
     "report": {"--run-date", "--days", "--out", "--samples"},
+    "docs": {"--out"},
     "drift": {"--run-date", "--last", "--json"},
     "diff": {"--run-date", "--source", "--scheduler", "--workers", "--limit", "--json"},
     "accept": {"--run-date", "--because", "--load", "--json"},
@@ -130,9 +131,9 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
     assert loaded.stdout == "[]\n", "completion and --help would take a second more"
 
 
-@pytest.mark.parametrize("name", ["init", "run", "status", "drift", "rejects"])
+@pytest.mark.parametrize("name", ["init", "run", "status", "docs --out .", "drift", "rejects"])
 def test_missing_settings_are_one_sentence_and_exit_code_2(runner: CliRunner, name: str) -> None:
-    ended = runner.invoke(app, [name])
+    ended = runner.invoke(app, name.split())
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert ended.stderr == (
         "Error: _PGSQL_HOSTNAME, _PGSQL_USER, _PGSQL_DATABASE and _AWS_S3_URL_SOURCE are not set\n"
@@ -146,11 +147,11 @@ def test_debug_adds_the_traceback(runner: CliRunner) -> None:
     assert ended.stderr.splitlines()[-1].startswith("Error: _PGSQL_HOSTNAME")
 
 
-@pytest.mark.parametrize("name", ["init", "status", "drift", "rejects"])
+@pytest.mark.parametrize("name", ["init", "status", "docs --out .", "drift", "rejects"])
 def test_an_unreachable_database_is_exit_code_4_and_no_password(
     runner: CliRunner, name: str
 ) -> None:
-    ended = runner.invoke(app, [name, "--debug"], env=UNREACHABLE)
+    ended = runner.invoke(app, [*name.split(), "--debug"], env=UNREACHABLE)
     assert (ended.exit_code, ended.stdout) == (4, "")
     assert "127.0.0.1:1" in ended.stderr.splitlines()[-1]
     assert "horse" not in ended.stderr

@@ -1,0 +1,1 @@
+"""Descriptions of what people read: a data dictionary, a diagram, and files for dbt and ODCS."""
