@@ -21,6 +21,7 @@ from orders_dask.load.locks import Lock
 from orders_dask.load.owners import owner_of
 from orders_dask.load.partitions import PartitionWidth, ensure_partitions, partition_bounds
 from orders_dask.load.schema_version import (
+    SchemaVersion,
     lacks,
     read_version,
     require_complete,
@@ -54,7 +55,8 @@ def initialise(
     """Create or complete schemas, tables and views, and partitions of this period and the next.
 
     Idempotent, and safe to run concurrently, while people read and runs load: what exists as it
-    should stays as it is. The first user to run it owns all objects, and has to run later ones.
+    should stays as it is, and so do tables and views of a later version. The first user to run it
+    owns all objects, and has to run later ones.
 
     Parameters
     ----------
@@ -90,17 +92,10 @@ def initialise(
         connection.execute(select(func.pg_advisory_xact_lock(Lock.INIT, 0)))
         connection.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True)))
         _check_encoding(connection)
-        _check_ours(connection, width)
-        existing = inspect(connection).get_schema_names()
-        for schema in (STORE, PUBLIC, OPS):
-            if schema not in existing:
-                connection.execute(CreateSchema(schema))
-        with name_conflicts.translating_conflicts():
-            METADATA.create_all(connection)
-            _record_version(connection, width)
-            create_views(connection)
-            with translating_errors():
-                driver_cursor(connection).execute(sql_file("partitions.sql"))
+        version = _check_ours(connection, width)
+        # What a later version has made is not replaced by what it was before.
+        if version is None or version.contract == CONTRACT_VERSION:
+            _create(connection, width)
     grant_roles(engine, roles)
     with engine.connect() as connection:
         ensure_partitions(connection, today)
@@ -116,6 +111,20 @@ def initialise(
     ]
 
 
+def _create(connection: Connection, width: PartitionWidth) -> None:
+    """Create the schemas, tables, views and functions that are missing."""
+    existing = inspect(connection).get_schema_names()
+    for schema in (STORE, PUBLIC, OPS):
+        if schema not in existing:
+            connection.execute(CreateSchema(schema))
+    with name_conflicts.translating_conflicts():
+        METADATA.create_all(connection)
+        _record_version(connection, width)
+        create_views(connection)
+        with translating_errors():
+            driver_cursor(connection).execute(sql_file("partitions.sql"))
+
+
 def _check_encoding(connection: Connection) -> None:
     encoding = connection.execute(text("show server_encoding")).scalar_one()
     if encoding != "UTF8":
@@ -125,13 +134,13 @@ def _check_encoding(connection: Connection) -> None:
         )
 
 
-def _check_ours(connection: Connection, width: PartitionWidth) -> None:
-    """Raise if an object under one of our names is not ours, or of another version."""
+def _check_ours(connection: Connection, width: PartitionWidth) -> SchemaVersion | None:
+    """Return the version of the tables; raise if an object under one of our names is not ours."""
     objects = name_conflicts.find_objects(connection, VIEWS)
     version = read_version(connection)
     if version is None:
         name_conflicts.require_none(objects)
-        return
+        return None
     check_owner(connection)
     require_usable(version)
     if version.partition_width != width:
@@ -146,6 +155,7 @@ def _check_ours(connection: Connection, width: PartitionWidth) -> None:
         raise lacks(
             [f"{table}.{column.name}" for table, columns in missing.items() for column in columns]
         )
+    return version
 
 
 def check_owner(connection: Connection) -> None:

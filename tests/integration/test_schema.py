@@ -315,8 +315,14 @@ def test_a_database_of_a_later_version_is_ready_for_code_that_it_is_made_for(
         connection.execute(
             text("update orders_ops.schema_info set contract_version = contract_version + 1")
         )
+        connection.execute(text("drop view orders.daily_sales"))
+        connection.execute(text("create view orders.daily_sales as select 1 as other_column"))
     ensure_ready(initialised)
-    assert initialise(initialised) == []
+    assert initialise(initialised, today=date(2031, 5, 1)) == []
+    with initialised.connect() as connection:
+        assert connection.scalar(text("select other_column from orders.daily_sales")) == 1
+        partition = text("select to_regclass('orders_store.fact_order_2031_06')")
+        assert connection.scalar(partition), "init makes partitions all the same"
 
 
 @pytest.mark.parametrize(
