@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.workers import resolve_client
+from orders_dask.contract.custom_columns import VARIABLE
 from orders_dask.contract.order_tables import fact_order_line
 from orders_dask.contract.raw_text import raw_columns
 from orders_dask.contract.storage_tables import STORED_COLUMNS
@@ -34,6 +35,7 @@ from orders_dask.ledger import loads
 from orders_dask.ledger.queries import LoadStatus, load_status
 from orders_dask.ledger.replay import corrected_records
 from orders_dask.load.schema import ready_database
+from orders_dask.load.schema_version import undeclared_columns
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import RunContext, open_load
@@ -173,6 +175,7 @@ def _take_through_steps(
         return _plan(run_date, inspection.splits, settings, published, timer)
     context = RunContext(settings, client, database, timer, stop or Event())
     corrected = retry_transient(corrected_records)(database, run_date).get(run_date, 0)
+    undeclared = retry_transient(undeclared_columns)(database)
     # OpenLineage is told of the end when the ledger has it and the lease is released.
     columns = (*STORED_COLUMNS, *raw_columns(settings.keeps_raw))
     with (
@@ -200,6 +203,7 @@ def _take_through_steps(
         warnings=(
             *result.warnings,
             *_missing_corrections(corrected),
+            *_left_null(undeclared),
             *_over_budget(cost, settings),
         ),
         cost=cost,
@@ -213,6 +217,16 @@ def _missing_corrections(records: int) -> list[str]:
     return [
         f"lost {records:,} records that were corrected and replayed: `orders-dask rollback` brings "
         "them back, or correct and replay them once more"
+    ]
+
+
+def _left_null(columns: list[str]) -> list[str]:
+    """Return a warning if the database has columns that this process does not declare."""
+    if not columns:
+        return []
+    return [
+        f"left null what the database has and {VARIABLE} of this process doesn't declare: "
+        f"{', '.join(columns)}"
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, func, literal_column, select, table, text
+from sqlalchemy import Connection, Engine, Table, func, literal_column, select, table, text
 
 from orders_dask.contract.columns import METADATA, OPS
 from orders_dask.contract.ledger_tables import schema_info
+from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.versions import CONTRACT_VERSION
 from orders_dask.errors import DatabaseNotReady
 from orders_dask.load.name_conflicts import require_types
@@ -101,6 +102,24 @@ def require_complete(connection: Connection) -> None:
         raise lacks(missing)
     for declared in _TABLES:
         require_types(declared, found[str(declared)])
+
+
+def undeclared_columns(engine: Engine) -> list[str]:
+    """Return the columns of facts that the database has and this process does not declare.
+
+    A database of a later version may have more, which are none of somebody's own.
+    """
+    declared = {str(fact): {*fact.c.keys()} for fact in FACTS}
+    with engine.connect() as connection:
+        version = read_version(connection)
+        found = connection.execute(_COLUMNS, {"tables": [*declared]}).all()
+    if version is None or version.contract != CONTRACT_VERSION:
+        return []
+    return sorted(
+        f"{row.table.partition('.')[2]}.{row.column}"
+        for row in found
+        if row.column not in declared[row.table]
+    )
 
 
 def lacks(columns: list[str]) -> DatabaseNotReady:

@@ -128,6 +128,10 @@ def test_columns_are_added_to_a_database_with_loads_and_filled_by_refresh(
     command(*refresh, columns=elsewhere)
     assert query(note) == [("At the back", True)]
 
+    [warning] = json.loads(command(*load, "--force", columns="").stdout)["warnings"]
+    assert warning.startswith("left null what the database has and ORDERS_DASK_COLUMNS")
+    assert "fact_order.delivery_note, fact_order.gift, fact_order_line.engraving" in warning
+
 
 READ = f"""
 from datetime import date
