@@ -10,11 +10,13 @@ import sys
 from datetime import date
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
 from rich.console import Console
+from tenacity import nap
 from typer.testing import CliRunner
 
 from orders_dask.cli import app, output
@@ -147,6 +149,13 @@ def test_debug_adds_the_traceback(runner: CliRunner) -> None:
     assert ended.stderr.splitlines()[-1].startswith("Error: _PGSQL_HOSTNAME")
 
 
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try what is unreachable as often as ever, without the 10 s between."""
+    monkeypatch.setattr(nap, "time", SimpleNamespace(sleep=lambda seconds: None))
+
+
+@pytest.mark.usefixtures("no_waits")
 @pytest.mark.parametrize("name", ["init", "status", "docs --out .", "drift", "rejects"])
 def test_an_unreachable_database_is_exit_code_4_and_no_password(
     runner: CliRunner, name: str
@@ -196,6 +205,7 @@ def test_output_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
     assert ended.stderr.endswith("Error: the output can't be written (No space left on device).\n")
 
 
+@pytest.mark.usefixtures("no_waits")
 def test_standard_error_may_be_json_lines(runner: CliRunner) -> None:
     ended = runner.invoke(app, ["status", "--log-format", "json"], env=UNREACHABLE)
     [*_, last] = map(json.loads, ended.stderr.splitlines())
