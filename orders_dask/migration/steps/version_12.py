@@ -7,11 +7,23 @@ from typing import Final
 from orders_dask.migration.changes import Change
 from orders_dask.migration.steps.step import Step
 
+# A view that is replaced keeps its columns, so these are made anew, with the other views. Where a
+# migration was killed after that, others read them already.
+_DROP_OLD_VIEWS: Final = """
+do $$ begin
+    if exists (
+        select from information_schema.columns
+        where table_schema = 'orders' and table_name = 'order_summary'
+            and column_name = 'gross_amount'
+    ) then
+        drop view if exists orders.daily_sales, orders.order_summary;
+    end if;
+end $$
+"""
+
 STEP: Final = Step(
     12,
-    # A view that is replaced keeps its columns, so these are made anew, with the other views.
     Change(
-        "views order_summary and daily_sales, whose figures have other names",
-        ("drop view if exists orders.daily_sales, orders.order_summary",),
+        "views order_summary and daily_sales, whose figures have other names", (_DROP_OLD_VIEWS,)
     ),
 )
