@@ -166,7 +166,7 @@ def _connect_running(address: str) -> Iterator[Client]:
         warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions raises instead
         client = Client(address, timeout=CONNECT_SECONDS)
     # A lost scheduler raises ClusterLost. The client would log a traceback as well.
-    for name in ("distributed.client", "distributed.comm"):
+    for name in ("distributed.batched", "distributed.client", "distributed.comm"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with client:
         yield client
