@@ -234,9 +234,11 @@ def _of_lines(text: str) -> tuple[list[int | None], bool]:
     readable = True
     *ended, last = text.split("\n")
     for line in [*(line + "\n" for line in ended), last]:
-        if not line.strip(BLANKS):
-            continue
         documents = _parsed(line)
+        if documents is None:
+            documents = _parsed(_without_marks(line))
+        if documents == []:
+            continue
         several = documents is not None and all(isinstance(each, list) for each in documents)
         if documents is None or (len(documents) != 1 and not several):
             wanted.append(None)
@@ -250,6 +252,25 @@ def _of_lines(text: str) -> tuple[list[int | None], bool]:
 def _of_documents(text: str) -> tuple[list[int | None] | None, bool]:
     documents = _parsed(text)
     return (None, False) if documents is None else (_ids(documents), True)
+
+
+def _without_marks(line: str) -> str:
+    """Return a line with blanks for the byte-order marks outside of its documents."""
+    found, depth, in_string, at = "", 0, False, 0
+    while at < len(line):
+        if line.startswith(_MARK, at) and not depth and not in_string:
+            found, at = found + " ", at + len(_MARK)
+            continue
+        character = line[at]
+        width = 2 if in_string and character == "\\" else 1
+        in_string ^= character == '"'
+        depth += 0 if in_string else (character in "[{") - (character in "]}")
+        found, at = found + line[at : at + width], at + width
+    return found
+
+
+_MARK = "\xef\xbb\xbf"
+"""A byte-order mark, read as Latin-1."""
 
 
 def _delimited(text: str) -> bool:
