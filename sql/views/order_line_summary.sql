@@ -23,17 +23,20 @@ select
     s.taxes
 from orders.order_current o
 join orders.fact_order_line l on l.run_date = o.run_date and l.order_id = o.order_id
-left join lateral (
+left join (
     select
+        run_date,
+        order_id,
+        line_id,
         min(line_type) as line_type,
         coalesce(-sum(quantity) filter (where kind = 'reversal'), 0)::bigint as quantity_returned,
         case when bool_and(gross_sales is not null) then sum(gross_sales) end as gross_sales,
         case when bool_and(discounts is not null) then sum(discounts) end as discounts,
         case when bool_and(returns is not null) then sum(returns) end as returns,
         case when bool_and(taxes is not null) then sum(taxes) end as taxes
-    from orders.sale s
-    where s.run_date = o.run_date and s.order_id = o.order_id and s.line_id = l.line_id
-) s on true
+    from orders.sale
+    group by run_date, order_id, line_id
+) s on s.run_date = l.run_date and s.order_id = l.order_id and s.line_id = l.line_id
 where o.test is not true;
 
 comment on view orders.order_line_summary is

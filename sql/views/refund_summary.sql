@@ -20,8 +20,11 @@ select
     r.note
 from orders.order_current o
 join orders.fact_refund r on r.run_date = o.run_date and r.order_id = o.order_id
-left join lateral (
+left join (
     select
+        run_date,
+        order_id,
+        refund_id,
         case when bool_and(returns is not null) then sum(returns) end as returns,
         case when bool_and(shipping is not null) then sum(shipping) end as shipping,
         case when bool_and(taxes is not null) then sum(taxes) end as taxes,
@@ -29,9 +32,9 @@ left join lateral (
             as gift_card_returns,
         case when bool_and(tips is not null) then sum(tips) end as tips,
         coalesce(-sum(quantity), 0)::bigint as units_returned
-    from orders.sale s
-    where s.run_date = o.run_date and s.order_id = o.order_id and s.refund_id = r.refund_id
-) s on true
+    from orders.sale
+    group by run_date, order_id, refund_id
+) s on s.run_date = r.run_date and s.order_id = r.order_id and s.refund_id = r.refund_id
 where o.test is not true;
 
 comment on view orders.refund_summary is
