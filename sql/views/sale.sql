@@ -1,5 +1,6 @@
--- The events of an order are looked up order by order, by the keys of the facts: so a query for an
--- order or a run date, and a publish for the orders that it touches, read no more than these.
+-- The events of an order are looked up order by order, by the whole key of the storage: so a query
+-- for an order or a run date reads no more than these. By the public views, each of which joins
+-- published, the planner left the load out of the key: 30,000 events took 4.6 s, and take 0.17 so.
 create or replace view orders.sale as
 select
     o.order_id,
@@ -32,6 +33,7 @@ select
     f.duties,
     f.fees
 from orders.order_current o
+join orders_store.published p on p.run_date = o.run_date
 cross join lateral (
     -- Lines.
     select
@@ -41,15 +43,16 @@ cross join lateral (
         l.line_id, null::bigint as refund_id, l.product_id, l.variant_id, l.quantity,
         l.quantity * l.price as amount, l.line_discount as discount, l.line_tax as tax,
         o.taxes_included as tax_inside, 0.0000 as duties, 0.0000 as fees
-    from orders.fact_order_line l
-    where l.run_date = o.run_date and l.order_id = o.order_id
+    from orders_store.fact_order_line l
+    where l.run_date = o.run_date and l.load_id = p.load_id and l.order_id = o.order_id
     union all
     select
         'sale', 'shipping', null, null, null, null, null,
         coalesce(s.discounted_price, s.price - s.shipping_discount), 0.0000, s.shipping_tax,
         o.taxes_included, 0.0000, 0.0000
-    from orders.fact_shipping_line s
-    where s.run_date = o.run_date and s.order_id = o.order_id and s.is_removed is not true
+    from orders_store.fact_shipping_line s
+    where s.run_date = o.run_date and s.load_id = p.load_id and s.order_id = o.order_id
+        and s.is_removed is not true
     union all
     -- What an order has beyond its lines and shipping: other taxes, duties, fees.
     select
@@ -60,11 +63,12 @@ cross join lateral (
     from (
         select o.total_tax - coalesce(sum(t.tax), 0) as tax
         from (
-            select l.line_tax as tax from orders.fact_order_line l
-            where l.run_date = o.run_date and l.order_id = o.order_id
+            select l.line_tax as tax from orders_store.fact_order_line l
+            where l.run_date = o.run_date and l.load_id = p.load_id and l.order_id = o.order_id
             union all
-            select s.shipping_tax from orders.fact_shipping_line s
-            where s.run_date = o.run_date and s.order_id = o.order_id and s.is_removed is not true
+            select s.shipping_tax from orders_store.fact_shipping_line s
+            where s.run_date = o.run_date and s.load_id = p.load_id
+                and s.order_id = o.order_id and s.is_removed is not true
         ) t
     ) r
     where r.tax <> 0 or o.original_total_duties <> 0 or o.original_total_fees <> 0
@@ -77,13 +81,14 @@ cross join lateral (
         l.line_id, null, l.product_id, l.variant_id, d.quantity,
         d.quantity * l.price, round(l.line_discount * d.quantity / l.quantity, 4),
         round(l.line_tax * d.quantity / l.quantity, 4), o.taxes_included, 0.0000, 0.0000
-    from orders.fact_order_line l
+    from orders_store.fact_order_line l
     cross join lateral (
         select (l.quantity - l.current_quantity - coalesce(sum(r.quantity), 0))::bigint as quantity
-        from orders.fact_refund_line r
-        where r.run_date = o.run_date and r.order_id = o.order_id and r.line_id = l.line_id
+        from orders_store.fact_refund_line r
+        where r.run_date = o.run_date and r.load_id = p.load_id and r.order_id = o.order_id
+            and r.line_id = l.line_id
     ) d
-    where l.run_date = o.run_date and l.order_id = o.order_id
+    where l.run_date = o.run_date and l.load_id = p.load_id and l.order_id = o.order_id
         and l.current_quantity < l.quantity and d.quantity > 0
     union all
     select
@@ -91,28 +96,32 @@ cross join lateral (
         case when l.is_tip then 'tip' when l.gift_card then 'gift_card' else 'product' end,
         r.line_id, r.refund_id, l.product_id, l.variant_id, r.quantity,
         r.subtotal, 0.0000, r.total_tax, o.taxes_included, 0.0000, 0.0000
-    from orders.fact_refund_line r
-    left join orders.fact_order_line l
-        on l.run_date = o.run_date and l.order_id = o.order_id and l.line_id = r.line_id
-    where o.refund_count > 0 and r.run_date = o.run_date and r.order_id = o.order_id
+    from orders_store.fact_refund_line r
+    left join orders_store.fact_order_line l
+        on l.run_date = o.run_date and l.load_id = p.load_id and l.order_id = o.order_id
+            and l.line_id = r.line_id
+    where o.refund_count > 0 and r.run_date = o.run_date and r.load_id = p.load_id
+        and r.order_id = o.order_id
     union all
     select
         'refund', 'adjustment', null, a.refund_id, null, null, null,
         -a.amount, 0.0000, -a.tax_amount, false, 0.0000, 0.0000
-    from orders.fact_refund_adjustment a
-    where o.refund_count > 0 and a.run_date = o.run_date and a.order_id = o.order_id
+    from orders_store.fact_refund_adjustment a
+    where o.refund_count > 0 and a.run_date = o.run_date and a.load_id = p.load_id
+        and a.order_id = o.order_id
         and a.kind is distinct from 'shipping_refund'
     union all
     select
         'refund', 'shipping', null, r.refund_id, null, null, null,
         r.refunded_shipping, 0.0000, -t.tax, false, 0.0000, 0.0000
-    from orders.fact_refund r
+    from orders_store.fact_refund r
     cross join lateral (
-        select coalesce(sum(a.tax_amount), 0) as tax from orders.fact_refund_adjustment a
-        where a.run_date = o.run_date and a.order_id = o.order_id
+        select coalesce(sum(a.tax_amount), 0) as tax from orders_store.fact_refund_adjustment a
+        where a.run_date = o.run_date and a.load_id = p.load_id and a.order_id = o.order_id
             and a.refund_id = r.refund_id and a.kind = 'shipping_refund'
     ) t
-    where o.refund_count > 0 and r.run_date = o.run_date and r.order_id = o.order_id
+    where o.refund_count > 0 and r.run_date = o.run_date and r.load_id = p.load_id
+        and r.order_id = o.order_id
         and (r.refunded_shipping is distinct from 0 or t.tax <> 0)
 ) e
 cross join lateral (
@@ -126,8 +135,13 @@ cross join lateral (
     union all
     select 'void', -1 where e.cause = 'sale' and x.is_voided
 ) v
-left join orders.fact_refund r
-    on r.run_date = o.run_date and r.order_id = o.order_id and r.refund_id = e.refund_id
+left join lateral (
+    select r.processed_at, r.refunded_at, r.refunded_local_date
+    from orders_store.fact_refund r
+    where r.run_date = o.run_date and r.load_id = p.load_id and r.order_id = o.order_id
+        and r.refund_id = e.refund_id
+    offset 0 -- else the planner may merge all refunds with all events of a run date
+) r on true
 cross join lateral (
     select
         e.amount - case when e.tax_inside then e.tax else 0.0000 end as goods,
