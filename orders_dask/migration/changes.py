@@ -36,12 +36,15 @@ class Change:
         transaction.
     concurrently
         The statement takes its time while people read and write: outside of a transaction.
+    not_beside_dump
+        It drops or renames something: a ``pg_dump`` that has listed it would fail.
     """
 
     description: str
     statements: tuple[str, ...]
     locks: tuple[str, ...] = ()
     concurrently: bool = False
+    not_beside_dump: bool = False
 
     @property
     def lock(self) -> str | None:

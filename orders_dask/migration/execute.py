@@ -77,6 +77,9 @@ def _try(engine: Engine, change: Change) -> None:
                 _run_sql(connection, change, [change.lock])
                 connection.execute(select(func.set_config("statement_timeout", "0", True)))
             _run_sql(connection, change, change.statements)
+            # Last, so that none begins before the commit: it would list what goes.
+            if change.not_beside_dump and connection.execute(_DUMPS).first():
+                raise TableInUse("A pg_dump runs, which may have listed what is to change.")
     except ServiceUnavailable as error:
         if isinstance(error.__cause__, LockNotAvailable | QueryCanceled):
             raise TableInUse(f"Others use what is to change: {change.description}.") from error
@@ -104,9 +107,10 @@ def _run_sql(connection: Connection, change: Change, statements: Sequence[str]) 
 
 
 def _holders(engine: Engine, change: Change) -> str:
-    """Return who holds locks on the tables of a change."""
+    """Return who holds locks on the tables of a change, or dumps what it removes."""
     with engine.connect() as connection:
-        rows = connection.execute(_HOLDERS, {"tables": list(change.locks)}).all()
+        of = {"tables": list(change.locks), "dumps": change.not_beside_dump}
+        rows = connection.execute(_HOLDERS, of).all()
     sessions = [
         f"process {row.pid} of user {row.usename}"
         + ("" if row.seconds is None else f" for {row.seconds:,} s")
@@ -122,11 +126,19 @@ _HOLDERS: Final = text(
     from pg_locks join pg_stat_activity using (pid)
     where locktype = 'relation' and granted and pid <> pg_backend_pid()
       and database = (select oid from pg_database where datname = current_database())
-      and relation in (
+      and (relation in (
         select to_regclass(name) from unnest(cast(:tables as text[])) name
         union all
         select inhrelid from pg_inherits join unnest(cast(:tables as text[])) name
           on inhparent = to_regclass(name))
+        or :dumps and application_name = 'pg_dump')
     group by pid, usename order by 3 desc nulls last limit 3
+    """
+)
+
+_DUMPS: Final = text(
+    """
+    select pid from pg_stat_activity
+    where application_name = 'pg_dump' and datname = current_database()
     """
 )

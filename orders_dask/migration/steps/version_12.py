@@ -24,6 +24,8 @@ end $$
 STEP: Final = Step(
     12,
     Change(
-        "views order_summary and daily_sales, whose figures have other names", (_DROP_OLD_VIEWS,)
+        "views order_summary and daily_sales, whose figures have other names",
+        (_DROP_OLD_VIEWS,),
+        not_beside_dump=True,
     ),
 )

@@ -75,5 +75,6 @@ STEP: Final = Step(
         (_UNLESS_DONE.format(";\n        ".join(_STATEMENTS)),),
         # All at once: else readers of one would wait for each of the others, too.
         locks=tuple(name for name in _COLUMNS if name not in _RENAMED_TABLES),
+        not_beside_dump=True,
     ),
 )

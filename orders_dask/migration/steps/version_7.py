@@ -46,6 +46,7 @@ STEP: Final = Step(
             f"alter table orders_ops.load_run add constraint status check ({_STATUS.sqltext})",
             *(f"drop table if exists orders_store.dim_{name}" for name in _UNDO_TABLES),
         ),
+        not_beside_dump=True,
     ),
     _recompute_dimensions,
 )
