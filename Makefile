@@ -11,7 +11,7 @@ TESTS ?= tests
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
-RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra dev --generate-hashes \
+RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --extra sandbox --extra notebook --extra dev --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock'
 ORCHESTRATORS := prefect dagster airflow
 FUZZ_SECONDS ?= 600
