@@ -59,9 +59,6 @@ SUMMARY: Final = (
     "total_sales",
 )
 SALES: Final = (
-    "event_local_date",
-    "currency",
-    "order_count",
     "gross_sales",
     "discounts",
     "returns",
@@ -70,6 +67,7 @@ SALES: Final = (
     "taxes",
     "total_sales",
 )
+REFUNDED: Final = ("returns", "shipping", "taxes", "gift_card_returns", "refunded_value")
 
 
 def show_in_sandbox(orders: int, workers: int | None, data: Path | None) -> None:
@@ -172,11 +170,12 @@ def _show(folder: str, orders: int, workers: int | None, report: Path | None = N
     for each in ended:
         output.result(output.show_outcome(each))
     _show_defects(database)
-    _show_view(database, "order_summary", SUMMARY)
-    _show_view(database, "sales_by_day", SALES)
+    _show_orders(database)
     output.result(f"\nThe same dump once more, with half of its orders:\n{held}")
     if report and report.exists():
         output.result(f"Its report, for a browser: {report}")
+    _show_sales(database)
+    _show_refunds(database)
 
 
 def _hold_half_a_day(
@@ -219,11 +218,36 @@ def _show_defects(database: Engine) -> None:
     _show_query(database, issues, "Repaired or nulled, and counted in orders_ops.data_issue")
 
 
-def _show_view(database: Engine, name: str, columns: tuple[str, ...]) -> None:
-    """Show the first rows of a public view."""
-    view = table(name, *map(column, columns), schema=PUBLIC)
-    rows = select(*view.c).order_by(*list(view.c)[:2]).limit(ROWS)
-    _show_query(database, rows, f"The first rows of {PUBLIC}.{name}")
+def _show_orders(database: Engine) -> None:
+    """Show the first orders."""
+    view = table("order_summary", *map(column, SUMMARY), schema=PUBLIC)
+    rows = select(*view.c).order_by(view.c.order_id).limit(ROWS)
+    _show_query(database, rows, f"The first rows of {PUBLIC}.{view.name}")
+
+
+def _show_sales(database: Engine) -> None:
+    """Show what was sold on each day, in each currency."""
+    names = ("event_local_date", "currency", "order_count", *SALES)
+    view = table("sales_by_day", *map(column, names), schema=PUBLIC)
+    day, currency, order_count = list(view.c)[:3]
+    amounts = [func.round(view.c[name], 2).label(name) for name in SALES]
+    rows = select(day.label("day"), currency, order_count.label("orders"), *amounts)
+    rows = rows.order_by(day, currency)
+    _show_query(database, rows, f"Sales by day: {PUBLIC}.{view.name}")
+
+
+def _show_refunds(database: Engine) -> None:
+    """Show what was given back in each currency, and why."""
+    names = ("currency", "note", *REFUNDED)
+    view = table("refund_summary", *map(column, names), schema=PUBLIC)
+    reason = func.coalesce(func.nullif(view.c.note, ""), "(none given)")
+    added_up = [func.round(func.sum(view.c[name]), 2).label(name) for name in REFUNDED]
+    rows = (
+        select(view.c.currency, reason.label("reason"), func.count().label("refunds"), *added_up)
+        .group_by(view.c.currency, reason)
+        .order_by(view.c.currency, added_up[-1].desc())
+    )
+    _show_query(database, rows, f"Refunds by reason: {PUBLIC}.{view.name}")
 
 
 def _show_query(database: Engine, query: Select[Any], title: str) -> None:

@@ -313,13 +313,17 @@ def test_the_demo_shows_what_was_loaded_and_rejected_and_what_to_try_next() -> N
     assert "\x1b" not in out + err, "no control codes where there is no terminal"
     for day in ("2026-03-01", "2026-03-02", "2026-03-03"):
         assert f"{day}  published: " in out
-    for promised in (
+    promised = (
         "bad_order_id",
         "money_rounded",
         "orders.order_summary",
+        "is held",
         "orders.sales_by_day",
-    ):
-        assert promised in out
+        "Damaged",
+    )
+    shown = [out.find(text) for text in promised]
+    assert -1 not in shown
+    assert shown == sorted(shown), "what a shop asks comes last"
     assert "orders-dask sandbox --data" in out.splitlines()[-4]
     [report] = [Path(line.split(": ")[1]) for line in out.splitlines() if "Its report" in line]
     assert "a later load is held" in report.read_text()
