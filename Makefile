@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 600
 ALL_FACTS := sales,discounts,fulfilments,payments,taxes,attributes
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy test-orchestrators coverage chaos fuzz simulate bench bench-guard bench-history bench-memory check docs docs-check format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy test-orchestrators coverage chaos fuzz simulate bench bench-guard bench-history bench-memory check docs docs-check notebook format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -129,6 +129,9 @@ check: docs-check
 
 docs: $(INSTALLED) ## Build all pages and the API reference as HTML in build/docs; any warning is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky --doctree-dir build/doctrees --conf-dir docs . build/docs
+
+notebook: $(INSTALLED) ## Run docs/notebook.md with a synthetic shop, and write its results and pictures
+	$(BIN)/python docs/generate_notebook.py
 
 docs-check: $(INSTALLED) ## Fail where a page no longer follows from the code, or from the database that the code makes
 	$(BIN)/python docs/generate.py --check

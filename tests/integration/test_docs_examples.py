@@ -26,8 +26,9 @@ from orders_dask.sandbox import Sandbox
 from orders_dask.synthetic import generate
 
 ROOT: Final = Path(__file__).parents[2]
-NOT_HERE: Final = {"docs/cli.md", "docs/roles.md"}
-"""Pages of usage lines, and of statements for administrators, which test_roles covers."""
+NOT_HERE: Final = {"docs/cli.md", "docs/notebook.md", "docs/roles.md"}
+"""Pages of usage lines, of cells and of statements for administrators, which test_notebook and
+test_roles cover."""
 
 OWN_SERVICES: Final = ("make ", "orders-dask sandbox ", "orders-dask demo")
 """Commands that start services of their own; other tests cover them."""
