@@ -96,7 +96,8 @@ def source_column(
 ) -> Column[Any]:
     """Declare a column with the value at `source`, by default the key of the column's name."""
     info = _info(source=source or name, fallback=fallback, reads=dict(reads or {}))
-    return Column(name, kind, comment=comment, info=info, **options)
+    # A key gets no sequence of its own, which nobody uses and readers can't see.
+    return Column(name, kind, comment=comment, info=info, autoincrement=False, **options)
 
 
 def computed_column(

@@ -33,7 +33,13 @@ from orders_dask.contract.order_tables import FACTS
 schema_info = Table(
     "schema_info",
     METADATA,
-    Column("contract_version", Integer, primary_key=True, comment="Version of the contract"),
+    Column(
+        "contract_version",
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="Version of the contract",
+    ),
     Column(
         "partition_width",
         TEXT,

@@ -1,7 +1,7 @@
 """Compare the declaration with the catalogue: what a database lacks, as changes that add it.
 
-Nothing is dropped, renamed or rewritten here, so code of before goes on working meanwhile. Any
-other change is a step of its own (:mod:`orders_dask.migration.steps`).
+Nothing that is used is dropped, renamed or rewritten here, so code of before goes on working
+meanwhile. Any other change is a step of its own (:mod:`orders_dask.migration.steps`).
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def find_additions(connection: Connection, width: PartitionWidth) -> list[Change
         *_tables(objects),
         *_partitions(first_dates, width, objects),
         *_columns(objects),
+        *_unused_sequences(connection),
         *_missing_indexes(first_dates, width, objects, indexes),
         *_comments(connection, objects),
         *_views(connection),
@@ -125,6 +126,34 @@ def _columns(objects: dict[QualifiedName, CatalogObject]) -> Iterator[Change]:
     for table, columns in name_conflicts.missing_columns(objects).items():
         for begin in range(0, len(columns), COLUMNS_AT_ONCE):
             yield changes.add_columns(table, columns[begin : begin + COLUMNS_AT_ONCE])
+
+
+def _unused_sequences(connection: Connection) -> Iterator[Change]:
+    """Yield the drops of sequences that keys had which come from elsewhere.
+
+    Readers may not see them, and so failed to list all that is in the public schema.
+    """
+    names = [str(table) for table in METADATA.tables.values()]
+    for row in connection.execute(_SEQUENCES, {"tables": names}):
+        yield changes.drop_sequence(row.table, row.column, row.sequence)
+
+
+# Those of identities depend on their column in another way.
+_SEQUENCES: Final = text(
+    """
+    select tn.nspname || '.' || t.relname as table, attname as column,
+        format('%I.%I', sn.nspname, s.relname) as sequence
+    from pg_depend
+    join pg_class s on s.oid = objid and s.relkind = 'S'
+    join pg_namespace sn on sn.oid = s.relnamespace
+    join pg_class t on t.oid = refobjid
+    join pg_namespace tn on tn.oid = t.relnamespace
+    join pg_attribute on attrelid = t.oid and attnum = refobjsubid
+    where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and deptype = 'a'
+        and tn.nspname || '.' || t.relname = any(:tables)
+    order by 1
+    """
+)
 
 
 def _missing_indexes(

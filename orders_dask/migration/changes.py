@@ -85,6 +85,15 @@ def add_columns(table: Table, columns: Sequence[Column[Any]]) -> Change:
     return Change(f"columns {names} of {table}", statements, locks=(str(table),))
 
 
+def drop_sequence(table: str, column: str, sequence: str) -> Change:
+    """Return the change that takes a sequence from a column that never took a value from it."""
+    statements = (
+        f"ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT",
+        f"DROP SEQUENCE IF EXISTS {sequence}",
+    )
+    return Change(f"sequence of {table}", statements, locks=(table,), not_beside_dump=True)
+
+
 def set_comments(table: Table, columns: Iterable[Column[Any]], *, of_table: bool) -> Change:
     """Return the change that corrects comments."""
     statements = [_sql(SetTableComment(table))] if of_table else []

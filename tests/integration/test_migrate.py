@@ -177,6 +177,8 @@ LACKS = {
     "a part of an index": "drop index orders_store.fact_order_order_id;"
     "create index fact_order_order_id on only orders_store.fact_order (order_id);"
     "create index fact_order_2026_01_order_id_idx on orders_store.fact_order_2026_01 (order_id)",
+    "no sequence": "create sequence orders.old owned by orders.dim_app.app_id;"
+    "alter table orders.dim_app alter app_id set default nextval('orders.old')",
     "a view": "drop view orders.daily_sales",
     "a comment": "comment on column orders.dim_app.app_id is null;"
     "comment on table orders_ops.alert is 'x'",
