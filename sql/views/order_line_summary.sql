@@ -44,7 +44,7 @@ comment on view orders.order_line_summary is
 comment on column orders.order_line_summary.order_id is 'The order';
 comment on column orders.order_line_summary.line_id is 'The line';
 comment on column orders.order_line_summary.run_date is
-    'Date of the dump that this version is from';
+    'Date of the dump that this version is from; the day of the order is order_local_date';
 comment on column orders.order_line_summary.order_name is
     'The order''s display name, such as #1001';
 comment on column orders.order_line_summary.order_local_date is

@@ -119,7 +119,8 @@ comment on column orders.order_summary.refunded_amount is
 comment on column orders.order_summary.unexplained_refund is
     'refunded_value less refunded_amount: 0 where the order was paid in the shop''s currency '
     'and all was paid back';
-comment on column orders.order_summary.run_date is 'Date of the dump that this version is from';
+comment on column orders.order_summary.run_date is
+    'Date of the dump that this version is from; the day of the order is order_local_date';
 comment on column orders.order_summary.order_number is 'The number that the customer sees';
 comment on column orders.order_summary.order_local_date is
     'The shop''s day on which the order was placed: of processed_at, else created_at';
