@@ -47,6 +47,16 @@ begin
 end
 $$;
 
+grant select on
+    orders_store.sales_day,
+    orders_store.sales_customer,
+    orders_store.version_sale
+to orders_loader;
+grant select, delete on
+    orders_store.load_sales_day,
+    orders_store.load_sales_customer
+to orders_loader;
+
 grant select, insert, delete on
     orders_store.order_version,
     orders_store.dim_customer,
@@ -58,6 +68,11 @@ grant select, insert, delete on
 to orders_loader;
 
 grant execute on function orders_store.make_partition(date) to orders_loader;
+
+grant execute on function
+    orders_store.count_load(bigint),
+    orders_store.rebuild_marts()
+to orders_loader;
 
 -- Publish, rollback and unpublish.
 grant select, insert, update, delete on orders_store.published to orders_loader;

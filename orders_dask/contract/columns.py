@@ -30,6 +30,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Index,
     Integer,
     MetaData,
     Numeric,
@@ -127,6 +128,21 @@ def custom_column(
     else:
         info = _info(reads={source.name_path: TEXT, source.path: read}, custom=source)
     return Column(name, kind, comment=comment, info=info)
+
+
+def brin_index(name: str, *columns: Column[Any]) -> Index:
+    """Declare a BRIN index: ranges of days by block, as partitions go by run date and not by these.
+
+    Several ranges are stored a block (minmax_multi), for one order of long ago would widen a single
+    range to all of history.
+    """
+    opclass = {"day": "date_minmax_multi_ops", "timestamp": "timestamptz_minmax_multi_ops"}
+    return Index(
+        name,
+        *columns,
+        postgresql_using="brin",
+        postgresql_ops={c.name: opclass[str(kind_name(c.type))] for c in columns},
+    )
 
 
 def source_paths(column: Column[Any]) -> Iterator[tuple[str, SqlType]]:

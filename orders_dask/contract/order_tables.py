@@ -26,6 +26,7 @@ from orders_dask.contract.columns import (
     PRESENCE,
     TEXT,
     TIMESTAMP,
+    brin_index,
     computed_column,
     fact_table,
     local_date_column,
@@ -364,6 +365,17 @@ LOCAL_DATES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 
 
 Index("fact_order_order_id", fact_order.c.order_id)
+# The whole key of the storage: a partition without statistics would be read load by load else.
+Index(
+    "fact_order_customer_id",
+    *(fact_order.c[name] for name in ("customer_id", "run_date", "load_id")),
+)
+brin_index(
+    "fact_order_days",
+    fact_order.c.created_local_date,
+    fact_order.c.processed_local_date,
+    fact_order.c.cancelled_at,
+)
 
 
 append_custom_columns(FACTS, DETAILS, DIMENSIONS)

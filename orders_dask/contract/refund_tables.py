@@ -10,6 +10,7 @@ from orders_dask.contract.columns import (
     MONEY,
     TEXT,
     TIMESTAMP,
+    brin_index,
     computed_column,
     fact_table,
     local_date_column,
@@ -122,3 +123,4 @@ fact_refund_adjustment = fact_table(
 )
 
 Index("fact_refund_order_id", fact_refund.c.order_id)
+brin_index("fact_refund_days", fact_refund.c.refunded_local_date)

@@ -20,6 +20,7 @@ from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import RunContext, open_load
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
 from orders_dask.publish.diff import DiffResult, compare, comparison_load, replaced_load
+from orders_dask.publish.publish import seal
 from orders_dask.retry import retry_run
 from orders_dask.settings import Settings, load_settings
 
@@ -99,7 +100,8 @@ def _diff(
     ) as load:
         parts, totals, drift = steps.decode(load, sides.splits)
         steps.resolve_and_load(load, parts, drift, manifest=False)
-        steps.seal_and_verify(load, len(parts), totals)
+        seal(load.lease, load.load_id)
+        steps.verify_load(load, len(parts), totals)
         leases.finish(load.lease, load.load_id, "comparison")
     return compare(database, run_date, published.load_id, load.load_id, published=False)
 

@@ -111,7 +111,7 @@ def plan_migration(*, settings: Settings | None = None) -> Migration:
     """
     database = engine(settings or load_settings())
     version = _version_to_migrate(database)
-    changes = [step.before for step in _pending_steps(version)]
+    changes = _before(_pending_steps(version))
     comparable = version.contract >= COMPARABLE_FROM
     if comparable:
         changes += _additions(database, version)
@@ -177,13 +177,21 @@ _LOCKED_DATES: Final = text(
 
 def _changes(database: Engine, version: SchemaVersion, steps: Sequence[Step]) -> Iterator[Change]:
     """Yield the changes to make, each after the one before was made."""
-    for step in steps:
-        yield step.before
+    yield from _before(steps)
     for _ in range(MAX_COMPARISONS):
         additions = _additions(database, version)
         if not additions:
-            return
+            break
         yield from additions
+    for step in steps:
+        if step.contents:
+            with database.connect() as connection:
+                found = list(step.contents(connection))
+            yield from found
+
+
+def _before(steps: Sequence[Step]) -> list[Change]:
+    return [step.before for step in steps if step.before]
 
 
 def _additions(database: Engine, version: SchemaVersion) -> list[Change]:

@@ -184,10 +184,12 @@ def _replay(
             superseded = steps.resolve_and_load(load, parts, drift)
             superseded_rows = frozenset(superseded.get(part.name, ()))
             tally = _record_replay(load, published, part, code, superseded_rows)
-            plan = steps.seal_and_verify(load, len(parts), totals)
-            findings = steps.check(load, checks)
-            with timer.step("publish"):
-                publish(load.lease, load.load_id, plan)
+            with steps.seal_and_count(load) as counted:
+                plan = steps.verify_load(load, len(parts), totals)
+                findings = steps.check(load, checks)
+                with timer.step("publish"):
+                    counted.result()
+                    publish(load.lease, load.load_id, plan)
         loaded = retry_transient(load_status)(database, load.load_id)
         run = result_from_ledger("published", loaded, timer, findings)
     else:

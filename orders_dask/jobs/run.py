@@ -190,10 +190,12 @@ def _take_through_steps(
         loads.record_left_out(load.lease, load.load_id, inspection.left_out)
         parts, totals, drift = steps.decode(load, inspection.splits)
         steps.resolve_and_load(load, parts, drift)
-        plan = steps.seal_and_verify(load, len(parts), totals)
-        findings = steps.check(load, checks)
-        with timer.step("publish"):
-            publish(load.lease, load.load_id, plan)
+        with steps.seal_and_count(load) as counted:
+            plan = steps.verify_load(load, len(parts), totals)
+            findings = steps.check(load, checks)
+            with timer.step("publish"):
+                counted.result()
+                publish(load.lease, load.load_id, plan)
     loaded = retry_transient(load_status)(database, load.load_id)
     result = result_from_ledger("published", loaded, timer, findings)
     cost = cost_of_load(timer.seconds, timer.meter.metrics, settings.prices)

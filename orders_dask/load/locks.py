@@ -2,7 +2,7 @@
 
 Sessions take them in one of these orders, so there is no deadlock: run date, load; run date,
 publish; run date, partition, init; drop, partition; migration, drop; migration, init; migration,
-publish. See docs/architecture.md#locks.
+publish; publish, count. See docs/architecture.md#locks.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Lock(IntEnum):
     DROP_PARTITIONS = 1_704_201_005
     # Second key 0: one migration at a time, for as long as it takes.
     MIGRATION = 1_704_201_006
+    # Second key the load_id: one session adds up the sales of a load at a time.
+    COUNT = 1_704_201_007
 
 
 ATTEMPTS: Final = 20

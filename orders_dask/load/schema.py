@@ -27,7 +27,8 @@ from orders_dask.load.schema_version import (
     require_complete,
     require_usable,
 )
-from orders_dask.load.views import VIEWS, create_views, sql_file
+from orders_dask.load.sql_files import sql_file
+from orders_dask.load.views import VIEWS, create_views
 from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 

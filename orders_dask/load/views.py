@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
 
 from psycopg2 import sql
-from sqlalchemy import Connection, Table, column, inspect, select, table
+from sqlalchemy import Connection, Table, column, inspect, select, table, text
 
-from orders_dask.contract.columns import PUBLIC
+from orders_dask.contract.columns import PUBLIC, STORE
 from orders_dask.contract.ledger_tables import schema_info
 from orders_dask.contract.order_tables import FACTS, fact_order, public_columns
 from orders_dask.contract.storage_tables import published
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
+from orders_dask.load.marts import TRIGGERS, mart_functions
+from orders_dask.load.sql_files import sql_file
+
+STORE_VIEW_FILES: Final = ("version_sale",)
+"""Files of ``sql/views/`` for views of the storage, which public views read."""
 
 VIEW_FILES: Final = (
     *("order_current", "order_history", "order_tag", "order_url_parameter"),
@@ -50,7 +54,7 @@ def create_views(connection: Connection) -> None:
 
 
 def view_definitions(connection: Connection) -> dict[str, list[str]]:
-    """Return the statements that make each public view, in an order in which they can be made."""
+    """Return the statements that make each view, and then the functions that keep sums of them."""
     cursor = driver_cursor(connection)
     definitions: dict[str, list[sql.Composable]] = {}
     for fact in FACTS:
@@ -61,10 +65,11 @@ def view_definitions(connection: Connection) -> dict[str, list[str]]:
             ),
             *_column_comments(fact.name, fact),
         ]
-    for name in VIEW_FILES:
+    for name in (*STORE_VIEW_FILES, *VIEW_FILES):
         definitions[name] = [sql.SQL(sql_file(f"views/{name}.sql"))]
         if name in ORDER_VIEW_FILES:
             definitions[name] += _column_comments(name, fact_order)
+    definitions["functions of the marts"] = [sql.SQL(mart_functions())]
     return {
         name: [statement.as_string(cursor) for statement in statements]
         for name, statements in definitions.items()
@@ -72,9 +77,20 @@ def view_definitions(connection: Connection) -> dict[str, list[str]]:
 
 
 def views_are_current(connection: Connection, definitions: dict[str, list[str]]) -> bool:
-    """Return whether all views are there, made by just these statements."""
+    """Return whether all views and triggers are there, made by just these statements."""
     missing = VIEWS.difference(inspect(connection).get_view_names(PUBLIC))
-    return not missing and connection.scalar(select(schema_info.c.views_hash)) == _hash(definitions)
+    enabled = set(connection.scalars(_TRIGGERS, {"schema": STORE}))
+    if missing or not enabled.issuperset(TRIGGERS):
+        return False
+    return bool(connection.scalar(select(schema_info.c.views_hash)) == _hash(definitions))
+
+
+_TRIGGERS: Final = text(
+    """
+    select tgname from pg_trigger join pg_class c on c.oid = tgrelid
+    where c.relnamespace = to_regnamespace(:schema) and tgenabled = 'O'
+    """
+)
 
 
 def record_views(connection: Connection, definitions: dict[str, list[str]]) -> str:
@@ -126,10 +142,3 @@ def _column_comments(view: str, fact: Table) -> Iterator[sql.Composable]:
     for each in public_columns(fact):
         name = sql.Identifier(PUBLIC, view, each.name)
         yield sql.SQL("comment on column {} is {}").format(name, sql.Literal(each.comment))
-
-
-def sql_file(name: str) -> str:
-    """Return a file of ``sql/``: inside this package in a wheel, beside it in a checkout."""
-    packaged = Path(__file__).parents[1] / "sql"
-    folder = packaged if packaged.is_dir() else packaged.parents[1] / "sql"
-    return (folder / name).read_text(encoding="utf-8")

@@ -19,10 +19,10 @@ from orders_dask.contract.order_tables import FACTS
 from orders_dask.load import name_conflicts
 from orders_dask.load.name_conflicts import CatalogObject, QualifiedName
 from orders_dask.load.partitions import PartitionWidth, partition_name
+from orders_dask.load.sql_files import sql_file
 from orders_dask.load.views import (
     VIEWS,
     record_views,
-    sql_file,
     view_definitions,
     views_are_current,
 )
@@ -46,10 +46,13 @@ class _Indexes:
         Whether each is whole, by its name.
     attached
         Names of partitions' indexes that are part of their table's.
+    empty
+        Tables of the storage without a row.
     """
 
     valid: Mapping[QualifiedName, bool]
     attached: frozenset[str]
+    empty: frozenset[str]
 
 
 def find_additions(connection: Connection, width: PartitionWidth) -> list[Change]:
@@ -183,12 +186,20 @@ def _partitioned_index(
     """Yield the parts of a fact's index that are missing: it is whole when all are attached."""
     if (STORE, str(index.name)) not in indexes.valid:
         yield changes.add_index_of_parent(index)
-    for partition in partitions:
-        name = changes.partition_index(index, partition)
-        if name in indexes.attached:
+    names = {each: changes.partition_index(index, each) for each in partitions}
+    lacking = [each for each in partitions if names[each] not in indexes.attached]
+    empty = [
+        each
+        for each in lacking
+        if each in indexes.empty and (STORE, names[each]) not in indexes.valid
+    ]
+    if empty:
+        yield changes.add_index_of_empty_partitions(index, empty)
+    for partition in lacking:
+        if partition in empty:
             continue
-        if not indexes.valid.get((STORE, name)):
-            yield from _unfinished_index(STORE, name, indexes)
+        if not indexes.valid.get((STORE, names[partition])):
+            yield from _unfinished_index(STORE, names[partition], indexes)
             yield changes.add_index_of_partition(index, partition)
         yield changes.attach_index(index, partition)
 
@@ -224,7 +235,8 @@ def _views(connection: Connection) -> Iterator[Change]:
     definitions = view_definitions(connection)
     if not views_are_current(connection, definitions):
         for name, statements in definitions.items():
-            yield Change(f"view {name}", tuple(statements))
+            described = name if " " in name else f"view {name}"
+            yield Change(described, tuple(statements))
         yield Change("hash of the views", (record_views(connection, definitions),))
 
 
@@ -239,7 +251,16 @@ def _find_indexes(connection: Connection) -> _Indexes:
     return _Indexes(
         {(row.schema, row.name): row.valid for row in rows},
         frozenset(row.name for row in rows if row.attached),
+        frozenset(connection.scalars(_EMPTY, {"store": STORE})),
     )
+
+
+_EMPTY: Final = text(
+    """
+    select relname from pg_class
+    where relnamespace = to_regnamespace(:store) and relkind = 'r' and pg_relation_size(oid) = 0
+    """
+)
 
 
 _INDEXES: Final = text(

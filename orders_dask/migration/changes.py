@@ -18,6 +18,9 @@ from sqlalchemy.schema import (
 
 from orders_dask.contract.columns import METADATA, STORE
 
+_LONGEST_NAME: Final = 63
+"""Bytes of a name of PostgreSQL (``NAMEDATALEN``)."""
+
 _DIALECT: Final = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
 
@@ -120,12 +123,25 @@ def add_index_of_parent(index: Index) -> Change:
 
 def add_index_of_partition(index: Index, partition: str) -> Change:
     """Return the change that makes the index of one partition while it is used."""
-    name = partition_index(index, partition)
-    statement = _index_sql(index, concurrently=True)
-    statement = statement.replace(
-        f" {index.name} ON {index.table} ", f" {name} ON {STORE}.{partition} "
-    )
-    return Change(f"index {name}", (statement,), concurrently=True)
+    statement = _partition_index_sql(index, partition, concurrently=True)
+    return Change(f"index {partition_index(index, partition)}", (statement,), concurrently=True)
+
+
+def add_index_of_empty_partitions(index: Index, partitions: Sequence[str]) -> Change:
+    """Return the change that makes and attaches the index of partitions without a row, at once.
+
+    Made concurrently, each would wait for every transaction that runs: with 120 partitions of three
+    indexes a migration took 300 s and not 50.
+    """
+    statements = [
+        statement
+        for partition in partitions
+        for statement in (
+            _partition_index_sql(index, partition),
+            *attach_index(index, partition).statements,
+        )
+    ]
+    return Change(f"index {index.name} of empty partitions", tuple(statements))
 
 
 def attach_index(index: Index, partition: str) -> Change:
@@ -136,9 +152,25 @@ def attach_index(index: Index, partition: str) -> Change:
 
 
 def partition_index(index: Index, partition: str) -> str:
-    """Return the name of an index of a partition, as PostgreSQL chooses it for a new partition."""
-    columns = "_".join(column.name for column in index.columns)
+    """Return the name of an index of a partition, as PostgreSQL chooses it for a new partition.
+
+    It shortens the longer of both parts (``makeObjectName`` of its source).
+    """
+    columns = "_".join(column.name for column in index.columns)[:_LONGEST_NAME]
+    while len(f"{partition}_{columns}_idx") > _LONGEST_NAME:
+        if len(partition) > len(columns):
+            partition = partition[:-1]
+        else:
+            columns = columns[:-1]
     return f"{partition}_{columns}_idx"
+
+
+def _partition_index_sql(index: Index, partition: str, *, concurrently: bool = False) -> str:
+    """Return the statement that makes an index of a partition."""
+    return _index_sql(index, concurrently=concurrently).replace(
+        f" {index.name} ON {index.table} ",
+        f" {partition_index(index, partition)} ON {STORE}.{partition} ",
+    )
 
 
 def _index_sql(index: Index, *, concurrently: bool = False) -> str:

@@ -7,7 +7,8 @@ ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final
 
 from orders_dask.checks.comparison import Finding
@@ -23,6 +24,7 @@ from orders_dask.pipeline import tasks
 from orders_dask.pipeline.load_scope import OpenLoad
 from orders_dask.pipeline.reject_limits import check_reject_limits
 from orders_dask.pipeline.schema_drift import check_drift, record_drift
+from orders_dask.publish import marts
 from orders_dask.publish.pointer import PublishPlan
 from orders_dask.publish.publish import discard_earlier, precompute, seal
 from orders_dask.publish.verify import verify
@@ -126,8 +128,24 @@ def resolve_and_load(
     return superseded
 
 
-def seal_and_verify(load: OpenLoad, parts: int, totals: Mapping[str, ControlTotals]) -> PublishPlan:
-    """Seal the load, reconcile its control totals, and precompute its publish meanwhile.
+@contextmanager
+def seal_and_count(load: OpenLoad) -> Iterator[Future[None]]:
+    """Seal the load, and add up its sales in a session of its own while the block lasts.
+
+    A publish that does not wait for it adds them up itself, while it holds the publish lock.
+    """
+    seal(load.lease, load.load_id)
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(_count, load)
+
+
+def _count(load: OpenLoad) -> None:
+    with load.context.database.begin() as connection:
+        marts.count(connection, load.load_id)
+
+
+def verify_load(load: OpenLoad, parts: int, totals: Mapping[str, ControlTotals]) -> PublishPlan:
+    """Reconcile the control totals of a sealed load, and precompute its publish meanwhile.
 
     Parameters
     ----------
@@ -150,7 +168,6 @@ def seal_and_verify(load: OpenLoad, parts: int, totals: Mapping[str, ControlTota
         The control totals differ.
     """
     with load.context.timer.step("verify"), ThreadPoolExecutor(1) as pool:
-        seal(load.lease, load.load_id)
         plan = pool.submit(precompute, load.context.database, load.run_date, load.load_id)
         verify(load.lease, load.load_id, parts=parts, decoded=totals)
         return plan.result()

@@ -28,8 +28,8 @@ from orders_dask.retry import retry_transient
 def lock_publishing(connection: Connection) -> None:
     """Take the publish lock until the open transaction ends: one publish or rollback at a time.
 
-    Dimensions, pointer and superseded versions are written under this lock only, so no two
-    transactions wait for each other's rows.
+    Dimensions, pointer, superseded versions and sums of sales are written under this lock only, so
+    no two transactions wait for each other's rows.
     """
     # A statement of its own, so that the next one takes its snapshot under the lock.
     connection.execute(select(func.pg_advisory_xact_lock(Lock.PUBLISH, 0)))
@@ -116,6 +116,8 @@ def set_published(
         The load to publish was pruned.
     """
     of_date = published.c.run_date == run_date
+    # The triggers of sql/marts.sql change the sums of sales: with the pointer those of both loads,
+    # by what was superseded until then; with the superseded versions those of these.
     before = connection.scalar(select(published.c.load_id).where(of_date))
     run = update(load_run)
     connection.execute(

@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from orders_dask.contract.ledger_tables import data_issue, load_part, load_run, rejected_record
+from orders_dask.contract.mart_tables import LOAD_MARTS
 from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.ledger.leases import ACTIVE, Lease
 from orders_dask.load.partitions import facts_turned_off
@@ -158,7 +159,7 @@ def delete_rows(lease: Lease) -> int:
         if load_id is None:
             return 0
         # `load_part` comes last: its rows tell that others may be left.
-        for table in (*facts_turned_off(connection), *COPIED_TABLES, load_part):
+        for table in (*facts_turned_off(connection), *COPIED_TABLES, *LOAD_MARTS, load_part):
             if limit:
                 limit -= _delete(connection, table, lease.run_date, load_id, limit)
     return BATCH_ROWS - limit
@@ -192,7 +193,7 @@ def count_rows(engine: Engine, loads: Sequence[int]) -> int:
                 select(func.count()).select_from(table).where(table.c.load_id.in_(loads), *of_dates)
             )
 
-        tables = (*facts_turned_off(connection), *COPIED_TABLES, load_part)
+        tables = (*facts_turned_off(connection), *COPIED_TABLES, *LOAD_MARTS, load_part)
         return sum(connection.scalar(rows(table)) or 0 for table in tables)
 
 

@@ -43,7 +43,22 @@ select
     o.shipping_country_code,
     o.line_count,
     coalesce(r.refund_count, 0) as refund_count,
-    r.last_refunded_at
+    r.last_refunded_at,
+    case
+        when o.cancelled_at is not null then 'cancelled'
+        when o.closed_at is not null then 'closed'
+        else 'open'
+    end as order_status,
+    case
+        when o.test is not true and o.customer_id is not null
+            then coalesce(o.processed_at, o.created_at) = (
+                select min(c.first_order_at) from orders_store.sales_customer c
+                where c.customer_id = o.customer_id and c.order_count > 0
+            )
+    end as is_first_order,
+    u.utm_source,
+    u.utm_medium,
+    u.utm_campaign
 from orders.order_current o
 left join (
     select
@@ -78,6 +93,17 @@ left join (
     from orders.fact_refund
     group by run_date, order_id
 ) r on r.run_date = o.run_date and r.order_id = o.order_id
+left join (
+    select
+        run_date,
+        order_id,
+        min(value) filter (where name = 'utm_source') as utm_source,
+        min(value) filter (where name = 'utm_medium') as utm_medium,
+        min(value) filter (where name = 'utm_campaign') as utm_campaign
+    from orders.order_url_parameter
+    where name in ('utm_source', 'utm_medium', 'utm_campaign')
+    group by run_date, order_id
+) u on u.run_date = o.run_date and u.order_id = o.order_id
 cross join lateral (
     select
         case when r.has_unknown_value is not true then coalesce(r.known_value, 0.0000) end
@@ -146,3 +172,12 @@ comment on column orders.order_summary.shipping_country_code is 'Country shipped
 comment on column orders.order_summary.line_count is 'Number of lines';
 comment on column orders.order_summary.refund_count is 'Number of refunds';
 comment on column orders.order_summary.last_refunded_at is 'When it was last refunded';
+comment on column orders.order_summary.order_status is
+    'cancelled, closed (archived) or open';
+comment on column orders.order_summary.is_first_order is
+    'Whether it is the first order of its customer (processed_at, else created_at); null without a '
+    'customer, and of test orders';
+comment on column orders.order_summary.utm_source is
+    'utm_source of landing_site; order_url_parameter has all parameters';
+comment on column orders.order_summary.utm_medium is 'utm_medium of landing_site';
+comment on column orders.order_summary.utm_campaign is 'utm_campaign of landing_site';

@@ -13,6 +13,7 @@ from distributed import Client
 from sqlalchemy import Engine, text
 
 from orders_dask.contract.ledger_tables import load_part
+from orders_dask.contract.mart_tables import LOAD_MARTS
 from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.errors import LeaseLost, NothingToRestore, ServiceUnavailable
 from orders_dask.filesystem import filesystem
@@ -63,7 +64,7 @@ def aged(owner: Engine) -> Aged:
 
 
 def rows_of(query: Query, load_id: int) -> int:
-    tables = (*COPIED_TABLES, load_part)
+    tables = (*COPIED_TABLES, *LOAD_MARTS, load_part)
     return sum(len(query(f"select from {table} where load_id = {load_id}")) for table in tables)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, Table, text
 from sqlalchemy.exc import DataError
 
 from orders_dask import run
-from orders_dask.contract.columns import METADATA, PUBLIC
+from orders_dask.contract.columns import METADATA, PUBLIC, STORE
 from orders_dask.contract.dimension_tables import DIMENSIONS
 from orders_dask.contract.ledger_tables import (
     alert,
@@ -27,6 +27,7 @@ from orders_dask.contract.ledger_tables import (
     schema_info,
     storage_partition,
 )
+from orders_dask.contract.mart_tables import LOAD_MARTS, MARTS
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import (
     DIMENSION_NAMES,
@@ -39,7 +40,7 @@ from orders_dask.errors import SettingsError
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.load.schema import initialise
-from orders_dask.load.views import VIEW_FILES, VIEWS
+from orders_dask.load.views import STORE_VIEW_FILES, VIEW_FILES, VIEWS
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.loads import DAY
@@ -63,7 +64,8 @@ OF_LOADER: dict[Table, set[str]] = {
     ),
     load_file: APPEND | {"UPDATE"},
     load_part: APPEND_DELETE,
-    schema_info: {"SELECT"},
+    **{table: {"SELECT"} for table in (schema_info, *MARTS)},
+    **{table: {"SELECT", "DELETE"} for table in LOAD_MARTS},
 }
 
 
@@ -77,6 +79,7 @@ def test_the_loader_has_what_it_needs_of_each_table_and_no_more(
         """
     )
     views = {f"{PUBLIC}.{view}": {"SELECT"} for view in VIEWS}
+    views |= {f"{STORE}.{view}": {"SELECT"} for view in STORE_VIEW_FILES}
     assert {name: {*rights} for name, rights in granted} == views | {
         str(table): rights for table, rights in OF_LOADER.items()
     }
@@ -248,7 +251,10 @@ READER_MAY_NOT = (
     "select raw from orders_ops.rejected_record",
     "select samples from orders_ops.data_issue",
     "table orders_ops.load_run",
+    "table orders_store.version_sale",
     "select orders_store.make_partition('2017-12-01')",
+    "select orders_store.count_load(1)",
+    "select orders_store.rebuild_marts()",
     "insert into orders.dim_app values (1)",
     "update orders.dim_app set source_name = ''",
     "create view orders.mine as select 1",

@@ -24,6 +24,7 @@ from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import order_superseded
 from orders_dask.contract.storage_tables import published as pointer_table
 from orders_dask.load.views import VIEW_FILES
+from orders_dask.publish.marts import MartDifference, find_differences
 from tests.support.loads import DAY, moment, published, rolled_back, unpublished
 from tests.support.model import Loaded, Model
 
@@ -52,14 +53,30 @@ def loads(draw: st.DrawFn) -> Parts:
         price = draw(st.sampled_from([None, 5, 7]))
         numbered = {"source_position": position}
         add = partial(_add, part)
-        add("fact_order", order_id=order_id, updated_at=updated, total_price=price, **numbered)
+        days = st.sampled_from([None, *DAYS])
+        customer = draw(st.integers(1, 3))
+        add(
+            "fact_order",
+            order_id=order_id,
+            updated_at=updated,
+            total_price=price,
+            total_tax=draw(st.sampled_from([None, 1])),
+            processed_local_date=draw(days),
+            customer_id=customer,
+            source_name=draw(st.sampled_from([None, "web"])),
+            refund_count=1,
+            line_count=0,
+            **numbered,
+        )
         if draw(st.booleans()):
-            add("fact_order_line", order_id=order_id, line_id=1, quantity=draw(st.integers(0, 1)))
-            add("fact_refund", order_id=order_id, refund_id=1, refunded_amount=price)
+            line = {"line_id": 1, "quantity": draw(st.integers(0, 2)), "price": price}
+            add("fact_order_line", order_id=order_id, line_discount=1, line_tax=0, **line)
+            refund = {"refund_id": 1, "refunded_amount": price, "refunded_local_date": draw(days)}
+            add("fact_refund", order_id=order_id, refunded_shipping=price, **refund)
         version = {"version_at": updated, **numbered}
         add(
             "dim_customer",
-            customer_id=draw(st.integers(1, 3)),
+            customer_id=customer,
             email=draw(st.sampled_from([None, "a@example.com", "b@example.com"])),
             phone=draw(st.sampled_from([None, "1"])),
             **version,
@@ -101,6 +118,7 @@ def test_any_schedule_ends_as_if_only_the_published_loads_were_loaded(
         assert {day: load.load_id for day, load in model.seen().items()} == pointer(owner)
         assert superseded(owner) == model.superseded()
         assert dimensions(owner) == {d.name: model.dimension(d.name) for d in DIMENSIONS}
+        assert mart_differences(owner) == []
     found = facts(owner), dimensions(owner)
     truncate(owner)
     for day, load in model.seen().items():
@@ -118,6 +136,7 @@ def test_publishes_in_any_order_give_the_dimensions_of_loading_once_in_order(
     batches = [*data.draw(st.lists(batch_days, max_size=3)), *([day] for day in reversed(DAYS))]
     for batch in data.draw(st.permutations(batches)):
         run_concurrently(warehouse, [("publish", day, days[day]) for day in batch])
+    assert mart_differences(owner) == []
     found = facts(owner), dimensions(owner)
     truncate(owner)
     for day, parts in days.items():
@@ -178,6 +197,12 @@ def dimensions(database: Engine) -> dict[str, dict[tuple[Any, ...], dict[str, An
             }
             for d in DIMENSIONS
         }
+
+
+def mart_differences(database: Engine) -> list[MartDifference]:
+    """Return what the stored sums have that the events don't add up to, on any day."""
+    with database.connect() as connection:
+        return find_differences(connection)
 
 
 def facts(database: Engine) -> dict[str, list[dict[str, Any]]]:

@@ -19,6 +19,8 @@ from orders_dask.contract.detail_tables import DETAILS
 from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STAGE_FORMAT_VERSION
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
+from orders_dask.load.marts import mart_functions
+from orders_dask.load.sql_files import sql_file
 from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.stage.layout import run_date_folder
 from orders_dask.stage.manifest import Manifest, write_manifest
@@ -47,6 +49,9 @@ def schema() -> Iterator[str]:
         yield str(CreateTable(table).compile(dialect=dialect))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield str(CreateIndex(index).compile(dialect=dialect))
+    # What sums are made of: others would have to be added up anew.
+    yield sql_file("views/version_sale.sql")
+    yield mart_functions()
 
 
 def decoder() -> Iterator[Any]:

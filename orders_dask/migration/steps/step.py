@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -21,11 +21,14 @@ class Step:
     version
         The contract version that it leads to.
     before
-        The change that is made before anything is added.
+        The change that is made before anything is added; None for nothing.
     after
         Changes contents, in the transaction that records the new version; None for nothing.
+    contents
+        Returns changes of contents that take their time, made before that; None for nothing.
     """
 
     version: int
-    before: Change
+    before: Change | None = None
     after: Callable[[Connection], None] | None = None
+    contents: Callable[[Connection], Iterable[Change]] | None = None

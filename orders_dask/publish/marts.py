@@ -1,0 +1,220 @@
+"""Compare the marts with the events that they add up, and add them up anew.
+
+Every publish, rollback and unpublish changes them by the triggers of ``sql/marts.sql``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    Table,
+    and_,
+    column,
+    delete,
+    except_all,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+    true,
+    tuple_,
+    union_all,
+)
+
+from orders_dask.contract.columns import STORE
+from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.mart_tables import (
+    LOAD_MARTS,
+    MARTS,
+    bounds,
+    key,
+    sales_customer,
+    sales_day,
+    sums,
+)
+from orders_dask.contract.order_tables import fact_order
+from orders_dask.contract.refund_tables import fact_refund
+from orders_dask.contract.storage_tables import order_superseded, published
+from orders_dask.ledger.leases import UNDECIDED
+from orders_dask.publish.pointer import lock_publishing
+
+Days = tuple[date, date]
+"""First day, and the day after the last."""
+
+_EVENTS: Final = table(
+    "version_sale", column("load_id"), column("run_date"), column("order_id"), schema=STORE
+)
+
+
+@dataclass(frozen=True)
+class MartDifference:
+    """A figure of a mart that is not what its events add up to.
+
+    Attributes
+    ----------
+    mart
+        Name of the table.
+    key
+        The row: its day, currency and so on, or customer and currency.
+    figure
+        Name of the figure.
+    stored, counted
+        What the table has, and what the events add up to. None: there is no such row.
+    """
+
+    mart: str
+    key: Mapping[str, Any]
+    figure: str
+    stored: Decimal | date | None
+    counted: Decimal | date | None
+
+
+def latest_run_date(connection: Connection) -> date | None:
+    """Return the latest published run date; None if there is none."""
+    latest: date | None = connection.scalar(select(func.max(published.c.run_date)))
+    return latest
+
+
+def find_differences(connection: Connection, days: Days | None = None) -> list[MartDifference]:
+    """Add up the events of some days and the customers who ordered then, or all; and compare."""
+    return [each for mart in MARTS for each in _differences(connection, mart, days)]
+
+
+def _differences(connection: Connection, mart: Table, days: Days | None) -> list[MartDifference]:
+    names = key(mart)
+    stored: dict[tuple[Any, ...], Row[Any]] = {}
+    counted: dict[tuple[Any, ...], Row[Any]] = {}
+    for row in connection.execute(_differing(mart, days)):
+        side = stored if row.is_stored else counted
+        side[tuple(getattr(row, name) for name in names)] = row
+    return [
+        MartDifference(mart.name, dict(zip(names, of, strict=True)), figure, *values)
+        for of in dict.fromkeys((*stored, *counted))
+        for figure in _values(mart)
+        for values in [tuple(getattr(side.get(of), figure, None) for side in (stored, counted))]
+        if values[0] != values[1]
+    ]
+
+
+def _values(mart: Table) -> dict[str, str]:
+    """Return the SQL expression over events of each column that is not of the key."""
+    return sums(mart) | {name: f"{least}({of})" for name, (least, of) in bounds(mart).items()}
+
+
+def _differing(mart: Table, days: Days | None) -> CompoundSelect[Any]:
+    """Return the query for the rows that only one side has: what is stored, or what is counted."""
+    by_key: list[ColumnElement[Any]] = [column(name) for name in key(mart)]
+    values: list[ColumnElement[Any]] = [
+        literal_column(expression).label(name) for name, expression in _values(mart).items()
+    ]
+    is_superseded = exists().where(
+        order_superseded.c.order_id == _EVENTS.c.order_id,
+        order_superseded.c.run_date == _EVENTS.c.run_date,
+    )
+    of_load = published.c.load_id == _EVENTS.c.load_id
+    events = select(*by_key, *values).select_from(_EVENTS).join(published, of_load)
+    of_rows, of_events = _LIMITS[mart](days)
+    # A row whose orders all went away stays, and all of it is 0.
+    not_empty = or_(*(mart.c[name] != 0 for name in sums(mart)))
+    rows = select(*(mart.c[name] for name in (*key(mart), *_values(mart))))
+    stored = rows.where(not_empty, *of_rows).cte("stored")
+    counted = events.where(~is_superseded, *of_events).group_by(*by_key).cte("counted")
+    sides = ((true(), stored, counted), (false(), counted, stored))
+    return union_all(
+        *(
+            select(is_stored.label("is_stored"), except_all(select(one), select(other)).subquery())
+            for is_stored, one, other in sides
+        )
+    )
+
+
+Conditions = Sequence[ColumnElement[bool]]
+
+
+def _limit_to_days(days: Days | None) -> tuple[Conditions, Conditions]:
+    """Return the conditions for rows of ``sales_day`` and for their events.
+
+    The orders that may have events on these days are found by BRIN indexes. The day on which an
+    unpaid order was cancelled is that of the shop: up to a day from another.
+    """
+    if days is None:
+        return (), ()
+    wider = days[0] - timedelta(days=2), days[1] + timedelta(days=2)
+    orders = union_all(
+        *(
+            select(when.table.c.run_date, when.table.c.order_id).where(_within(when, between))
+            for when, between in (
+                (fact_order.c.processed_local_date, days),
+                (fact_order.c.cancelled_at, wider),
+                (fact_refund.c.refunded_local_date, days),
+            )
+        )
+    )
+    day = sales_day.c.event_local_date
+    of_events = _within(column(day.name), days), _ORDER_KEY.in_(orders)
+    return [_within(day, days)], of_events
+
+
+def _limit_to_customers(days: Days | None) -> tuple[Conditions, Conditions]:
+    """Return the conditions for rows of ``sales_customer`` and for their events.
+
+    These are all orders of the customers who ordered on these days.
+    """
+    customer = sales_customer.c.customer_id
+    known: ColumnElement[bool] = column(customer.name).is_not(None)
+    if days is None:
+        return (), (known,)
+    ordered = select(fact_order.c.customer_id).where(
+        _within(fact_order.c.processed_local_date, days), fact_order.c.customer_id.is_not(None)
+    )
+    orders = select(fact_order.c.run_date, fact_order.c.order_id).where(
+        fact_order.c.customer_id.in_(ordered)
+    )
+    of_events = known, column(customer.name).in_(ordered), _ORDER_KEY.in_(orders)
+    return [customer.in_(ordered)], of_events
+
+
+_ORDER_KEY: Final = tuple_(_EVENTS.c.run_date, _EVENTS.c.order_id)
+
+_LIMITS: Final = {sales_day: _limit_to_days, sales_customer: _limit_to_customers}
+
+
+def _within(when: ColumnElement[Any], days: Days) -> ColumnElement[bool]:
+    return and_(when >= days[0], when < days[1])
+
+
+def count(connection: Connection, load_id: int) -> None:
+    """Add up the sales of a load that is complete, unless that was done."""
+    connection.execute(select(getattr(func, STORE).count_load(load_id)))
+
+
+def count_anew(connection: Connection, load_id: int) -> None:
+    """Add up the sales of a load anew."""
+    for mart in LOAD_MARTS:
+        connection.execute(delete(mart).where(mart.c.load_id == load_id))
+    count(connection, load_id)
+
+
+def rebuild(connection: Connection) -> None:
+    """Add up the sums of all published loads, in a transaction in which nobody publishes.
+
+    Those of loads that may be published later stay, and all others are added up when they are
+    needed.
+    """
+    lock_publishing(connection)
+    done = select(load_run.c.load_id).where(load_run.c.status.not_in((*UNDECIDED, "published")))
+    for mart in LOAD_MARTS:
+        connection.execute(delete(mart).where(mart.c.load_id.in_(done)))
+    connection.execute(select(getattr(func, STORE).rebuild_marts()))
