@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 from isal import igzip
 
-from orders_dask.contract.arrow import raw_schema
+from orders_dask.contract.arrow import PRESENCE_TYPE, raw_schema
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import BLOCK_BYTES, Split
 from orders_dask.extract.source.object_store import open_sequential
@@ -54,12 +54,22 @@ def _parsed(split: Split) -> int:
     return orders
 
 
+def _as_text(kind: Any) -> Any:
+    """Return a type in which the keys that only have to be there, whatever they hold, are texts."""
+    if pa.types.is_list(kind):
+        return pa.list_(_as_text(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_text(field.type)) for field in kind])
+    return pa.string() if kind == PRESENCE_TYPE else kind
+
+
+_SCHEMA = pa.schema([field.with_type(_as_text(field.type)) for field in raw_schema()])
+
+
 def _read(text: bytes) -> int:
     table = pj.read_json(
         pa.BufferReader(text),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(text) + 16),
-        parse_options=pj.ParseOptions(
-            explicit_schema=raw_schema(), unexpected_field_behavior="ignore"
-        ),
+        parse_options=pj.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="ignore"),
     )
     return int(table.num_rows)
