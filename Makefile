@@ -108,7 +108,7 @@ bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several
 bench-guard: $(INSTALLED) ## Fail where a run has become clearly slower beside the floors of decode and COPY
 	$(BIN)/python -m tests.benchmarks.guard
 
-bench-history: $(INSTALLED) ## Publish into ten years of run dates and into none, and read them (5 minutes)
+bench-history: $(INSTALLED) ## Publish into ten years of run dates and into none, and read them (5 million orders: takes long)
 	$(BIN)/python -m tests.benchmarks.history
 
 bench-memory: $(INSTALLED) ## Run large and odd inputs and fail where a process takes too much memory (an hour)

@@ -85,6 +85,7 @@ set search_path = pg_catalog, pg_temp set work_mem = '{work_mem}'
 set plan_cache_mode = force_custom_plan as $$
 declare
     date_of_versions date;
+    customers bigint[] := '{{}}';
 begin
     for date_of_versions in select distinct o.run_date from unnest(versions) o loop
         with event as materialized (
@@ -104,14 +105,15 @@ begin
         where customer_id is not null
         group by {customer_key}
         on conflict ({customer_key}) do update set {customer_widened}, {customer_added};
-        perform orders_store.find_customer_bounds(array(
+        customers := customers || array(
             select distinct f.customer_id
             from unnest(versions) o
             join orders_store.fact_order f on f.load_id = o.load_id and f.order_id = o.order_id
             where o.run_date = date_of_versions and f.run_date = date_of_versions
                 and f.customer_id is not null
-        ));
+        );
     end loop;
+    perform orders_store.find_customer_bounds(customers);
 end
 $$;
 
