@@ -140,22 +140,14 @@ begin
     where l.load_id is not null;
     insert into orders_store.sales_day as mart ({day_key}, {day_figures})
     select {day_key}, {day_sums_of_sides}
-    from (
-        select 1 as sign, l.* from orders_store.load_sales_day l where l.load_id = new_load
-        union all
-        select -1, l.* from orders_store.load_sales_day l where l.load_id = old_load
-    ) side
+    from {day_sides}
     group by {day_key}
     having {day_differs}
     on conflict ({day_key}) do update set {day_added};
     insert into orders_store.sales_customer as mart
         ({customer_key}, {customer_bounds}, {customer_figures})
     select {customer_key}, {customer_bounds_of_new}, {customer_sums_of_sides}
-    from (
-        select 1 as sign, l.* from orders_store.load_sales_customer l where l.load_id = new_load
-        union all
-        select -1, l.* from orders_store.load_sales_customer l where l.load_id = old_load
-    ) side
+    from {customer_sides}
     group by {customer_key}
     having {customer_differs}
     on conflict ({customer_key}) do update set {customer_widened}, {customer_added};
@@ -164,11 +156,7 @@ begin
     -- One pass over both loads: as a join, of which the planner knows no numbers of rows, it took 50 s.
     perform orders_store.find_customer_bounds(array(
         select customer_id
-        from (
-            select 1 as sign, l.* from orders_store.load_sales_customer l where l.load_id = new_load
-            union all
-            select -1, l.* from orders_store.load_sales_customer l where l.load_id = old_load
-        ) side
+        from {customer_sides}
         group by {customer_key}
         having count(*) filter (where sign = -1) > 0 and ({customer_bounds_differ})
     ));

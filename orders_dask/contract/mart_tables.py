@@ -36,6 +36,7 @@ _AMOUNTS: Final = (
     *("gift_card_sales", "gift_card_returns"),
 )
 _FURTHER_AMOUNTS: Final = ("tips", "duties", "fees")
+
 EVENT_COLUMNS: Final = (
     *("event_local_date", "currency", "source_name", "location_id", "user_id", "device_id"),
     *("order_id", _ORDER_DAY, _ORDER_AT, "customer_id", "kind", "line_type", "quantity"),

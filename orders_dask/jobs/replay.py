@@ -48,7 +48,6 @@ from orders_dask.pipeline import steps, tasks
 from orders_dask.pipeline.load_scope import OpenLoad, RunContext, open_load
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
 from orders_dask.pipeline.results import ReplayResult
-from orders_dask.publish.publish import publish
 from orders_dask.retry import retry_run, retry_transient
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.collect import collect_parts
@@ -184,12 +183,7 @@ def _replay(
             superseded = steps.resolve_and_load(load, parts, drift)
             superseded_rows = frozenset(superseded.get(part.name, ()))
             tally = _record_replay(load, published, part, code, superseded_rows)
-            with steps.seal_and_count(load) as counted:
-                plan = steps.verify_load(load, len(parts), totals)
-                findings = steps.check(load, checks)
-                with timer.step("publish"):
-                    counted.result()
-                    publish(load.lease, load.load_id, plan)
+            findings = steps.verify_and_publish(load, len(parts), totals, checks)
         loaded = retry_transient(load_status)(database, load.load_id)
         run = result_from_ledger("published", loaded, timer, findings)
     else:

@@ -41,7 +41,6 @@ from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import RunContext, open_load
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
 from orders_dask.pipeline.results import Plan, RunResult
-from orders_dask.publish.publish import publish
 from orders_dask.retry import retry_run, retry_transient
 from orders_dask.settings import Settings, load_settings
 from orders_dask.stage.layout import part_url
@@ -190,12 +189,7 @@ def _take_through_steps(
         loads.record_left_out(load.lease, load.load_id, inspection.left_out)
         parts, totals, drift = steps.decode(load, inspection.splits)
         steps.resolve_and_load(load, parts, drift)
-        with steps.seal_and_count(load) as counted:
-            plan = steps.verify_load(load, len(parts), totals)
-            findings = steps.check(load, checks)
-            with timer.step("publish"):
-                counted.result()
-                publish(load.lease, load.load_id, plan)
+        findings = steps.verify_and_publish(load, len(parts), totals, checks)
     loaded = retry_transient(load_status)(database, load.load_id)
     result = result_from_ledger("published", loaded, timer, findings)
     cost = cost_of_load(timer.seconds, timer.meter.metrics, settings.prices)

@@ -50,6 +50,7 @@ def _lists(mart: Table) -> Mapping[str, str]:
         "figures": _list(figures),
         "sums": _list(figures.values()),
         "total": _list(f"sum({name})" for name in figures),
+        "sides": f"({_SIDE.format(1, mart, 'new')} union all {_SIDE.format(-1, mart, 'old')}) side",
         "sums_of_sides": _list(f"sum(sign * {name})" for name in figures),
         "signed_sums": _list(f"sign * {expression}" for expression in figures.values()),
         "added": _list(f"{name} = mart.{name} + excluded.{name}" for name in figures),
@@ -72,6 +73,8 @@ def _lists(mart: Table) -> Mapping[str, str]:
         ),
     }
 
+
+_SIDE: Final = "select {0} as sign, l.* from {1.schema}.load_{1.name} l where load_id = {2}_load"
 
 _WIDER: Final = {"min": "least", "max": "greatest"}
 

@@ -54,11 +54,14 @@ def create_views(connection: Connection) -> None:
 
 
 def view_definitions(connection: Connection) -> dict[str, list[str]]:
-    """Return the statements that make each view, and then the functions that keep sums of them."""
+    """Return the statements that make each view and the functions of the marts, in their order.
+
+    Those of each stand under its description.
+    """
     cursor = driver_cursor(connection)
     definitions: dict[str, list[sql.Composable]] = {}
     for fact in FACTS:
-        definitions[fact.name] = [
+        definitions[f"view {fact.name}"] = [
             _fact_view(connection, fact),
             sql.SQL("comment on view {} is {}").format(
                 sql.Identifier(PUBLIC, fact.name), sql.Literal(fact.comment)
@@ -66,13 +69,13 @@ def view_definitions(connection: Connection) -> dict[str, list[str]]:
             *_column_comments(fact.name, fact),
         ]
     for name in (*STORE_VIEW_FILES, *VIEW_FILES):
-        definitions[name] = [sql.SQL(sql_file(f"views/{name}.sql"))]
+        statements = definitions[f"view {name}"] = [sql.SQL(sql_file(f"views/{name}.sql"))]
         if name in ORDER_VIEW_FILES:
-            definitions[name] += _column_comments(name, fact_order)
+            statements += _column_comments(name, fact_order)
     definitions["functions of the marts"] = [sql.SQL(mart_functions())]
     return {
-        name: [statement.as_string(cursor) for statement in statements]
-        for name, statements in definitions.items()
+        description: [statement.as_string(cursor) for statement in of]
+        for description, of in definitions.items()
     }
 
 

@@ -234,9 +234,8 @@ def _comments(
 def _views(connection: Connection) -> Iterator[Change]:
     definitions = view_definitions(connection)
     if not views_are_current(connection, definitions):
-        for name, statements in definitions.items():
-            described = name if " " in name else f"view {name}"
-            yield Change(described, tuple(statements))
+        for description, statements in definitions.items():
+            yield Change(description, tuple(statements))
         yield Change("hash of the views", (record_views(connection, definitions),))
 
 

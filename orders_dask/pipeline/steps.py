@@ -7,8 +7,7 @@ ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from orders_dask.checks.comparison import Finding
@@ -26,7 +25,7 @@ from orders_dask.pipeline.reject_limits import check_reject_limits
 from orders_dask.pipeline.schema_drift import check_drift, record_drift
 from orders_dask.publish import marts
 from orders_dask.publish.pointer import PublishPlan
-from orders_dask.publish.publish import discard_earlier, precompute, seal
+from orders_dask.publish.publish import discard_earlier, precompute, publish, seal
 from orders_dask.publish.verify import verify
 from orders_dask.stage.collect import CollectedParts, collect_parts
 from orders_dask.stage.layout import REJECTED, content_of, part_url
@@ -128,15 +127,30 @@ def resolve_and_load(
     return superseded
 
 
-@contextmanager
-def seal_and_count(load: OpenLoad) -> Iterator[Future[None]]:
-    """Seal the load, and add up its sales in a session of its own while the block lasts.
+def verify_and_publish(
+    load: OpenLoad, parts: int, totals: Mapping[str, ControlTotals], checks: Checks
+) -> list[Finding]:
+    """Seal, verify, check and publish the load; return what is only worth a warning.
 
-    A publish that does not wait for it adds them up itself, while it holds the publish lock.
+    Its sales are added up meanwhile, in a session of its own: else the publish would, while it
+    holds the publish lock.
+
+    Raises
+    ------
+    ReconciliationError
+        The control totals differ.
+    LoadHeld
+        A check holds the load.
     """
     seal(load.lease, load.load_id)
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(_count, load)
+        counted = pool.submit(_count, load)
+        plan = verify_load(load, parts, totals)
+        findings = check(load, checks)
+        with load.context.timer.step("publish"):
+            counted.result()
+            publish(load.lease, load.load_id, plan)
+    return findings
 
 
 def _count(load: OpenLoad) -> None:

@@ -48,7 +48,6 @@ from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.refund_tables import fact_refund
 from orders_dask.contract.storage_tables import order_superseded, published
 from orders_dask.ledger.leases import UNDECIDED
-from orders_dask.publish.pointer import lock_publishing
 
 Days = tuple[date, date]
 """First day, and the day after the last."""
@@ -213,8 +212,7 @@ def rebuild(connection: Connection) -> None:
     Those of loads that may be published later stay, and all others are added up when they are
     needed.
     """
-    lock_publishing(connection)
+    connection.execute(select(getattr(func, STORE).rebuild_marts()))
     done = select(load_run.c.load_id).where(load_run.c.status.not_in((*UNDECIDED, "published")))
     for mart in LOAD_MARTS:
         connection.execute(delete(mart).where(mart.c.load_id.in_(done)))
-    connection.execute(select(getattr(func, STORE).rebuild_marts()))

@@ -72,3 +72,19 @@ comment on column orders.sale.gift_card_returns is 'Gift cards refunded';
 comment on column orders.sale.tips is 'Tips; less than 0 given back';
 comment on column orders.sale.duties is 'Duties, as the order was made';
 comment on column orders.sale.fees is 'Additional fees, as the order was made';
+
+-- What a column is here it is in the view of all versions, which has three more.
+do $$
+declare
+    same record;
+begin
+    for same in
+        select a.attname as name, col_description(a.attrelid, a.attnum) as comment
+        from pg_catalog.pg_attribute a
+        where a.attrelid = 'orders.sale'::regclass and a.attnum > 0
+    loop
+        execute format(
+            'comment on column orders_store.version_sale.%I is %L', same.name, same.comment);
+    end loop;
+end
+$$;

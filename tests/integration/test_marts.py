@@ -184,3 +184,9 @@ def test_a_month_that_is_none_is_refused(owner_login: dict[str, str]) -> None:
         "marts", "check", "--month", "2026-13", code=2, environment=owner_login
     )
     assert "'2026-13' is not a month such as 2026-03" in message
+
+
+def test_a_month_and_all_days_exclude_each_other(owner_login: dict[str, str]) -> None:
+    command = ("marts", "check", "--all", "--month", "2026-03")
+    _, message = orders_dask(*command, code=2, environment=owner_login)
+    assert "--month and --all exclude each other" in message

@@ -49,11 +49,12 @@ import os, signal
 from datetime import date
 from distributed import Client
 from orders_dask.jobs import replay as replaying
+from orders_dask.pipeline import steps
 
 def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-replaying.publish = killed
+steps.publish = killed
 if __name__ == "__main__":
     with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
         replaying.replay(date.fromisoformat("{day}"))

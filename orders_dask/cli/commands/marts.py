@@ -11,7 +11,7 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import app, with_error_handling
 from orders_dask.cli.options import JsonOutput
-from orders_dask.errors import ReconciliationError
+from orders_dask.errors import ReconciliationError, SettingsError
 
 group = typer.Typer()
 app.add_typer(group, name="marts")
@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Add up a month from its orders, and compare with what was stored."""
     if month and all_days:
-        raise typer.BadParameter("--month and --all exclude each other")
+        raise SettingsError("--month and --all exclude each other: give one of them.")
 
     from orders_dask.jobs.marts import check_marts
 
