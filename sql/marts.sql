@@ -8,11 +8,13 @@
 -- Names in braces are lists of columns of contract/mart_tables.py, and constants.
 
 -- Adds up the sales of a load that is complete, in one pass over its events: before its publish takes
--- the lock. Plans are made for this load alone, so that they read and lock its partition alone.
+-- the lock. Plans are made for this load alone, so that they read and lock its partition alone. Of
+-- rows that were just written the planner knows no numbers: see load/planner.py.
 create or replace function orders_store.count_load(load bigint) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set work_mem = '{work_mem}'
-set plan_cache_mode = force_custom_plan as $$
+set plan_cache_mode = force_custom_plan
+set enable_nestloop = off set enable_sort = off as $$
 declare
     date_of_load date;
 begin
@@ -23,8 +25,9 @@ begin
     select r.run_date into date_of_load from orders_ops.load_run r where r.load_id = load;
     with event as materialized (
         select {event_columns}
-        from orders_store.version_sale v
-        where v.load_id = load and v.run_date = date_of_load
+        from (
+{load_events}
+        ) of_load
     ), days as (
         insert into orders_store.load_sales_day (load_id, {day_key}, {day_figures})
         select load, {day_key}, {day_sums} from event group by {day_key}
@@ -90,9 +93,13 @@ begin
     for date_of_versions in select distinct o.run_date from unnest(versions) o loop
         with event as materialized (
             select {event_columns}
-            from unnest(versions) o
-            join orders_store.version_sale v on v.order_id = o.order_id and v.load_id = o.load_id
-            where o.run_date = date_of_versions and v.run_date = date_of_versions
+            from (
+                select v.*
+                from unnest(versions) o
+                join orders_store.version_sale v
+                    on v.order_id = o.order_id and v.load_id = o.load_id
+                where o.run_date = date_of_versions and v.run_date = date_of_versions
+            ) of_versions
         ), days as (
             insert into orders_store.sales_day as mart ({day_key}, {day_figures})
             select {day_key}, {day_signed_sums} from event group by {day_key}

@@ -9,6 +9,8 @@ from sqlalchemy import Table
 
 from orders_dask.contract.mart_tables import (
     EVENT_COLUMNS,
+    FIRST_OF_ORDER,
+    IS_FIRST,
     bounds,
     key,
     sales_customer,
@@ -17,6 +19,7 @@ from orders_dask.contract.mart_tables import (
 )
 from orders_dask.load.locks import Lock
 from orders_dask.load.planner import WORK_MEM
+from orders_dask.load.sale_events import load_sale
 from orders_dask.load.sql_files import sql_file
 
 TRIGGERS: Final = ("marts", "marts_delete", "marts_insert")
@@ -30,7 +33,8 @@ def mart_functions() -> str:
         work_mem=WORK_MEM[1],
         publish_lock=int(Lock.PUBLISH),
         count_lock=int(Lock.COUNT),
-        event_columns=_list(f"v.{name}" for name in EVENT_COLUMNS),
+        event_columns=_list((*EVENT_COLUMNS, f"{IS_FIRST} as {FIRST_OF_ORDER}")),
+        load_events=load_sale("load", "date_of_load"),
         **{f"{mart}_{name}": text for mart, of in lists.items() for name, text in of.items()},
     )
 

@@ -20,10 +20,11 @@ from orders_dask.contract.storage_tables import published
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.marts import TRIGGERS, mart_functions
+from orders_dask.load.sale_events import version_sale
 from orders_dask.load.sql_files import sql_file
 
-STORE_VIEW_FILES: Final = ("version_sale",)
-"""Files of ``sql/views/`` for views of the storage, which public views read."""
+STORE_VIEWS: Final = {"version_sale": version_sale}
+"""Views of the storage, which public views read, with what returns their statements."""
 
 VIEW_FILES: Final = (
     *("order_current", "order_history", "order_tag", "order_url_parameter"),
@@ -68,7 +69,9 @@ def view_definitions(connection: Connection) -> dict[str, list[str]]:
             ),
             *_column_comments(fact.name, fact),
         ]
-    for name in (*STORE_VIEW_FILES, *VIEW_FILES):
+    for name, statements_of in STORE_VIEWS.items():
+        definitions[f"view {name}"] = [sql.SQL(statements_of())]
+    for name in VIEW_FILES:
         statements = definitions[f"view {name}"] = [sql.SQL(sql_file(f"views/{name}.sql"))]
         if name in ORDER_VIEW_FILES:
             statements += _column_comments(name, fact_order)

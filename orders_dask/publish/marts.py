@@ -36,6 +36,9 @@ from sqlalchemy import (
 from orders_dask.contract.columns import STORE
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.mart_tables import (
+    EVENT_COLUMNS,
+    FIRST_OF_ORDER,
+    IS_FIRST,
     LOAD_MARTS,
     MARTS,
     bounds,
@@ -53,7 +56,7 @@ Days = tuple[date, date]
 """First day, and the day after the last."""
 
 _EVENTS: Final = table(
-    "version_sale", column("load_id"), column("run_date"), column("order_id"), schema=STORE
+    "version_sale", column("load_id"), column("run_date"), *map(column, EVENT_COLUMNS), schema=STORE
 )
 
 
@@ -123,13 +126,22 @@ def _differing(mart: Table, days: Days | None) -> CompoundSelect[Any]:
         order_superseded.c.run_date == _EVENTS.c.run_date,
     )
     of_load = published.c.load_id == _EVENTS.c.load_id
-    events = select(*by_key, *values).select_from(_EVENTS).join(published, of_load)
     of_rows, of_events = _LIMITS[mart](days)
     # A row whose orders all went away stays, and all of it is 0.
     not_empty = or_(*(mart.c[name] != 0 for name in sums(mart)))
     rows = select(*(mart.c[name] for name in (*key(mart), *_values(mart))))
     stored = rows.where(not_empty, *of_rows).cte("stored")
-    counted = events.where(~is_superseded, *of_events).group_by(*by_key).cte("counted")
+    events = (
+        select(
+            *(_EVENTS.c[name] for name in EVENT_COLUMNS),
+            literal_column(IS_FIRST).label(FIRST_OF_ORDER),
+        )
+        .join(published, of_load)
+        .where(~is_superseded, *of_events)
+    )
+    counted = (
+        select(*by_key, *values).select_from(events.subquery()).group_by(*by_key).cte("counted")
+    )
     sides = ((true(), stored, counted), (false(), counted, stored))
     return union_all(
         *(

@@ -40,7 +40,7 @@ from orders_dask.errors import SettingsError
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.load.schema import initialise
-from orders_dask.load.views import STORE_VIEW_FILES, VIEW_FILES, VIEWS
+from orders_dask.load.views import STORE_VIEWS, VIEW_FILES, VIEWS
 from orders_dask.sandbox import Sandbox, sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.loads import DAY
@@ -79,7 +79,7 @@ def test_the_loader_has_what_it_needs_of_each_table_and_no_more(
         """
     )
     views = {f"{PUBLIC}.{view}": {"SELECT"} for view in VIEWS}
-    views |= {f"{STORE}.{view}": {"SELECT"} for view in STORE_VIEW_FILES}
+    views |= {f"{STORE}.{view}": {"SELECT"} for view in STORE_VIEWS}
     assert {name: {*rights} for name, rights in granted} == views | {
         str(table): rights for table, rights in OF_LOADER.items()
     }

@@ -20,7 +20,7 @@ from orders_dask.contract.versions import CONTRACT_VERSION, DECODER_VERSION, STA
 from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.load.marts import mart_functions
-from orders_dask.load.sql_files import sql_file
+from orders_dask.load.sale_events import version_sale
 from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.stage.layout import run_date_folder
 from orders_dask.stage.manifest import Manifest, write_manifest
@@ -50,7 +50,7 @@ def schema() -> Iterator[str]:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield str(CreateIndex(index).compile(dialect=dialect))
     # What sums are made of: others would have to be added up anew.
-    yield sql_file("views/version_sale.sql")
+    yield version_sale()
     yield mart_functions()
 
 
