@@ -213,7 +213,7 @@ from (
                 union all
                 select 'void', -1 where e.cause = 'sale' and x.is_voided
             ) v
-            where o.test is not true {of_load}
+            where o.test is not true {rows}
             {fence}
         ) a
         {fence}

@@ -19,7 +19,7 @@ from orders_dask.contract.mart_tables import (
 )
 from orders_dask.load.locks import Lock
 from orders_dask.load.planner import WORK_MEM
-from orders_dask.load.sale_events import load_sale
+from orders_dask.load.sale_events import load_events, order_events
 from orders_dask.load.sql_files import sql_file
 
 TRIGGERS: Final = ("marts", "marts_delete", "marts_insert")
@@ -29,12 +29,14 @@ TRIGGERS: Final = ("marts", "marts_delete", "marts_insert")
 def mart_functions() -> str:
     """Return the statements that make the functions and triggers that keep the marts exact."""
     lists = {"day": _lists(sales_day), "customer": _lists(sales_customer)}
+    of_orders = "orders", "load", "date_of_load"
     return sql_file("marts.sql").format(
         work_mem=WORK_MEM[1],
         publish_lock=int(Lock.PUBLISH),
         count_lock=int(Lock.COUNT),
         event_columns=_list((*EVENT_COLUMNS, f"{IS_FIRST} as {FIRST_OF_ORDER}")),
-        load_events=load_sale("load", "date_of_load"),
+        load_events=load_events(*of_orders),
+        order_events=order_events(*of_orders),
         **{f"{mart}_{name}": text for mart, of in lists.items() for name, text in of.items()},
     )
 
