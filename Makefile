@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 600
 ALL_FACTS := sales,discounts,fulfilments,payments,taxes,attributes
 BENCH ?= --orders 200000 --repeats 3
 
-.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-compose test-deploy test-orchestrators coverage chaos fuzz simulate bench bench-guard bench-history bench-memory check docs docs-check notebook format clean
+.PHONY: help setup lock upgrade hooks demo test test-pythons test-lowest test-long test-compose test-deploy test-orchestrators coverage chaos fuzz simulate bench bench-guard bench-history bench-memory check docs docs-check notebook format clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,8 +45,8 @@ demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this m
 	$(BIN)/orders-dask demo
 
 test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores; some once more with all groups of tables
-	$(BIN)/pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
-	ORDERS_DASK_FACTS=$(ALL_FACTS) $(BIN)/pytest -n auto --dist worksteal -m "groups and not chaos" $(TESTS)
+	$(BIN)/pytest -n auto --dist worksteal -m "not chaos and not long" $(TESTS)
+	ORDERS_DASK_FACTS=$(ALL_FACTS) $(BIN)/pytest -n auto --dist worksteal -m "groups and not chaos and not long" $(TESTS)
 
 test-pythons: ## Run the tests with each of PYTHONS that is here, in a virtual environment of its own
 	@passed= failed= absent=; for python in $(PYTHONS); do \
@@ -64,8 +64,11 @@ test-lowest: $(INSTALLED) ## Run the unit and integration tests with the lowest 
 	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lowest/numba \
 	$(MAKE) test PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest LOCK=build/lowest.lock TESTS="$(TESTS)"
 
+test-long: $(INSTALLED) ## Run the tests that take minutes each
+	$(BIN)/pytest -n auto --dist worksteal -m long $(TESTS)
+
 test-compose: $(INSTALLED) ## Build the image, start docker-compose.yml, and break it in the middle of backfills
-	tests/compose/engine.sh $(BIN)/pytest -v tests/compose
+	tests/compose/engine.sh $(BIN)/pytest -v -m "$(MARKS)" tests/compose
 
 test-orchestrators: $(ORCHESTRATORS:%=test-%) ## Run the modules of deploy/ with the real Prefect, Dagster and Airflow
 
@@ -82,8 +85,8 @@ $(ORCHESTRATORS:%=.venv-%/.installed): .venv-%/.installed: deploy/%/requirements
 
 coverage: $(INSTALLED) ## Run the tests as `make test` does, and fail where they cover less than they did
 	rm -rf build/coverage
-	$(BIN)/coverage run -m pytest -n auto --dist worksteal -m "not chaos" $(TESTS)
-	ORDERS_DASK_FACTS=$(ALL_FACTS) $(BIN)/coverage run -m pytest -n auto --dist worksteal -m "groups and not chaos" $(TESTS)
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal -m "not chaos and not long" $(TESTS)
+	ORDERS_DASK_FACTS=$(ALL_FACTS) $(BIN)/coverage run -m pytest -n auto --dist worksteal -m "groups and not chaos and not long" $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

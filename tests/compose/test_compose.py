@@ -54,6 +54,7 @@ def test_a_killed_worker_comes_back_and_the_run_goes_on(
     assert stack.contents() == undisturbed
 
 
+@pytest.mark.long
 def test_after_a_restart_of_the_scheduler_workers_are_back_and_the_same_command_ends_the_work(
     stack: Stack, undisturbed: Contents
 ) -> None:
@@ -62,6 +63,7 @@ def test_after_a_restart_of_the_scheduler_workers_are_back_and_the_same_command_
     assert stack.contents() == undisturbed
 
 
+@pytest.mark.long
 def test_a_worker_that_is_cut_off_the_network_is_done_without_and_comes_back(
     stack: Stack, undisturbed: Contents
 ) -> None:
@@ -78,6 +80,7 @@ def test_a_worker_that_is_cut_off_the_network_is_done_without_and_comes_back(
     assert stack.contents() == undisturbed
 
 
+@pytest.mark.long
 def test_a_backfill_outlives_a_stop_and_a_start_of_postgresql(
     stack: Stack, undisturbed: Contents
 ) -> None:
@@ -89,6 +92,7 @@ def test_a_backfill_outlives_a_stop_and_a_start_of_postgresql(
     assert stack.contents() == undisturbed
 
 
+@pytest.mark.long
 def test_workers_join_and_leave_in_the_middle_of_a_backfill(
     stack: Stack, undisturbed: Contents
 ) -> None:
@@ -101,6 +105,7 @@ def test_workers_join_and_leave_in_the_middle_of_a_backfill(
     assert stack.contents() == undisturbed
 
 
+@pytest.mark.long
 def test_a_stop_of_the_container_ends_a_run_cleanly(stack: Stack, undisturbed: Contents) -> None:
     def stop() -> None:
         [run] = docker(
@@ -113,6 +118,7 @@ def test_a_stop_of_the_container_ends_a_run_cleanly(stack: Stack, undisturbed: C
     assert stack.contents() == undisturbed
 
 
+@pytest.mark.long
 def test_down_and_up_keep_database_and_bucket(stack: Stack, undisturbed: Contents) -> None:
     loads = stack.loads()
     stack.compose("down")
@@ -122,6 +128,7 @@ def test_down_and_up_keep_database_and_bucket(stack: Stack, undisturbed: Content
     assert (stack.loads(), stack.contents()) == (loads, undisturbed)
 
 
+@pytest.mark.long
 def test_a_new_volume_holds_what_the_backup_of_the_documentation_saved(
     stack: Stack, undisturbed: Contents
 ) -> None:
@@ -180,6 +187,7 @@ def test_the_demo_refuses_a_database_and_a_bucket_that_hold_other_days(stack: St
     assert "which no demo wrote" in err
 
 
+@pytest.mark.long
 def test_the_daily_job_starts_at_its_time_and_ends_at_sigterm(stack: Stack) -> None:
     config = json.loads(stack.compose("--profile=daily", "config", "--format=json"))
     at_once = ("--entrypoint", "snooze -v -H * -M * -S *")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.compose.stack import WITH_TLS, Contents, Stack
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def tls(running: Stack, undisturbed: Contents) -> Stack:

@@ -71,7 +71,7 @@ class Dump:
 DUMPS = [pytest.param(Dump(COMMITTED, 67, 7, 1, 30_000), id="committed")]
 if REAL.exists():
     real = Dump(REAL, 25_000, 0, 0, 300_000)
-    DUMPS.append(pytest.param(real, id="real", marks=pytest.mark.slow))
+    DUMPS.append(pytest.param(real, id="real", marks=pytest.mark.long))
 
 
 def tables(analyst: Engine) -> dict[str, str]:

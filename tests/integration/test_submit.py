@@ -37,8 +37,9 @@ def client() -> Iterator[Client]:
 
 def work(label: str) -> str:
     if label == KILLS:
-        # distributed's nanny gives up on a worker that dies before it has reported its start.
-        time.sleep(0.2)
+        # distributed's nanny gives up on a worker that dies before it has reported its start: after
+        # 0.2 s that was once so on a busy machine.
+        time.sleep(1)
         os.kill(os.getpid(), signal.SIGKILL)
     return label
 
