@@ -26,6 +26,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -54,7 +55,7 @@ def replace(
         if load_id is not None:
             connection.execute(_merge(dimension, rows, run_date, load_id))
         if replaced is not None:
-            connection.execute(_recompute(dimension, rows, run_date, replaced))
+            connection.execute(_recompute(dimension, rows, run_date, replaced, load_id))
     set_names(connection)
 
 
@@ -116,11 +117,17 @@ def _merge(dimension: Table, rows: Table, run_date: date, load_id: int) -> Inser
     )
 
 
-def _recompute(dimension: Table, rows: Table, run_date: date, load_id: int) -> Delete:
+def _recompute(
+    dimension: Table, rows: Table, run_date: date, load_id: int, successor: int | None
+) -> Delete:
     """Return the statement that says a dimension's rows anew from what the published loads say.
 
     These are the keys of a load that is not published any more, where its run date shows in the
     row. All others say the same without it. A key that no published load has is deleted.
+
+    Keys of which its successor says all that it said were merged already: their rows in all of
+    history are not read. A product of every day has 3,650 of them after ten years, so the same day
+    published once more took 44 s.
 
     Nothing is known of how many rows a CTE has, and the planner expects few: a join of two of them
     would be a nested loop, which took 270 s for 30,000 customers. So one pass over the keys' rows
@@ -136,7 +143,11 @@ def _recompute(dimension: Table, rows: Table, run_date: date, load_id: int) -> D
                 [dimension.c.first_seen, dimension.c.last_seen, dimension.c.attributes_run_date]
             ),
         )
-        .distinct()
+        .except_(
+            select(*(rows.c[name] for name in key)).where(
+                rows.c.load_id == successor, _has_attributes(rows, names) if names else true()
+            )
+        )
         .cte("touched")
         .prefix_with("materialized", dialect="postgresql")
     )

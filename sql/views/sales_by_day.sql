@@ -56,7 +56,7 @@ from (
 
 comment on view orders.sales_by_day is
     'Sales and reversals by the day on which they happened, and currency: the figures of '
-    'Shopify''s sales reports. A refund counts on its own day, so past days stay as they are. '
+    'Shopify''s sales reports. A refund counts on its own day, not on that of its order. '
     'See docs/sales.md';
 comment on column orders.sales_by_day.event_local_date is
     'The shop''s day on which it happened; null where it is unknown';
