@@ -8,6 +8,8 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 LOWEST_PYTHON ?= $(call first_python,$(PYTHONS))
 LOCK ?= requirements.lock
 TESTS ?= tests
+# Which tests of the compose file run, by marks; all by default.
+MARKS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -44,7 +46,7 @@ hooks: $(INSTALLED) ## Let git run the checks before each commit
 demo: $(INSTALLED) ## Load three generated days into a real PostgreSQL on this machine and show them
 	$(BIN)/orders-dask demo
 
-test: $(INSTALLED) ## Run all tests but the long ones that kill, on all cores; some once more with all groups of tables
+test: $(INSTALLED) ## Run all tests but those that take minutes and most kills, on all cores; some once more with all groups of tables
 	$(BIN)/pytest -n auto --dist worksteal -m "not chaos and not long" $(TESTS)
 	ORDERS_DASK_FACTS=$(ALL_FACTS) $(BIN)/pytest -n auto --dist worksteal -m "groups and not chaos and not long" $(TESTS)
 

@@ -5,9 +5,10 @@
 -- with the rights of the owner, and under the lock on publishing, which all who change these two
 -- tables hold.
 --
--- Names in braces are lists of columns of contract/mart_tables.py, and constants.
+-- Names in braces are lists of columns of contract/mart_tables.py, the queries of load/sale_events.py,
+-- and constants.
 
--- The events of a load, or of many orders of it: its tables are read as a whole. Plans are made for
+-- The events of a load (orders null), or of many orders of it: its tables are read as a whole. Plans are made for
 -- this load alone, so that they read and lock its partition alone. Of rows that were just written the
 -- planner knows no numbers: see load/planner.py.
 create or replace function orders_store.load_events(load bigint, date_of_load date, orders bigint[])
@@ -35,8 +36,8 @@ begin
 end
 $$;
 
--- The events of orders of a load; null are all. To look an order up takes twice the time that it
--- takes to read it with all others.
+-- The events of orders of a load. To look an order up takes twice the time that it takes to read it
+-- with all others.
 create or replace function orders_store.sale_events(load bigint, orders bigint[])
 returns setof orders_store.version_sale
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -267,7 +267,9 @@ def test_no_reader_of_many_partitions_waits_for_a_migration(
 _PARTITIONS = """
     insert into orders_ops.storage_leaf (first_date, end_date, watch)
     select day, day + interval '1 month', '{}'
-    from generate_series(date '2016-01-01', date '2016-01-01' + make_interval(months => %(last)s), interval '1 month') day;
+    from generate_series(
+        date '2016-01-01', date '2016-01-01' + make_interval(months => %(last)s), interval '1 month'
+    ) day;
     select orders_store.make_leaf(first_date) from orders_ops.storage_leaf
 """
 

@@ -134,6 +134,19 @@ def test_a_row_without_attributes_changes_none(warehouse: Engine, query: Query) 
     assert query("select email, attributes_run_date from orders.dim_customer") == [("mail@x", DAY)]
 
 
+def test_attributes_that_a_replacing_load_lacks_are_those_of_the_day_before(
+    warehouse: Engine, query: Query
+) -> None:
+    first, second = DAYS
+    published(warehouse, first, {"dim_customer": [customer(1, 1, email="old@x")]})
+    published(warehouse, second, {"dim_customer": [customer(1, 1, email="new@x")]})
+    published(warehouse, second, {"dim_customer": [customer(1, 1)]})
+    found = query(
+        "select email, attributes_run_date, first_seen, last_seen from orders.dim_customer"
+    )
+    assert found == [("old@x", first, first, second)]
+
+
 def test_a_publish_that_was_committed_but_not_acknowledged_is_published(
     settings: Settings, warehouse: Engine, proxy: PostgresProxy, query: Query
 ) -> None:
