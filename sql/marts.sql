@@ -1,5 +1,5 @@
 -- Keeps the marts what the events of current orders add up to: orders_store.sales_day, and
--- sales_customer. A version of an order counts while its load is published and it is not superseded,
+-- sales_customer. What a load adds to them its parts bring (transform/mart_sums.py). A version of an order counts while its load is published and it is not superseded,
 -- so the rows of these two tables tell all: triggers on both add what begins to count and take away
 -- what ceases to, in the transaction that changes them, whichever version of the code does. They run
 -- with the rights of the owner, and under the lock on publishing, which all who change these two
@@ -56,7 +56,7 @@ begin
 end
 $$;
 
--- Adds up the sales of a load that is complete: before its publish takes the lock.
+-- Adds up the sales of a load, unless each part that has orders has brought its sums, or that was done.
 create or replace function orders_store.count_load(load bigint) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set work_mem = '{work_mem}' set enable_sort = off as $$
@@ -64,9 +64,18 @@ declare
     date_of_load date;
 begin
     perform pg_advisory_xact_lock({count_lock}, (load % 2147483647)::int);
-    if exists (select from orders_store.load_sales_day l where l.load_id = load) then
+    if not exists (
+        select from orders_ops.load_part p
+        where p.load_id = load and p.rows ->> 'order_version' is distinct from '0'
+            and not exists (
+                select from orders_store.load_sales_day l
+                where l.load_id = load and (l.part = p.part or l.part is null)
+            )
+    ) then
         return;
     end if;
+    delete from orders_store.load_sales_day l where l.load_id = load;
+    delete from orders_store.load_sales_customer l where l.load_id = load;
     select r.run_date into date_of_load from orders_ops.load_run r where r.load_id = load;
     with event as materialized (
         select {event_columns} from orders_store.load_events(load, date_of_load, null)

@@ -52,7 +52,7 @@ grant select on
     orders_store.sales_customer,
     orders_store.version_sale
 to orders_loader;
-grant select, delete on
+grant select, insert, delete on
     orders_store.load_sales_day,
     orders_store.load_sales_customer
 to orders_loader;

@@ -151,8 +151,8 @@ from (
                         l.run_date, l.load_id, l.order_id, 'edit',
                         case when l.is_tip then 'tip' when l.gift_card then 'gift_card' else 'product' end,
                         l.line_id, null, l.product_id, l.variant_id, l.edited,
-                        l.edited * l.price, false, round(l.line_discount * l.edited / l.quantity, 4),
-                        round(l.line_tax * l.edited / l.quantity, 4), 0.0000, 0.0000, null, null
+                        l.edited * l.price, false, round(l.line_discount * l.edited / nullif(l.quantity, 0), 4),
+                        round(l.line_tax * l.edited / nullif(l.quantity, 0), 4), 0.0000, 0.0000, null, null
                     from (
                         select
                             l.*,

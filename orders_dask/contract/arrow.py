@@ -44,6 +44,9 @@ TIMESTAMP_TYPE: Final = pa.timestamp("us", tz="UTC")
 DAY_TYPE: Final = pa.date32()
 PRESENCE_TYPE: Final = pa.int8()
 
+SUM_TYPE: Final = pa.decimal128(38, MONEY.scale)
+"""Type of sums of amounts, which PostgreSQL's ``numeric`` has more room for."""
+
 ORDER_ROW: Final = "order_row"
 """Column of every staged table: the row of its order in the part's ``fact_order``, from 0."""
 
@@ -73,7 +76,7 @@ _TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
 def arrow_type(kind: TypeEngine[Any]) -> pa.DataType:
     """Return the Arrow type of a column's SQL type. See docs/contract.md#types."""
     if isinstance(kind, Numeric):
-        return pa.decimal128(kind.precision, kind.scale)
+        return SUM_TYPE if kind.precision is None else pa.decimal128(kind.precision, kind.scale)
     return next(arrow for sql, arrow in _TYPES if isinstance(kind, sql))
 
 

@@ -1,14 +1,17 @@
 """Sums of sales that each publish changes, so that a report need not read all of history.
 
 A figure of a row is a sum over events of ``orders_store.version_sale``, so that of several sets of
-orders it is the sum of theirs. ``Column.info["sum"]`` is its SQL expression over events. The bounds
-of a row, its first and last days, have ``Column.info["bound"]``: they are no sums, and are looked
-up when orders go away. All other columns are the key. See docs/sales.md#sums-that-are-stored.
+orders it is the sum of theirs. ``Column.info["figure"]`` says which :class:`Sum` or :class:`Count`
+it is: :mod:`orders_dask.transform.mart_sums` adds it up for a part, and
+:mod:`orders_dask.load.marts` says it in SQL. The bounds of a row, its first and last days, have
+``Column.info["bound"]``: they are no sums, and are looked up when orders go away. All other columns
+are the key. See docs/sales.md#sums-that-are-stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Column, Index, Numeric, Table
@@ -47,60 +50,96 @@ EVENT_COLUMNS: Final = (
 50,000 orders does not fit into memory."""
 
 FIRST_OF_ORDER: Final = "is_first"
-IS_FIRST: Final = "row_number() over (partition by order_id, kind) = 1"
 """Marks one sale of each order: to count the marks takes less than to count distinct orders, for
 which the events of 200,000 orders were sorted by the texts of the key, in 4 of 18 s."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum of a column of events, 0 without any; null values count as nothing.
+
+    Attributes
+    ----------
+    of
+        The column.
+    where
+        Values that other columns of the events have.
+    negated
+        The sum is subtracted from 0.
+    """
+
+    of: str
+    where: tuple[tuple[str, str], ...] = ()
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of events.
+
+    Attributes
+    ----------
+    null
+        A column that is null in them; None for any event.
+    first_of
+        Only one event of this kind of each order; None for every event.
+    """
+
+    null: str | None = None
+    first_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The least or greatest value of a column of events.
+
+    Attributes
+    ----------
+    aggregate
+        ``min`` or ``max``.
+    of
+        The column.
+    """
+
+    aggregate: str
+    of: str
+
 
 _UNKNOWN: Final = ("gross_sales", "discounts", "returns", "shipping", "taxes", "total_sales")
 
 
-def _figure(name: str, kind: SqlType, expression: str, comment: str) -> Column[Any]:
-    figure = computed_column(name, kind, comment, nullable=False)
-    figure.info["sum"] = expression
-    return figure
+def _figure(name: str, kind: SqlType, figure: Sum | Count, comment: str) -> Column[Any]:
+    column = computed_column(name, kind, comment, nullable=False)
+    column.info["figure"] = figure
+    return column
 
 
 def _order_count() -> Column[Any]:
-    expression = f"count(*) filter (where {FIRST_OF_ORDER} and kind = 'sale')"
-    return _figure("order_count", COUNT, expression, "Orders")
+    return _figure("order_count", COUNT, Count(first_of="sale"), "Orders")
 
 
 def _amount(name: str) -> Column[Any]:
-    return _figure(name, _SUM, f"coalesce(sum({name}), 0.0000)", f"Sum of {name} where it is known")
+    return _figure(name, _SUM, Sum(name), f"Sum of {name} where it is known")
 
 
 def _unknown(name: str) -> Column[Any]:
-    expression = f"count(*) filter (where {name} is null)"
-    return _figure(f"unknown_{name}", COUNT, expression, f"Events whose {name} is unknown")
+    return _figure(f"unknown_{name}", COUNT, Count(null=name), f"Events whose {name} is unknown")
 
 
-def _units(name: str, sign: str, kind: str) -> Column[Any]:
-    product = f"kind = '{kind}' and line_type = 'product'"
-    expression = f"coalesce({sign}sum(quantity) filter (where {product}), 0)::bigint"
-    return _figure(name, COUNT, expression, "Units of lines that are no gift card and no tip")
+def _units(name: str, kind: str, *, negated: bool = False) -> Column[Any]:
+    units = Sum("quantity", (("kind", kind), ("line_type", "product")), negated)
+    return _figure(name, COUNT, units, "Units of lines that are no gift card and no tip")
 
 
-def _bound(name: str, kind: SqlType, aggregate: str, of: str, comment: str) -> Column[Any]:
-    bound = computed_column(name, kind, comment)
-    bound.info["bound"] = (aggregate, of)
-    return bound
+def _bound(name: str, kind: SqlType, bound: Bound, comment: str) -> Column[Any]:
+    column = computed_column(name, kind, comment)
+    column.info["bound"] = bound
+    return column
 
 
-def _mart(name: str, comment: str, key: Sequence[Column[Any]], *columns: Column[Any]) -> Table:
-    return Table(
-        name,
-        METADATA,
-        *key,
-        *columns,
-        Index(
-            f"{name}_key",
-            *(column.name for column in key),
-            unique=True,
-            postgresql_nulls_not_distinct=True,
-        ),
-        schema=STORE,
-        comment=comment,
-    )
+def _unique(name: str, columns: Sequence[Column[Any]]) -> Index:
+    names = (column.name for column in columns)
+    return Index(name, *names, unique=True, postgresql_nulls_not_distinct=True)
 
 
 def _load_id() -> Column[Any]:
@@ -111,10 +150,9 @@ def _currency() -> Column[Any]:
     return computed_column("currency", TEXT, "ISO 4217 code of the amounts")
 
 
-def _sales_day(name: str, comment: str, *key: Column[Any]) -> Table:
-    """Return a table with a row for each day, currency, channel, location, staff and till."""
-    key = (
-        *key,
+def _day_key() -> tuple[Column[Any], ...]:
+    """Return the key of a row for each day, currency, channel, location, staff and till."""
+    return (
         computed_column("event_local_date", DATE, "The shop's day of the events"),
         _currency(),
         computed_column("source_name", TEXT, "The channel"),
@@ -122,72 +160,101 @@ def _sales_day(name: str, comment: str, *key: Column[Any]) -> Table:
         computed_column("user_id", ID, "The member of staff"),
         computed_column("device_id", ID, "The till"),
     )
-    return _mart(
-        name,
-        comment,
-        key,
+
+
+def _day_figures() -> tuple[Column[Any], ...]:
+    return (
         _order_count(),
         *map(_amount, _AMOUNTS),
-        _units("units_sold", "", "sale"),
-        _units("units_returned", "-", "reversal"),
+        _units("units_sold", "sale"),
+        _units("units_returned", "reversal", negated=True),
         *map(_amount, _FURTHER_AMOUNTS),
         *map(_unknown, _UNKNOWN),
-        _figure("event_count", COUNT, "count(*)", "Events; 0 where all of them went away"),
+        _figure("event_count", COUNT, Count(), "Events; 0 where all of them went away"),
     )
 
 
-def _sales_customer(name: str, comment: str, *key: Column[Any]) -> Table:
-    """Return a table with a row for each customer and currency."""
-    key = (*key, computed_column("customer_id", ID, "The customer", nullable=False), _currency())
-    return _mart(
-        name,
-        comment,
-        key,
-        _bound("first_order_date", DATE, "min", _ORDER_DAY, "The shop's day of the first order"),
-        _bound("last_order_date", DATE, "max", _ORDER_DAY, "The shop's day of the last order"),
-        _bound("first_order_at", TIMESTAMP, "min", _ORDER_AT, "When the first order was made"),
+def _customer_key() -> tuple[Column[Any], ...]:
+    """Return the key of a row for each customer and currency."""
+    customer = computed_column("customer_id", ID, "The customer", nullable=False)
+    return customer, _currency()
+
+
+def _customer_figures() -> tuple[Column[Any], ...]:
+    first, last = Bound("min", _ORDER_DAY), Bound("max", _ORDER_DAY)
+    return (
+        _bound("first_order_date", DATE, first, "The shop's day of the first order"),
+        _bound("last_order_date", DATE, last, "The shop's day of the last order"),
+        _bound("first_order_at", TIMESTAMP, Bound("min", _ORDER_AT), "When the first was made"),
         _order_count(),
         *map(_amount, ("gross_sales", "discounts", "net_sales")),
-        _units("units_sold", "", "sale"),
+        _units("units_sold", "sale"),
     )
 
 
-sales_day = _sales_day(
-    "sales_day", "Sums of the events of current orders, changed by every publish and rollback"
+sales_day = Table(
+    "sales_day",
+    METADATA,
+    *(day_key := _day_key()),
+    *_day_figures(),
+    _unique("sales_day_key", day_key),
+    schema=STORE,
+    comment="Sums of the events of current orders, changed by every publish and rollback",
 )
 
-load_sales_day = _sales_day(
-    "load_sales_day", "The same sums over all orders of a load, current or not", _load_id()
+load_sales_day = Table(
+    "load_sales_day",
+    METADATA,
+    *(day_key := (_load_id(), *_day_key())),
+    *_day_figures(),
+    part := computed_column(
+        "part", TEXT, "The part whose orders they are; null: all of the load, counted in SQL"
+    ),
+    # So that no load is ever counted twice.
+    _unique("load_sales_day_part", (*day_key, part)),
+    schema=STORE,
+    comment="The same sums over all orders of a load, current or not, by part",
 )
 
-sales_customer = _sales_customer(
-    "sales_customer", "Sums of current orders by customer, changed by every publish and rollback"
+sales_customer = Table(
+    "sales_customer",
+    METADATA,
+    *(customer_key := _customer_key()),
+    *_customer_figures(),
+    _unique("sales_customer_key", customer_key),
+    schema=STORE,
+    comment="Sums of current orders by customer, changed by every publish and rollback",
 )
 
-load_sales_customer = _sales_customer(
+load_sales_customer = Table(
     "load_sales_customer",
-    "The same sums over all orders of a load, current or not",
+    METADATA,
     _load_id(),
+    *_customer_key(),
+    *_customer_figures(),
+    Index("load_sales_customer_load_id", "load_id"),
+    schema=STORE,
+    comment="The same sums over all orders of a load, current or not, several rows a customer",
 )
 
 MARTS: Final = (sales_day, sales_customer)
 """The tables that views read."""
 
 LOAD_MARTS: Final = (load_sales_day, load_sales_customer)
-"""What is counted of a load before its publish takes the lock."""
+"""What each load adds to :data:`MARTS` when it is published, in the same order."""
 
 
-def sums(mart: Table) -> dict[str, str]:
-    """Return the SQL expression over events of each figure of a mart."""
-    return {column.name: column.info["sum"] for column in mart.c if "sum" in column.info}
+def figures(mart: Table) -> dict[str, Sum | Count]:
+    """Return what each figure of a mart is."""
+    return {column.name: column.info["figure"] for column in mart.c if "figure" in column.info}
 
 
-def bounds(mart: Table) -> dict[str, tuple[str, str]]:
-    """Return ``min`` or ``max`` of each bound of a mart, and the column of events it is of."""
+def bounds(mart: Table) -> dict[str, Bound]:
+    """Return what each bound of a mart is."""
     return {column.name: column.info["bound"] for column in mart.c if "bound" in column.info}
 
 
 def key(mart: Table) -> list[str]:
     """Return the key of a mart."""
-    values = {*sums(mart), *bounds(mart)}
+    values = {*figures(mart), *bounds(mart)}
     return [column.name for column in mart.c if column.name not in values]

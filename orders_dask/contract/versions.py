@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CONTRACT_VERSION: Final = 13
+CONTRACT_VERSION: Final = 14
 """Version of the tables. Raise it when one changes: ``orders-dask migrate`` upgrades a database."""
 
 OLDEST_CODE_VERSION: Final = 8

@@ -22,6 +22,7 @@ from orders_dask.contract.arrow import arrow_schema
 from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.ledger_tables import load_part as parts
 from orders_dask.contract.ledger_tables import load_run
+from orders_dask.contract.mart_tables import LOAD_MARTS
 from orders_dask.contract.storage_tables import COPIED_TABLES
 from orders_dask.errors import LoadNotActive
 from orders_dask.load.connect import driver_cursor
@@ -34,7 +35,7 @@ BATCH_ROWS: Final = 2048
 SupersededTotals = tuple[ControlTotals, Mapping[int, int]]
 """Of the superseded rows of a fact: control totals, and row counts by file id of the ledger."""
 
-_COPIED_BY_NAME: Final = {table.name: table for table in COPIED_TABLES}
+_COPIED_BY_NAME: Final = {table.name: table for table in (*COPIED_TABLES, *LOAD_MARTS)}
 
 
 def load_part(
@@ -61,9 +62,10 @@ def load_part(
         The part's name, unique in the load.
     tables
         Pairs of a table's name and rows for it, for tables of
-        :data:`~orders_dask.contract.storage_tables.COPIED_TABLES`, in any order. Consumed one after
-        another. The rows have the columns of the storage table without ``run_date`` and
-        ``load_id``, in any order. Other columns are left out.
+        :data:`~orders_dask.contract.storage_tables.COPIED_TABLES` and
+        :data:`~orders_dask.contract.mart_tables.LOAD_MARTS`, in any order. Consumed one after
+        another. The rows have the columns of the storage table without ``run_date``, ``load_id``
+        and ``part``, in any order. Other columns are left out.
     superseded
         By fact, the totals of the part's rows that another version superseded, which are not in
         `tables`. A fact without superseded rows may be missing.
@@ -88,7 +90,7 @@ def load_part(
     }
     claim = insert(parts).values(load_id=load_id, part=part, rows={}, superseded=superseded_json)
     of_part = (parts.c.load_id == load_id, parts.c.part == part)
-    constants = {"run_date": run_date, "load_id": load_id}
+    constants = {"run_date": run_date, "load_id": load_id, "part": part}
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock_shared(Lock.LOAD, load_id)))
         loading = load_run.c.load_id == load_id, load_run.c.status == "loading"

@@ -10,12 +10,15 @@ from sqlalchemy import Table
 from orders_dask.contract.mart_tables import (
     EVENT_COLUMNS,
     FIRST_OF_ORDER,
-    IS_FIRST,
+    Count,
+    Sum,
     bounds,
+    figures,
     key,
+    load_sales_customer,
+    load_sales_day,
     sales_customer,
     sales_day,
-    sums,
 )
 from orders_dask.load.locks import Lock
 from orders_dask.load.planner import WORK_MEM
@@ -25,10 +28,38 @@ from orders_dask.load.sql_files import sql_file
 TRIGGERS: Final = ("marts", "marts_delete", "marts_insert")
 """The triggers of the file: without one of them sums become wrong."""
 
+IS_FIRST: Final = "row_number() over (partition by order_id, kind) = 1"
+"""What :data:`~orders_dask.contract.mart_tables.FIRST_OF_ORDER` is in SQL."""
+
+
+def values(mart: Table) -> dict[str, str]:
+    """Return the SQL expression over events of each figure and bound of a mart."""
+    return {name: _expression(figure) for name, figure in figures(mart).items()} | {
+        name: f"{bound.aggregate}({bound.of})" for name, bound in bounds(mart).items()
+    }
+
+
+def _expression(figure: Sum | Count) -> str:
+    if isinstance(figure, Count):
+        conditions = [f"{figure.null} is null"] if figure.null else []
+        if figure.first_of:
+            conditions += [FIRST_OF_ORDER, f"kind = '{figure.first_of}'"]
+        return f"count(*){_filter(conditions)}"
+    total = f"sum({figure.of})" + _filter(f"{name} = '{value}'" for name, value in figure.where)
+    return f"coalesce({'-' if figure.negated else ''}{total}, 0.0000)"
+
+
+def _filter(conditions: Iterable[str]) -> str:
+    text = " and ".join(conditions)
+    return f" filter (where {text})" if text else ""
+
 
 def mart_functions() -> str:
     """Return the statements that make the functions and triggers that keep the marts exact."""
-    lists = {"day": _lists(sales_day), "customer": _lists(sales_customer)}
+    lists = {
+        "day": _lists(sales_day, load_sales_day),
+        "customer": _lists(sales_customer, load_sales_customer),
+    }
     of_orders = "orders", "load", "date_of_load"
     return sql_file("marts.sql").format(
         work_mem=WORK_MEM[1],
@@ -41,46 +72,45 @@ def mart_functions() -> str:
     )
 
 
-def _lists(mart: Table) -> Mapping[str, str]:
+def _lists(mart: Table, load_mart: Table) -> Mapping[str, str]:
     """Return the lists of columns and expressions of a mart, by their names in the file."""
-    figures, limits = sums(mart), bounds(mart)
-    of_new = {
-        name: f"{least}({name}) filter (where sign = 1)" for name, (least, _) in limits.items()
-    }
-    of_old = {
-        name: f"{least}({name}) filter (where sign = -1)" for name, (least, _) in limits.items()
-    }
+    limits = {name: bound.aggregate for name, bound in bounds(mart).items()}
+    sums = {name: values(mart)[name] for name in figures(mart)}
+    named_bounds = {name: values(mart)[name] for name in limits}
+    of_new, of_old = (
+        {name: f"{least}({name}) filter (where sign = {sign})" for name, least in limits.items()}
+        for sign in (1, -1)
+    )
     bounds_differ = [f"{of_new[name]} is distinct from {of_old[name]}" for name in limits]
+    sides = (_SIDE.format(1, load_mart, "new"), _SIDE.format(-1, load_mart, "old"))
     return {
         "key": _list(key(mart)),
-        "figures": _list(figures),
-        "sums": _list(figures.values()),
-        "total": _list(f"sum({name})" for name in figures),
-        "sides": f"({_SIDE.format(1, mart, 'new')} union all {_SIDE.format(-1, mart, 'old')}) side",
-        "sums_of_sides": _list(f"sum(sign * {name})" for name in figures),
-        "signed_sums": _list(f"sign * {expression}" for expression in figures.values()),
-        "added": _list(f"{name} = mart.{name} + excluded.{name}" for name in figures),
-        "differs": " or ".join([*(f"sum(sign * {name}) <> 0" for name in figures), *bounds_differ]),
+        "figures": _list(sums),
+        "sums": _list(sums.values()),
+        "total": _list(f"sum({name})" for name in sums),
+        "sides": f"({' union all '.join(sides)}) side",
+        "sums_of_sides": _list(f"sum(sign * {name})" for name in sums),
+        "signed_sums": _list(f"sign * {expression}" for expression in sums.values()),
+        "added": _list(f"{name} = mart.{name} + excluded.{name}" for name in sums),
+        "differs": " or ".join([*(f"sum(sign * {name}) <> 0" for name in sums), *bounds_differ]),
         "bounds": _list(limits),
         "bounds_differ": " or ".join(bounds_differ),
-        "bounds_of_events": _list(f"{least}({of})" for least, of in limits.values()),
-        "named_bounds_of_events": _list(
-            f"{least}({of}) as {name}" for name, (least, of) in limits.items()
-        ),
+        "bounds_of_events": _list(named_bounds.values()),
+        "named_bounds_of_events": _list(f"{of} as {name}" for name, of in named_bounds.items()),
         "bounds_of_c": _list(f"c.{name}" for name in limits),
         "bounds_of_found": _list(f"found.{name}" for name in limits),
         "bounds_of_new": _list(of_new.values()),
-        "bounds_of_loads": _list(f"{least}({name})" for name, (least, _) in limits.items()),
+        "bounds_of_loads": _list(f"{least}({name})" for name, least in limits.items()),
         # A row whose orders all went away has bounds of before.
         "widened": _list(
             f"{name} = case mart.order_count when 0 then excluded.{name}"
             f" else {_WIDER[least]}(mart.{name}, excluded.{name}) end"
-            for name, (least, _) in limits.items()
+            for name, least in limits.items()
         ),
     }
 
 
-_SIDE: Final = "select {0} as sign, l.* from {1.schema}.load_{1.name} l where load_id = {2}_load"
+_SIDE: Final = "select {0} as sign, l.* from {1} l where load_id = {2}_load"
 
 _WIDER: Final = {"min": "least", "max": "greatest"}
 

@@ -29,12 +29,15 @@ from orders_dask.stage.layout import (
     REJECTED_SCHEMA,
     REPLAYED,
     REPLAYED_SCHEMA,
+    empty_table,
 )
 from orders_dask.stage.ledger_part import LedgerPart
 from orders_dask.stage.record import StagedBlock, StagedFile
 from orders_dask.transform.dimensions import dimension_rows, latest_per_key, sort_by_version
+from orders_dask.transform.mart_sums import mart_sums
 from orders_dask.transform.normalise import Normalised, normalise
 from orders_dask.transform.resolve import drop_superseded
+from orders_dask.transform.sale_events import READ_COLUMNS
 
 # Not at run time: the client imports this module too, and Numba would cost it 58 MB.
 if TYPE_CHECKING:
@@ -160,6 +163,8 @@ def rows_to_load(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield the rows of a part to load, a staged row group at a time, with their table's name.
 
+    At last what they add to the marts, for which a few columns of all row groups are in memory.
+
     Parameters
     ----------
     part
@@ -173,6 +178,7 @@ def rows_to_load(
     """
     yield order_version.name, orders
     by_version = sort_by_version(orders)
+    sold: dict[str, list[pa.Table]] = {name: [] for name in READ_COLUMNS}
     for table in STAGED:
         dimensions = [
             dimension
@@ -181,12 +187,19 @@ def rows_to_load(
         ]
         for row_group in read(table.name):
             rows = drop_superseded(row_group, superseded)
+            if table.name in sold:
+                sold[table.name].append(rows.select(READ_COLUMNS[table.name]))
             if table in FACTS:
                 yield table.name, part.with_ledger_ids(rows) if FILE in rows.column_names else rows
             for dimension in dimensions:
                 latest = latest_per_key(dimension, dimension_rows(dimension, rows), by_version)
                 if latest.num_rows:  # no COPY of nothing
                     yield dimension.name, latest
+    empty = {name: empty_table(name).select(columns) for name, columns in READ_COLUMNS.items()}
+    sums = mart_sums({name: pa.concat_tables([empty[name], *sold[name]]) for name in sold})
+    for name, rows in sums.items():
+        if rows.num_rows:
+            yield name, rows
 
 
 def ledger_keys(part: LedgerPart, staged: pa.Table) -> pa.Table:

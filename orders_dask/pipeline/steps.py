@@ -23,7 +23,6 @@ from orders_dask.pipeline import tasks
 from orders_dask.pipeline.load_scope import OpenLoad
 from orders_dask.pipeline.reject_limits import check_reject_limits
 from orders_dask.pipeline.schema_drift import check_drift, record_drift
-from orders_dask.publish import marts
 from orders_dask.publish.pointer import PublishPlan
 from orders_dask.publish.publish import discard_earlier, precompute, publish, seal
 from orders_dask.publish.verify import verify
@@ -132,9 +131,6 @@ def verify_and_publish(
 ) -> list[Finding]:
     """Seal, verify, check and publish the load; return what is only worth a warning.
 
-    Its sales are added up meanwhile, in a session of its own: else the publish would, while it
-    holds the publish lock.
-
     Raises
     ------
     ReconciliationError
@@ -143,19 +139,11 @@ def verify_and_publish(
         A check holds the load.
     """
     seal(load.lease, load.load_id)
-    with ThreadPoolExecutor(1) as pool:
-        counted = pool.submit(_count, load)
-        plan = verify_load(load, parts, totals)
-        findings = check(load, checks)
-        with load.context.timer.step("publish"):
-            counted.result()
-            publish(load.lease, load.load_id, plan)
+    plan = verify_load(load, parts, totals)
+    findings = check(load, checks)
+    with load.context.timer.step("publish"):
+        publish(load.lease, load.load_id, plan)
     return findings
-
-
-def _count(load: OpenLoad) -> None:
-    with load.context.database.begin() as connection:
-        marts.count(connection, load.load_id)
 
 
 def verify_load(load: OpenLoad, parts: int, totals: Mapping[str, ControlTotals]) -> PublishPlan:

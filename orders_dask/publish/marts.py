@@ -38,19 +38,18 @@ from orders_dask.contract.ledger_tables import load_run
 from orders_dask.contract.mart_tables import (
     EVENT_COLUMNS,
     FIRST_OF_ORDER,
-    IS_FIRST,
     LOAD_MARTS,
     MARTS,
-    bounds,
+    figures,
     key,
     sales_customer,
     sales_day,
-    sums,
 )
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.contract.refund_tables import fact_refund
 from orders_dask.contract.storage_tables import order_superseded, published
 from orders_dask.ledger.leases import UNDECIDED
+from orders_dask.load.marts import IS_FIRST, values
 
 Days = tuple[date, date]
 """First day, and the day after the last."""
@@ -102,45 +101,40 @@ def _differences(connection: Connection, mart: Table, days: Days | None) -> list
         side = stored if row.is_stored else counted
         side[tuple(getattr(row, name) for name in names)] = row
     return [
-        MartDifference(mart.name, dict(zip(names, of, strict=True)), figure, *values)
+        MartDifference(mart.name, dict(zip(names, of, strict=True)), figure, *both)
         for of in dict.fromkeys((*stored, *counted))
-        for figure in _values(mart)
-        for values in [tuple(getattr(side.get(of), figure, None) for side in (stored, counted))]
-        if values[0] != values[1]
+        for figure in values(mart)
+        for both in [tuple(getattr(side.get(of), figure, None) for side in (stored, counted))]
+        if both[0] != both[1]
     ]
-
-
-def _values(mart: Table) -> dict[str, str]:
-    """Return the SQL expression over events of each column that is not of the key."""
-    return sums(mart) | {name: f"{least}({of})" for name, (least, of) in bounds(mart).items()}
 
 
 def _differing(mart: Table, days: Days | None) -> CompoundSelect[Any]:
     """Return the query for the rows that only one side has: what is stored, or what is counted."""
     by_key: list[ColumnElement[Any]] = [column(name) for name in key(mart)]
-    values: list[ColumnElement[Any]] = [
-        literal_column(expression).label(name) for name, expression in _values(mart).items()
+    of_events: list[ColumnElement[Any]] = [
+        literal_column(expression).label(name) for name, expression in values(mart).items()
     ]
     is_superseded = exists().where(
         order_superseded.c.order_id == _EVENTS.c.order_id,
         order_superseded.c.run_date == _EVENTS.c.run_date,
     )
     of_load = published.c.load_id == _EVENTS.c.load_id
-    of_rows, of_events = _LIMITS[mart](days)
+    row_limits, event_limits = _LIMITS[mart](days)
     # A row whose orders all went away stays, and all of it is 0.
-    not_empty = or_(*(mart.c[name] != 0 for name in sums(mart)))
-    rows = select(*(mart.c[name] for name in (*key(mart), *_values(mart))))
-    stored = rows.where(not_empty, *of_rows).cte("stored")
+    not_empty = or_(*(mart.c[name] != 0 for name in figures(mart)))
+    rows = select(*(mart.c[name] for name in (*key(mart), *values(mart))))
+    stored = rows.where(not_empty, *row_limits).cte("stored")
     events = (
         select(
             *(_EVENTS.c[name] for name in EVENT_COLUMNS),
             literal_column(IS_FIRST).label(FIRST_OF_ORDER),
         )
         .join(published, of_load)
-        .where(~is_superseded, *of_events)
+        .where(~is_superseded, *event_limits)
     )
     counted = (
-        select(*by_key, *values).select_from(events.subquery()).group_by(*by_key).cte("counted")
+        select(*by_key, *of_events).select_from(events.subquery()).group_by(*by_key).cte("counted")
     )
     sides = ((true(), stored, counted), (false(), counted, stored))
     return union_all(
@@ -206,16 +200,11 @@ def _within(when: ColumnElement[Any], days: Days) -> ColumnElement[bool]:
     return and_(when >= days[0], when < days[1])
 
 
-def count(connection: Connection, load_id: int) -> None:
-    """Add up the sales of a load that is complete, unless that was done."""
-    connection.execute(select(getattr(func, STORE).count_load(load_id)))
-
-
 def count_anew(connection: Connection, load_id: int) -> None:
-    """Add up the sales of a load anew."""
+    """Add up the sales of a load anew, from its facts."""
     for mart in LOAD_MARTS:
         connection.execute(delete(mart).where(mart.c.load_id == load_id))
-    count(connection, load_id)
+    connection.execute(select(getattr(func, STORE).count_load(load_id)))
 
 
 def rebuild(connection: Connection) -> None:

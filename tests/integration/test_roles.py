@@ -65,7 +65,7 @@ OF_LOADER: dict[Table, set[str]] = {
     load_file: APPEND | {"UPDATE"},
     load_part: APPEND_DELETE,
     **{table: {"SELECT"} for table in (schema_info, *MARTS)},
-    **{table: {"SELECT", "DELETE"} for table in LOAD_MARTS},
+    **{table: {"SELECT", "INSERT", "DELETE"} for table in LOAD_MARTS},
 }
 
 
