@@ -180,33 +180,53 @@ $$;
 create or replace function orders_store.replace_load(old_load bigint, new_load bigint) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set work_mem = '{work_mem}' as $$
+declare
+    customers bigint[] := '{{}}';
 begin
     perform orders_store.count_load(l.load_id)
     from unnest(array[old_load, new_load]) l (load_id)
     where l.load_id is not null;
-    insert into orders_store.sales_day as mart ({day_key}, {day_figures})
-    select {day_key}, {day_sums_of_sides}
-    from {day_sides}
-    group by {day_key}
-    having {day_differs}
-    on conflict ({day_key}) do update set {day_added};
-    insert into orders_store.sales_customer as mart
-        ({customer_key}, {customer_bounds}, {customer_figures})
-    select {customer_key}, {customer_bounds_of_new}, {customer_sums_of_sides}
-    from {customer_sides}
-    group by {customer_key}
-    having {customer_differs}
-    on conflict ({customer_key}) do update set {customer_widened}, {customer_added};
-    -- One pass over both loads: as a join, of which the planner knows no numbers of rows, it took 50 s.
-    perform orders_store.find_customer_bounds(
-        orders_store.add_orders(old_load, orders_store.superseded_orders(old_load), 1)
-        || orders_store.add_orders(new_load, orders_store.superseded_orders(new_load), -1)
-        || array(
+    if old_load is null then
+        insert into orders_store.sales_day as mart ({day_key}, {day_figures})
+        select {day_key}, {day_total}
+        from orders_store.load_sales_day l
+        where l.load_id = new_load
+        group by {day_key}
+        on conflict ({day_key}) do update set {day_added};
+        insert into orders_store.sales_customer as mart
+            ({customer_key}, {customer_bounds}, {customer_figures})
+        select {customer_key}, {customer_bounds_of_loads}, {customer_total}
+        from orders_store.load_sales_customer l
+        where l.load_id = new_load
+        group by {customer_key}
+        on conflict ({customer_key}) do update set {customer_widened}, {customer_added};
+    else
+        insert into orders_store.sales_day as mart ({day_key}, {day_figures})
+        select {day_key}, {day_sums_of_sides}
+        from {day_sides}
+        group by {day_key}
+        having {day_differs}
+        on conflict ({day_key}) do update set {day_added};
+        insert into orders_store.sales_customer as mart
+            ({customer_key}, {customer_bounds}, {customer_figures})
+        select {customer_key}, {customer_bounds_of_new}, {customer_sums_of_sides}
+        from {customer_sides}
+        group by {customer_key}
+        having {customer_differs}
+        on conflict ({customer_key}) do update set {customer_widened}, {customer_added};
+        -- One pass over both loads: as a join, of which the planner knows no numbers of rows, it
+        -- took 50 s.
+        customers := array(
             select customer_id
             from {customer_sides}
             group by {customer_key}
             having count(*) filter (where sign = -1) > 0 and ({customer_bounds_differ})
-        )
+        );
+    end if;
+    perform orders_store.find_customer_bounds(
+        customers
+        || orders_store.add_orders(old_load, orders_store.superseded_orders(old_load), 1)
+        || orders_store.add_orders(new_load, orders_store.superseded_orders(new_load), -1)
     );
 end
 $$;
