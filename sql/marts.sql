@@ -64,13 +64,15 @@ declare
     date_of_load date;
 begin
     perform pg_advisory_xact_lock({count_lock}, (load % 2147483647)::int);
-    if not exists (
-        select from orders_ops.load_part p
-        where p.load_id = load and p.rows ->> 'order_version' is distinct from '0'
-            and not exists (
+    if (
+        select bool_and(
+            p.rows ->> 'order_version' = '0' or exists (
                 select from orders_store.load_sales_day l
                 where l.load_id = load and (l.part = p.part or l.part is null)
             )
+        )
+        from orders_ops.load_part p
+        where p.load_id = load
     ) then
         return;
     end if;
