@@ -66,7 +66,7 @@ begin
     perform pg_advisory_xact_lock({count_lock}, (load % 2147483647)::int);
     if (
         select bool_and(
-            p.rows ->> 'order_version' = '0' or exists (
+            p.rows ->> 'order_version' is not distinct from '0' or exists (
                 select from orders_store.load_sales_day l
                 where l.load_id = load and (l.part = p.part or l.part is null)
             )
