@@ -8,7 +8,8 @@ select
     sum(o.returns) as returns,
     sum(o.net_sales) as net_sales,
     min(o.order_local_date) as first_order_date,
-    max(o.order_local_date) as last_order_date
+    max(o.order_local_date) as last_order_date,
+    count(*) filter (where o.net_sales is null) as unknown_order_count
 from orders.order_summary o
 join orders.order_current f on f.run_date = o.run_date and f.order_id = o.order_id
 cross join lateral (
@@ -33,3 +34,5 @@ comment on column orders.discount_sales.first_order_date is
     'The shop''s day on which the first of them was placed';
 comment on column orders.discount_sales.last_order_date is
     'The shop''s day on which the last of them was placed';
+comment on column orders.discount_sales.unknown_order_count is
+    'Those of which an amount is unknown, which net_sales leaves out';

@@ -13,7 +13,8 @@ select
     sum(discounts) as discounts,
     sum(returns) as returns,
     sum(net_sales) as net_sales,
-    sum(taxes) as taxes
+    sum(taxes) as taxes,
+    count(*) filter (where net_sales is null) as unknown_net_sales
 from orders.sale
 where line_type = 'product'
 group by event_month, product_id, variant_id, currency;
@@ -40,3 +41,5 @@ comment on column orders.product_sales.returns is
     'What was taken back of sales: refunds less adjustments, edits, cancelled unpaid orders';
 comment on column orders.product_sales.net_sales is 'gross_sales less discounts and returns';
 comment on column orders.product_sales.taxes is 'Taxes, less those of refunds';
+comment on column orders.product_sales.unknown_net_sales is
+    'Sales and reversals whose net sales are unknown: the figures leave them out';

@@ -19,7 +19,9 @@ PAGE = REPOSITORY / "docs" / "sales.md"
 
 BY_ORDER = """
 select order_id, sum(gross_sales), sum(discounts), sum(returns), sum(net_sales), sum(shipping),
-    sum(taxes), sum(total_sales), sum(gift_card_sales - gift_card_returns), sum(tips)
+    sum(taxes), sum(total_sales), sum(gift_card_sales - gift_card_returns), sum(tips),
+    coalesce(sum(quantity) filter (where kind = 'sale' and line_type = 'product'), 0),
+    coalesce(-sum(quantity) filter (where kind = 'reversal' and line_type = 'product'), 0)
 from orders.sale group by order_id order by order_id
 """
 BY_DAY = """
@@ -39,7 +41,9 @@ def rows_of_page(first_heading: str) -> list[list[str]]:
 
 def shown(value: object) -> str:
     """Return a value as the page shows it."""
-    return "" if value is None else f"{value:.2f}" if isinstance(value, Decimal) else str(value)
+    if isinstance(value, Decimal) and value.as_tuple().exponent:
+        return f"{value:.2f}"
+    return "" if value is None else str(value)
 
 
 @pytest.fixture
