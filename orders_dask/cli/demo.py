@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 from typing import Any, Final
 
 from distributed import Client
-from sqlalchemy import Engine, Select, column, func, inspect, select, table
+from sqlalchemy import ColumnElement, Engine, Select, column, func, inspect, select, table
 
 from orders_dask.cli import output
 from orders_dask.cli.report_file import write_report
@@ -51,7 +51,6 @@ SUMMARY: Final = (
     "run_date",
     "order_local_date",
     "is_test",
-    "is_cancelled",
     "currency",
     "gross_sales",
     "discounts",
@@ -65,6 +64,8 @@ SALES: Final = (
     "net_sales",
     "shipping",
     "taxes",
+    "duties",
+    "fees",
     "total_sales",
 )
 REFUNDED: Final = ("returns", "shipping", "taxes", "gift_card_returns", "refunded_value")
@@ -219,10 +220,11 @@ def _show_defects(database: Engine) -> None:
 
 
 def _show_orders(database: Engine) -> None:
-    """Show the first orders."""
+    """Show the first orders that were not cancelled."""
     view = table("order_summary", *map(column, SUMMARY), schema=PUBLIC)
-    rows = select(*view.c).order_by(view.c.order_id).limit(ROWS)
-    _show_query(database, rows, f"The first rows of {PUBLIC}.{view.name}")
+    is_cancelled: ColumnElement[bool] = column("is_cancelled")
+    rows = select(*view.c).where(~is_cancelled).order_by(view.c.order_id).limit(ROWS)
+    _show_query(database, rows, f"Some rows of {PUBLIC}.{view.name}")
 
 
 def _show_sales(database: Engine) -> None:
@@ -247,7 +249,12 @@ def _show_refunds(database: Engine) -> None:
         .group_by(view.c.currency, reason)
         .order_by(view.c.currency, added_up[-1].desc())
     )
-    _show_query(database, rows, f"Refunds by reason: {PUBLIC}.{view.name}")
+    title = f"Refunds by reason: {PUBLIC}.{view.name}. Edits are returns too, and no refunds"
+    _show_query(
+        database,
+        rows,
+        title,
+    )
 
 
 def _show_query(database: Engine, query: Select[Any], title: str) -> None:

@@ -5,14 +5,14 @@ orders it is the sum of theirs. ``Column.info["figure"]`` says which :class:`Sum
 it is: :mod:`orders_dask.transform.mart_sums` adds it up for a part, and
 :mod:`orders_dask.load.marts` says it in SQL. The bounds of a row, its first and last days, have
 ``Column.info["bound"]``: they are no sums, and are looked up when orders go away. All other columns
-are the key. See docs/sales.md#sums-that-are-stored.
+of :data:`MARTS` are the key. See docs/sales.md#sums-that-are-stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import Column, Index, Numeric, Table
 
@@ -49,6 +49,9 @@ EVENT_COLUMNS: Final = (
 """The columns of events that keys and figures are made of: with all of them, a CTE of the events of
 50,000 orders does not fit into memory."""
 
+MOST_UNITS: Final = 10**12
+"""A greater quantity of an event is unknown: the sums of 9 million such events fit into int64."""
+
 FIRST_OF_ORDER: Final = "is_first"
 """Marks one sale of each order: to count the marks takes less than to count distinct orders, for
 which the events of 200,000 orders were sorted by the texts of the key, in 4 of 18 s."""
@@ -80,13 +83,13 @@ class Count:
     Attributes
     ----------
     null
-        A column that is null in them; None for any event.
-    first_of
-        Only one event of this kind of each order; None for every event.
+        Only events in which this column is null; None for all.
+    of_orders
+        Only :data:`FIRST_OF_ORDER`: the number of orders that were placed.
     """
 
     null: str | None = None
-    first_of: str | None = None
+    of_orders: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Bound:
         The column.
     """
 
-    aggregate: str
+    aggregate: Literal["min", "max"]
     of: str
 
 
@@ -115,7 +118,7 @@ def _figure(name: str, kind: SqlType, figure: Sum | Count, comment: str) -> Colu
 
 
 def _order_count() -> Column[Any]:
-    return _figure("order_count", COUNT, Count(first_of="sale"), "Orders")
+    return _figure("order_count", COUNT, Count(of_orders=True), "Orders")
 
 
 def _amount(name: str) -> Column[Any]:
@@ -210,7 +213,7 @@ load_sales_day = Table(
     part := computed_column(
         "part", TEXT, "The part whose orders they are; null: all of the load, counted in SQL"
     ),
-    # So that no load is ever counted twice.
+    # So that no part is ever counted twice, and no load in SQL.
     _unique("load_sales_day_part", (*day_key, part)),
     schema=STORE,
     comment="The same sums over all orders of a load, current or not, by part",
@@ -255,6 +258,6 @@ def bounds(mart: Table) -> dict[str, Bound]:
 
 
 def key(mart: Table) -> list[str]:
-    """Return the key of a mart."""
+    """Return the key of one of :data:`MARTS`."""
     values = {*figures(mart), *bounds(mart)}
     return [column.name for column in mart.c if column.name not in values]

@@ -64,8 +64,8 @@ def load_part(
         Pairs of a table's name and rows for it, for tables of
         :data:`~orders_dask.contract.storage_tables.COPIED_TABLES` and
         :data:`~orders_dask.contract.mart_tables.LOAD_MARTS`, in any order. Consumed one after
-        another. The rows have the columns of the storage table without ``run_date``, ``load_id``
-        and ``part``, in any order. Other columns are left out.
+        another. The rows have the columns of the table without ``run_date`` and ``load_id``, in any
+        order. Other columns are left out.
     superseded
         By fact, the totals of the part's rows that another version superseded, which are not in
         `tables`. A fact without superseded rows may be missing.
@@ -90,7 +90,7 @@ def load_part(
     }
     claim = insert(parts).values(load_id=load_id, part=part, rows={}, superseded=superseded_json)
     of_part = (parts.c.load_id == load_id, parts.c.part == part)
-    constants = {"run_date": run_date, "load_id": load_id, "part": part}
+    constants = {"run_date": run_date, "load_id": load_id}
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock_shared(Lock.LOAD, load_id)))
         loading = load_run.c.load_id == load_id, load_run.c.status == "loading"

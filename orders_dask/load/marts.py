@@ -28,7 +28,7 @@ from orders_dask.load.sql_files import sql_file
 TRIGGERS: Final = ("marts", "marts_delete", "marts_insert")
 """The triggers of the file: without one of them sums become wrong."""
 
-IS_FIRST: Final = "row_number() over (partition by order_id, kind) = 1"
+IS_FIRST: Final = "kind = 'sale' and row_number() over (partition by order_id, kind) = 1"
 """What :data:`~orders_dask.contract.mart_tables.FIRST_OF_ORDER` is in SQL."""
 
 
@@ -42,8 +42,7 @@ def values(mart: Table) -> dict[str, str]:
 def _expression(figure: Sum | Count) -> str:
     if isinstance(figure, Count):
         conditions = [f"{figure.null} is null"] if figure.null else []
-        if figure.first_of:
-            conditions += [FIRST_OF_ORDER, f"kind = '{figure.first_of}'"]
+        conditions += [FIRST_OF_ORDER] if figure.of_orders else []
         return f"count(*){_filter(conditions)}"
     total = f"sum({figure.of})" + _filter(f"{name} = '{value}'" for name, value in figure.where)
     return f"coalesce({'-' if figure.negated else ''}{total}, 0.0000)"
@@ -110,6 +109,7 @@ def _lists(mart: Table, load_mart: Table) -> Mapping[str, str]:
     }
 
 
+# With the parameters of replace_load.
 _SIDE: Final = "select {0} as sign, l.* from {1} l where load_id = {2}_load"
 
 _WIDER: Final = {"min": "least", "max": "greatest"}

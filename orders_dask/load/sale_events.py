@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from orders_dask.contract.mart_tables import MOST_UNITS
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.load.sql_files import sql_file
 
@@ -30,6 +31,7 @@ def load_events(orders: str, load_id: str, run_date: str) -> str:
     ``offset 0`` has an amount worked out once, not in every figure that is made of it.
     """
     return sql_file("sale_events.sql").format(
+        most_units=MOST_UNITS,
         join="join",
         orders=str(fact_order),
         of_order="",
@@ -45,6 +47,7 @@ def _by_order(order: str, of_order: str, rows: str) -> str:
     ``offset 0`` has them looked up so whatever is joined; those of refunds only where there are.
     """
     return sql_file("sale_events.sql").format(
+        most_units=MOST_UNITS,
         join="cross join lateral",
         orders=order,
         of_order=f"where {of_order} and (o.refund_count > 0 or e.cause <> 'refund') offset 0",

@@ -20,7 +20,9 @@ from orders_dask.contract.mart_tables import (
     figures,
     key,
 )
+from orders_dask.contract.order_tables import fact_order
 from orders_dask.transform.sale_events import sale_events
+from orders_dask.transform.sale_sources import sale_sources
 
 
 def mart_sums(facts: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -29,22 +31,23 @@ def mart_sums(facts: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     Parameters
     ----------
     facts
-        Their rows, as :func:`~orders_dask.transform.sale_events.sale_events` takes them.
+        Their rows, as :func:`~orders_dask.transform.sale_sources.sale_sources` takes them.
 
     Returns
     -------
     dict
-        Rows with the columns of the mart. Empty if a sum has more digits than its Arrow type: such
-        a load is added up in SQL, which has room for it.
+        Rows with the columns of the mart.
+
+    Raises
+    ------
+    pa.ArrowInvalid
+        An amount has more digits than its Arrow type. SQL has room for it.
     """
-    events = sale_events(facts)
-    sums = [_add_up(events, mart) for mart in MARTS]
-    schemas = [arrow_schema(mart) for mart in MARTS]
-    try:
-        rows = [each.cast(schema) for each, schema in zip(sums, schemas, strict=True)]
-    except pa.ArrowInvalid:
-        return {}
-    return {mart.name: each for mart, each in zip(LOAD_MARTS, rows, strict=True)}
+    events = sale_events(facts[fact_order.name], sale_sources(facts))
+    return {
+        of_load.name: _add_up(events, mart).cast(arrow_schema(mart))
+        for mart, of_load in zip(MARTS, LOAD_MARTS, strict=True)
+    }
 
 
 def _add_up(events: pa.Table, mart: Table) -> pa.Table:
@@ -53,12 +56,13 @@ def _add_up(events: pa.Table, mart: Table) -> pa.Table:
     for column in (mart.c[name] for name in of_key):
         if not column.nullable:  # an event of nobody
             events = events.filter(events[column.name].is_valid())
-    limits, of_figures = bounds(mart), figures(mart)
+    of_bounds, of_figures = bounds(mart), figures(mart)
     columns = {name: events[name] for name in of_key}
-    columns |= {name: events[bound.of] for name, bound in limits.items()}
+    columns |= {name: events[bound.of] for name, bound in of_bounds.items()}
     columns |= {name: _addend(events, figure) for name, figure in of_figures.items()}
-    aggregates = {name: bound.aggregate for name, bound in limits.items()}
-    aggregates |= dict.fromkeys(of_figures, "sum")
+    aggregates: dict[str, str] = dict.fromkeys(of_figures, "sum")
+    aggregates |= {name: bound.aggregate for name, bound in of_bounds.items()}
+    # A worker runs as many tasks as it has threads already.
     sums = (
         pa.table(columns).group_by(of_key, use_threads=False).aggregate([*aggregates.items()])
     ).rename_columns({f"{name}_{aggregate}": name for name, aggregate in aggregates.items()})
@@ -69,11 +73,12 @@ def _add_up(events: pa.Table, mart: Table) -> pa.Table:
 def _addend(events: pa.Table, figure: Sum | Count) -> Any:
     """Return what each event adds to a figure."""
     if isinstance(figure, Count):
-        counts = pa.repeat(pa.scalar(True), events.num_rows)
         if figure.null:
             counts = events[figure.null].is_null()
-        if figure.first_of:
-            counts = pc.and_(events[FIRST_OF_ORDER], pc.equal(events["kind"], figure.first_of))
+        elif figure.of_orders:
+            counts = events[FIRST_OF_ORDER]
+        else:
+            counts = pa.repeat(True, events.num_rows)
         return counts.cast(pa.int64())
     amount = events[figure.of]
     for name, value in figure.where:

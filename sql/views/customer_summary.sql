@@ -1,4 +1,6 @@
 -- Sums that every publish changes (sql/marts.sql). A row whose orders all went away stays, with 0.
+-- A quintile is that of the share of customers who are worse, so that equal customers have the same:
+-- ntile would divide those with one order by their ids.
 create or replace view orders.customer_summary as
 select
     customer_id,
@@ -13,17 +15,21 @@ select
     round(
         (last_order_date - first_order_date)::numeric / nullif(order_count - 1, 0), 1
     ) as average_days_between_orders,
-    ntile(5) over (
-        partition by currency order by last_order_date nulls first, customer_id
-    ) as recency_quintile,
-    ntile(5) over (partition by currency order by order_count, customer_id) as frequency_quintile,
-    ntile(5) over (partition by currency order by net_sales, customer_id) as monetary_quintile
+    (1 + 5 * (rank() over by_recency - 1) / count(*) over of_currency)::int as recency_quintile,
+    (1 + 5 * (rank() over by_frequency - 1) / count(*) over of_currency)::int
+        as frequency_quintile,
+    (1 + 5 * (rank() over by_value - 1) / count(*) over of_currency)::int as monetary_quintile
 from orders_store.sales_customer
-where order_count > 0;
+where order_count > 0
+window
+    of_currency as (partition by currency),
+    by_recency as (partition by currency order by last_order_date nulls first),
+    by_frequency as (partition by currency order by order_count),
+    by_value as (partition by currency order by net_sales);
 
 comment on view orders.customer_summary is
     'One row a customer and currency: what they bought, and how recent, frequent and valuable '
-    'they are among the customers of that currency (5 is best)';
+    'they are among the customers of that currency (RFM scores: 5 is best)';
 comment on column orders.customer_summary.customer_id is 'The customer (dim_customer)';
 comment on column orders.customer_summary.currency is 'ISO 4217 code of the row''s amounts';
 comment on column orders.customer_summary.first_order_date is
@@ -40,7 +46,11 @@ comment on column orders.customer_summary.average_order_value is
 comment on column orders.customer_summary.average_days_between_orders is
     'Days from one order to the next; null with one order';
 comment on column orders.customer_summary.recency_quintile is
-    '1 to 5: 5 has the latest last orders';
-comment on column orders.customer_summary.frequency_quintile is '1 to 5: 5 has the most orders';
+    '5 where at least 80% of the customers of the currency ordered last on an earlier day, 4 from'
+    ' 60%, and so on to 1; equal days have the same';
+comment on column orders.customer_summary.frequency_quintile is
+    '5 where at least 80% of the customers of the currency have fewer orders, 4 from 60%, and so on'
+    ' to 1; equal numbers have the same';
 comment on column orders.customer_summary.monetary_quintile is
-    '1 to 5: 5 has the greatest net sales';
+    '5 where at least 80% of the customers of the currency have lower net sales, 4 from 60%, and so'
+    ' on to 1; equal amounts have the same';

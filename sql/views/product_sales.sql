@@ -21,7 +21,7 @@ group by event_month, product_id, variant_id, currency;
 
 comment on view orders.product_sales is
     'Sales and reversals of each product variant by month, and currency, without gift cards and'
-    ' tips';
+    ' tips, and without adjustments of refunds, which have no product';
 comment on column orders.product_sales.event_month is 'First day of the month in which it happened';
 comment on column orders.product_sales.product_id is
     'The product; its titles are in dim_product_variant';

@@ -29,21 +29,21 @@ from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into
 from orders_dask.settings import Settings
 from orders_dask.transform.mart_sums import mart_sums
-from orders_dask.transform.sale_events import READ_COLUMNS
+from orders_dask.transform.sale_sources import READ_COLUMNS
 from tests.support.builders import lines, order
 from tests.support.loads import DAY, begin
 from tests.support.types import Put, Query
 
-NOON = datetime(2017, 11, 3, 22, 30, tzinfo=UTC)
+LATE = datetime(2017, 11, 3, 22, 30, tzinfo=UTC)
 
 # Few values, so that they often repeat and meet each other.
 VALUES: dict[pa.DataType, list[Any]] = {
-    pa.int64(): [1, 2, 3, 0, -2],
+    pa.int64(): [1, 2, 3, 0, -2, 10**12, 2**63 - 1, -(2**63)],
     pa.int32(): [-300, 0, 120],
     pa.string(): ["", "USD"],
     pa.bool_(): [True, False],
     pa.date32(): [DAY, date(1969, 12, 31)],
-    pa.timestamp("us", "UTC"): [NOON, datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC)],
+    pa.timestamp("us", "UTC"): [LATE, datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC)],
     pa.decimal128(22, 4): [
         *map(Decimal, ("0", "12.3456", "-0.0001", "7.5", "0.0003")),
         *(Decimal("999999999999999999.9999"), Decimal("-999999999999999999.9999")),
@@ -108,6 +108,10 @@ def counted_in_sql(connection: Connection, tables: Mapping[str, pa.Table]) -> di
     }
 
 
+def is_amount(value: object) -> bool:
+    return isinstance(value, Decimal)
+
+
 @hypothesis_settings(
     max_examples=100,
     deadline=None,
@@ -120,7 +124,12 @@ def test_any_orders_have_the_sums_of_their_events_in_sql(
     with begun.connect() as connection:
         in_sql = counted_in_sql(connection, tables)
         connection.rollback()
-    sums = mart_sums(tables)
+    try:
+        sums = mart_sums(tables)
+    except pa.ArrowInvalid:
+        greatest = max(abs(v) for rows in in_sql.values() for r in rows for v in r if is_amount(v))
+        assert greatest >= 10**34, "Arrow has room for these sums"
+        return
     assert {
         name: Counter(tuple(row.values()) for row in rows.to_pylist())
         for name, rows in sums.items()

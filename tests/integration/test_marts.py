@@ -79,7 +79,7 @@ def test_a_wrong_sum_is_named_and_rebuilt(
     _, message = orders_dask(
         "marts", "check", "--month", "2026-03", code=3, environment=owner_login
     )
-    assert "2026-03 are not what the orders add up to: run `orders-dask marts rebuild`" in message
+    assert "The stored sums of 2026-03 differ from what their orders add up to" in message
     assert rebuild_marts(settings=three_days) == 3
     output, _ = orders_dask("marts", "check", environment=owner_login)
     assert output == "The sums of 2026-03 are what their orders add up to.\n"

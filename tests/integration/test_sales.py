@@ -11,7 +11,7 @@ from orders_dask import run
 from orders_dask.settings import Settings
 from orders_dask.synthetic import generate
 from tests.support import REPOSITORY
-from tests.support.builders import DAY, lines
+from tests.support.builders import DAY, lines, order
 from tests.support.types import Put, Query
 from tests.support.worked_orders import FIRST, FIRST_DUMP, LATER, LATER_DUMP
 
@@ -112,3 +112,36 @@ def test_what_orders_are_worth_is_what_was_paid_and_all_views_agree(
         orders = f"{SUMMARY} where customer_id is not null" if "customer" in view else SUMMARY
         assert query(TOTAL.format(figure, f"orders.{view}")) == query(TOTAL.format(figure, orders))
     assert query(UNEXPLAINED) == []
+
+
+def test_equal_customers_have_equal_scores(
+    client: Client, by_date: Settings, put: Put, query: Query
+) -> None:
+    buyers = [7, 7, *range(8, 17)]
+    orders = (order(n, customer={"id": buyer}) for n, buyer in enumerate(buyers, 1))
+    put(f"dump/{DAY}/a.ndjson", lines(*orders))
+    run(DAY, settings=by_date, client=client)
+    scores = (
+        "select customer_id = 7, recency_quintile, frequency_quintile, count(*)"
+        " from orders.customer_summary group by 1, 2, 3 order by 1"
+    )
+    assert query(scores) == [(False, 1, 1, 9), (True, 1, 5, 1)]
+
+
+def test_a_cohort_orders_in_its_own_currency(
+    client: Client, by_date: Settings, put: Put, query: Query
+) -> None:
+    """Else more customers than it has would come back to it."""
+    february, march = "2026-02-02T10:00:00Z", "2026-03-02T10:00:00Z"
+    bought = [(1, february, "EUR"), (1, march, "EUR"), (2, february, "USD"), (2, march, "EUR")]
+    orders = (
+        order(n, customer={"id": buyer}, created_at=at, currency=currency)
+        for n, (buyer, at, currency) in enumerate(bought, 1)
+    )
+    put(f"dump/{DAY}/a.ndjson", lines(*orders))
+    run(DAY, settings=by_date, client=client)
+    cohorts = (
+        "select extract(month from cohort_month)::int, months_since, customer_count"
+        " from orders.customer_cohort_month where currency = 'EUR' order by 1, 2"
+    )
+    assert query(cohorts) == [(2, 0, 1), (2, 1, 1), (3, 0, 1)]

@@ -63,8 +63,8 @@ def check(
     days = f"{found.month:%Y-%m}" if found.month else "all days"
     if found.differences:
         raise ReconciliationError(
-            f"{output.plural(len(found.differences), 'figure')} of {days} are not what the orders "
-            "add up to: run `orders-dask marts rebuild`."
+            f"The stored sums of {days} differ from what their orders add up to, in "
+            f"{output.plural(len(found.differences), 'figure')}: run `orders-dask marts rebuild`."
         )
     if not json:
         output.result(f"The sums of {days} are what their orders add up to.")
