@@ -69,15 +69,21 @@ from (
                 case v.cause
                     when 'refund' then e.refunded_local_date
                     when 'void' then (
-                        o.cancelled_at at time zone 'UTC'
-                        + make_interval(mins => o.created_utc_offset_min)
-                    )::date
+                        select d.day
+                        from (
+                            select (
+                                o.cancelled_at at time zone 'UTC'
+                                + make_interval(mins => o.created_utc_offset_min)
+                            )::date as day
+                        ) d
+                        where d.day between '0001-01-01' and '9999-12-31'
+                    )
                     else o.processed_local_date
                 end as event_local_date,
                 o.processed_local_date as order_local_date,
                 coalesce(o.processed_at, o.created_at) as order_at,
-                o.currency,
-                o.source_name,
+                left(o.currency, {longest_text}) as currency,
+                left(o.source_name, {longest_text}) as source_name,
                 o.location_id,
                 o.user_id,
                 o.device_id,

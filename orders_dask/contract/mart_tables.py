@@ -49,6 +49,9 @@ EVENT_COLUMNS: Final = (
 """The columns of events that keys and figures are made of: with all of them, a CTE of the events of
 50,000 orders does not fit into memory."""
 
+LONGEST_TEXT: Final = 255
+"""Characters of a currency or channel in an event: a longer text does not fit into an index."""
+
 MOST_UNITS: Final = 10**12
 """A greater quantity of an event is unknown: the sums of 9 million such events fit into int64."""
 

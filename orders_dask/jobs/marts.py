@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 from sqlalchemy import select
 
@@ -57,8 +58,8 @@ def check_marts(
         if day is None:
             return MartCheck(None, tuple(marts.find_differences(connection)))
         first = day.replace(day=1)
-        end = (first + timedelta(days=31)).replace(day=1)
-        return MartCheck(first, tuple(marts.find_differences(connection, (first, end))))
+        last = day.replace(day=monthrange(day.year, day.month)[1])
+        return MartCheck(first, tuple(marts.find_differences(connection, (first, last))))
 
 
 def rebuild_marts(

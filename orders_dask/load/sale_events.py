@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orders_dask.contract.mart_tables import MOST_UNITS
+from orders_dask.contract.mart_tables import LONGEST_TEXT, MOST_UNITS
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.load.sql_files import sql_file
 
@@ -32,6 +32,7 @@ def load_events(orders: str, load_id: str, run_date: str) -> str:
     """
     return sql_file("sale_events.sql").format(
         most_units=MOST_UNITS,
+        longest_text=LONGEST_TEXT,
         join="join",
         orders=str(fact_order),
         of_order="",
@@ -48,6 +49,7 @@ def _by_order(order: str, of_order: str, rows: str) -> str:
     """
     return sql_file("sale_events.sql").format(
         most_units=MOST_UNITS,
+        longest_text=LONGEST_TEXT,
         join="cross join lateral",
         orders=order,
         of_order=f"where {of_order} and (o.refund_count > 0 or e.cause <> 'refund') offset 0",

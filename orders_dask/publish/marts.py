@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,9 +15,11 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
+    Date,
     Row,
     Table,
     and_,
+    cast,
     column,
     delete,
     except_all,
@@ -52,7 +54,7 @@ from orders_dask.ledger.leases import UNDECIDED
 from orders_dask.load.marts import IS_FIRST, values
 
 Days = tuple[date, date]
-"""First day, and the day after the last."""
+"""First day and last."""
 
 _EVENTS: Final = table(
     "version_sale", column("load_id"), column("run_date"), *map(column, EVENT_COLUMNS), schema=STORE
@@ -156,14 +158,13 @@ def _limit_to_days(days: Days | None) -> tuple[Conditions, Conditions]:
     """
     if days is None:
         return (), ()
-    wider = days[0] - timedelta(days=2), days[1] + timedelta(days=2)
     orders = union_all(
         *(
-            select(when.table.c.run_date, when.table.c.order_id).where(_within(when, between))
-            for when, between in (
-                (fact_order.c.processed_local_date, days),
-                (fact_order.c.cancelled_at, wider),
-                (fact_refund.c.refunded_local_date, days),
+            select(when.table.c.run_date, when.table.c.order_id).where(_within(when, days, margin))
+            for when, margin in (
+                (fact_order.c.processed_local_date, 0),
+                (fact_order.c.cancelled_at, 2),
+                (fact_refund.c.refunded_local_date, 0),
             )
         )
     )
@@ -196,8 +197,11 @@ _ORDER_KEY: Final = tuple_(_EVENTS.c.run_date, _EVENTS.c.order_id)
 _LIMITS: Final = {sales_day: _limit_to_days, sales_customer: _limit_to_customers}
 
 
-def _within(when: ColumnElement[Any], days: Days) -> ColumnElement[bool]:
-    return and_(when >= days[0], when < days[1])
+def _within(when: ColumnElement[Any], days: Days, margin: int = 0) -> ColumnElement[bool]:
+    """Return the condition that something is on these days, or some days before or after them."""
+    # In SQL, for Python has no day behind 9999.
+    first, last = (cast(day, Date) for day in days)
+    return and_(when >= first - margin, when < last + (1 + margin))
 
 
 def count_anew(connection: Connection, load_id: int) -> None:

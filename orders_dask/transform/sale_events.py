@@ -6,6 +6,7 @@ what an event is.
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,14 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orders_dask.contract.arrow import DAY_TYPE, ORDER_ROW
-from orders_dask.contract.mart_tables import FIRST_OF_ORDER, MOST_UNITS
+from orders_dask.contract.mart_tables import FIRST_OF_ORDER, LONGEST_TEXT, MOST_UNITS
 from orders_dask.transform.sale_sources import UNITS
 
 _MOST_UNITS: Final = pa.scalar(Decimal(MOST_UNITS), UNITS)
 
-_OF_ORDER: Final = (
-    *("currency", "source_name", "location_id", "user_id", "device_id", "customer_id"),
-)
+_TEXTS: Final = ("currency", "source_name")
+_IDS: Final = ("location_id", "user_id", "device_id", "customer_id")
+
+_FIRST_DAY, _LAST_DAY = (pa.scalar(day, DAY_TYPE) for day in (date.min, date.max))
 
 
 def sale_events(orders: pa.Table, sources: pa.Table) -> pa.Table:
@@ -78,7 +80,8 @@ def sale_events(orders: pa.Table, sources: pa.Table) -> pa.Table:
     return pa.table(
         {
             "event_local_date": day,
-            **{name: of_rows[name] for name in _OF_ORDER},
+            **{name: pc.utf8_slice_codeunits(of_rows[name], 0, LONGEST_TEXT) for name in _TEXTS},
+            **{name: of_rows[name] for name in _IDS},
             "order_local_date": of_rows["processed_local_date"],
             "order_at": pc.coalesce(of_rows["processed_at"], of_rows["created_at"]),
             "kind": pc.if_else(is_sale, "sale", "reversal"),
@@ -124,7 +127,9 @@ def _with_voids(rows: pa.Table, orders: pa.Table) -> pa.Table:
 
 def _cancelled_local_date(orders: pa.Table) -> pa.ChunkedArray:
     offset = pc.multiply(orders["created_utc_offset_min"].cast(pa.int64()), 60_000_000)
-    return pc.add(orders["cancelled_at"], offset.cast(pa.duration("us"))).cast(DAY_TYPE)
+    day = pc.add(orders["cancelled_at"], offset.cast(pa.duration("us"))).cast(DAY_TYPE)
+    is_known = pc.and_(pc.greater_equal(day, _FIRST_DAY), pc.less_equal(day, _LAST_DAY))
+    return pc.if_else(is_known, day, pa.scalar(None, DAY_TYPE))
 
 
 def _known_units(quantity: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -24,6 +24,7 @@ from orders_dask.contract.ledger_tables import load_part
 from orders_dask.contract.mart_tables import LOAD_MARTS, load_sales_day
 from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.jobs.marts import check_marts
+from orders_dask.jobs.rollback import rollback
 from orders_dask.ledger import leases
 from orders_dask.load.connect import driver_cursor
 from orders_dask.load.copy import copy_into
@@ -35,15 +36,21 @@ from tests.support.loads import DAY, begin
 from tests.support.types import Put, Query
 
 LATE = datetime(2017, 11, 3, 22, 30, tzinfo=UTC)
+EARLIEST, LATEST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
 
 # Few values, so that they often repeat and meet each other.
 VALUES: dict[pa.DataType, list[Any]] = {
     pa.int64(): [1, 2, 3, 0, -2, 10**12, 2**63 - 1, -(2**63)],
     pa.int32(): [-300, 0, 120],
-    pa.string(): ["", "USD"],
+    pa.string(): ["", "USD", "😀" * 256, "😀" * 257],
     pa.bool_(): [True, False],
     pa.date32(): [DAY, date(1969, 12, 31)],
-    pa.timestamp("us", "UTC"): [LATE, datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC)],
+    pa.timestamp("us", "UTC"): [
+        LATE,
+        EARLIEST,
+        LATEST,
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC),
+    ],
     pa.decimal128(22, 4): [
         *map(Decimal, ("0", "12.3456", "-0.0001", "7.5", "0.0003")),
         *(Decimal("999999999999999999.9999"), Decimal("-999999999999999999.9999")),
@@ -172,3 +179,31 @@ def test_sums_that_arrow_has_no_room_for_are_counted_in_sql(
     expected = Decimal(f"{(2**63 - 1) * (10**22 - 1)}e-4")
     assert query("select part, gross_sales from orders_store.load_sales_day") == [(None, expected)]
     assert check_marts(all_days=True, settings=settings).differences == ()
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_no_value_of_an_order_can_stop_its_publish_or_a_check(
+    client: Client, settings: Settings, put: Put
+) -> None:
+    text, most = str(Random(1).randbytes(5000).hex()), 2**63 - 1
+    units = (
+        {"quantity": most},
+        {"quantity": -most - 1},
+        {"quantity": most, "current_quantity": -1},
+    )
+    orders = [
+        order(n, line_items=[{"id": 1, "price": "1.00", **each}])
+        for n, each in enumerate((*units, *units), 1)
+    ]
+    voided = {"financial_status": "voided", "cancelled_at": "9999-12-31T23:59:00Z"}
+    others = (
+        order(8, source_name=text, currency=text),
+        order(9, created_at="9999-12-31T22:30:00+23:59", **voided),
+    )
+    for _ in range(2):
+        put("dump/a.ndjson", lines(*orders, *others))
+        run(DAY, settings=settings, client=client, force=True)
+        assert check_marts(all_days=True, settings=settings).differences == ()
+    rollback(DAY, settings=settings)
+    for month in (DAY, date.min, date.max):
+        assert check_marts(month, settings=settings).differences == ()

@@ -18,7 +18,7 @@ app.add_typer(group, name="marts")
 
 
 def _parse_month(text: str) -> date:
-    if re.fullmatch(r"(19|2\d)\d{2}-(0[1-9]|1[0-2])", text):
+    if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) and text >= "0001":
         return date.fromisoformat(f"{text}-01")
     raise typer.BadParameter(f"{text!r} is not a month such as 2026-03")
 
