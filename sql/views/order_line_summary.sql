@@ -41,16 +41,16 @@ where o.test is not true;
 
 comment on view orders.order_line_summary is
     'One row a line of a current order: what was sold and taken back of it. See docs/sales.md';
-comment on column orders.order_line_summary.order_id is 'The order';
-comment on column orders.order_line_summary.line_id is 'The line';
+comment on column orders.order_line_summary.order_id is 'The order (order_summary)';
+comment on column orders.order_line_summary.line_id is 'The line of the order (fact_order_line)';
 comment on column orders.order_line_summary.run_date is
     'Date of the dump that this version is from; the day of the order is order_local_date';
 comment on column orders.order_line_summary.order_name is
     'The order''s display name, such as #1001';
 comment on column orders.order_line_summary.order_local_date is
     'The shop''s day on which the order was placed';
-comment on column orders.order_line_summary.product_id is 'The product';
-comment on column orders.order_line_summary.variant_id is 'The variant';
+comment on column orders.order_line_summary.product_id is 'The product (dim_product_variant)';
+comment on column orders.order_line_summary.variant_id is 'The product''s variant (dim_product_variant)';
 comment on column orders.order_line_summary.sku is 'Its stock keeping unit';
 comment on column orders.order_line_summary.title is 'The product''s title at the time';
 comment on column orders.order_line_summary.variant_title is 'The variant''s title at the time';

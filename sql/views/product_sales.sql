@@ -25,7 +25,7 @@ comment on view orders.product_sales is
 comment on column orders.product_sales.event_month is 'First day of the month in which it happened';
 comment on column orders.product_sales.product_id is
     'The product; its titles are in dim_product_variant';
-comment on column orders.product_sales.variant_id is 'The variant';
+comment on column orders.product_sales.variant_id is 'The product''s variant (dim_product_variant)';
 comment on column orders.product_sales.currency is
     'ISO 4217 code of the row''s amounts; null where orders name none';
 comment on column orders.product_sales.order_count is

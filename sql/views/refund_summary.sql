@@ -40,8 +40,8 @@ where o.test is not true;
 comment on view orders.refund_summary is
     'One row a refund of a current order: what was taken back, its value, and what was paid '
     'back. See docs/sales.md';
-comment on column orders.refund_summary.refund_id is 'The refund';
-comment on column orders.refund_summary.order_id is 'The order';
+comment on column orders.refund_summary.refund_id is 'The refund (fact_refund)';
+comment on column orders.refund_summary.order_id is 'The order that was refunded (order_summary)';
 comment on column orders.refund_summary.order_name is 'The order''s display name, such as #1001';
 comment on column orders.refund_summary.refunded_at is 'When it was refunded';
 comment on column orders.refund_summary.refunded_local_date is

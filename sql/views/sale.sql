@@ -41,19 +41,23 @@ where not exists (
 comment on view orders.sale is
     'One row a sale or a reversal of a line, a shipping line or an adjustment, over current orders '
     'that are no test orders. A figure is null where a part of it is unknown. See docs/sales.md';
-comment on column orders.sale.order_id is 'The order';
+comment on column orders.sale.order_id is 'The order (order_summary)';
 comment on column orders.sale.run_date is 'Date of the dump that this version of the order is from; the day of the event is '
     'event_local_date';
 comment on column orders.sale.event_at is
     'When it happened: the order''s processed_at, the refund''s, or cancelled_at';
 comment on column orders.sale.event_local_date is 'The shop''s day on which it happened';
 comment on column orders.sale.order_local_date is 'The shop''s day on which the order was placed';
-comment on column orders.sale.kind is 'sale or reversal';
+comment on column orders.sale.kind is
+    'sale, or reversal: a refund, an edit, or an order cancelled before payment';
 comment on column orders.sale.line_type is 'product, gift_card, tip, shipping or adjustment';
-comment on column orders.sale.line_id is 'The line, of a line';
-comment on column orders.sale.refund_id is 'The refund, of a reversal by a refund';
-comment on column orders.sale.product_id is 'The product, of a line';
-comment on column orders.sale.variant_id is 'The variant, of a line';
+comment on column orders.sale.line_id is 'The line (order_line_summary); null where it is of no line';
+comment on column orders.sale.refund_id is
+    'The refund (refund_summary); null of a sale, of an edit and of an order cancelled before payment';
+comment on column orders.sale.product_id is
+    'The product of the line (dim_product_variant)';
+comment on column orders.sale.variant_id is
+    'The variant of the line (dim_product_variant)';
 comment on column orders.sale.quantity is 'Units; less than 0 taken back';
 comment on column orders.sale.gross_sales is 'Sale before discounts, without taxes';
 comment on column orders.sale.discounts is 'Discounts of the sale';
@@ -70,8 +74,10 @@ comment on column orders.sale.device_id is 'The till that took the order (dim_de
 comment on column orders.sale.gift_card_sales is 'Gift cards sold, which are no sales';
 comment on column orders.sale.gift_card_returns is 'Gift cards refunded';
 comment on column orders.sale.tips is 'Tips; less than 0 given back';
-comment on column orders.sale.duties is 'Duties, as the order was made';
-comment on column orders.sale.fees is 'Additional fees, as the order was made';
+comment on column orders.sale.duties is
+    'Duties, as the order was made: refunds leave them';
+comment on column orders.sale.fees is
+    'Additional fees, as the order was made: refunds leave them';
 
 -- What a column is here it is in the view of all versions, which has three more.
 do $$

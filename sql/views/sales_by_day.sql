@@ -81,7 +81,7 @@ comment on column orders.sales_by_day.units_sold is 'Units sold, without gift ca
 comment on column orders.sales_by_day.units_returned is 'Units taken back';
 comment on column orders.sales_by_day.average_order_value is 'gross_sales less discounts, an order';
 comment on column orders.sales_by_day.tips is 'Tips, less those that were refunded';
-comment on column orders.sales_by_day.duties is 'Duties';
+comment on column orders.sales_by_day.duties is 'Duties of the orders placed on the day';
 comment on column orders.sales_by_day.fees is 'Additional fees';
 comment on column orders.sales_by_day.unknown_gross_sales is
     'Events whose gross_sales is unknown, so left out';

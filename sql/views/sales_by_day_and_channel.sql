@@ -64,7 +64,7 @@ comment on column orders.sales_by_day_and_channel.units_sold is
     'Units sold, without gift cards and tips';
 comment on column orders.sales_by_day_and_channel.units_returned is 'Units taken back';
 comment on column orders.sales_by_day_and_channel.tips is 'Tips, less those that were refunded';
-comment on column orders.sales_by_day_and_channel.duties is 'Duties';
+comment on column orders.sales_by_day_and_channel.duties is 'Duties of the orders placed on the day';
 comment on column orders.sales_by_day_and_channel.fees is 'Additional fees';
 comment on column orders.sales_by_day_and_channel.unknown_gross_sales is
     'Events whose gross_sales is unknown, so left out';

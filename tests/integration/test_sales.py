@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import pytest
 from distributed import Client
+from sqlalchemy import Engine
 
 from orders_dask import run
 from orders_dask.settings import Settings
@@ -39,6 +41,11 @@ def rows_of_page(first_heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.removesuffix("|")[1:].split("|")] for row in rows]
 
 
+def questions_of_page() -> list[str]:
+    """Return the queries of the page."""
+    return re.findall(r"```sql\n(.*?);\n```", PAGE.read_text(), re.DOTALL)
+
+
 def shown(value: object) -> str:
     """Return a value as the page shows it."""
     if isinstance(value, Decimal) and value.as_tuple().exponent:
@@ -52,7 +59,7 @@ def by_date(settings: Settings) -> Settings:
 
 
 def test_the_worked_example_gives_the_figures_of_the_page(
-    client: Client, by_date: Settings, put: Put, query: Query
+    client: Client, by_date: Settings, put: Put, query: Query, owner: Engine
 ) -> None:
     for day, orders in ((FIRST_DUMP, FIRST), (LATER_DUMP, LATER)):
         put(f"dump/{day}/a.ndjson", lines(*orders))
@@ -60,6 +67,13 @@ def test_the_worked_example_gives_the_figures_of_the_page(
     by_order = [[cells[0], *cells[2:]] for cells in rows_of_page("order")]
     assert [[*map(shown, row)] for row in query(BY_ORDER)] == by_order
     assert [[*map(shown, row)] for row in query(BY_DAY)] == rows_of_page("day")
+    with owner.connect() as connection:
+        connection.exec_driver_sql("create temp table signed as select * from orders.sales_by_day")
+        *answers, changed = (
+            connection.exec_driver_sql(question).all() for question in questions_of_page()
+        )
+    assert all(answers)
+    assert changed == []
 
 
 WORTH = """

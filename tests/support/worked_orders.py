@@ -101,6 +101,7 @@ FIRST: Final[list[Json]] = [
         line(2, 1, "20.00", **taxed("3.42"), **discounted("2.00")),
         tax="21.47",
         total_discounts="15.00",
+        customer={"id": 7, "email": "ada@example.com"},
         shipping_lines=[shipping("8.00", "5.00", "0.95") | discounted("3.00")],
     ),
     order(
