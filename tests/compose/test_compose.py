@@ -172,6 +172,7 @@ sys.exit(f"{hits} of the reader's functions loaded, {misses} compiled" if misses
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("user", ["1001:0", "12345:0", "12345:12345"])
 def test_no_user_compiles_the_reader_although_the_root_is_read_only(image: str, user: str) -> None:
     docker(
@@ -180,6 +181,7 @@ def test_no_user_compiles_the_reader_although_the_root_is_read_only(image: str, 
     )
 
 
+@pytest.mark.long
 def test_the_demo_refuses_a_database_and_a_bucket_that_hold_other_days(stack: Stack) -> None:
     stack.orders("generate", "s3://orders", "--start", "2026-10-01", "--days", "1", "--orders", "9")
     code, _, err = stack.ended("demo", "--use-settings")

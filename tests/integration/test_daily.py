@@ -86,6 +86,7 @@ def test_without_any_dump_yesterday_is_missing(run_daily: Daily) -> None:
     assert run_daily() == {"2026-10-25": "missing"}
 
 
+@pytest.mark.long
 def test_after_a_pause_of_a_month_all_days_since_are_loaded_oldest_first(
     run_daily: Daily, dump: Callable[..., None], query: Query
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.types import Put
 DEMO = ("demo", "--use-settings", "--orders", "300", "--workers", "1")
 
 
+@pytest.mark.long
 def test_a_demo_in_empty_services_stays_and_may_be_repeated(
     environment: dict[str, str], owner_login: dict[str, str]
 ) -> None:

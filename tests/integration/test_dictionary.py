@@ -97,6 +97,7 @@ def described(source: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
             )
 
 
+@pytest.mark.long
 def test_a_column_of_ones_own_is_in_every_file(
     command: Callable[..., str], tmp_path: Path, owner_login: dict[str, str], owner: Engine
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_refused_load_fails_with_a_message_that_quotes_nothing(
     assert "secret" not in json.dumps(server.received)
 
 
+@pytest.mark.long
 def test_a_held_load_fails_with_a_message_that_quotes_nothing(
     settings: Settings, warehouse: Engine, put: Put, server: Receiver, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_held_load_fails_with_a_message_that_quotes_nothing(
     assert "secret" not in json.dumps(server.received)
 
 
+@pytest.mark.long
 def test_a_replay_is_a_load_of_the_same_dump(
     settings: Settings, warehouse: Engine, owner: Engine, put: Put, server: Receiver
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_replay_is_a_load_of_the_same_dump(
     assert dump["inputFacets"]["inputStatistics"]["fileCount"] == 1
 
 
+@pytest.mark.long
 def test_a_load_that_is_stopped_is_aborted(
     settings: Settings, warehouse: Engine, owner: Engine, put: Put, server: Receiver
 ) -> None:
@@ -184,7 +187,10 @@ def test_events_may_go_to_a_file(
     assert states(events) == ["START", "COMPLETE"]
 
 
-@pytest.mark.parametrize("kind", ["refused", "broken", "wrong"])
+LONG_KINDS = [pytest.param(kind, marks=pytest.mark.long) for kind in ("refused", "wrong")]
+
+
+@pytest.mark.parametrize("kind", ["broken", *LONG_KINDS])
 def test_a_receiver_that_takes_nothing_is_a_warning_and_little_time(
     settings: Settings, warehouse: Engine, put: Put, server: Receiver, kind: str
 ) -> None:

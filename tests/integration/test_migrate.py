@@ -223,7 +223,8 @@ class Stored(NamedTuple):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not PG_DUMP.exists(), reason="there is no pg_dump of the server's version")
-@pytest.mark.parametrize("months", [12, pytest.param(120, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("months", [12, 120])
 def test_no_reader_of_many_partitions_waits_for_a_migration(
     months: int,
     version_5: Engine,

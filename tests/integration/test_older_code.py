@@ -53,6 +53,7 @@ def older_code(tmp_path: Path, environment: dict[str, str]) -> OlderCode:
     return call
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_older_code_loads_and_reads_on_a_migrated_database(
     older_code: OlderCode,

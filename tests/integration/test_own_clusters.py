@@ -98,6 +98,7 @@ def _answers(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.long
 def test_a_day_is_loaded_on_an_adaptive_gateway_cluster_that_begins_without_workers(
     gateway: str, warehouse: Engine, source: str, query: Query
 ) -> None:

@@ -137,7 +137,10 @@ def test_nothing_is_sent_where_it_is_not_asked_for(
     assert "telemetry" not in err.lower()
 
 
-@pytest.mark.parametrize("kind", ["refused", "silent", "broken"])
+LONG_KINDS = [pytest.param(kind, marks=pytest.mark.long) for kind in ("refused", "broken")]
+
+
+@pytest.mark.parametrize("kind", ["silent", *LONG_KINDS])
 def test_a_collector_that_does_not_answer_is_a_warning_and_little_time(
     settings: Settings, warehouse: Engine, put: Put, collector: Receiver, kind: str
 ) -> None:
