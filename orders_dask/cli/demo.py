@@ -250,11 +250,7 @@ def _show_refunds(database: Engine) -> None:
         .order_by(view.c.currency, added_up[-1].desc())
     )
     title = f"Refunds by reason: {PUBLIC}.{view.name}. Edits are returns too, and no refunds"
-    _show_query(
-        database,
-        rows,
-        title,
-    )
+    _show_query(database, rows, title)
 
 
 def _show_query(database: Engine, query: Select[Any], title: str) -> None:

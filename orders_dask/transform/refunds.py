@@ -6,7 +6,7 @@ See docs/contract.md#fact_refund. Sums are wider than their columns.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,7 +62,7 @@ def refunded_shipping(refunds: pa.StructArray, adjustment: Columns, rows: Rows) 
     adjustment, rows
         Columns of their adjustments, and the row of each one's refund.
     """
-    of_shipping = _of_shipping(adjustment)
+    of_shipping = is_of_shipping(adjustment["kind"])
     chosen = of_shipping.to_numpy(zero_copy_only=False)
     adjusted = sum_by_row(adjustment["amount"].filter(of_shipping), rows[chosen], len(refunds))
     lines = explode(struct_field(refunds, "refund_shipping_lines"))
@@ -96,11 +96,12 @@ def refunded_value(
     """
     taxes = pc.if_else(taxes_included.fill_null(False), _NOTHING, line["total_tax"])
     lines = sum_by_row(pc.add(line["subtotal"], taxes), line_rows, len(shipping))
-    others = pc.if_else(_of_shipping(adjustment), _NOTHING, adjustment["amount"])
+    others = pc.if_else(is_of_shipping(adjustment["kind"]), _NOTHING, adjustment["amount"])
     adjusted = sum_by_row(pc.add(others, adjustment["tax_amount"]), adjustment_rows, len(shipping))
     lines, adjusted, shipping = (each.cast(_SUM_TYPE) for each in (lines, adjusted, shipping))
     return pc.add(pc.subtract(lines, adjusted), shipping)
 
 
-def _of_shipping(adjustment: Columns) -> pa.BooleanArray:
-    return pc.equal(adjustment["kind"], "shipping_refund").fill_null(False)
+def is_of_shipping(kind: Any) -> Any:
+    """Return whether each adjustment, by its kind, is shipping that was given back."""
+    return pc.equal(kind, "shipping_refund").fill_null(False)

@@ -18,6 +18,7 @@ from orders_dask.contract.arrow import DAY_TYPE, ORDER_ROW
 from orders_dask.contract.columns import MONEY
 from orders_dask.contract.order_tables import fact_order, fact_order_line, fact_shipping_line
 from orders_dask.contract.refund_tables import fact_refund, fact_refund_adjustment, fact_refund_line
+from orders_dask.transform.refunds import is_of_shipping
 
 READ_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     fact_order.name: (
@@ -227,12 +228,8 @@ def _refund_days(children: pa.Table, refunds: pa.Table) -> pa.ChunkedArray:
     return _joined(children, refunds, [ORDER_ROW, "refund_id"], "refunded_local_date")
 
 
-def _is_of_shipping(adjustments: pa.Table) -> pa.ChunkedArray:
-    return pc.equal(adjustments["kind"], "shipping_refund").fill_null(False)
-
-
 def _of_adjustments(adjustments: pa.Table, refunds: pa.Table) -> pa.Table:
-    adjustments = adjustments.filter(pc.invert(_is_of_shipping(adjustments)))
+    adjustments = adjustments.filter(pc.invert(is_of_shipping(adjustments["kind"])))
     return _rows(
         adjustments,
         "refund",
@@ -246,7 +243,8 @@ def _of_adjustments(adjustments: pa.Table, refunds: pa.Table) -> pa.Table:
 
 def _of_refunded_shipping(refunds: pa.Table, adjustments: pa.Table) -> pa.Table:
     key = [ORDER_ROW, "refund_id"]
-    taxes = _sums(adjustments.filter(_is_of_shipping(adjustments)), key, "tax_amount")
+    of_shipping = adjustments.filter(is_of_shipping(adjustments["kind"]))
+    taxes = _sums(of_shipping, key, "tax_amount")
     tax = _joined(refunds, taxes, key, "tax_amount").cast(AMOUNT).fill_null(0)
     amount = refunds["refunded_shipping"].cast(AMOUNT)
     is_known_as_nothing = pc.equal(amount, NOTHING).fill_null(False)
