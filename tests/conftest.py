@@ -7,6 +7,7 @@ import secrets
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from dask import config
@@ -17,6 +18,7 @@ from orders_dask.cluster.workers import PROFILER_IS_SAFE
 from orders_dask.contract import table_groups
 from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.lines import Lines
+from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox, sandbox
 
 # Rewritten, so that a failed assertion of a helper shows the values, as in a test.
@@ -85,25 +87,46 @@ def reader(logins: dict[str, dict[str, str]]) -> dict[str, str]:
     return logins["orders_reader"]
 
 
-@pytest.fixture
-def database(services: Sandbox) -> Iterator[str]:
-    """Yield the URL, for psycopg2 and SQLAlchemy, of an empty database for this test."""
+@contextmanager
+def database_of(services: Sandbox, template: str = "template1") -> Iterator[str]:
+    """Yield the URL, for psycopg2 and SQLAlchemy, of a new copy of a database."""
     name = f"test_{uuid.uuid4().hex}"
     made = sql.Identifier(name)
-    administer(services.environment, sql.SQL("create database {} strategy file_copy").format(made))
+    create = sql.SQL("create database {} template {} strategy file_copy")
+    administer(services.environment, create.format(made, sql.Identifier(template)))
     yield f"{server_of(services.environment)}{name}"
     administer(services.environment, sql.SQL("drop database {} with (force)").format(made))
+
+
+def owner_of(url: str) -> Engine:
+    """Return an engine for the owner of a database."""
+    return create_engine(url.replace("postgresql:", "postgresql+psycopg2:"), poolclass=NullPool)
+
+
+@pytest.fixture(scope="session")
+def initialised_template(services: Sandbox) -> Iterator[str]:
+    """Yield the name of a database as `init` makes it: a copy takes a sixth of an `init`."""
+    with database_of(services) as url:
+        initialise(owner_of(url), roles=True)
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture
+def database(services: Sandbox, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the URL of a database for this test: empty, or initialised if it asks for that."""
+    if "warehouse" in request.fixturenames:
+        copied = database_of(services, request.getfixturevalue("initialised_template"))
+    else:
+        copied = database_of(services)
+    with copied as url:
+        yield url
 
 
 @pytest.fixture
 def fresh(services: Sandbox) -> Iterator[Engine]:
     """Yield an engine for the owner of another database, which is empty."""
-    name = f"test_{uuid.uuid4().hex}"
-    made = sql.Identifier(name)
-    administer(services.environment, sql.SQL("create database {} strategy file_copy").format(made))
-    url = f"{server_of(services.environment)}{name}".replace("postgresql:", "postgresql+psycopg2:")
-    yield create_engine(url, poolclass=NullPool)
-    administer(services.environment, sql.SQL("drop database {} with (force)").format(made))
+    with database_of(services) as url:
+        yield owner_of(url)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from sqlalchemy import Engine, text
 from orders_dask.contract.table_groups import ACTIVE_GROUPS, GROUPS
 from orders_dask.jobs import prune
 from orders_dask.load.connect import engine
-from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import Settings, load_settings
 from tests.support.dumps import REAL
@@ -65,9 +64,8 @@ def owner(owner_login: dict[str, str], settings: Settings) -> Engine:
 
 
 @pytest.fixture
-def warehouse(settings: Settings, owner: Engine) -> Engine:
-    """Return an engine for the loader, with the database initialised."""
-    initialise(owner, roles=True)
+def warehouse(settings: Settings) -> Engine:
+    """Return an engine for the loader of a database that is initialised: see `database`."""
     return engine(settings)
 
 
