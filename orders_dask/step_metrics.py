@@ -52,6 +52,16 @@ class StepMetrics:
             self.get_requests + other.get_requests,
         )
 
+    def share(self, number: int) -> StepMetrics:
+        """Return an equal share of them."""
+        return StepMetrics(
+            round(self.seconds / number, 6),
+            round(self.cpu_seconds / number, 6),
+            self.bytes // number,
+            self.put_requests // number,
+            self.get_requests // number,
+        )
+
 
 MetricsByStep = Mapping[str, StepMetrics]
 """Metrics by the name of the step."""

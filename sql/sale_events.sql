@@ -105,7 +105,7 @@ from (
                 e.tax,
                 e.duty,
                 e.fee
-            from orders_store.fact_order o
+            from {asked}
             {join} (
                 select e.*
                 from (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, extract, func, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, extract, func, select, true
 
 from orders_dask.contract.control_totals import CURRENCY
 from orders_dask.contract.ledger_tables import counter_column, data_issue, load_file, load_run
@@ -90,17 +91,55 @@ class Measures:
         return cls(**{**stored, "currency_amounts": amounts, **lists})
 
 
-def measure(connection: Connection, run_date: date, load_id: int) -> Measures:
-    """Return the measures of a sealed load."""
-    of_load = _of_load(fact_order, run_date, load_id)
-    groups = fact_order.c[CURRENCY], *STATUS_COLUMNS
-    rows = connection.execute(
-        select(*groups, func.count(), func.coalesce(func.sum(AMOUNT), 0))
-        .where(of_load)
-        .group_by(*groups)
-        .order_by(func.count().desc(), *groups)
-        .limit(MAX_GROUPS)
-    ).all()
+def measure(connection: Connection, loads: Mapping[date, int]) -> dict[int, Measures]:
+    """Return the measures of sealed loads, given by run date; by load."""
+    groups = _groups(connection, loads)
+    other_days, afternoon = _days(connection, loads)
+    orders, lines = (_given(connection, fact, loads) for fact in (fact_order, fact_order_line))
+    of_ledger = _of_ledger(connection, [*loads.values()])
+    return {
+        load_id: Measures(
+            orders=orders[load_id][0],
+            lines=lines[load_id][0],
+            other_days=other_days[load_id],
+            afternoon=afternoon[load_id],
+            nulls=orders[load_id][1] | lines[load_id][1],
+            **_of_groups(groups[load_id]),
+            **of_ledger[load_id],
+        )
+        for load_id in loads.values()
+    }
+
+
+def _groups(
+    connection: Connection, loads: Mapping[date, int]
+) -> defaultdict[int, list[Sequence[Any]]]:
+    """Return orders and amounts by currency and statuses, the largest groups of each load."""
+    group = fact_order.c[CURRENCY], *STATUS_COLUMNS
+    number = func.row_number().over(
+        partition_by=fact_order.c.load_id, order_by=(func.count().desc(), *group)
+    )
+    counted = (
+        select(
+            fact_order.c.load_id,
+            *group,
+            func.count().label("orders"),
+            func.coalesce(func.sum(AMOUNT), 0).label("amount"),
+            number.label("number"),
+        )
+        .where(_of_loads(fact_order, loads))
+        .group_by(fact_order.c.load_id, *group)
+        .subquery()
+    )
+    largest = select(counted).where(counted.c.number <= MAX_GROUPS)
+    groups: defaultdict[int, list[Sequence[Any]]] = defaultdict(list)
+    for load_id, *of_group, _ in connection.execute(largest):
+        groups[load_id].append(of_group)
+    return groups
+
+
+def _of_groups(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Return the measures by currency, and the statuses."""
     by_currency: dict[str, tuple[int, Decimal]] = {}
     for text, *_, orders, amount in rows:
         # Anything else may be a text of a person.
@@ -114,65 +153,87 @@ def measure(connection: Connection, run_date: date, load_id: int) -> Measures:
         # Anything else may be a text of a person.
         if value is not None and _STATUS.fullmatch(value)
     }
-    local_time = func.timezone("UTC", fact_order.c.created_at) + func.make_interval(
-        0, 0, 0, 0, 0, fact_order.c.created_utc_offset_min
-    )
-    other_days, afternoon = connection.execute(
-        select(
-            func.count().filter(fact_order.c.created_local_date != run_date),
-            func.count().filter(extract("hour", local_time) >= 12),
-        ).where(of_load)
-    ).one()
-    orders, order_nulls = _count_nulls(connection, fact_order, run_date, load_id)
-    lines, line_nulls = _count_nulls(connection, fact_order_line, run_date, load_id)
-    return Measures(
-        orders=orders,
-        lines=lines,
-        other_days=other_days,
-        afternoon=afternoon,
-        currency_orders={name: orders for name, (orders, _) in by_currency.items()},
-        currency_amounts={name: amount for name, (_, amount) in by_currency.items()},
-        nulls=order_nulls | line_nulls,
-        statuses=tuple(sorted(statuses)),
-        **_of_ledger(connection, load_id),
-    )
-
-
-def _of_load(fact: Table, run_date: date, load_id: int) -> ColumnElement[bool]:
-    return and_(fact.c.run_date == run_date, fact.c.load_id == load_id)
-
-
-def _count_nulls(
-    connection: Connection, fact: Table, run_date: date, load_id: int
-) -> tuple[int, dict[str, int]]:
-    """Return the rows of a load in a fact, and how many have no value, by column."""
-    columns = [column for column in fact.c if column.nullable]
-    rows, *given = connection.execute(
-        select(func.count(), *map(func.count, columns)).where(_of_load(fact, run_date, load_id))
-    ).one()
-    return rows, {
-        f"{fact.name}.{column.name}": rows - values
-        for column, values in zip(columns, given, strict=True)
+    return {
+        "currency_orders": {name: orders for name, (orders, _) in by_currency.items()},
+        "currency_amounts": {name: amount for name, (_, amount) in by_currency.items()},
+        "statuses": tuple(sorted(statuses)),
     }
 
 
-def _of_ledger(connection: Connection, load_id: int) -> dict[str, Any]:
-    """Return the measures that the ledger has already."""
-    read, rejected, superseded = (
-        func.coalesce(func.sum(load_file.c[counter_column(fact_order, counter)]), 0)
-        for counter in ("read", "rejected", "superseded")
+def _days(connection: Connection, loads: Mapping[date, int]) -> tuple[Counter[int], Counter[int]]:
+    """Return how many orders of each load were made on another day, and how many after noon."""
+    local_time = func.timezone("UTC", fact_order.c.created_at) + func.make_interval(
+        0, 0, 0, 0, 0, fact_order.c.created_utc_offset_min
     )
     counted = connection.execute(
-        select(read, rejected, superseded, func.count()).where(load_file.c.load_id == load_id)
-    ).one()
-    without_offset = connection.scalar(
-        select(func.coalesce(func.sum(data_issue.c.value_count), 0)).where(
-            data_issue.c.load_id == load_id, data_issue.c.code == "instant_without_offset"
+        select(
+            fact_order.c.load_id,
+            func.count().filter(fact_order.c.created_local_date != fact_order.c.run_date),
+            func.count().filter(extract("hour", local_time) >= 12),
         )
+        .where(_of_loads(fact_order, loads))
+        .group_by(fact_order.c.load_id)
     )
-    drift = connection.scalar(select(load_run.c.schema_drift).where(load_run.c.load_id == load_id))
+    other_days, afternoon = Counter[int](), Counter[int]()
+    for load_id, *counts in counted:
+        other_days[load_id], afternoon[load_id] = counts
+    return other_days, afternoon
+
+
+def _of_loads(fact: Table, loads: Mapping[date, int]) -> ColumnElement[bool]:
+    return and_(fact.c.run_date.in_(loads), fact.c.load_id.in_(loads.values()))
+
+
+def _given(
+    connection: Connection, fact: Table, loads: Mapping[date, int]
+) -> dict[int, tuple[int, dict[str, int]]]:
+    """Return the rows of each load in a fact, and how many have no value, by column."""
+    columns = [column for column in fact.c if column.nullable]
+    counted = connection.execute(
+        select(fact.c.load_id, func.count(), *map(func.count, columns))
+        .where(_of_loads(fact, loads))
+        .group_by(fact.c.load_id)
+    )
+    names = [f"{fact.name}.{column.name}" for column in columns]
+    given = {load_id: (0, dict.fromkeys(names, 0)) for load_id in loads.values()}
+    for load_id, rows, *values in counted:
+        given[load_id] = rows, {n: rows - v for n, v in zip(names, values, strict=True)}
+    return given
+
+
+def _of_ledger(connection: Connection, load_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the measures that the ledger has already, by load."""
+    names = ("read", "rejected", "superseded", "files")
+    of_files = (
+        select(
+            *(
+                func.coalesce(func.sum(load_file.c[counter_column(fact_order, counter)]), 0)
+                for counter in names[:-1]
+            ),
+            func.count(),
+        )
+        .where(load_file.c.load_id == load_run.c.load_id)
+        .subquery()
+        .lateral()
+    )
+    without_offset = (
+        select(func.coalesce(func.sum(data_issue.c.value_count), 0))
+        .where(
+            data_issue.c.load_id == load_run.c.load_id,
+            data_issue.c.code == "instant_without_offset",
+        )
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        select(load_run.c.load_id, load_run.c.schema_drift, without_offset, of_files)
+        .join_from(load_run, of_files, true())
+        .where(load_run.c.load_id.in_(load_ids))
+    )
     return {
-        **dict(zip(("read", "rejected", "superseded", "files"), map(int, counted), strict=True)),
-        "unknown_keys": Drift.from_json(drift).paths,
-        "without_offset": int(without_offset or 0),
+        load_id: {
+            **dict(zip(names, map(int, counted), strict=True)),
+            "unknown_keys": Drift.from_json(drift).paths,
+            "without_offset": int(unknown),
+        }
+        for load_id, drift, unknown, *counted in rows
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, select
 
 from orders_dask.checks import sql_files
 from orders_dask.checks.builtin import CHECKS
@@ -17,9 +17,10 @@ from orders_dask.checks.sql_files import SqlCheck
 from orders_dask.contract.ledger_tables import check_finding, load_run
 from orders_dask.contract.order_tables import fact_order
 from orders_dask.errors import SettingsError
+from orders_dask.ledger.batches import write_json
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.rejects import most_common_reject
-from orders_dask.load.planner import prefer_hash_plans
+from orders_dask.load.planner import hash_plans
 from orders_dask.settings import Settings
 
 EARLIER: Final = timedelta(weeks=8)
@@ -94,23 +95,71 @@ def check_load(lease: Lease, load_id: int, checks: Checks) -> list[Finding]:
     """
     database, run_date = lease.connection.engine, lease.run_date
     with database.begin() as connection:
-        prefer_hash_plans(connection)
-        measures = measure(connection, run_date, load_id)
-        comparison = compare(connection, run_date, measures)
-        reason = most_common_reject(connection, load_id, fact_order)
-    if reason and reason.total == measures.rejected:  # else it is a replay's, of a few alone
-        comparison = replace(comparison, reject_reason=str(reason))
-    findings = [
-        *evaluate(comparison, checks),
-        *sql_files.run(database, run_date, load_id, checks.own),
-    ]
-    rows = [{"load_id": load_id, "number": n} | vars(f) for n, f in enumerate(findings, 1)]
+        measured = measure_and_check(connection, {run_date: load_id}, checks)
+    [(load_id, (measures, findings))] = measured.items()
+    findings += sql_files.run(database, run_date, load_id, checks.own)
     with lease.transaction() as connection:
-        of_load = update(load_run).where(load_run.c.load_id == load_id)
-        connection.execute(of_load.values(measures=measures.to_json()))
-        if rows:
-            connection.execute(insert(check_finding), rows)
+        record_findings(connection, {load_id: (measures, findings)})
     return findings
+
+
+Measured = tuple[Measures, list[Finding]]
+"""Measures of a load, and what the checks that are built in find in them."""
+
+
+def measure_and_check(
+    connection: Connection, loads: Mapping[date, int], checks: Checks
+) -> dict[int, Measured]:
+    """Measure verified loads and check them, in the order of their run dates.
+
+    A load that nothing holds counts as published for those of later dates.
+
+    Parameters
+    ----------
+    connection
+        With an open transaction.
+    loads
+        The loads by run date.
+    checks
+        What :func:`load_checks` returned.
+    """
+    with hash_plans(connection):
+        measured = measure(connection, loads)
+    days = {day.run_date: day for day in _published_days(connection, min(loads), max(loads))}
+    found: dict[int, Measured] = {}
+    for run_date, load_id in sorted(loads.items()):
+        measures = measured[load_id]
+        comparison = _compare(run_date, measures, days)
+        if measures.rejected:
+            reason = most_common_reject(connection, load_id, fact_order)
+            if reason and reason.total == measures.rejected:  # else it is a replay's, of a few
+                comparison = replace(comparison, reject_reason=str(reason))
+        findings = list(evaluate(comparison, checks))
+        found[load_id] = measures, findings
+        if not is_held(findings):
+            days[run_date] = EarlierDay(run_date, measures)
+    return found
+
+
+def is_held(findings: Sequence[Finding]) -> bool:
+    """Return whether what was found holds a load."""
+    return any(finding.severity == "hold" for finding in findings)
+
+
+def record_findings(connection: Connection, measured: Mapping[int, Measured]) -> None:
+    """Write the measures of loads to the ledger, and what checks found."""
+    write_json(
+        connection,
+        load_run.c.measures,
+        {load_id: measures.to_json() for load_id, (measures, _) in measured.items()},
+    )
+    rows = [
+        {"load_id": load_id, "number": number} | vars(finding)
+        for load_id, (_, findings) in measured.items()
+        for number, finding in enumerate(findings, 1)
+    ]
+    if rows:
+        connection.execute(insert(check_finding), rows)
 
 
 def days_before(run_date: date, span: timedelta) -> date:
@@ -120,19 +169,32 @@ def days_before(run_date: date, span: timedelta) -> date:
 
 def compare(connection: Connection, run_date: date, measures: Measures) -> Comparison:
     """Return measures of a load with those of what is published, now and earlier."""
+    days = _published_days(connection, run_date, run_date)
+    return _compare(run_date, measures, {day.run_date: day for day in days})
+
+
+def _published_days(connection: Connection, first: date, last: date) -> list[EarlierDay]:
+    """Return the days that are published, from some time before the first to the last."""
     published = connection.execute(
         select(load_run.c.run_date, load_run.c.measures, _accepted_checks()).where(
             load_run.c.status == "published",
             load_run.c.measures.is_not(None),
-            load_run.c.run_date.between(days_before(run_date, EARLIER), run_date),
+            load_run.c.run_date.between(days_before(first, EARLIER), last),
         )
     )
-    days = [
+    return [
         EarlierDay(row.run_date, Measures.from_json(row.measures), frozenset(row.accepted or ()))
         for row in published
     ]
-    now = next((day.measures for day in days if day.run_date == run_date), None)
-    earlier = sorted((d for d in days if d.run_date < run_date), key=lambda day: day.run_date)
+
+
+def _compare(run_date: date, measures: Measures, days: Mapping[date, EarlierDay]) -> Comparison:
+    now = days[run_date].measures if run_date in days else None
+    before = days_before(run_date, EARLIER)
+    earlier = sorted(
+        (day for day in days.values() if before <= day.run_date < run_date),
+        key=lambda day: day.run_date,
+    )
     return Comparison(run_date, measures, now, earlier)
 
 

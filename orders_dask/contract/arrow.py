@@ -47,6 +47,9 @@ PRESENCE_TYPE: Final = pa.int8()
 SUM_TYPE: Final = pa.decimal128(38, MONEY.scale)
 """Type of sums of amounts, which PostgreSQL's ``numeric`` has more room for."""
 
+PART_NUMBER: Final = "part_number"
+"""Number of a row's part, where rows of several parts are in one table."""
+
 ORDER_ROW: Final = "order_row"
 """Column of every staged table: the row of its order in the part's ``fact_order``, from 0."""
 

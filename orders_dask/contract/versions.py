@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CONTRACT_VERSION: Final = 14
+CONTRACT_VERSION: Final = 15
 """Version of the tables. Raise it when one changes: ``orders-dask migrate`` upgrades a database."""
 
 OLDEST_CODE_VERSION: Final = 8
@@ -17,5 +17,5 @@ column that is new is none. Until then a database may be upgraded before the cod
 DECODER_VERSION: Final = 8
 """Part of the identity of every stage part. Raise it when the same text gives other rows."""
 
-STAGE_FORMAT_VERSION: Final = 8
+STAGE_FORMAT_VERSION: Final = 9
 """Part of the identity of every stage part. Raise it when a part is written differently."""

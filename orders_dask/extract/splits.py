@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from orders_dask.extract.framing.file_signatures import HEAD_BYTES, is_binary
 from orders_dask.extract.framing.files import member_file
@@ -95,17 +95,35 @@ def cut_into_members(file: SourceFile, matches: Callable[[str], bool]) -> CutPla
     A zip that can't be opened stays whole. Decode then rejects it as unreadable.
     """
     try:
-        with open_random_access(file) as stream:
-            _, members = list_members(stream)
+        members = _members(file)
     except Unreadable:
         return CutPlan(splits=[Split((file,))])
     return CutPlan(
         whole=[
-            (member_file(file, info.filename, info.compress_size), info.file_size)
-            for info in members
-            if matches(info.filename)
+            (member_file(file, member.name, member.compressed), member.size)
+            for member in members
+            if matches(member.name)
         ]
     )
+
+
+class _Member(NamedTuple):
+    """A member of a zip: its name, and its size compressed and not."""
+
+    name: str
+    compressed: int
+    size: int
+
+
+@lru_cache(maxsize=8)
+def _members(file: SourceFile) -> list[_Member]:
+    """List the members of a zip; once for all run dates that are in it, as long as it is the same.
+
+    A zip of 60 days was opened 60 times, with three requests each.
+    """
+    with open_random_access(file) as stream:
+        _, members = list_members(stream)
+    return [_Member(info.filename, info.compress_size, info.file_size) for info in members]
 
 
 def _cut_file(file: SourceFile, block_size: int) -> CutPlan:

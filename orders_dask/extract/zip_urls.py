@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from fsspec.utils import glob_translate
 
@@ -57,10 +57,15 @@ def _expand_zip(file: SourceFile, matches: Callable[[str], bool]) -> CutPlan:
 
     Otherwise a plain file would be loaded whole for every run date.
     """
-    with open_random_access(file) as stream:
-        if not is_zip(stream.read(4)):
-            raise DataRefused(
-                f"{file.name} is no zip, though _AWS_S3_URL_SOURCE names members of it by zip://: "
-                "correct one of the two."
-            )
+    if not _is_zip(file):
+        raise DataRefused(
+            f"{file.name} is no zip, though _AWS_S3_URL_SOURCE names members of it by zip://: "
+            "correct one of the two."
+        )
     return cut_into_members(file, matches)
+
+
+@lru_cache(maxsize=1024)
+def _is_zip(file: SourceFile) -> bool:
+    with open_random_access(file) as stream:
+        return is_zip(stream.read(4))

@@ -7,7 +7,7 @@ docs/contract.md#contract-version.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -27,15 +27,17 @@ from orders_dask.errors import (
     SettingsError,
     SourceMissing,
 )
-from orders_dask.extract.discover import discover, discover_dump
+from orders_dask.extract.discover import Dump, discover, discover_dump
 from orders_dask.extract.records import Split
 from orders_dask.jobs.raw_texts import raw_splits
 from orders_dask.ledger.queries import (
     FILES_HASH_LENGTH,
     LoadStatus,
-    held_load,
+    held_loads,
     held_or_discarded,
     published_load,
+    published_loads,
+    reviewed_loads,
 )
 from orders_dask.load.schema import ready_database
 from orders_dask.monitoring import telemetry
@@ -46,7 +48,10 @@ from orders_dask.retry import retry_until_found
 from orders_dask.settings import Settings, load_settings
 
 INSPECT_THREADS: Final = 4
-"""Run dates that are inspected at once: each takes about 0.07 s, half of it latency."""
+"""Run dates that are listed at once: what counts is latency."""
+
+MAX_INSPECTED: Final = 64
+"""Run dates that are inspected together."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,11 @@ class Inspection:
     fingerprint: str
     published: LoadStatus | None
     held_or_discarded: LoadStatus | None
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether what is published is of the dump as it is now."""
+        return bool(self.published and self.published.fingerprint == self.fingerprint)
 
     @property
     def texts_of(self) -> int | None:
@@ -146,45 +156,89 @@ def all_up_to_date(
         could not be inspected.
     """
     settings = settings or load_settings()
-    inspect = partial(_up_to_date, settings=settings, database=ready_database(settings))
-    results = []
-    with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
-        for result in pool.map(telemetry.in_context(inspect), run_dates):
-            if result is None:
-                pool.shutdown(wait=False, cancel_futures=True)
-                return None
-            results.append(result)
+    database = ready_database(settings)
+    results: list[RunResult] = []
+    for some in chunks(run_dates):
+        inspected = inspect_run_dates(some, settings, database)
+        ended = results_without_work(inspected, database)
+        if len(ended) < len(some):
+            return None
+        results += (ended[run_date] for run_date in some)
     return results
 
 
-def _up_to_date(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
-    """Return the result of a run date if there is nothing to do for it."""
-    with telemetry.span("inspect run date", run_date=str(run_date)):
-        result = _inspection_result(run_date, settings, database)
-        if result:
-            telemetry.describe(outcome=result.outcome, load_id=result.load_id)
-        return result
+def chunks(run_dates: Sequence[date]) -> Iterator[Sequence[date]]:
+    """Yield the run dates some at a time, few at first: the first one may tell enough."""
+    start, size = 0, INSPECT_THREADS
+    while start < len(run_dates):
+        yield run_dates[start : start + size]
+        start, size = start + size, MAX_INSPECTED
 
 
-def _inspection_result(run_date: date, settings: Settings, database: Engine) -> RunResult | None:
-    timer = StepTimer(run_date, no_progress)
+def inspect_run_dates(
+    run_dates: Sequence[date], settings: Settings, database: Engine
+) -> dict[date, Inspection | OrdersDaskError]:
+    """Inspect several run dates, as :func:`inspect_run_date` does each.
+
+    Returns
+    -------
+    dict
+        By run date, its inspection, or why it could not be inspected.
+
+    Raises
+    ------
+    SettingsError
+        A setting is wrong: a cluster would not change it.
+    """
+    with telemetry.span("inspect", run_dates=len(run_dates)):
+        published = published_loads(database, run_dates)
+        listing = partial(_list_dump, settings=settings)
+        with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
+            found = dict(zip(run_dates, pool.map(listing, run_dates), strict=True))
+        dumps = {day: dump for day, dump in found.items() if isinstance(dump, Dump)}
+        prints = {day: _fingerprint(dump.splits, settings) for day, dump in dumps.items()}
+        reviewed = reviewed_loads(database, prints)
+    return {
+        day: Inspection(*dump, prints[day], published.get(day), reviewed.get(day))
+        if isinstance(dump, Dump)
+        else dump
+        for day, dump in found.items()
+    }
+
+
+def _list_dump(run_date: date, settings: Settings) -> Dump | OrdersDaskError:
     try:
-        inspection = inspect_run_date(run_date, settings, database, timer)
-    except SourceMissing as error:
-        return result_of_error(run_date, error)
-    except SettingsError:  # a cluster would not change it
+        return discover_dump(settings.source, run_date, settings.block_size)
+    except SettingsError:
         raise
-    except OrdersDaskError:  # the run raises it, after its retries
-        return None
-    published = inspection.published
-    if published and published.fingerprint == inspection.fingerprint:
-        return up_to_date_result(published, database, timer)
-    if inspection.held_or_discarded:
-        try:
-            return result_of_held_or_discarded(inspection.held_or_discarded, timer)
-        except LoadHeld as error:
-            return result_of_error(run_date, error)
-    return None
+    except OrdersDaskError as error:
+        return error
+
+
+def results_without_work(
+    inspected: Mapping[date, Inspection | OrdersDaskError], database: Engine
+) -> dict[date, RunResult]:
+    """Return the results of run dates for which there is nothing to do."""
+    results: dict[date, RunResult] = {}
+    up_to_date = {}
+    for run_date, inspection in inspected.items():
+        timer = StepTimer(run_date, no_progress)
+        if isinstance(inspection, SourceMissing):
+            results[run_date] = result_of_error(run_date, inspection)
+        elif isinstance(inspection, OrdersDaskError):
+            continue  # the run raises it, after its retries
+        elif inspection.is_up_to_date and inspection.published:
+            up_to_date[run_date] = inspection.published
+        elif inspection.held_or_discarded:
+            try:
+                results[run_date] = result_of_held_or_discarded(inspection.held_or_discarded, timer)
+            except LoadHeld as error:
+                results[run_date] = result_of_error(run_date, error)
+    held = held_loads(database, up_to_date) if up_to_date else {}
+    for run_date, published in up_to_date.items():
+        timer = StepTimer(run_date, no_progress)
+        results[run_date] = up_to_date_result(published, held.get(run_date), timer)
+    return results
 
 
 def inspect_run_date(
@@ -275,10 +329,11 @@ def result_of_error(run_date: date, error: Exception) -> RunResult:
     return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
 
 
-def up_to_date_result(published: LoadStatus, database: Engine, timer: StepTimer) -> RunResult:
+def up_to_date_result(
+    published: LoadStatus, held: LoadStatus | None, timer: StepTimer
+) -> RunResult:
     """Return the result of a run date that is up to date, with what is held of it."""
     result = result_from_ledger("up_to_date", published, timer)
-    held = held_load(database, published.run_date)
     if held is None:
         return result
     message = (

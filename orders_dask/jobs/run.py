@@ -12,6 +12,7 @@ from threading import Event
 from distributed import Client
 from sqlalchemy import Engine
 
+from orders_dask.checks.comparison import Finding
 from orders_dask.checks.run import Checks, load_checks
 from orders_dask.cluster.workers import resolve_client
 from orders_dask.contract.custom_columns import VARIABLE
@@ -22,6 +23,7 @@ from orders_dask.cost import Cost, cost_of_load
 from orders_dask.errors import OrdersDaskError
 from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import (
+    Inspection,
     inspect_run_date,
     result_from_ledger,
     result_of_error,
@@ -32,7 +34,7 @@ from orders_dask.jobs.inspect import (
 )
 from orders_dask.jobs.lineage import files_of, lineage_of_load
 from orders_dask.ledger import loads
-from orders_dask.ledger.queries import LoadStatus, load_status
+from orders_dask.ledger.queries import LoadStatus, held_load, load_status
 from orders_dask.ledger.replay import corrected_records
 from orders_dask.load.schema import ready_database
 from orders_dask.load.schema_version import undeclared_columns
@@ -140,16 +142,21 @@ def run_once(
         except OrdersDaskError as error:
             telemetry.describe(outcome=result_of_error(run_date, error).outcome)
             raise
-        telemetry.describe(
-            outcome=result.outcome,
-            load_id=result.load_id,
-            files=result.files,
-            orders=result.orders,
-            lines=result.lines,
-            superseded=result.superseded,
-            rejected=result.rejected,
-        )
+        describe_result(result)
         return result
+
+
+def describe_result(result: RunResult) -> None:
+    """Add what became of a run date to its span."""
+    telemetry.describe(
+        outcome=result.outcome,
+        load_id=result.load_id,
+        files=result.files,
+        orders=result.orders,
+        lines=result.lines,
+        superseded=result.superseded,
+        rejected=result.rejected,
+    )
 
 
 def _take_through_steps(
@@ -165,8 +172,8 @@ def _take_through_steps(
     timer = StepTimer(run_date, listener)
     inspection = inspect_run_date(run_date, settings, database, timer, raw_if_missing=force)
     published, fingerprint = inspection.published, inspection.fingerprint
-    if published and published.fingerprint == fingerprint and not force:
-        unchanged = up_to_date_result(published, database, timer)
+    if published and inspection.is_up_to_date and not force:
+        unchanged = up_to_date_result(published, held_load(database, run_date), timer)
         return replace(unchanged, left_out=tuple(inspection.left_out))
     if inspection.held_or_discarded and not force:
         return result_of_held_or_discarded(inspection.held_or_discarded, timer)
@@ -191,8 +198,39 @@ def _take_through_steps(
         steps.resolve_and_load(load, parts, drift)
         findings = steps.verify_and_publish(load, len(parts), totals, checks)
     loaded = retry_transient(load_status)(database, load.load_id)
-    result = result_from_ledger("published", loaded, timer, findings)
+    return published_result(loaded, timer, findings, inspection, corrected, undeclared, settings)
+
+
+def published_result(
+    loaded: LoadStatus,
+    timer: StepTimer,
+    findings: Sequence[Finding],
+    inspection: Inspection,
+    corrected: int,
+    undeclared: list[str],
+    settings: Settings,
+) -> RunResult:
+    """Return the result of a run date that was published now.
+
+    Parameters
+    ----------
+    loaded
+        The load, as the ledger has it.
+    timer
+        What its steps took.
+    findings
+        What is only worth a warning.
+    inspection
+        The run date as it was before.
+    corrected
+        Number of corrected and replayed records that it replaced.
+    undeclared
+        Columns of the database that this process does not declare.
+    settings
+        Settings of the run.
+    """
     cost = cost_of_load(timer.seconds, timer.meter.metrics, settings.prices)
+    result = result_from_ledger("published", loaded, timer, findings)
     return replace(
         result,
         left_out=tuple(inspection.left_out),

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Update,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 
 from orders_dask.contract.ledger_tables import load_run
 from orders_dask.errors import LeaseLost, RunDateLocked
@@ -117,8 +129,38 @@ def acquire_lease(engine: Engine, run_date: date, timeout: float = LOCK_TIMEOUT)
                 select(load_run.c.load_id).where(_active(run_date))
             ).all()
         for load_id in unfinished:
-            finish(lease, load_id, "abandoned", "Its run died; a later one sealed it off.")
+            finish(lease, load_id, "abandoned", _ABANDONED)
         yield lease
+
+
+@contextmanager
+def acquire_free_leases(engine: Engine, run_dates: Sequence[date]) -> Iterator[dict[date, Lease]]:
+    """Yield the leases of those run dates that nobody holds, in one session, by run date.
+
+    Each is what :func:`acquire_lease` yields. While the session holds the lock of one, it holds
+    those of all.
+    """
+    with engine.connect() as connection:
+        ordinals = literal([run_date.toordinal() for run_date in run_dates], ARRAY(Integer))
+        day = func.unnest(ordinals).column_valued("day")
+        with connection.begin():
+            locked = connection.scalars(
+                select(day).where(func.pg_try_advisory_lock(Lock.RUN_DATE, day))
+            ).all()
+        free = {date.fromordinal(number) for number in locked}
+        held = {day: Lease(connection, day) for day in run_dates if day in free}
+        with connection.begin():
+            unfinished = connection.execute(
+                select(load_run.c.run_date, load_run.c.load_id).where(
+                    load_run.c.run_date.in_(held), load_run.c.status.in_(ACTIVE)
+                )
+            ).all()
+        for run_date, load_id in unfinished:
+            finish(held[run_date], load_id, "abandoned", _ABANDONED)
+        yield held
+
+
+_ABANDONED: Final = "Its run died; a later one sealed it off."
 
 
 def _active(run_date: date) -> ColumnElement[bool]:
@@ -151,9 +193,12 @@ def finish(
     load_id, status, message
         The load, its new status, and why it ended.
     """
-    ended = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status.in_(ACTIVE))
     with lease.transaction() as connection:
-        lock_out_copies(connection, load_id, timeout=0.1)
-        connection.execute(
-            ended.values(status=status, message=message, finished_at=func.clock_timestamp())
-        )
+        lock_out_copies(connection, [load_id], timeout=0.1)
+        connection.execute(ending(load_id, status, message))
+
+
+def ending(load_id: int, status: EndedStatus, message: str | None) -> Update:
+    """Return the statement that ends an active load of which no part can be copied any more."""
+    active = update(load_run).where(load_run.c.load_id == load_id, load_run.c.status.in_(ACTIVE))
+    return active.values(status=status, message=message, finished_at=func.clock_timestamp())

@@ -126,13 +126,14 @@ def record_files(lease: Lease, load_id: int, files: Sequence[FileRecord]) -> lis
     row = insert(load_file).returning(load_file.c.file_id, sort_by_parameter_order=True)
     ids: list[int] = []
     with lease.transaction() as connection:
-        rows = (_file_row(load_id, file) for file in files)
+        rows = (file_row(load_id, file) for file in files)
         while batch := list(islice(rows, BATCH_ROWS)):
             ids += connection.scalars(row, batch)
     return ids
 
 
-def _file_row(load_id: int, file: FileRecord) -> dict[str, Any]:
+def file_row(load_id: int, file: FileRecord) -> dict[str, Any]:
+    """Return the row of a file in the ledger."""
     return {
         "load_id": load_id,
         "name": file.name,
@@ -154,20 +155,22 @@ def record_issues(lease: Lease, load_id: int, issues: Iterable[tuple[int, Issue]
     issues
         Pairs of a file's id and an issue in that file; each field and code occurs once a file.
     """
-    rows = (
-        {
-            "load_id": load_id,
-            "file_id": file_id,
-            "field": issue.field,
-            "code": issue.code,
-            "value_count": issue.count,
-            "samples": [list(sample) for sample in issue.samples],
-        }
-        for file_id, issue in issues
-    )
+    rows = (issue_row(load_id, file_id, issue) for file_id, issue in issues)
     with lease.transaction() as connection:
         while batch := list(islice(rows, BATCH_ROWS)):
             connection.execute(insert(data_issue), batch)
+
+
+def issue_row(load_id: int, file_id: int, issue: Issue) -> dict[str, Any]:
+    """Return the row of an issue in the ledger."""
+    return {
+        "load_id": load_id,
+        "file_id": file_id,
+        "field": issue.field,
+        "code": issue.code,
+        "value_count": issue.count,
+        "samples": [list(sample) for sample in issue.samples],
+    }
 
 
 def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> None:
@@ -181,17 +184,19 @@ def record_rejected(lease: Lease, load_id: int, tables: Iterable[pa.Table]) -> N
         As staged (:data:`orders_dask.stage.layout.REJECTED_SCHEMA`), with file ids of the ledger.
         They are consumed one after another, so any number fits in memory.
     """
+    with lease.transaction() as connection:
+        copy_rejected(connection, load_id, tables)
+
+
+def copy_rejected(connection: Connection, load_id: int, tables: Iterable[pa.Table]) -> None:
+    """Do the same in an open transaction."""
     names = {FILE: rejected_record.c.file_id.name, POSITION: rejected_record.c.position.name}
-    with lease.transaction() as connection, translating_errors():
-        copy_into(
-            driver_cursor(connection),
-            rejected_record,
-            (
-                table.rename_columns([names.get(c, c) for c in table.column_names])
-                for table in tables
-            ),
-            {"load_id": load_id, **dict.fromkeys(_REPLAY_COLUMNS)},
-        )
+    renamed = (
+        table.rename_columns([names.get(c, c) for c in table.column_names]) for table in tables
+    )
+    constants = {"load_id": load_id, **dict.fromkeys(_REPLAY_COLUMNS)}
+    with translating_errors():
+        copy_into(driver_cursor(connection), rejected_record, renamed, constants)
 
 
 _REPLAY_COLUMNS: Final = [

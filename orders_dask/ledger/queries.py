@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BigInteger,
     ColumnElement,
@@ -16,10 +18,12 @@ from sqlalchemy import (
     cast,
     extract,
     func,
+    literal,
     or_,
     select,
 )
 
+from orders_dask.contract.columns import DATE, TEXT
 from orders_dask.contract.ledger_tables import (
     counter_column,
     load_file,
@@ -114,9 +118,14 @@ def _later_load_message(load: LoadStatus) -> str:
 
 def published_load(engine: Engine, run_date: date) -> LoadStatus | None:
     """Return the load that readers see for a run date; None if nothing is published."""
-    of_date = (load_run.c.run_date == run_date) & (load_run.c.status == "published")
-    loads = _statuses(engine, select(load_run).where(of_date).cte())
-    return loads[0] if loads else None
+    return published_loads(engine, [run_date]).get(run_date)
+
+
+def published_loads(engine: Engine, run_dates: Collection[date]) -> dict[date, LoadStatus]:
+    """Return the loads that readers see for run dates, where something is published."""
+    of_dates = load_run.c.run_date.in_(run_dates) & (load_run.c.status == "published")
+    loads = _statuses(engine, select(load_run).where(of_dates).cte())
+    return {load.run_date: load for load in loads}
 
 
 def published_dates(engine: Engine) -> dict[date, str]:
@@ -150,43 +159,73 @@ FILES_HASH_LENGTH: Final = 32
 
 
 def held_or_discarded(engine: Engine, run_date: date, fingerprint: str) -> LoadStatus | None:
-    """Return the latest load of a run date's files if it is held, discarded or rolled back.
+    """Return the latest load of a run date's files if it is held, discarded or rolled back."""
+    return reviewed_loads(engine, {run_date: fingerprint}).get(run_date)
+
+
+def reviewed_loads(engine: Engine, fingerprints: Mapping[date, str]) -> dict[date, LoadStatus]:
+    """Return the latest loads of the files of run dates that are held, discarded or rolled back.
 
     Only what somebody decided counts: not a load that was discarded because another came later, nor
     one that was accepted and unpublished later. A held one counts with the same settings alone.
+
+    Parameters
+    ----------
+    engine
+        Engine of the database.
+    fingerprints
+        Fingerprint of each run date's dump.
     """
-    of_dump = (load_run.c.run_date == run_date) & (
-        func.left(load_run.c.fingerprint, FILES_HASH_LENGTH) == fingerprint[:FILES_HASH_LENGTH]
+    if not fingerprints:
+        return {}
+    arrays = literal([*fingerprints], ARRAY(DATE)), literal([*fingerprints.values()], ARRAY(TEXT))
+    dumps = func.unnest(*arrays).table_valued("run_date", "fingerprint").render_derived()
+    length = FILES_HASH_LENGTH
+    of_dump = (load_run.c.run_date == dumps.c.run_date) & (
+        func.left(load_run.c.fingerprint, length) == func.left(dumps.c.fingerprint, length)
     )
     ended = "held", "discarded", "published", "replaced", "unpublished"
-    latest = select(func.max(load_run.c.load_id)).where(of_dump, load_run.c.status.in_(ended))
+    latest = (
+        select(func.max(load_run.c.load_id).label("load_id"), dumps.c.fingerprint)
+        .join_from(dumps, load_run, of_dump)
+        .where(load_run.c.status.in_(ended))
+        .group_by(dumps.c.run_date, dumps.c.fingerprint)
+        .subquery()
+    )
     of_status = or_(
         (load_run.c.status == "held")
         & load_run.c.pruned_at.is_(None)
-        & (load_run.c.fingerprint == fingerprint),
+        & (load_run.c.fingerprint == latest.c.fingerprint),
         (load_run.c.status == "discarded") & load_run.c.reviewed_at.is_not(None),
         (load_run.c.status == "unpublished")
         & (load_run.c.reviewed_at >= load_run.c.unpublished_at),
     )
-    loads = _statuses(
-        engine,
-        select(load_run).where(load_run.c.load_id == latest.scalar_subquery(), of_status).cte(),
-    )
-    return loads[0] if loads else None
+    reviewed = select(load_run).join(latest, latest.c.load_id == load_run.c.load_id)
+    return {load.run_date: load for load in _statuses(engine, reviewed.where(of_status).cte())}
 
 
 def held_load(engine: Engine, run_date: date) -> LoadStatus | None:
     """Return the load of a run date that is held; None if there is none."""
-    held = (load_run.c.run_date == run_date) & (load_run.c.status == "held")
-    latest = select(load_run).where(held).order_by(load_run.c.load_id.desc()).limit(1)
-    loads = _statuses(engine, latest.cte())
-    return loads[0] if loads else None
+    return held_loads(engine, [run_date]).get(run_date)
+
+
+def held_loads(engine: Engine, run_dates: Collection[date]) -> dict[date, LoadStatus]:
+    """Return the latest load of each run date that is held, where there is one."""
+    held = load_run.c.run_date.in_(run_dates) & (load_run.c.status == "held")
+    latest = select(func.max(load_run.c.load_id)).where(held).group_by(load_run.c.run_date)
+    loads = _statuses(engine, select(load_run).where(load_run.c.load_id.in_(latest)).cte())
+    return {load.run_date: load for load in loads}
 
 
 def load_status(engine: Engine, load_id: int) -> LoadStatus:
     """Return a load, whatever its status."""
-    [load] = _statuses(engine, select(load_run).where(load_run.c.load_id == load_id).cte())
-    return load
+    return load_statuses(engine, [load_id])[load_id]
+
+
+def load_statuses(engine: Engine, load_ids: Collection[int]) -> dict[int, LoadStatus]:
+    """Return loads, whatever their status, by id."""
+    loads = _statuses(engine, select(load_run).where(load_run.c.load_id.in_(load_ids)).cte())
+    return {load.load_id: load for load in loads}
 
 
 def database_id(engine: Engine) -> str:

@@ -1,18 +1,20 @@
 """Advisory locks, and terminating sessions of dead runs that still hold one.
 
-Sessions take them in one of these orders, so there is no deadlock: run date, load; run date,
-publish; run date, partition, init; drop, partition; migration, drop; migration, init; migration,
+Sessions take them in one of these orders, so there is no deadlock: run date, load, publish; run
+date, partition, init; drop, partition; migration, drop; migration, init; migration,
 publish; publish, count. See docs/architecture.md#locks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
 from psycopg2.errors import LockNotAvailable
-from sqlalchemy import Connection, Executable, func, select, text
+from sqlalchemy import ARRAY, Connection, Executable, Integer, func, literal, select, text
 
+from orders_dask.contract.columns import ID
 from orders_dask.errors import ServiceUnavailable
 
 
@@ -43,7 +45,7 @@ ATTEMPTS: Final = 20
 _TERMINATE: Final = text(
     """
     select pg_terminate_backend(pid) from pg_locks
-    where locktype = 'advisory' and classid = :class and objid = :load and objsubid = 2
+    where locktype = 'advisory' and classid = :class and objid = any(:loads) and objsubid = 2
       and mode = 'ShareLock' and granted and pid <> pg_backend_pid()
       and database = (select oid from pg_database where datname = current_database())
     """
@@ -75,19 +77,19 @@ def try_lock(connection: Connection, seconds: float, statement: Executable) -> b
     return True
 
 
-def lock_out_copies(connection: Connection, load_id: int, timeout: float) -> None:
-    """Lock a load exclusively until the open transaction ends, so that no part is being copied.
+def lock_out_copies(connection: Connection, load_ids: Sequence[int], timeout: float) -> None:
+    """Lock loads exclusively until the open transaction ends, so that no part is being copied.
 
     After `timeout` the sessions of parts that are still being copied are terminated, because no
     timeout of PostgreSQL ends a COPY that waits for its client. Parts that begin later wait for the
-    end of the transaction. Then they find that the load is not ``loading`` any more.
+    end of the transaction. Then they find that their load is not ``loading`` any more.
 
     Parameters
     ----------
     connection
-        With an open transaction that moves the load to another status.
-    load_id
-        The load.
+        With an open transaction that moves the loads to another status.
+    load_ids
+        The loads.
     timeout
         Seconds to wait for parts that are being copied, more than 0.
 
@@ -96,13 +98,14 @@ def lock_out_copies(connection: Connection, load_id: int, timeout: float) -> Non
     ServiceUnavailable
         The sessions could not be terminated.
     """
-    exclusive: Executable = select(func.pg_advisory_xact_lock(Lock.LOAD, load_id))
+    load = func.unnest(literal(load_ids, ARRAY(ID))).column_valued("load")
+    exclusive: Executable = select(func.pg_advisory_xact_lock(Lock.LOAD, load.cast(Integer)))
     for attempt in range(ATTEMPTS):
         if try_lock(connection, timeout if attempt == 0 else 0.5, exclusive):
             return
-        holders: dict[str, Any] = {"class": int(Lock.LOAD), "load": load_id}
+        holders: dict[str, Any] = {"class": int(Lock.LOAD), "loads": [*load_ids]}
         connection.execute(_TERMINATE, holders)
     raise ServiceUnavailable(
-        f"Sessions of PostgreSQL still copy into load {load_id} and can't be terminated: "
+        f"Sessions of PostgreSQL still copy into load {load_ids[0]} and can't be terminated: "
         "end them (pg_locks names them), then try again."
     )

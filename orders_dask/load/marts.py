@@ -25,11 +25,14 @@ from orders_dask.load.planner import WORK_MEM
 from orders_dask.load.sale_events import load_events, order_events
 from orders_dask.load.sql_files import sql_file
 
-TRIGGERS: Final = ("marts", "marts_delete", "marts_insert")
+TRIGGERS: Final = ("marts", "marts_delete", "marts_insert", "marts_published")
 """The triggers of the file: without one of them sums become wrong."""
 
 IS_FIRST: Final = "kind = 'sale' and row_number() over (partition by order_id, kind) = 1"
-"""What :data:`~orders_dask.contract.mart_tables.FIRST_OF_ORDER` is in SQL."""
+"""What :data:`~orders_dask.contract.mart_tables.FIRST_OF_ORDER` is in SQL, of current versions."""
+
+_IS_FIRST_OF_VERSION: Final = IS_FIRST.replace("order_id", "order_id, run_date")
+"""The same of versions of several run dates: two of the same order may cease to count at once."""
 
 
 def values(mart: Table) -> dict[str, str]:
@@ -59,14 +62,13 @@ def mart_functions() -> str:
         "day": _lists(sales_day, load_sales_day),
         "customer": _lists(sales_customer, load_sales_customer),
     }
-    of_orders = "orders", "load", "date_of_load"
     return sql_file("marts.sql").format(
         work_mem=WORK_MEM[1],
         publish_lock=int(Lock.PUBLISH),
         count_lock=int(Lock.COUNT),
-        event_columns=_list((*EVENT_COLUMNS, f"{IS_FIRST} as {FIRST_OF_ORDER}")),
-        load_events=load_events(*of_orders),
-        order_events=order_events(*of_orders),
+        event_columns=_list((*EVENT_COLUMNS, f"{_IS_FIRST_OF_VERSION} as {FIRST_OF_ORDER}")),
+        load_events=load_events("orders", "load", "date_of_load"),
+        order_events=order_events("loads", "dates", "orders"),
         **{f"{mart}_{name}": text for mart, of in lists.items() for name, text in of.items()},
     )
 

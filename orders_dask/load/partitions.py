@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Final, Literal
 
@@ -83,6 +84,16 @@ def ensure_partitions(connection: Connection, run_date: date) -> None:
             of_partition, storage_partition.c.wait_for.is_(None)
         )
         connection.execute(unset.values(wait_for=list(wait_for)))
+
+
+def ensure_partitions_of(connection: Connection, run_dates: Iterable[date]) -> None:
+    """Make the partitions of several run dates (:func:`ensure_partitions`), each once."""
+    with connection.begin():
+        width: PartitionWidth = connection.execute(
+            select(schema_info.c.partition_width)
+        ).scalar_one()
+    for first in sorted({partition_bounds(width, run_date)[0] for run_date in run_dates}):
+        ensure_partitions(connection, first)
 
 
 _LOCKED_BY: Final = text(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy import Connection, func, select
@@ -17,5 +19,19 @@ def prefer_hash_plans(connection: Connection) -> None:
     loops, 25,000 orders with 60,000 lines took over 5 minutes. Sorting 100,000 orders for their
     control totals took 0.67 s, hashing takes 0.26.
     """
-    for name, value in (("enable_nestloop", "off"), ("enable_sort", "off"), WORK_MEM):
-        connection.execute(select(func.set_config(name, value, True)))
+    settings = (func.set_config(name, value, True) for name, value in _HASH_PLANS)
+    connection.execute(select(*settings))
+
+
+_HASH_PLANS: Final = (("enable_nestloop", "off"), ("enable_sort", "off"), WORK_MEM)
+
+
+@contextmanager
+def hash_plans(connection: Connection) -> Iterator[None]:
+    """Prefer hash plans (:func:`prefer_hash_plans`) in a part of the open transaction."""
+    names = [name for name, _ in _HASH_PLANS]
+    before = connection.execute(select(*map(func.current_setting, names))).one()
+    prefer_hash_plans(connection)
+    yield
+    former = zip(names, before, strict=True)
+    connection.execute(select(*(func.set_config(name, value, True) for name, value in former)))

@@ -17,11 +17,14 @@ def version_sale() -> str:
     return sql_file("views/version_sale.sql").format(events=events)
 
 
-def order_events(orders: str, load_id: str, run_date: str) -> str:
-    """Return the query for the events of these orders of a load, each of which is looked up."""
-    of_load = f"e.run_date = {run_date} and e.load_id = {load_id} and e.order_id = o.order_id"
-    rows = f"{_rows(load_id, run_date)} and o.order_id = any({orders})"
-    return _by_order(str(fact_order), of_load, rows)
+def order_events(loads: str, dates: str, orders: str) -> str:
+    """Return the query for the events of orders, each of which is looked up.
+
+    Three arrays of the same length name the orders. That their dates are among those of the array
+    is said of each table: the planner then knows which partitions it needs.
+    """
+    asked = _ASKED.format(loads=loads, dates=dates, orders=orders)
+    return _by_order("(select o.*)", f"{_OF_ORDER} and e.run_date = any({dates})", "", asked)
 
 
 def load_events(orders: str, load_id: str, run_date: str) -> str:
@@ -33,6 +36,7 @@ def load_events(orders: str, load_id: str, run_date: str) -> str:
     return sql_file("sale_events.sql").format(
         most_units=MOST_UNITS,
         longest_text=LONGEST_TEXT,
+        asked=f"{fact_order} o",
         join="join",
         orders=str(fact_order),
         of_order="",
@@ -42,7 +46,16 @@ def load_events(orders: str, load_id: str, run_date: str) -> str:
     )
 
 
-def _by_order(order: str, of_order: str, rows: str) -> str:
+_ASKED: Final = """
+unnest({loads}, {dates}, {orders}) u (load_id, run_date, order_id) cross join lateral (
+    select o.* from orders_store.fact_order o
+    where o.run_date = u.run_date and o.load_id = u.load_id and o.order_id = u.order_id
+        and o.run_date = any({dates})
+    offset 0
+) o"""
+
+
+def _by_order(order: str, of_order: str, rows: str, asked: str = f"{fact_order} o") -> str:
     """Return the query in which the events of an order are looked up by its key.
 
     ``offset 0`` has them looked up so whatever is joined; those of refunds only where there are.
@@ -50,6 +63,7 @@ def _by_order(order: str, of_order: str, rows: str) -> str:
     return sql_file("sale_events.sql").format(
         most_units=MOST_UNITS,
         longest_text=LONGEST_TEXT,
+        asked=asked,
         join="cross join lateral",
         orders=order,
         of_order=f"where {of_order} and (o.refund_count > 0 or e.cause <> 'refund') offset 0",

@@ -62,6 +62,11 @@ class RunContext:
     timer: StepTimer
     stop: Event = field(default_factory=Event)
 
+    @property
+    def map_tasks(self) -> MapTasks:
+        """Calls functions on the workers."""
+        return partial(map_bounded, self.client, settings=self.settings, stop=self.stop)
+
 
 @dataclass(frozen=True)
 class OpenLoad:
@@ -145,7 +150,7 @@ def open_load(
             lease,
             context.settings.source,
             fingerprint,
-            _run_by(),
+            run_by(),
             columns,
             inherits_texts_from,
         )
@@ -156,13 +161,7 @@ def open_load(
             ensure_partitions(lease.connection, run_date)
             # A load id is unique in its database only, and a cluster may serve several databases.
             key_suffix = f"{load_id}-{uuid4().hex[:8]}"
-            submit = partial(
-                map_bounded,
-                context.client,
-                key_suffix=key_suffix,
-                settings=context.settings,
-                stop=context.stop,
-            )
+            submit = partial(context.map_tasks, key_suffix=key_suffix)
             map_tasks = partial(_map_in_load, stack, submit, context.timer)
             yield OpenLoad(lease, load_id, context, map_tasks, now is not None)
 
@@ -220,6 +219,6 @@ def failure_message(error: BaseException) -> str:
     return f"A fault of ours, {type(error).__name__}."
 
 
-def _run_by() -> str:
+def run_by() -> str:
     """Return the process and host of this run, for another run that finds the run date locked."""
     return f"process {os.getpid()} on {socket.gethostname()}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -98,6 +98,17 @@ class StepTimer:
                     bytes=metrics.bytes or None,
                     cpu_seconds=metrics.cpu_seconds or None,
                 )
+
+    def share(self, run_dates: Sequence[date]) -> dict[date, StepTimer]:
+        """Return an equal share of what was measured for each of several run dates."""
+        number = len(run_dates)
+        seconds = {step: round(of_step / number, 6) for step, of_step in self.seconds.items()}
+        metrics = {step: of_step.share(number) for step, of_step in self.meter.metrics.items()}
+        shares = {}
+        for run_date in run_dates:
+            shares[run_date] = StepTimer(run_date, self.listener, dict(seconds))
+            shares[run_date].meter.add(metrics)
+        return shares
 
     @property
     def total(self) -> float:

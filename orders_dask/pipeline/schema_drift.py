@@ -5,12 +5,14 @@ See docs/contract.md#schema-drift.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 from orders_dask.contract.schema_drift import Drift
 from orders_dask.errors import DataRefused
 from orders_dask.ledger import loads
 from orders_dask.pipeline.load_scope import OpenLoad
+from orders_dask.settings import Settings
 
 _NAMED: Final = 5
 """Unknown keys that a message names."""
@@ -22,7 +24,7 @@ def record_drift(load: OpenLoad, drift: Drift) -> None:
         loads.record_drift(load.lease, load.load_id, drift)
 
 
-def check_drift(load: OpenLoad, drift: Drift) -> None:
+def check_drift(run_date: date, settings: Settings, drift: Drift) -> None:
     """Refuse the run if it has unknown keys and the settings refuse them.
 
     Raises
@@ -30,10 +32,10 @@ def check_drift(load: OpenLoad, drift: Drift) -> None:
     DataRefused
         It has.
     """
-    if load.context.settings.schema_drift == "refuse" and drift:
+    if settings.schema_drift == "refuse" and drift:
         raise DataRefused(
             f"The dump has keys that the contract doesn't know, and ORDERS_DASK_SCHEMA_DRIFT is "
-            f"refuse: {name_keys(drift)}: see `orders-dask drift --run-date {load.run_date}`."
+            f"refuse: {name_keys(drift)}: see `orders-dask drift --run-date {run_date}`."
         )
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from orders_dask.checks.comparison import Finding
-from orders_dask.checks.run import Checks, check_load, held_message
+from orders_dask.checks.run import Checks, check_load, held_message, is_held
 from orders_dask.cluster.submit import TaskCall
 from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.schema_drift import Drift
@@ -99,8 +99,9 @@ def resolve_and_load(
     """
     ledger_parts = _record_files(load, parts)
     record_drift(load, drift)
-    check_reject_limits(load, parts)
-    check_drift(load, drift)
+    settings = load.context.settings
+    check_reject_limits(load.lease, load.load_id, settings, parts)
+    check_drift(load.run_date, settings, drift)
     database = database_id(load.context.database)
     with load.context.timer.step("resolve"):
         superseded = _resolve(load, ledger_parts)
@@ -111,7 +112,7 @@ def resolve_and_load(
                 [part.name for part in parts],
                 superseded,
             )
-            write_manifest(load.context.settings.stage_url, load.run_date, content)
+            write_manifest(settings.stage_url, load.run_date, content)
     with load.context.timer.step("load", len(parts)) as advance:
         calls = (
             TaskCall(
@@ -120,7 +121,7 @@ def resolve_and_load(
             )
             for part, ledger_part in zip(parts, ledger_parts, strict=True)
         )
-        copies = load.context.settings.copy_connections
+        copies = settings.copy_connections
         for _, orders in load.map_tasks(tasks.load, calls, step="load", max_in_flight=copies):
             advance(orders)
     return superseded
@@ -185,8 +186,9 @@ def check(load: OpenLoad, checks: Checks) -> list[Finding]:
     """
     with load.context.timer.step("check"):
         findings = check_load(load.lease, load.load_id, checks)
-    if any(finding.severity == "hold" for finding in findings):
-        discard_earlier(load.lease, load.load_id)
+    if is_held(findings):
+        with load.lease.transaction() as connection:
+            discard_earlier(connection, load.run_date, load.load_id)
         raise LoadHeld(held_message(load.load_id, load.run_date, findings, load.replaces))
     return findings
 

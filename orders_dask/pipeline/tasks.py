@@ -39,9 +39,10 @@ from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 from orders_dask.stage.layout import KEYS, REPLAYED, part_url, replay_url
 from orders_dask.stage.ledger_part import LedgerPart
-from orders_dask.stage.parts import find_part, use_part, write_part
+from orders_dask.stage.parts import find_part, use_part
 from orders_dask.stage.record import Part
 from orders_dask.stage.tables import prefetch_small, read_table, read_tables, row_groups
+from orders_dask.stage.write import write_part
 from orders_dask.step_metrics import Meter, with_metrics
 from orders_dask.transform.resolve import ORDER_ID, PART, drop_superseded, superseded
 
@@ -232,7 +233,7 @@ def load(
         This worker has another database than the client.
     """
     settings = worker_settings()
-    _check_database(settings, database)
+    check_database(settings, database)
     part, superseded_rows = ledger_part.part, pa.array(superseded, pa.int64())
     with meter.step("load"):
         prefetched = prefetch_small(part, [KEYS, *staged_schemas()])
@@ -244,7 +245,7 @@ def load(
             load_id,
             run_date,
             part.name,
-            rows_to_load(ledger_part, read, orders, superseded_rows),
+            rows_to_load(ledger_part, [part.name], read, orders, superseded_rows),
             superseded=superseded_totals(read, keys, superseded_rows),
         )
     meter.add_bytes("load", bytes_sent)
@@ -255,7 +256,7 @@ _CHECKED_DATABASES: Final[set[tuple[str, int, str, str]]] = set()
 """Servers and databases of this worker with the ids that were found there."""
 
 
-def _check_database(settings: Settings, expected: str) -> None:
+def check_database(settings: Settings, expected: str) -> None:
     """Raise unless a worker's database is the client's: names and load ids may be the same."""
     server = settings.pgsql_hostname, settings.pgsql_port, settings.pgsql_database
     if (*server, expected) in _CHECKED_DATABASES:

@@ -8,15 +8,17 @@ into an empty database. See docs/contract.md#dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
     Delete,
     FromClause,
+    Select,
     Table,
     and_,
     case,
@@ -32,30 +34,31 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders_dask.contract.columns import DATE
+from orders_dask.contract.columns import DATE, ID
 from orders_dask.contract.dimension_tables import DIMENSIONS, attributes
 from orders_dask.contract.storage_tables import DIMENSION_NAMES, DIMENSION_ROWS, published
 
 
 def replace(
-    connection: Connection, run_date: date, load_id: int | None, replaced: int | None
+    connection: Connection, loads: Mapping[date, int | None], replaced: Mapping[date, int]
 ) -> None:
-    """Make the dimensions say what is published, after the pointer of a run date has moved.
+    """Make the dimensions say what is published, after the pointers of run dates have moved.
 
     Parameters
     ----------
-    connection, run_date
-        The transaction and the run date.
-    load_id
-        The load that is published now; None if there is none.
+    connection
+        The transaction.
+    loads
+        The load that is published now, by run date; None where there is none.
     replaced
-        The load that was published until now; None if there was none.
+        The loads that were published until now, by run date, where there was one.
     """
+    shown = {run_date: load_id for run_date, load_id in loads.items() if load_id is not None}
     for dimension, rows in zip(DIMENSIONS, DIMENSION_ROWS, strict=True):
-        if load_id is not None:
-            connection.execute(_merge(dimension, rows, run_date, load_id))
-        if replaced is not None:
-            connection.execute(_recompute(dimension, rows, run_date, replaced, load_id))
+        if shown:
+            connection.execute(_merge(dimension, rows, shown))
+        for run_date, load_id in replaced.items():
+            connection.execute(_recompute(dimension, rows, run_date, load_id, loads[run_date]))
     set_names(connection)
 
 
@@ -71,24 +74,26 @@ def set_names(connection: Connection) -> None:
         )
 
 
-def _merge(dimension: Table, rows: Table, run_date: date, load_id: int) -> Insert:
-    """Return the upsert of a load's rows into a dimension.
+def _merge(dimension: Table, rows: Table, loads: Mapping[date, int]) -> Insert:
+    """Return the upsert of the rows of loads into a dimension.
 
-    Its attributes are written as a whole, if it has any and no later run date gave some.
+    Their attributes are written as a whole, if they have any and no later run date gave some.
     """
     key, names = dimension.info["key"], [c.name for c in attributes(dimension)]
-    ranked = (
-        select(rows, _rank(rows, key, _latest_first(rows, names)))
-        .where(rows.c.load_id == load_id)
-        .subquery()
-    )
-    day = literal(run_date)
+    stored = _rows_of(rows, loads).subquery()
+    by_key = [stored.c[name] for name in key]
+    ranked = select(
+        stored,
+        func.min(stored.c.run_date).over(partition_by=by_key).label("first_seen"),
+        func.max(stored.c.run_date).over(partition_by=by_key).label("last_seen"),
+        _rank(stored, key, _latest_first(stored, names, stored.c.run_date.desc())),
+    ).subquery()
     incoming = (
         select(
             *(ranked.c[name] for name in (*key, *names)),
-            case((_has_attributes(ranked, names), day)).label("attributes_run_date"),
-            day.label("first_seen"),
-            day.label("last_seen"),
+            case((_has_attributes(ranked, names), ranked.c.run_date)).label("attributes_run_date"),
+            ranked.c.first_seen,
+            ranked.c.last_seen,
         )
         .where(ranked.c.rank == 1)
         .order_by(*(ranked.c[name] for name in key))
@@ -115,6 +120,18 @@ def _merge(dimension: Table, rows: Table, run_date: date, load_id: int) -> Inser
             new["last_seen"] > old.last_seen,
         ),
     )
+
+
+def _rows_of(rows: Table, loads: Mapping[date, int]) -> Select[Any]:
+    """Select the rows of loads, with the run dates of these."""
+    if len(loads) == 1:
+        [(run_date, load_id)] = loads.items()
+        return select(rows, literal(run_date, DATE).label("run_date")).where(
+            rows.c.load_id == load_id
+        )
+    ids, dates = literal([*loads.values()], ARRAY(ID)), literal([*loads], ARRAY(DATE))
+    of_loads = func.unnest(ids, dates).table_valued("load_id", "run_date").render_derived()
+    return select(rows, of_loads.c.run_date).join(of_loads, of_loads.c.load_id == rows.c.load_id)
 
 
 def _recompute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -53,19 +53,25 @@ class PublishPlan:
     published: list[int]
 
 
-def precompute(connection: Connection, run_date: date, load_id: int) -> PublishPlan:
-    """Precompute the orders of a sealed load whose current version may be another one."""
+def precompute(connection: Connection, loads: Mapping[date, int]) -> PublishPlan:
+    """Precompute the orders of sealed loads, by run date, whose current version may be another."""
     # In this order: a published load was sealed before, so the later statement sees all its rows.
     published_loads = list(connection.scalars(select(published.c.load_id)))
-    outgoing = select(published.c.load_id).where(published.c.run_date == run_date)
-    parameters = {"loads": [load_id, *connection.scalars(outgoing)], "run_date": run_date}
+    outgoing = select(published.c.load_id).where(published.c.run_date.in_(loads))
+    parameters = {
+        "loads": [*loads.values(), *connection.scalars(outgoing)],
+        "first": min(loads),
+        "last": max(loads),
+    }
     # If the planner thought the table small, a scan would compare each row with each id.
     connection.execute(select(func.set_config("enable_seqscan", "off", True)))
-    return PublishPlan(list(connection.scalars(_OTHER_VERSIONS, parameters)), published_loads)
+    orders = list(connection.scalars(_OTHER_VERSIONS, parameters))
+    connection.execute(text("set local enable_seqscan to default"))
+    return PublishPlan(orders, published_loads)
 
 
 # PostgreSQL walks the index in the order of the array of ids (once, from 17 on). Each side of the
-# run date is walked by itself, so no row of the load is fetched: 1.0 us an order.
+# run dates is walked by itself, so no row of a single load is fetched: 1.0 us an order.
 _OTHER_VERSIONS: Final = text(
     """
     with touched as materialized (
@@ -74,79 +80,94 @@ _OTHER_VERSIONS: Final = text(
       ) as orders
     )
     select order_id from orders_store.order_version
-    where order_id = any((select orders from touched)::bigint[]) and run_date < :run_date
+    where order_id = any((select orders from touched)::bigint[]) and run_date < :first
     union
     select order_id from orders_store.order_version
-    where order_id = any((select orders from touched)::bigint[]) and run_date > :run_date
+    where order_id = any((select orders from touched)::bigint[]) and run_date > :last
+    union
+    select order_id from orders_store.order_version
+    where cast(:first as date) <> :last and run_date between :first and :last
+      and order_id = any((select orders from touched)::bigint[])
+    group by order_id having min(run_date) <> max(run_date)
     """
 )
 
 
+def published_loads(connection: Connection, run_dates: Collection[date]) -> dict[date, int]:
+    """Return the loads that readers see for run dates, where they see one."""
+    shown = select(published.c.run_date, published.c.load_id)
+    of_dates = connection.execute(shown.where(published.c.run_date.in_(run_dates)))
+    return {run_date: load_id for run_date, load_id in of_dates}
+
+
 def set_published(
     connection: Connection,
-    run_date: date,
-    load_id: int | None,
+    loads: Mapping[date, int | None],
     old_status: Literal["replaced", "unpublished"],
     plan: PublishPlan | None = None,
-) -> int | None:
-    """Make readers see a load for its run date, or none, once the open transaction commits.
+) -> dict[date, int]:
+    """Make readers see loads for their run dates, or none, once the open transaction commits.
 
-    This moves the pointer, moves both loads to their statuses, and recomputes which versions are
+    This moves the pointers, moves all loads to their statuses, and recomputes which versions are
     superseded. The transaction holds the publish lock (:func:`lock_publishing`).
 
     Parameters
     ----------
-    connection, run_date
-        The transaction and the run date.
-    load_id
-        The load to publish; None to publish none.
+    connection
+        The transaction.
+    loads
+        The load to publish for each run date; None to publish none.
     old_status
-        New status of the load that was published until now.
+        New status of the loads that were published until now.
     plan
-        What :func:`precompute` returned. Without it, every order of both loads is examined now.
+        What :func:`precompute` returned. Without it, every order of all loads is examined now.
 
     Returns
     -------
-    int or None
-        The load that was published until now, if there was one.
+    dict
+        The loads that were published until now, by run date, where there was one.
 
     Raises
     ------
     NothingToRestore
-        The load to publish was pruned.
+        A load to publish was pruned.
     """
-    of_date = published.c.run_date == run_date
     # The triggers of sql/marts.sql change the sums of sales: with the pointer those of both loads,
     # by what was superseded until then; with the superseded versions those of these.
-    before = connection.scalar(select(published.c.load_id).where(of_date))
+    before = published_loads(connection, loads)
+    after = {run_date: load_id for run_date, load_id in loads.items() if load_id is not None}
     run = update(load_run)
-    connection.execute(
-        run.where(load_run.c.load_id == before).values(
-            status=old_status, unpublished_at=func.clock_timestamp()
-        )
-    )
-    if load_id is None:
-        connection.execute(delete(published).where(of_date))
-    else:
-        whole = load_run.c.load_id == load_id, load_run.c.pruned_at.is_(None)
-        publish = run.where(*whole).values(status="published", unpublished_at=None)
-        if not connection.execute(publish).rowcount:
-            raise NothingToRestore(
-                f"Load {load_id} of {run_date} was pruned: nobody can see it any more."
+    if before:
+        connection.execute(
+            run.where(load_run.c.load_id.in_(before.values())).values(
+                status=old_status, unpublished_at=func.clock_timestamp()
             )
-        row = insert(published).values(run_date=run_date, load_id=load_id)
+        )
+    if without := [run_date for run_date in before if run_date not in after]:
+        connection.execute(delete(published).where(published.c.run_date.in_(without)))
+    if after:
+        whole = load_run.c.load_id.in_(after.values()), load_run.c.pruned_at.is_(None)
+        publish = run.where(*whole).values(status="published", unpublished_at=None)
+        found = {*connection.scalars(publish.returning(load_run.c.load_id))}
+        for run_date, load_id in after.items():
+            if load_id not in found:
+                raise NothingToRestore(
+                    f"Load {load_id} of {run_date} was pruned: nobody can see it any more."
+                )
+        rows = [{"run_date": run_date, "load_id": load_id} for run_date, load_id in after.items()]
+        row = insert(published).values(rows)
         connection.execute(
             row.on_conflict_do_update(
                 index_elements=[published.c.run_date], set_={"load_id": row.excluded.load_id}
             )
         )
-    loads = [each for each in (load_id, before) if each is not None]
+    changed = [*after.values(), *before.values()]
     planned = (
-        {"unplanned": loads, "orders": [], "published": None}
+        {"unplanned": changed, "orders": [], "published": None}
         if plan is None
         else {"unplanned": [], **vars(plan)}
     )
-    connection.execute(_SUPERSEDE, {"loads": loads, **planned})
+    connection.execute(_SUPERSEDE, {"loads": changed, **planned})
     return before
 
 
@@ -200,7 +221,7 @@ _SUPERSEDE: Final = text(
 def confirm_commit(
     lease: Lease,
     load_id: int,
-    status: Literal["published", "unpublished"],
+    status: str | Collection[str],
     unknown: OutcomeUnknown | None = None,
 ) -> Iterator[None]:
     """Find out whether the commit was done, if its answer is lost.
@@ -214,7 +235,7 @@ def confirm_commit(
     lease
         The lease whose session commits in the ``with`` block.
     load_id, status
-        The load, and its status after the commit.
+        The load, and its status after the commit, or those that it may have.
     unknown
         Error to raise if no new session could find out; by default that of the broken session.
 
@@ -230,17 +251,18 @@ def confirm_commit(
     except ServiceUnavailable as error:
         if not lease.connection.invalidated:
             raise
-        committed = _has_status(lease, load_id, status)
+        statuses = [status] if isinstance(status, str) else status
+        committed = _has_status(lease, load_id, statuses)
         if committed is None and unknown:
             raise unknown from error
         if not committed:
             raise
 
 
-def _has_status(lease: Lease, load_id: int, status: str) -> bool | None:
-    """Return whether a load has a status; None if that could not be found out."""
+def _has_status(lease: Lease, load_id: int, statuses: Collection[str]) -> bool | None:
+    """Return whether a load has one of some statuses; None if that could not be found out."""
     with suppress(TransientError):
-        return bool(_status(lease, load_id) == status)
+        return _status(lease, load_id) in statuses
     return None
 
 

@@ -42,9 +42,9 @@ def restore_previous(lease: Lease, load_id: int, review: Review) -> None:
         connection.execute(select(func.set_config(*WORK_MEM, True)))
         replaced = _replaced_load(connection, lease.run_date, load_id)
         of_load = update(load_run).where(load_run.c.load_id == load_id)
-        pointer.set_published(connection, lease.run_date, replaced, "unpublished")
+        pointer.set_published(connection, {lease.run_date: replaced}, "unpublished")
         connection.execute(of_load.values(can_roll_back=False, **review.values))
-        dimensions.replace(connection, lease.run_date, replaced, load_id)
+        dimensions.replace(connection, {lease.run_date: replaced}, {lease.run_date: load_id})
 
 
 def _replaced_load(connection: Connection, run_date: date, load_id: int) -> int | None:

@@ -38,12 +38,12 @@ def unpublish_run_date(lease: Lease) -> int | None:
     of_date = load_run.c.run_date == lease.run_date, load_run.c.can_roll_back
     with lease.transaction() as connection:
         pointer.lock_publishing(connection)
-        unpublished = pointer.set_published(connection, lease.run_date, None, "unpublished")
+        unpublished = pointer.set_published(connection, {lease.run_date: None}, "unpublished")
         connection.execute(select(func.set_config(*WORK_MEM, True)))
-        dimensions.replace(connection, lease.run_date, None, unpublished)
+        dimensions.replace(connection, {lease.run_date: None}, unpublished)
         connection.execute(update(load_run).where(*of_date).values(can_roll_back=False))
         held = load_run.c.run_date == lease.run_date, load_run.c.status == "held"
         connection.execute(
             update(load_run).where(*held).values(status="discarded", message="It was unpublished.")
         )
-    return unpublished
+    return unpublished.get(lease.run_date)

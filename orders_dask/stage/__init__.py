@@ -6,10 +6,11 @@
         part=6d0f…/                                  hash of all that its content depends on
             part.json                                its record, written last: it completes the part
             5a1e…/                                   one attempt to write it
+                tables.zip                           of a small part, these in one zip:
                 fact_order.parquet, …                each staged table that has rows
                 keys.parquet                         what decides which version of an order wins
-                rejected.parquet                     rejected records
                 replayed.parquet                     outcomes of replayed records
+                rejected.parquet                     rejected records
         manifest-20261001T043012.104Z-17-8f….json    parts of load 17, and their superseded orders
 
 A part that exists is right whoever wrote it, so writing one is idempotent. Each attempt has a

@@ -84,4 +84,5 @@ def _interned(part: Part, interner: _Interner) -> Part:
         totals={},
         drift=NO_DRIFT,
         bytes={intern(str(name)): size for name, size in part.bytes.items()},
+        packed={intern(str(name)): begin for name, begin in part.packed.items()},
     )

@@ -31,6 +31,11 @@ REPLAYED: Final = "replayed"
 PART_RECORD: Final = "part.json"
 """File name of a part's record."""
 
+PACKED: Final = "tables.zip"
+"""File name of the tables of a part that has one row group of each: a small day has few objects.
+
+It is a zip without compression, of Parquet files: any tool that reads zips reads them."""
+
 REJECTED_SCHEMA: Final = pa.schema(
     [
         (FILE, pa.int64()),

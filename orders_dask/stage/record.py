@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -72,21 +72,24 @@ class StagedFile:
 
 
 class StagedBlock(NamedTuple):
-    """What is staged of one decoded block.
+    """What is staged of one decoded block, or of several small ones.
 
     Attributes
     ----------
-    file
-        The counters of its file.
+    files
+        The counters of the file of each block, in their order.
     tables
         The staged tables by name.
-    drift
-        Keys of its orders that nobody knows.
+    drifts
+        Keys of the orders of blocks that nobody knows.
+    numbers
+        Number of the file of each block, from 0: its ``source_file_id`` in the tables.
     """
 
-    file: StagedFile
+    files: tuple[StagedFile, ...]
     tables: dict[str, pa.Table]
-    drift: Drift = NO_DRIFT
+    drifts: tuple[Drift, ...] = ()
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,10 @@ class Part:
         Keys of its orders that nobody knows.
     format
         :data:`~orders_dask.contract.versions.STAGE_FORMAT_VERSION` of the writer.
+    packed
+        Where the Parquet file of a staged table begins in the zip of a small part
+        (:data:`~orders_dask.stage.layout.PACKED`); a table that is missing has an object of its
+        own.
     """
 
     url: str
@@ -127,6 +134,7 @@ class Part:
     columns: tuple[str, ...] = ()
     drift: Drift = NO_DRIFT
     format: int = STAGE_FORMAT_VERSION
+    packed: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return the part's name and its files, for error messages."""
@@ -147,6 +155,10 @@ class Part:
     def totals_of(self, fact: str) -> ControlTotals:
         """Return the control totals of a fact."""
         return ControlTotals.from_json(self.totals[fact])
+
+    def all_totals(self) -> dict[str, ControlTotals]:
+        """Return the control totals of all facts, by name."""
+        return {fact: self.totals_of(fact) for fact in self.totals}
 
     def without(self, facts: Collection[str]) -> Part:
         """Return the part as if it had no record of some facts: its rows of these are not read."""

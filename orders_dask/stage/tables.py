@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from errno import EINVAL
 from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import OrdersDaskError, StoredObjectChanged
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.stage.former_names import FORMER_NAME_OF, NAME_OF
-from orders_dask.stage.layout import empty_table
+from orders_dask.stage.layout import PACKED, empty_table
 from orders_dask.stage.parts import BUFFER_BYTES, READ_THREADS, invalidate_part
 from orders_dask.stage.record import Part
 from orders_dask.stage.staged_names import STAGED_NAMES, with_declared_names
@@ -44,8 +45,20 @@ def prefetch_small(part: Part, tables: Iterable[str]) -> dict[str, bytes]:
     sized = sorted((part.bytes[name], name) for name in tables if part.rows.get(name))
     totals = accumulate(size for size, _ in sized)
     names = [name for (_, name), total in zip(sized, totals, strict=True) if total <= BUFFER_BYTES]
+    packed = [name for name in names if name in part.packed]
+    whole = _whole_zip(part, packed) if len(packed) > 1 else {}
+    others = [name for name in names if name not in whole]
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return dict(zip(names, pool.map(partial(_content, part), names), strict=True))
+        return whole | dict(zip(others, pool.map(partial(_content, part), others), strict=True))
+
+
+def _whole_zip(part: Part, tables: Sequence[str]) -> dict[str, bytes]:
+    """Fetch tables of a small part with one request."""
+    with _translate_damage(part, tables[0]):
+        fs, path = filesystem(_table_url(part, tables[0]))
+        content = fs.cat_file(path)
+    ranges = ((name, part.packed[name], part.bytes[name]) for name in tables)
+    return {name: content[begin : begin + size] for name, begin, size in ranges}
 
 
 def row_groups(
@@ -130,9 +143,16 @@ def read_tables(parts: Sequence[Part], table: str) -> Iterator[pa.Table]:
 def _content(part: Part, table: str) -> bytes:
     if not part.rows.get(table):
         return b""
+    begin = part.packed.get(table)
+    end = None if begin is None else begin + part.bytes[table]
     with _translate_damage(part, table):
         fs, path = filesystem(_table_url(part, table))
-        content: bytes = fs.cat_file(path)
+        try:
+            content: bytes = fs.cat_file(path, start=begin, end=end)
+        except OSError as error:
+            if error.errno == EINVAL and begin is not None:
+                raise pa.ArrowInvalid("The zip of its tables is cut off.") from error
+            raise
     return content
 
 
@@ -140,14 +160,15 @@ def _open(part: Part, table: str, prefetched: Mapping[str, bytes]) -> Any:
     """Open the file of a table that has rows; a small one is fetched with a single request."""
     if table in prefetched:
         return pa.BufferReader(prefetched[table])
-    if part.bytes[table] <= BUFFER_BYTES:
+    if part.bytes[table] <= BUFFER_BYTES or table in part.packed:
         return pa.BufferReader(_content(part, table))
     fs, path = filesystem(_table_url(part, table))
     return fs.open(path, "rb", block_size=BUFFER_BYTES)
 
 
 def _table_url(part: Part, table: str) -> str:
-    return f"{part.url}/{part.attempt}/{table}.parquet"
+    file = PACKED if table in part.packed else f"{table}.parquet"
+    return f"{part.url}/{part.attempt}/{file}"
 
 
 @contextmanager

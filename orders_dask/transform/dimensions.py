@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Table
 
-from orders_dask.contract.arrow import FILE, ORDER_ROW, POSITION, arrow_schema, flat_schemas
+from orders_dask.contract.arrow import (
+    FILE,
+    ORDER_ROW,
+    PART_NUMBER,
+    POSITION,
+    arrow_schema,
+    flat_schemas,
+)
 from orders_dask.contract.dimension_tables import attributes
 from orders_dask.contract.storage_tables import DIMENSION_SOURCES
 from orders_dask.transform.resolve import VERSION, sort_indices
@@ -69,13 +76,15 @@ def latest_per_key(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Tab
         Its rows (:func:`dimension_rows`), without those of superseded orders.
     orders
         These orders, sorted by :func:`sort_by_version`: ``ORDER_ROW``, version, file and position
-        at least.
+        at least, and :data:`~orders_dask.contract.arrow.PART_NUMBER` if they are of several parts.
 
     Returns
     -------
     pa.Table
-        A row a key: the columns of the dimension's storage table without ``load_id``.
+        A row a key, of each part: the columns of the dimension's storage table without ``load_id``,
+        and the part's number.
     """
+    of_part = [PART_NUMBER] if PART_NUMBER in orders.column_names else []
     schema = pa.schema([field for field in arrow_schema(dimension) if field.name != "load_id"])
     order_rows = orders[ORDER_ROW].to_numpy()
     rank_by_order_row = np.empty(order_rows.max(initial=-1) + 1, np.int64)
@@ -89,11 +98,16 @@ def latest_per_key(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Tab
         has_attribute = reduce(pc.or_, given).to_numpy()
         combined = combined + has_attribute * (rows.num_rows * len(order_rows))
     keys = rows.select(dimension.info["key"]).append_column("rank", pa.array(combined))
-    by_key = keys.group_by(dimension.info["key"], use_threads=False)
+    for name in of_part:
+        keys = keys.append_column(name, orders[name].take(pa.array(rank)))
+    by_key = keys.group_by([*dimension.info["key"], *of_part], use_threads=False)
     greatest = by_key.aggregate([("rank", "max")])["rank_max"].to_numpy()
     if not len(greatest):
         return schema.empty_table()
     row = np.sort(greatest % rows.num_rows)
     latest, order = rows.take(pa.array(row)), orders.take(pa.array(rank[row]))
     columns = [order[f.name] if f.name in order.column_names else latest[f.name] for f in schema]
-    return pa.table(columns, schema=schema)
+    made = pa.table(columns, schema=schema)
+    for name in of_part:
+        made = made.append_column(name, order[name])
+    return made

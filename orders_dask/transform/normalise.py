@@ -113,7 +113,7 @@ class _Level(NamedTuple):
     numbers: Rows
 
 
-def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
+def normalise(orders: pa.Table, file: int | Rows, first_row: int) -> Normalised:
     """Flatten decoded orders into the staged tables and their keys.
 
     Parameters
@@ -123,7 +123,8 @@ def normalise(orders: pa.Table, file: int, first_row: int) -> Normalised:
         of lines, refunds, refund lines or adjustments is a rejected child: it becomes no row, but
         is counted in the numbers of the others.
     file
-        Index of their file in the part, which becomes their ``source_file_id``.
+        Index of their file in the part, or of the file of each, which becomes their
+        ``source_file_id``.
     first_row
         :data:`~orders_dask.contract.arrow.ORDER_ROW` of the first of them: the number of orders
         before these in the part.
@@ -222,10 +223,10 @@ def _value_at(records: pa.StructArray, path: str) -> pa.Array:
     return join_texts(elements, lists)
 
 
-def _provenance(records: pa.StructArray, file: int) -> Columns:
+def _provenance(records: pa.StructArray, file: int | Rows) -> Columns:
     """Return the file of each order, and the columns that decode computed."""
     decoded = (fact_order.c.created_utc_offset_min.name, POSITION)
-    return {FILE: pa.repeat(pa.scalar(file, pa.int64()), len(records))} | {
+    return {FILE: pa.array(np.broadcast_to(file, len(records)), pa.int64())} | {
         name: records.field(name) for name in decoded
     }
 

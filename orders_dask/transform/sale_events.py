@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orders_dask.contract.arrow import DAY_TYPE, ORDER_ROW
+from orders_dask.contract.arrow import DAY_TYPE, ORDER_ROW, PART_NUMBER
 from orders_dask.contract.mart_tables import FIRST_OF_ORDER, LONGEST_TEXT, MOST_UNITS
 from orders_dask.transform.sale_sources import UNITS
 
@@ -77,8 +77,10 @@ def sale_events(orders: pa.Table, sources: pa.Table) -> pa.Table:
         rows["refunded_local_date"],
         pc.if_else(is_void, _cancelled_local_date(of_rows), of_rows["processed_local_date"]),
     )
+    of_parts = {PART_NUMBER: of_rows[PART_NUMBER]} if PART_NUMBER in orders.column_names else {}
     return pa.table(
         {
+            **of_parts,
             "event_local_date": day,
             **{name: pc.utf8_slice_codeunits(of_rows[name], 0, LONGEST_TEXT) for name in _TEXTS},
             **{name: of_rows[name] for name in _IDS},

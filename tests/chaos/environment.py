@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from fsspec import AbstractFileSystem
@@ -156,6 +157,7 @@ class ChaosEnvironment:
         name: str = "run",
         dump: str = "new",
         cluster: tuple[str, str] | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> Command:
         """Start ``run`` of the day, or another command, on the cluster.
 
@@ -171,11 +173,14 @@ class ChaosEnvironment:
             Which of the dumps.
         cluster
             The option that names the cluster, if it is another one.
+        variables
+            Further variables of the command.
         """
         dates = dates or ("--run-date", str(dumps.DAY))
         variables = {
             "_AWS_S3_URL_SOURCE": source_of(dump),
             "ORDERS_DASK_STAGE_URL": stage if _is_url(stage) else f"s3://{BUCKET}/{stage}",
+            **variables,
         }
         cluster = cluster or ("--scheduler", self.cluster.address)
         return self.command(name, *dates, *cluster, **variables)

@@ -30,14 +30,18 @@ from orders_dask.contract.order_tables import FACTS
 from orders_dask.contract.storage_tables import published
 from orders_dask.extract.discover import discover_dump
 from orders_dask.jobs import backfill
-from orders_dask.load.copy import copy_into
+from orders_dask.ledger.batches import create_loads
+from orders_dask.load.copy import copy_into, load_parts
 from orders_dask.pipeline import staged_rows, tasks
+from orders_dask.pipeline.batch import load_batch
+from orders_dask.pipeline.batch_files import record_decoded
 from orders_dask.publish import publish
+from orders_dask.publish.stored_totals import totals_in_transaction
 from orders_dask.publish.verify import verify
 from orders_dask.stage.layout import PART_RECORD
 from orders_dask.stage.manifest import write_manifest
-from orders_dask.stage.parts import write_part
 from orders_dask.stage.tables import row_groups
+from orders_dask.stage.write import write_part
 
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
 HALT_SECONDS: Final = 600
@@ -196,12 +200,15 @@ def install() -> None:
     _after(tasks.load, halt_at("load:done"))
     _before(tasks.load, halt_at("load:before"))
     # Within a task.
-    _after_first(staged_rows.normalise_blocks, halt_at("decode:block"), lambda *_: True)
+    _after_first(staged_rows.normalise_blocks, halt_at("decode:block"), lambda *_, **__: True)
     _before_object(PART_RECORD, halt_at("stage:tables"))
     _after(write_part, halt_at("stage:recorded"))
     _before(copy_into, lambda _, table, *__: halt(_COPY_POINTS.get(table.name, "load:claimed")))
     _after_first(row_groups, halt_at("load:copying"), _of_facts)
-    _before_commit(f"update {load_part}", halt_at("load:copied"))
+    _before_commit(" ".join(("delete from", str(load_part))), halt_at("load:copied"))
+    # Within the task of a batch.
+    _after(record_decoded, halt_at("batch:recorded"))
+    _after(load_parts, halt_at("batch:loaded"))
     # On the client.
     _after(discover_dump, halt_at("discover:listed"))
     _after(write_manifest, halt_at("resolve:manifest"))
@@ -212,6 +219,11 @@ def install() -> None:
     _after_statement(f"insert into {published}", halt_at("publish:moved"))
     _before_commit(f"insert into {published}", halt_at("publish:committing"))
     _after(publish.publish, halt_at("publish:done"))  # the function is wrapped by now
+    # On the client, of a batch.
+    _after(create_loads, halt_at("batch:created"))
+    _after(totals_in_transaction, halt_at("batch:sealed"))
+    _before(publish.publish_loads, halt_at("batch:checked"))
+    _after(load_batch, halt_at("batch:done"))
 
 
 def dask_setup(worker: object) -> None:

@@ -235,7 +235,11 @@ def test_a_damaged_old_dump_and_a_fault_of_ours_stop_no_other_date(
             raise ValueError("anna@example.com")
         return run_once(run_date, **others)  # type: ignore[arg-type]
 
+    def fails_always(*_: object, **__: object) -> dict[date, RunResult]:
+        raise ValueError("bert@example.com")
+
     monkeypatch.setattr("orders_dask.jobs.backfill.run_once", fails_once)
+    monkeypatch.setattr("orders_dask.jobs.backfill.load_together", fails_always)
     ended = daily(settings=zips, client=client, lookback=2, beyond="ignore")
     assert [each.outcome for each in ended] == ["failed", "published"]
     assert (ended[0].exit_code, "anna" in str(ended[0].message)) == (1, False)

@@ -81,8 +81,8 @@ def test_a_password_is_rotated_in_the_middle_of_a_backfill(
 
     rotate()
 
-    def rotate_before_load(now: Progress) -> None:
-        if now.step == "load" and not now.done:
+    def rotate_before_decode(now: Progress) -> None:
+        if now.step == "decode" and not now.done:
             rotate()
 
     ended = backfill(
@@ -91,7 +91,7 @@ def test_a_password_is_rotated_in_the_middle_of_a_backfill(
         settings=load_settings(source=made.source),
         client=client,
         max_parallel=1,
-        listener=rotate_before_load,
+        listener=rotate_before_decode,
     )
     assert [each.outcome for each in ended] == ["published"] * 3, ended
     assert int(next(passwords).split()[1]) > 3, "the password was not rotated during the backfill"

@@ -111,8 +111,8 @@ def test_code_that_counts_nothing_has_exact_sums_too(
             for day, load in query("select run_date, load_id from orders_store.published")
             if load == load_id
         )
-        pointer.set_published(connection, run_date, None, "unpublished")
-        pointer.set_published(connection, run_date, load_id, "replaced")
+        pointer.set_published(connection, {run_date: None}, "unpublished")
+        pointer.set_published(connection, {run_date: load_id}, "replaced")
     assert check_marts(all_days=True, settings=three_days).differences == ()
 
 

@@ -70,12 +70,12 @@ def test_a_publish_between_precomputation_and_lock_counts(warehouse: Engine, que
     with leases.acquire_lease(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 5), order(3, 5)]})
         with lease.transaction() as connection:
-            plan = pointer.precompute(connection, DAYS[0], load_id)
+            plan = pointer.precompute(connection, {DAYS[0]: load_id})
         assert plan == pointer.PublishPlan(orders=[], published=[])
         published(warehouse, DAYS[1], {"fact_order": [order(1, 9), order(2, 9)]})
         with lease.transaction() as connection:
             pointer.lock_publishing(connection)
-            pointer.set_published(connection, DAYS[0], load_id, "replaced", plan)
+            pointer.set_published(connection, {DAYS[0]: load_id}, "replaced", plan)
     assert query("select order_id, run_date from orders_store.order_superseded") == [(1, DAYS[0])]
 
 
@@ -85,7 +85,7 @@ def test_only_orders_with_versions_of_other_run_dates_are_precomputed(warehouse:
     with leases.acquire_lease(warehouse, DAYS[0]) as lease:
         load_id = verified(lease, {"fact_order": [order(1, 6), order(3, 6), order(4, 6)]})
         with lease.transaction() as connection:
-            plan = pointer.precompute(connection, DAYS[0], load_id)
+            plan = pointer.precompute(connection, {DAYS[0]: load_id})
     assert sorted(plan.orders) == [2, 3], "2 goes and 3 comes; 1 is only on this run date"
     assert first in plan.published
 

@@ -117,11 +117,11 @@ def test_a_part_whose_files_are_missing_or_damaged_is_staged_once_more(
     put("dump/a.ndjson", lines(order(1), order(2, "5")))
     run(DAY, settings=settings, client=client)
     fs, path = filesystem(settings.stage_url)
-    [keys] = fs.glob(f"{path}/**/keys.parquet")
-    fs.pipe_file(keys, fs.cat_file(keys)[:-1])
+    [damaged] = fs.glob(f"{path}/**/tables.zip")
+    fs.pipe_file(damaged, fs.cat_file(damaged)[:100])
     assert run(DAY, settings=settings, client=client, force=True).orders == 2
-    [fact] = [file for file in fs.glob(f"{path}/**/fact_order.parquet") if keys[:-20] not in file]
-    fs.rm_file(fact)
+    [made] = {*fs.glob(f"{path}/**/tables.zip")} - {damaged}
+    fs.rm_file(made)
     assert run(DAY, settings=settings, client=client, force=True).orders == 2
     assert query("select count(*), sum(total_price) from orders.fact_order") == [(2, 15)]
 
@@ -140,8 +140,8 @@ def test_a_worker_with_another_database_of_the_same_name_loads_nothing(
     settings: Settings, warehouse: Engine
 ) -> None:
     with pytest.raises(SettingsError, match="is not the one of the client"):
-        tasks._check_database(settings, "the id of another database")
-    tasks._check_database(settings, database_id(warehouse))
+        tasks.check_database(settings, "the id of another database")
+    tasks.check_database(settings, database_id(warehouse))
 
 
 def test_the_dashboard_groups_tasks_by_the_steps(

@@ -16,9 +16,10 @@ from orders_dask.extract.records import MIB
 from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.stage import tables
 from orders_dask.stage.layout import KEYS
-from orders_dask.stage.parts import find_part, write_part
+from orders_dask.stage.parts import find_part
 from orders_dask.stage.record import Part
 from orders_dask.stage.tables import prefetch_small, read_table
+from orders_dask.stage.write import write_part
 from orders_dask.synthetic import generate
 
 DAY = date(2024, 2, 3)
@@ -75,7 +76,7 @@ def test_the_smallest_tables_are_prefetched_and_not_requested_twice(
     requests.clear()
     fetched = prefetch_small(part, names)
     assert fetched.keys() == part.bytes.keys() & {*names}, "all of this part is small"
-    assert requests == ["get_object"] * len(fetched)
+    assert requests == ["get_object"], "they are in one zip"
     requests.clear()
     for name in names:
         assert read_table(part, name, prefetched=fetched).equals(alone[name]), name

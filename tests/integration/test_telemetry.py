@@ -52,19 +52,19 @@ def test_a_command_is_a_span_with_its_run_dates_and_their_steps_below(
     put("dump/a.ndjson", lines(*(order(number) for number in range(1, 40))))
     trace_id, parent_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     out, _ = call(
-        *("backfill", *TO_DAY, "--json"),
+        *("run", "--run-date", str(DAY), "--json"),
         code=0,
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         TRACEPARENT=f"00-{trace_id}-{parent_id}-01",
     )
-    [result] = json.loads(out)
+    result = json.loads(out)
     assert collector.paths == {"/v1/traces"}
     spans = spans_of(collector)
     assert {span.trace_id.hex() for span in spans} == {trace_id}
-    [command] = [span for span in spans if span.name == "orders-dask backfill"]
+    [command] = [span for span in spans if span.name == "orders-dask run"]
     assert command.parent_span_id.hex() == parent_id
     inspected, run_date = below(command, spans)
-    assert (inspected.name, run_date.name) == ("inspect run date", "run date")
+    assert (inspected.name, run_date.name) == ("inspect", "run date")
     assert attributes_of(run_date) == {
         "run_date": str(DAY),
         "outcome": "published",
@@ -98,6 +98,8 @@ def test_a_run_date_that_is_refused_is_an_error_with_its_type_and_no_text(
         OTEL_SERVICE_NAME="shop",
     )
     spans = spans_of(collector)
+    [together] = [span for span in spans if span.name == "run dates"]
+    assert [span.name for span in below(together, spans)] == ["load", "run date"]
     [run_date] = [span for span in spans if span.name == "run date"]
     found = attributes_of(run_date)
     assert (found["outcome"], found["error.type"]) == ("refused", "DataRefused")

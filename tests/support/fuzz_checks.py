@@ -121,9 +121,9 @@ def _read(dump: Path, block_size: int) -> dict[str, Read]:
             blocks.append(block)
             _add(found.setdefault(block.file.name, Read()), block, before.get(block.file.name, 0))
         if block_size == WHOLE:
-            for _, tables, _ in normalise_blocks(blocks):
+            for staged in normalise_blocks(blocks):
                 for fact in FACTS:
-                    _encoded(tables[fact.name])
+                    _encoded(staged.tables[fact.name])
     return found
 
 

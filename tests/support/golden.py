@@ -24,7 +24,7 @@ from orders_dask.load.sale_events import version_sale
 from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.stage.layout import run_date_folder
 from orders_dask.stage.manifest import Manifest, write_manifest
-from orders_dask.stage.parts import write_part
+from orders_dask.stage.write import write_part
 from tests.support import bad_values
 from tests.support.builders import DAY
 from tests.support.dumps import COMMITTED

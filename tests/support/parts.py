@@ -14,9 +14,9 @@ from orders_dask.extract.discover import discover
 from orders_dask.pipeline.staged_rows import normalise_blocks
 from orders_dask.pipeline.tasks import resolve
 from orders_dask.stage.ledger_part import LedgerPart, assign_ids
-from orders_dask.stage.parts import write_part
 from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
+from orders_dask.stage.write import write_part
 from orders_dask.transform.resolve import drop_superseded
 from tests.support.builders import DAY
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orders_dask.contract.arrow import FILE, POSITION, staged_schemas
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.stage import parts as stage_parts
+from orders_dask.stage import write as stage_write
 from orders_dask.stage.layout import REJECTED
 from orders_dask.stage.record import merge_files
 from orders_dask.stage.tables import read_table
@@ -130,7 +130,7 @@ def test_any_mixture_of_records_in_any_split_gives_the_same_tables_and_loses_non
             lines = ['{"id": 99, "total_price": "1"}', *texts]  # certainly newline-delimited
             (folder / "dump" / f"{number}.ndjson").write_text("".join(f"{t}\n" for t in lines))
         whole, read, accounted = loaded(folder, 1 << 20)
-        with patch.object(stage_parts, "ROW_GROUP_BYTES", flush):
+        with patch.object(stage_write, "ROW_GROUP_BYTES", flush):
             cut, cut_read, cut_accounted = loaded(folder, block_size)
     assert cut == whole
     for fact in FACTS:

@@ -33,7 +33,7 @@ from orders_dask.extract.framing import json_cursor, ndjson
 from orders_dask.extract.framing.ndjson import detect_ndjson
 from orders_dask.extract.records import MIB
 from orders_dask.pipeline.staged_rows import normalise_blocks
-from orders_dask.stage.parts import write_part
+from orders_dask.stage.write import write_part
 
 FULL = "ORDERS_DASK_FUZZ_SECONDS" in os.environ
 

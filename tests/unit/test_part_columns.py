@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,16 +16,12 @@ from orders_dask.extract.decode.decode import decode
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.pipeline.staged_rows import normalise_blocks
-from orders_dask.stage import layout, parts, record
+from orders_dask.stage import layout, record, write
 from orders_dask.stage.layout import REJECTED, content_of, part_url
-from orders_dask.stage.parts import (
-    TOUCH_AFTER,
-    find_part,
-    staged_names,
-    use_part,
-    write_part,
-)
+from orders_dask.stage.parts import TOUCH_AFTER, find_part, staged_names, use_part, write_record
+from orders_dask.stage.record import Part
 from orders_dask.stage.tables import read_table
+from orders_dask.stage.write import write_part
 from tests.support.builders import DAY, lines, order
 
 NOTE = "fact_order.note"
@@ -32,7 +29,7 @@ NOTE = "fact_order.note"
 
 def declare(monkeypatch: pytest.MonkeyPatch, columns: tuple[str, ...]) -> None:
     """Let the stage believe that these columns are declared."""
-    for module in (layout, parts, record):
+    for module in (layout, record, write):
         monkeypatch.setattr(module, "STORED_COLUMNS", columns)
 
 
@@ -58,6 +55,20 @@ def staged_at(split: Split, stage: str) -> str:
     url = part_url(stage, DAY, split, "UTC")
     write_part(url, normalise_blocks(decode(split, ZoneInfo("UTC"))))
     return url
+
+
+def unpacked(url: str) -> Part:
+    """Write the tables of a small part as larger ones have them, a file each, and return it."""
+    part = find_part(url)
+    assert part
+    assert part.packed
+    for table in part.packed:
+        path = f"{url}/{part.attempt}/{table}.parquet".removeprefix("file://")
+        pq.write_table(read_table(part, table), path)
+    write_record(replace(part, packed={}))
+    found = find_part(url)
+    assert found
+    return found
 
 
 def test_a_part_with_more_columns_is_used_whatever_its_name(
@@ -90,8 +101,7 @@ def test_a_part_of_another_split_is_never_used(split: Split, stage: str) -> None
 
 
 def test_columns_that_a_part_lacks_are_null_and_counters_0(split: Split, stage: str) -> None:
-    found = find_part(staged_at(split, stage))
-    assert found
+    found = unpacked(staged_at(split, stage))
     for table, lacking in (("fact_order", "note"), (REJECTED, "order_line_rejected")):
         path = f"{found.url}/{found.attempt}/{table}.parquet".removeprefix("file://")
         pq.write_table(pq.read_table(path).drop_columns([lacking]), path)
@@ -107,8 +117,7 @@ def test_columns_that_a_part_lacks_are_null_and_counters_0(split: Split, stage: 
 
 
 def test_a_column_that_is_not_declared_any_more_is_left_out(split: Split, stage: str) -> None:
-    found = find_part(staged_at(split, stage))
-    assert found
+    found = unpacked(staged_at(split, stage))
     path = f"{found.url}/{found.attempt}/fact_order.parquet".removeprefix("file://")
     stored = pq.read_table(path)
     pq.write_table(stored.append_column("gone", stored["note"]), path)

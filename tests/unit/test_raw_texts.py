@@ -25,11 +25,13 @@ from orders_dask.extract.decode.decode import Decoded, decode, decode_files
 from orders_dask.extract.discover import discover
 from orders_dask.extract.records import Split
 from orders_dask.pipeline.staged_rows import normalise_blocks
-from orders_dask.stage.layout import content_of, part_url, run_date_folder
+from orders_dask.stage.layout import KEYS, content_of, part_url, run_date_folder
 from orders_dask.stage.manifest import Manifest, write_manifest
-from orders_dask.stage.parts import find_part, use_part, write_part
+from orders_dask.stage.parts import find_part, use_part
 from orders_dask.stage.raw import read_raw
 from orders_dask.stage.record import Part
+from orders_dask.stage.tables import read_table
+from orders_dask.stage.write import write_part
 from orders_dask.synthetic import generate
 from tests.support.builders import DAY, lines, order, zipped
 from tests.support.fuzz_checks import small_pieces
@@ -118,9 +120,7 @@ def test_a_dump_with_every_defect_is_decoded_the_same_from_its_raw_texts(
     texts = pq.read_table(f"{part.url}/{part.attempt}/raw.parquet".removeprefix("file://"))
     assert sum(file.positions for file in part.files) == len(texts[POSITION].drop_null())
     assert set(texts[ORDER_ID].drop_null().to_pylist()) == set(
-        pq.read_table(f"{part.url}/{part.attempt}/keys.parquet".removeprefix("file://"))[
-            ORDER_ID
-        ].to_pylist()
+        read_table(part, KEYS)[ORDER_ID].to_pylist()
     )
 
 
@@ -231,7 +231,7 @@ def test_a_part_without_raw_texts_is_staged_anew_when_they_are_wanted(tmp_path: 
 def test_raw_texts_have_row_groups_of_their_own_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders_dask.stage.parts.RAW_GROUP_BYTES", 20_000)
+    monkeypatch.setattr("orders_dask.stage.write.RAW_GROUP_BYTES", 20_000)
     monkeypatch.setattr("orders_dask.extract.records.BLOCK_BYTES", 8_000)
     monkeypatch.setattr("orders_dask.extract.framing.ndjson.CHUNK_BYTES", 4_000)
     monkeypatch.setattr("orders_dask.extract.framing.files.CHUNK_BYTES", 4_000)

@@ -23,9 +23,9 @@ from orders_dask.contract.rejects import StoredReject
 from orders_dask.extract.decode.replay import replay_records
 from orders_dask.pipeline.staged_rows import normalise_replayed
 from orders_dask.stage.layout import REJECTED, REPLAYED
-from orders_dask.stage.parts import write_part
 from orders_dask.stage.record import Part, merge_files
 from orders_dask.stage.tables import read_table
+from orders_dask.stage.write import write_part
 from tests.support.parts import numbered, resolved, staged
 
 pytestmark = pytest.mark.groups

@@ -139,7 +139,7 @@ def test_the_counters_of_a_file_change_by_what_is_good_now() -> None:
     blocks = replayed(
         stored_reject(json.dumps(children), position=3), stored_reject("{", position=4)
     )
-    [(file, tables, _)] = normalise_replayed(blocks)
+    [((file,), tables, *_)] = normalise_replayed(blocks)
     none = {fact.name: 0 for fact in FACTS}
     assert file.positions == 0
     assert file.read == none | {fact_order.name: 0, fact_order_line.name: 3 - 2}

@@ -24,9 +24,10 @@ from orders_dask.retention.stage_garbage import (
 )
 from orders_dask.stage.layout import KEYS, PART_RECORD, REJECTED, REJECTED_SCHEMA, run_date_folder
 from orders_dask.stage.manifest import Manifest, latest_manifest, write_manifest
-from orders_dask.stage.parts import find_part, use_part, write_part
+from orders_dask.stage.parts import find_part, use_part
 from orders_dask.stage.record import Part, StagedBlock, StagedFile
 from orders_dask.stage.tables import read_table
+from orders_dask.stage.write import write_part
 
 DAY = date(2017, 11, 3)
 OURS = "8f3a-ours"
@@ -57,7 +58,7 @@ def write(url: str, name: str, text: str = "raw") -> Part:
         KEYS: key_schema().empty_table(),
         REJECTED: pa.table(rejected, schema=REJECTED_SCHEMA),
     }
-    return write_part(f"{run_date_folder(url, DAY)}/part={name}", [StagedBlock(file, tables)])
+    return write_part(f"{run_date_folder(url, DAY)}/part={name}", [StagedBlock((file,), tables)])
 
 
 def age(folder: Path, days: int) -> None:

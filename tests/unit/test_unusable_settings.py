@@ -10,7 +10,8 @@ import pytest
 
 from orders_dask.errors import ServiceUnavailable, SettingsError
 from orders_dask.filesystem import filesystem, translate_storage_errors
-from orders_dask.stage.parts import find_part, write_part
+from orders_dask.stage.parts import find_part
+from orders_dask.stage.write import write_part
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -14,8 +15,16 @@ from orders_dask.contract.rejects import Issue, Rejected, reject_record
 from orders_dask.contract.schema_drift import NO_DRIFT, Drift
 from orders_dask.extract.decode.block import decode_records
 from orders_dask.extract.decode.raw_text import unreadable_row
+from orders_dask.extract.decode.together import decode_together, may_go_together, runs
 from orders_dask.extract.framing.files import read_files
-from orders_dask.extract.records import MAX_REJECTED, Records, SourceFile, Split, Unreadable
+from orders_dask.extract.records import (
+    BLOCK_BYTES,
+    MAX_REJECTED,
+    Records,
+    SourceFile,
+    Split,
+    Unreadable,
+)
 
 
 @dataclass(frozen=True)
@@ -145,9 +154,67 @@ def decode_files(
     *,
     keep_raw: bool = False,
 ) -> Iterator[Decoded]:
-    """Decode files whose records are read already; otherwise like :func:`decode`."""
+    """Decode files whose records are read already; otherwise like :func:`decode`.
+
+    Small files that follow each other are decoded together.
+    """
+    small: list[tuple[SourceFile, Records]] = []
+    size = 0
     for file, blocks in files:
-        yield from _decode_file(file, blocks, zone, envelope, keep_raw)
+        # Raw texts are kept by block.
+        read, blocks = ([], blocks) if keep_raw else _small_file(blocks)
+        if read:
+            small.append((file, read[0]))
+            size += len(read[0].text)
+        else:
+            yield from _decode_small(small, zone, envelope)
+            small, size = [], 0
+            yield from _decode_file(file, blocks, zone, envelope, keep_raw)
+        if size > BLOCK_BYTES:
+            yield from _decode_small(small, zone, envelope)
+            small, size = [], 0
+    yield from _decode_small(small, zone, envelope)
+
+
+def _small_file(blocks: Iterator[Records]) -> tuple[list[Records], Iterator[Records]]:
+    """Return the only block of a small file, or none; and the blocks of any other file."""
+    read: list[Records] = []
+    try:
+        read += islice(blocks, 1)
+        if read and may_go_together(read[0]):
+            read += islice(blocks, 1)
+            if len(read) == 1:
+                return read, iter(())
+    except Unreadable as error:
+        return [], _chained(read, _raising(error))
+    return [], _chained(read, blocks)
+
+
+def _chained(read: list[Records], blocks: Iterator[Records]) -> Iterator[Records]:
+    """Yield blocks that were read, each of which can be freed then, and the others."""
+    while read:
+        yield read.pop(0)
+    yield from blocks
+
+
+def _raising(error: Unreadable) -> Iterator[Records]:
+    yield from ()
+    raise error
+
+
+def _decode_small(
+    files: Sequence[tuple[SourceFile, Records]], zone: ZoneInfo, envelope: Envelope | None
+) -> Iterator[Decoded]:
+    """Decode files of one block each, in their order."""
+    for run in runs([records for _, records in files]):
+        some = files[run]
+        together = decode_together([records for _, records in some], zone, envelope)
+        for (file, records), good in zip(some, together, strict=True):
+            if good is None:
+                yield from _decode_file(file, iter([records]), zone, envelope)
+            else:
+                read = good.orders.num_rows
+                yield Decoded(file, good.orders, (), (), read, False, good.drift.drift())
 
 
 def _decode_file(

@@ -34,7 +34,7 @@ def _recompute_dimensions(connection: Connection) -> None:
         connection.execute(delete(dimension))
     loads = select(published.c.run_date, published.c.load_id).order_by(published.c.run_date)
     for run_date, load_id in connection.execute(loads).all():
-        dimensions.replace(connection, run_date, load_id, None)
+        dimensions.replace(connection, {run_date: load_id}, {})
 
 
 STEP: Final = Step(

@@ -35,6 +35,23 @@ def ready(
     settings: Settings, facts: Sequence[Table] = target.TABLES
 ) -> Iterator[Callable[[], object]]:
     """Create the tables, connect, and yield the load."""
+    with connected(settings, facts) as database:
+        source = settings.source.format(run_date=RUN_DATE)
+        yield partial(_load, database, _lines(f"{source}*", facts), facts)
+
+
+@contextmanager
+def ready_for_documents(
+    settings: Settings, pattern: str, facts: Sequence[Table] = target.TABLES
+) -> Iterator[Callable[[], object]]:
+    """Yield the load of files that are one document ``{"orders": [...]}`` each."""
+    with connected(settings, facts) as database:
+        yield partial(_load, database, _documents(pattern, facts), facts)
+
+
+@contextmanager
+def connected(settings: Settings, facts: Sequence[Table]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Create the tables, and yield a database that knows both servers."""
     target.make(engine(settings), facts)
     with duckdb.connect() as database:
         for name in EXTENSIONS:
@@ -56,15 +73,29 @@ def ready(
         database.execute("set global preserve_insertion_order = false")
         # Without it a NUL in a text ends the load.
         database.execute("set global pg_null_byte_replacement = ''")
-        yield partial(_load, database, settings.source.format(run_date=RUN_DATE), facts)
+        yield database
 
 
-def _load(database: duckdb.DuckDBPyConnection, source: str, facts: Sequence[Table]) -> None:
+def _lines(pattern: str, facts: Sequence[Table]) -> str:
+    """Return the query for the orders of files that have one a line."""
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _columns(facts).items())
-    database.execute(
-        f"create table dump as select * from read_json('{source}*', format = 'newline_delimited', "
+    return (
+        f"select * from read_json('{pattern}', format = 'newline_delimited', "
         f"columns = {{{columns}}}, ignore_errors = true, maximum_object_size = {16 << 20})"
     )
+
+
+def _documents(pattern: str, facts: Sequence[Table]) -> str:
+    """Return the query for the orders of files that are documents."""
+    members = ", ".join(f'"{name}" {kind}' for name, kind in _columns(facts).items())
+    return (
+        f"select unnest(orders, max_depth := 2) from read_json('{pattern}', "
+        f"columns = {{orders: 'struct({members})[]'}}, maximum_object_size = {64 << 20})"
+    )
+
+
+def _load(database: duckdb.DuckDBPyConnection, orders: str, facts: Sequence[Table]) -> None:
+    database.execute(f"create table dump as {orders}")
     with ThreadPoolExecutor() as pool:
         # A cursor is a connection of its own to the same database.
         list(pool.map(lambda insert: database.cursor().execute(insert), map(_insert, facts)))
