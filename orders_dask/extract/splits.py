@@ -115,7 +115,7 @@ class _Member(NamedTuple):
     size: int
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _members(file: SourceFile) -> list[_Member]:
     """List the members of a zip; once for all run dates that are in it, as long as it is the same.
 

@@ -44,7 +44,7 @@ from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.load_scope import failure_message
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import Outcome, RunResult
-from orders_dask.retry import retry_until_found
+from orders_dask.retry import retry_transient, retry_until_found
 from orders_dask.settings import Settings, load_settings
 
 INSPECT_THREADS: Final = 4
@@ -191,13 +191,13 @@ def inspect_run_dates(
         A setting is wrong: a cluster would not change it.
     """
     with telemetry.span("inspect", run_dates=len(run_dates)):
-        published = published_loads(database, run_dates)
+        published = retry_transient(published_loads)(database, run_dates)
         listing = partial(_list_dump, settings=settings)
         with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
             found = dict(zip(run_dates, pool.map(listing, run_dates), strict=True))
         dumps = {day: dump for day, dump in found.items() if isinstance(dump, Dump)}
         prints = {day: _fingerprint(dump.splits, settings) for day, dump in dumps.items()}
-        reviewed = reviewed_loads(database, prints)
+        reviewed = retry_transient(reviewed_loads)(database, prints)
     return {
         day: Inspection(*dump, prints[day], published.get(day), reviewed.get(day))
         if isinstance(dump, Dump)

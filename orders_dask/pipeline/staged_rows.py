@@ -55,10 +55,10 @@ ReadTable = Callable[..., Iterator[pa.Table]]
 
 
 SMALL_BLOCK: Final = 1_000
-"""Orders below which a block is normalised with others: what that costs itself is that of 150."""
+"""Records below which a block is normalised with others: what that costs itself is that of 150."""
 
-TOGETHER_ORDERS: Final = 4_000
-"""Orders of small blocks that are normalised together."""
+TOGETHER_RECORDS: Final = 4_000
+"""Records of small blocks that are normalised together, rejected ones and children included."""
 
 
 def normalise_blocks(
@@ -82,15 +82,17 @@ def normalise_blocks(
 def _coalesced(blocks: Iterable[Decoded]) -> Iterator[list[Decoded]]:
     """Yield small blocks some at a time, and others by themselves."""
     some: list[Decoded] = []
-    orders = 0
+    records = 0
     for block in blocks:
-        is_small = block.orders.num_rows < SMALL_BLOCK and block.raw is None
-        if some and (not is_small or orders + block.orders.num_rows > TOGETHER_ORDERS):
+        # Rejects count too: blocks without an order may have 100,000 of them each.
+        size = 1 + block.read + len(block.rejected)
+        is_small = size < SMALL_BLOCK and block.raw is None
+        if some and (not is_small or records + size > TOGETHER_RECORDS):
             yield some
-            some, orders = [], 0
+            some, records = [], 0
         if is_small:
             some.append(block)
-            orders += block.orders.num_rows
+            records += size
         else:
             yield [block]
     if some:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from io import BytesIO
-from itertools import chain, count
+from itertools import count, islice
 from operator import methodcaller
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -126,9 +126,11 @@ def _write_tables(
 ) -> _Written:
     """Write row groups: one file per table or, if there is but one group, one of most tables."""
     _make_folder(fs, folder)
-    first, second = next(groups), next(groups, None)
-    if second is not None:
-        return _write_files(fs, folder, chain((first, second), groups))
+    first = next(groups)
+    begun = [first, *islice(groups, 1)]
+    if len(begun) > 1:
+        del first  # each group is freed once it is written
+        return _write_files(fs, folder, _emptied(begun, groups))
     # Those have lives of their own: they are redacted, or kept for years.
     alone = {name: table for name, table in first.items() if name in (REJECTED, RAW)}
     others = {name: table for name, table in first.items() if name not in alone}
@@ -137,6 +139,15 @@ def _write_tables(
         packed = _write_packed(fs, folder, others)
         written = _Written(*(dict(a) | b for a, b in zip(written, packed, strict=True)))
     return written
+
+
+def _emptied(
+    begun: list[dict[str, pa.Table]], groups: Iterator[dict[str, pa.Table]]
+) -> Iterator[dict[str, pa.Table]]:
+    """Yield the groups of a list, which it loses, and all others."""
+    while begun:
+        yield begun.pop(0)
+    yield from groups
 
 
 def _write_packed(fs: AbstractFileSystem, folder: str, tables: Mapping[str, pa.Table]) -> _Written:

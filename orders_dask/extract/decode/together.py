@@ -45,6 +45,7 @@ def may_go_together(records: Records) -> bool:
     return (
         len(records.text) <= MAX_FILE_BYTES
         and records.text.endswith(b"\n")
+        and records.text.count(b"\n") == records.number
         and not (records.overwritten or records.framing_error or records.issues or records.parts)
         and records.long_line is None
     )
@@ -90,8 +91,6 @@ def _decode_all(
     """Decode files together; None if a record of them is not plainly good."""
     numbers = [file.number for file in files]
     lines = Lines(b"".join(file.text for file in files))
-    if len(lines) != sum(numbers):
-        return None
     table, taken, unknown_keys = read_lines(lines, in_page=files[0].in_page, envelope=envelope)
     if len(taken) != len(lines):
         return None
