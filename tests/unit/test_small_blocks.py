@@ -24,7 +24,7 @@ def block(rejects: int, first: int) -> Decoded:
     return Decoded(FILE, orders, rejected, (), rejects, False, NO_DRIFT)
 
 
-def test_blocks_without_an_order_are_not_gathered_without_end() -> None:
+def test_blocks_without_an_order_are_not_collected_without_end() -> None:
     size, consumed = 500, 0
 
     def blocks() -> Iterator[Decoded]:
