@@ -43,8 +43,7 @@ RUN uv pip install --no-deps --compile-bytecode --build-constraint requirements.
 
 # The reader is compiled for any CPU of this architecture: see orders_dask/extract/compile_cache.py.
 ENV NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=/opt/orders-dask/compiled
-RUN python -I -c 'from orders_dask.extract.decode.json_reader import read_lines; \
-        from orders_dask.extract.lines import Lines; read_lines(Lines(b"{}\n"), in_page=False)'
+RUN python -I -c 'from orders_dask.extract.decode.compile_once import ensure_compiled; ensure_compiled()'
 
 
 FROM python:3.13-slim

@@ -32,6 +32,7 @@ $(INSTALLED): pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --require-hashes --requirement $(LOCK)
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -c 'from orders_dask.extract.decode.compile_once import ensure_compiled; ensure_compiled()'
 	@touch $@
 
 lock: $(INSTALLED) ## Write requirements.lock after pyproject.toml was changed, with as few other changes as can be
@@ -109,6 +110,8 @@ simulate: $(INSTALLED) ## Find out how often the checks are right, with a thousa
 bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several times in turn, and write the ratios to build/
 	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+	$(BIN)/python -m tests.benchmarks.small_days
+	$(BIN)/python -m tests.benchmarks.cold_start
 
 bench-guard: $(INSTALLED) ## Fail where a run has become clearly slower beside the floors of decode and COPY
 	$(BIN)/python -m tests.benchmarks.guard

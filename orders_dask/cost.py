@@ -86,7 +86,7 @@ def cost_of_load(
     }
     money = sum(prices.get(name, 0) * amount for name, amount in used.items())
     return Cost(
-        worker_cpu_seconds=everything.cpu_seconds,
+        worker_cpu_seconds=round(everything.cpu_seconds, 6),
         database_seconds=database_seconds,
         bytes_read=decode.bytes,
         bytes_staged=stage.bytes,

@@ -110,6 +110,10 @@ class ClusterLost(TransientError):
     """The Dask cluster can't be reached, or the connection to it was lost."""
 
 
+class SchedulerEnded(ClusterLost):
+    """The Dask scheduler ended in the middle: a run goes on with a new one at its address."""
+
+
 class SourceMissing(TransientError):
     """There is nothing for the run date yet: no file in the dump, no part in the stage, no load."""
 
@@ -142,3 +146,13 @@ class TableInUse(TransientError):
 
 class RunCancelled(TransientError):
     """The caller cancelled the run. What was published stands."""
+
+
+def failure_message(error: BaseException) -> str:
+    """Return the reason why a load ended, for the ledger."""
+    if isinstance(error, OrdersDaskError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "It was stopped."
+    # The type alone: a library's message may quote personal data, and `status` shows this one.
+    return f"A fault of ours, {type(error).__name__}."

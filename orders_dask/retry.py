@@ -29,6 +29,7 @@ from tenacity.stop import stop_base
 from orders_dask.errors import (
     LeaseLost,
     RunDateLocked,
+    SchedulerEnded,
     ServiceUnavailable,
     SourceMissing,
     StoredObjectChanged,
@@ -97,7 +98,7 @@ def retry_until_found(find: Callable[P, T], seconds: float) -> Callable[P, T]:
 
 
 def retry_run(run: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
-    """Retry a whole run date, from its listing, after a lost service, lease or object.
+    """Retry a whole run date, from its listing, after a lost service, scheduler, lease or object.
 
     Parameters
     ----------
@@ -106,7 +107,9 @@ def retry_run(run: Callable[P, T], stop: Event | None = None) -> Callable[P, T]:
     stop
         Ends the retries when it is set.
     """
-    is_transient = retry_if_exception_type((ServiceUnavailable, LeaseLost, StoredObjectChanged))
+    is_transient = retry_if_exception_type(
+        (ServiceUnavailable, SchedulerEnded, LeaseLost, StoredObjectChanged)
+    )
     options = _stop_options(stop or Event(), stop_after_attempt(RUN_ATTEMPTS))
     retried: Callable[P, T] = retry(retry=is_transient, wait=_BACKOFF, **options)(run)
     return retried

@@ -16,8 +16,7 @@ from sqlalchemy import Engine, NullPool, create_engine
 
 from orders_dask.cluster.workers import PROFILER_IS_SAFE
 from orders_dask.contract import table_groups
-from orders_dask.extract.decode.json_reader import read_lines
-from orders_dask.extract.lines import Lines
+from orders_dask.extract.decode.compile_once import ensure_compiled
 from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox, sandbox
 
@@ -45,8 +44,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_reader() -> None:
-    """Compile the reader once: in a fresh clone, it takes longer than the timeout of some tests."""
-    read_lines(Lines(b"{}\n"), in_page=True)
+    """Compile the reader once: in a fresh clone, it takes longer than the timeout of some tests.
+
+    From then on this process reads little text by it too."""
+    ensure_compiled()
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,8 @@ def main() -> None:
         app(prog_name="orders-dask")
     except KeyboardInterrupt as stop:  # before a command handles it
         sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
+    finally:
+        gc.freeze()  # else the interpreter looks at all that was imported when it exits: 0.2 s
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -9,7 +9,6 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -29,6 +28,8 @@ app = typer.Typer(
 def _version(wanted: bool) -> None:
     """Print the installed version and exit, for ``--version``."""
     if wanted:
+        from importlib import metadata  # late: 20 ms
+
         output.result(f"orders-dask {metadata.version('orders_dask')}")
         raise typer.Exit
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
+from functools import cache
 from typing import TYPE_CHECKING
 
 from orders_dask.cli import output
@@ -13,6 +14,7 @@ from orders_dask.errors import OrdersDaskError, SettingsError
 if TYPE_CHECKING:
     from distributed import Client
 
+    from orders_dask.cluster.clients import Connect
     from orders_dask.pipeline.results import RunResult
     from orders_dask.settings import Settings
 
@@ -41,17 +43,42 @@ def command_settings(source: str | None, scheduler: str | None, workers: int | N
 
 @contextmanager
 def command_client(
-    settings: Settings, scheduler: str | None, workers: int | None, *, needed: bool = True
-) -> Iterator[Client | None]:
-    """Connect to the cluster and print its dashboard's URL; yield None if it is not `needed`."""
-    if not needed:
-        yield None
-        return
+    settings: Settings, scheduler: str | None, workers: int | None
+) -> Iterator[Client]:
+    """Connect to the cluster, and print its dashboard's URL."""
     from orders_dask.cluster.connect import connect
 
     with connect(settings, scheduler, workers, without_pandas=True) as client:
         output.message(f"Dashboard: {client.dashboard_link}")
         yield client
+
+
+@contextmanager
+def connecting(settings: Settings, scheduler: str | None, workers: int | None) -> Iterator[Connect]:
+    """Yield what connects to the cluster once there is work that needs one, until the end.
+
+    Small work is done in this process, unless the command or the settings name a cluster.
+    """
+    from orders_dask.cluster.clients import resolve_client
+
+    is_named = bool(scheduler or workers or settings.scheduler_address)
+    with ExitStack() as stack:
+
+        @cache
+        def client() -> Client:
+            return stack.enter_context(command_client(settings, scheduler, workers))
+
+        @cache
+        def say_little() -> None:
+            output.message("Little data: no cluster, and so no dashboard, is started for it.")
+
+        def connect(settings: Settings, is_small: bool) -> Client | None:
+            if is_named or not is_small:
+                return resolve_client(client(), settings)
+            say_little()
+            return None
+
+        yield connect
 
 
 def load_run_dates(
@@ -76,7 +103,7 @@ def load_run_dates(
         As in :func:`orders_dask.jobs.backfill.backfill`.
     """
     from orders_dask.jobs.alert import alert_results
-    from orders_dask.jobs.inspect import result_of_error
+    from orders_dask.jobs.results import result_of_error
 
     try:
         ended = _load(run_dates, settings, scheduler, workers, force, dry_run, max_parallel)
@@ -98,23 +125,18 @@ def _load(
     dry_run: bool,
     max_parallel: int,
 ) -> list[RunResult]:
-    from orders_dask.jobs.inspect import all_up_to_date
+    from orders_dask.jobs.load_dates import load_dates
 
-    ended = None if force or dry_run else all_up_to_date(run_dates, settings=settings)
-    if ended is None:
-        with (
-            command_client(settings, scheduler, workers, needed=not dry_run) as client,
-            output.progress() as listener,
-        ):
-            from orders_dask.jobs.backfill import load_dates
-
-            ended = load_dates(
-                run_dates,
-                settings=settings,
-                client=client,
-                force=force,
-                dry_run=dry_run,
-                max_parallel=max_parallel,
-                listener=listener,
-            )
-    return ended
+    with (
+        connecting(settings, scheduler, workers) as connect,
+        output.progress() as listener,
+    ):
+        return load_dates(
+            connect,
+            run_dates,
+            settings,
+            force=force,
+            dry_run=dry_run,
+            max_parallel=max_parallel,
+            listener=listener,
+        )

@@ -21,8 +21,7 @@ from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.results import RunResult
 
 if TYPE_CHECKING:
-    from distributed import Client
-
+    from orders_dask.cluster.clients import Connect
     from orders_dask.settings import Settings
 
 
@@ -60,11 +59,14 @@ def writing_report(run_date: date, settings: Settings, file: Path | None) -> Ite
 
 
 @contextmanager
-def writing_performance_report(client: Client | None, file: Path | None) -> Iterator[None]:
+def writing_performance_report(
+    connect: Connect, settings: Settings, file: Path | None
+) -> Iterator[None]:
     """Write Dask's performance report of what a client does meanwhile, if that ends well."""
-    if file is None or client is None:
+    if file is None:
         yield
         return
+    connect(settings, False)  # of a cluster, however little there is to do
     from distributed import performance_report
 
     with TemporaryDirectory() as folder:

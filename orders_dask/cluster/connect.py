@@ -28,6 +28,9 @@ from orders_dask.settings import Settings, load_settings
 CONNECT_SECONDS: Final = 10
 """Seconds to wait for a scheduler to answer."""
 
+RECONNECT_SECONDS: Final = 60
+"""Seconds to wait for a new scheduler at the address of one that was lost."""
+
 
 @contextmanager
 def connect(
@@ -164,7 +167,7 @@ def _connect_running(address: str) -> Iterator[Client]:
         ) from error
     with warnings.catch_warnings(), translate_cluster_errors():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions raises instead
-        client = Client(address, timeout=CONNECT_SECONDS)
+        client = Client(address, timeout=RECONNECT_SECONDS)
     # A lost scheduler raises ClusterLost. The client would log a traceback as well.
     for name in ("distributed.batched", "distributed.client", "distributed.comm"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -10,7 +10,7 @@ from distributed import CancelledError
 from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 
-from orders_dask.errors import ClusterLost
+from orders_dask.errors import ClusterLost, SchedulerEnded
 
 DISCONNECT_ERRORS: Final = (CancelledError, ClosedClientError, CommClosedError)
 """Errors that a client raises when its scheduler is lost."""
@@ -22,13 +22,15 @@ def translate_cluster_errors() -> Iterator[None]:
 
     Raises
     ------
+    SchedulerEnded
+        The scheduler was lost.
     ClusterLost
-        The scheduler was lost, or a worker can't be reached.
+        A worker can't be reached.
     """
     try:
         yield
     except DISCONNECT_ERRORS as error:
-        raise ClusterLost(
+        raise SchedulerEnded(
             "The Dask scheduler was lost: see that it runs, then give the same command again."
         ) from error
     except OSError as error:  # of a worker that died and is still listed

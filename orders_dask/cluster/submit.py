@@ -19,34 +19,17 @@ from typing import Any, Final, NamedTuple, TypeVar
 from distributed import Client, Future, KilledWorker
 
 from orders_dask.cluster.connection_errors import DISCONNECT_ERRORS, translate_cluster_errors
+from orders_dask.cluster.task_calls import TaskCall, raise_if_stopped
 from orders_dask.cluster.workers import call_task, plugin_name
-from orders_dask.errors import ClusterLost, RunCancelled, WorkersDied
+from orders_dask.errors import ClusterLost, WorkersDied
 from orders_dask.settings import Settings
 
 Result = TypeVar("Result")
-
-MapTasks = Callable[..., Generator[tuple[int, Any]]]
-""":func:`map_bounded` with its client, key suffix, settings and stop event."""
 
 LOG: Final = logging.getLogger("orders_dask")
 
 POLL_SECONDS: Final = 0.5
 """Seconds between checks of the stop event, while no task ends."""
-
-
-class TaskCall(NamedTuple):
-    """One call of a function on a worker.
-
-    Attributes
-    ----------
-    label
-        Input of the call, for error messages.
-    arguments
-        Positional arguments: small records, without secrets.
-    """
-
-    label: str
-    arguments: tuple[Any, ...]
 
 
 class _EndedCall(NamedTuple):
@@ -156,8 +139,7 @@ def _run_bounded(
                 future.add_done_callback(finished.put)
             if not running:
                 return
-            if stop.is_set():
-                raise RunCancelled("The run was stopped; what was published stands.")
+            raise_if_stopped(stop)
             try:
                 future = finished.get(timeout=POLL_SECONDS)
             except Empty:

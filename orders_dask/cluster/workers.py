@@ -6,18 +6,26 @@ Others read their own environment: passwords must not travel in clear text.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from distributed import Client, LocalCluster, Worker, WorkerPlugin, default_client, get_worker
 
 from orders_dask.cluster.connection_errors import translate_cluster_errors
+from orders_dask.cluster.task_calls import task_of
 from orders_dask.cluster.versions import check_versions, installed_versions, version_error
-from orders_dask.errors import ClusterLost, OrdersDaskError, ServiceUnavailable, SettingsError
+from orders_dask.errors import (
+    ClusterLost,
+    OrdersDaskError,
+    SchedulerEnded,
+    ServiceUnavailable,
+    SettingsError,
+)
 from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LOG: Final = logging.getLogger("orders_dask")
 
 PROFILER_IS_SAFE: Final = sys.version_info >= (3, 11, 12)
 """Whether Dask's profiler can't deadlock the process.
@@ -130,32 +140,36 @@ def plugin_name(settings: Settings) -> str:
     return f"orders_dask.run-{sha256(settings.model_dump_json().encode()).hexdigest()[:16]}"
 
 
-def resolve_client(client: Client | None, settings: Settings) -> Client:
-    """Return the given client or Dask's current one, with its workers prepared for a run.
+def current_client() -> Client | None:
+    """Return Dask's current client; None if there is none."""
+    try:
+        current: Client = default_client()
+    except ValueError:
+        return None
+    return current
+
+
+def prepare_client(client: Client, settings: Settings) -> Client:
+    """Return a client with its workers prepared for a run.
 
     Parameters
     ----------
     client
-        Client to use; None for the current one.
+        The client.
     settings
         Settings for its workers.
 
     Raises
     ------
     SettingsError
-        There is no client, or settings are missing or malformed in a worker's own environment.
+        The client can't be used, or settings are missing or malformed in a worker's own
+        environment.
     VersionMismatch
         Client, scheduler and workers run different versions.
     ClusterLost
         The scheduler, or a worker that it still lists, can't be reached.
     """
-    try:
-        client = client or default_client()
-    except ValueError:
-        raise SettingsError(
-            "There is no Dask client: make one with orders_dask.connect() or "
-            "dask.distributed.Client(), or pass client=."
-        ) from None
+    _await_scheduler(client)
     if not isinstance(client, Client) or client.asynchronous or client.status != "running":
         raise SettingsError(
             "The Dask client is closed, asynchronous or no distributed.Client: pass one that is "
@@ -165,6 +179,26 @@ def resolve_client(client: Client | None, settings: Settings) -> Client:
         check_versions(client)
         prepare_workers(client, settings)
     return client
+
+
+def _await_scheduler(client: Client) -> None:
+    """Wait while a client looks for a new scheduler at the address of the one that it lost.
+
+    Raises
+    ------
+    ClusterLost
+        None came, and the client gave up.
+    """
+    if getattr(client, "status", None) != "connecting":
+        return
+    LOG.warning("The Dask scheduler was lost: waiting for a new one at its address.")
+    while client.status == "connecting":
+        time.sleep(0.1)
+    if client.status != "running":
+        raise ClusterLost(
+            "The Dask scheduler was lost, and no new one answers at its address: see that it runs, "
+            "then give the same command again."
+        )
 
 
 def prepare_workers(client: Client, settings: Settings) -> None:
@@ -209,10 +243,6 @@ def prepare_workers(client: Client, settings: Settings) -> None:
             raise error
 
 
-_PLUGIN: Final[ContextVar[RunPlugin | None]] = ContextVar("orders_dask.run", default=None)
-"""The plugin of the run that the task in this thread belongs to."""
-
-
 def call_task(plugin_name: str, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a task on this worker, and name the worker in errors of its settings and services.
 
@@ -227,7 +257,7 @@ def call_task(plugin_name: str, task: Callable[P, T], *args: P.args, **kwargs: P
 
     Raises
     ------
-    ClusterLost
+    SchedulerEnded
         The worker lacks the run's plugin: the scheduler was restarted.
     VersionMismatch
         The worker runs other versions than the client.
@@ -237,33 +267,19 @@ def call_task(plugin_name: str, task: Callable[P, T], *args: P.args, **kwargs: P
     address = get_worker().address
     plugin = _plugin_on(get_worker(), plugin_name)
     if plugin is None:
-        raise ClusterLost(
+        raise SchedulerEnded(
             f"Worker {address} lacks what this run sent to all: either the scheduler was restarted "
             "meanwhile, so give the same command again, or the worker runs another orders_dask."
         )
     if plugin.error:
         raise plugin.error
-    token = _PLUGIN.set(plugin)
     try:
-        return task(*args, **kwargs)
+        with task_of(plugin.settings):
+            return task(*args, **kwargs)
     except (SettingsError, ServiceUnavailable) as error:
         if plugin.is_local:
             raise
         raise type(error)(f"On worker {address}: {error}") from error
-    finally:
-        _PLUGIN.reset(token)
-
-
-def worker_settings() -> Settings:
-    """Return the settings that this task's run sent to the worker, else those of its environment.
-
-    Raises
-    ------
-    SettingsError
-        A setting is missing or malformed.
-    """
-    plugin = _PLUGIN.get()
-    return plugin.settings if plugin and plugin.settings else load_settings()
 
 
 def _plugin_on(worker: Worker, name: str) -> RunPlugin | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-from orders_dask.contract.arrow import paths
 from orders_dask.contract.columns import path_within_order, source_paths
 from orders_dask.contract.dimension_tables import DIMENSIONS
 from orders_dask.contract.order_tables import FACTS
@@ -196,16 +195,16 @@ def known_keys() -> KnownObject:
     return order
 
 
-def _paths_of_columns(*, are_custom: bool) -> Iterator[str]:
+def _paths_of_columns(are_custom: bool | None = None) -> Iterator[str]:
     for table in (*FACTS, *DIMENSIONS):
         for column in table.c:
-            if bool(column.info["custom"]) is are_custom:
+            if are_custom in (None, bool(column.info["custom"])):
                 yield from (path_within_order(table, path) for path, _ in source_paths(column))
 
 
 def _paths() -> Iterator[str]:
     yield from _paths_of_columns(are_custom=False)
-    read = [path for path, _ in paths()]
+    read = list(_paths_of_columns())
     for path in read:
         yield from _money_beside(path)
     for parent, keys in _KEYS.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
-from orders_dask.contract.arrow import FILE, POSITION, key_schema
 from orders_dask.contract.order_tables import fact_order
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RAW: Final = "raw"
 """Staged table of the text of every record that decode saw, as it stood in the dump."""
@@ -38,6 +38,10 @@ def raw_text_schema() -> pa.Schema:
     A row is a record in the order of the file. Position and id are null for what is no record, such
     as a message of an envelope. The text is null where only `framing` says something.
     """
+    import pyarrow as pa  # late: a listing of files needs the names alone
+
+    from orders_dask.contract.arrow import FILE, POSITION, key_schema
+
     return pa.schema(
         [
             key_schema().field(FILE),

@@ -13,7 +13,6 @@ from sqlalchemy import Table
 from orders_dask.contract.envelopes import CONTAINER_KEYS
 from orders_dask.contract.json_parser import Json
 from orders_dask.contract.order_tables import FACTS, fact_order
-from orders_dask.contract.values import integer
 
 ORDER_KEYS: Final = (
     "line_items",
@@ -79,5 +78,7 @@ def id_key(fact: Table) -> str:
 def positive_id(record: Json, fact: Table) -> int | None:
     """Return the id of a record of `fact`, or None if it is not a positive integer."""
     value = record.get(id_key(fact)) if isinstance(record, dict) else None
+    from orders_dask.contract.values import integer  # late: it imports Arrow, and few need it
+
     number = integer(value)[0] if value is not None else None
     return number if number is not None and number > 0 else None

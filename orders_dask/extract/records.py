@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orders_dask.contract.rejects import Issue, merge_issues
 
-Rows = NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Rows: TypeAlias = "NDArray[np.int64]"
 """Row numbers, from 0."""
 
 MIB: Final = 1 << 20
@@ -64,6 +65,10 @@ class SourceFile:
     member: str | None
     size: int
     etag: str
+
+    def member_of(self, name: str, size: int) -> SourceFile:
+        """Return a member of this zip as a file of its own; `size` is compressed."""
+        return SourceFile(f"zip://{name}::{self.name}", self.url, name, size, self.etag)
 
 
 @dataclass(frozen=True)

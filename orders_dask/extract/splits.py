@@ -10,8 +10,6 @@ from itertools import chain
 from typing import BinaryIO, Final, NamedTuple
 
 from orders_dask.extract.framing.file_signatures import HEAD_BYTES, is_binary
-from orders_dask.extract.framing.files import member_file
-from orders_dask.extract.framing.ndjson import detect_ndjson, strip_bom
 from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile, Split, Unreadable
 from orders_dask.extract.source.compression import is_compressed, is_zip, list_members
 from orders_dask.extract.source.listing import listing_order
@@ -100,7 +98,7 @@ def cut_into_members(file: SourceFile, matches: Callable[[str], bool]) -> CutPla
         return CutPlan(splits=[Split((file,))])
     return CutPlan(
         whole=[
-            (member_file(file, member.name, member.compressed), member.size)
+            (file.member_of(member.name, member.compressed), member.size)
             for member in members
             if matches(member.name)
         ]
@@ -146,6 +144,8 @@ def _cut_file(file: SourceFile, block_size: int) -> CutPlan:
 
 
 def _is_newline_delimited(stream: BinaryIO) -> bool:
+    from orders_dask.extract.framing.ndjson import detect_ndjson, strip_bom  # late: NumPy
+
     try:
         chunks = chain(
             [stream.read(RANDOM_READ_BYTES)], iter(partial(stream.read, CHUNK_BYTES), b"")

@@ -1,4 +1,4 @@
-"""Load and publish several run dates of little data together."""
+"""Load and publish small run dates, one or several together."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
-from threading import Event
-from typing import Final
+from typing import NamedTuple
 
-from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.checks.run import Checks
 from orders_dask.contract.raw_text import raw_columns
 from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import OrdersDaskError
-from orders_dask.jobs.inspect import Inspection, result_of_error
+from orders_dask.jobs.inspect import Inspection
 from orders_dask.jobs.lineage import files_of, lineage_of_load
-from orders_dask.jobs.run import describe_result, published_result
+from orders_dask.jobs.load_one import published_result
+from orders_dask.jobs.results import describe_result, result_of_error
 from orders_dask.ledger.leases import acquire_free_leases
 from orders_dask.ledger.queries import load_statuses
 from orders_dask.ledger.replay import corrected_records
@@ -27,78 +26,71 @@ from orders_dask.load.schema_version import undeclared_columns
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.batch import BatchDate, BatchOutcome, load_batch
 from orders_dask.pipeline.load_scope import RunContext
-from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
+from orders_dask.pipeline.progress import Listener
 from orders_dask.pipeline.results import RunResult
 from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings
 
-MAX_DATE_BYTES: Final = 4 << 20
-"""Bytes of a dump, as stored, that goes with others: one task decodes it in a second."""
 
-MAX_DATE_FILES: Final = 64
-"""Files of such a dump."""
+class Ended(NamedTuple):
+    """How a run date ended that was loaded as a small one.
 
-MAX_BATCH_DATES: Final = 32
-"""Run dates of a batch: what it costs by itself is shared by all."""
-
-MAX_BATCH_BYTES: Final = 16 << 20
-"""Bytes of the dumps of a batch, as stored."""
-
-
-def may_go_with_others(inspection: Inspection, checks: Checks) -> bool:
-    """Return whether a run date is small, and nothing about it asks for a run of its own.
-
-    A check of somebody's own may look at what is published of the days before.
+    Attributes
+    ----------
+    result
+        Its result.
+    load_id
+        Its load.
+    error
+        Why it is not published; None if it is.
     """
-    [first, *others] = inspection.splits
-    whole = first.start is None and first.raw_url is None and not others
-    small = first.size <= MAX_DATE_BYTES and len(first.files) <= MAX_DATE_FILES
-    return whole and small and not checks.own
+
+    result: RunResult
+    load_id: int
+    error: OrdersDaskError | None
 
 
 def load_together(
-    inspected: Mapping[date, Inspection],
-    settings: Settings,
-    client: Client,
-    database: Engine,
-    checks: Checks,
-    listener: Listener,
-    stop: Event,
+    inspected: Mapping[date, Inspection], context: RunContext, checks: Checks, listener: Listener
 ) -> dict[date, RunResult]:
-    """Load and publish run dates of little data together.
+    """Load and publish small run dates together, as :func:`load_small` does, with their spans."""
+    first, last = min(inspected), max(inspected)
+    with telemetry.span("run dates", first=str(first), last=str(last), run_dates=len(inspected)):
+        ended = load_small(inspected, context, checks, listener)
+        for day, each in ended.items():
+            with suppress(OrdersDaskError), telemetry.span("run date", run_date=str(day)):
+                describe_result(replace(each.result, load_id=each.load_id))
+                if each.error:
+                    raise each.error
+    return {day: each.result for day, each in ended.items()}
+
+
+def load_small(
+    inspected: Mapping[date, Inspection], context: RunContext, checks: Checks, listener: Listener
+) -> dict[date, Ended]:
+    """Load and publish small run dates together.
 
     Parameters
     ----------
     inspected
-        The run dates (:func:`may_go_with_others`).
-    settings, client, database, checks, listener, stop
-        As in :func:`orders_dask.jobs.run.run_once`.
+        The run dates (:attr:`~orders_dask.jobs.inspect.Inspection.is_small`).
+    context
+        What the steps need.
+    checks
+        The checks, none of which is one's own: that may look at the days before.
+    listener
+        Called with the progress of each run date.
 
     Returns
     -------
     dict
-        Results by run date. Dates that are missing have to go alone, since somebody else works on
-        them or has published them; after an error all have to.
+        How each ended. Dates that are missing have to go by themselves, since somebody else works
+        on them or has published them; after an error all have to.
     """
-    first, last = min(inspected), max(inspected)
-    timer = StepTimer(first, no_progress)
-    with telemetry.span("run dates", first=str(first), last=str(last), run_dates=len(inspected)):
-        outcomes = _load(inspected, settings, client, database, checks, timer, listener, stop)
-        return _results(inspected, outcomes, settings, database, timer)
-
-
-def _load(
-    inspected: Mapping[date, Inspection],
-    settings: Settings,
-    client: Client,
-    database: Engine,
-    checks: Checks,
-    timer: StepTimer,
-    listener: Listener,
-    stop: Event,
-) -> dict[date, BatchOutcome]:
+    settings, database = context.settings, context.database
     columns = (*STORED_COLUMNS, *raw_columns(settings.keeps_raw))
-    context = RunContext(settings, client, database, timer, stop)
+    replaces = any(inspection.published for inspection in inspected.values())
+    corrected = retry_transient(corrected_records)(database) if replaces else {}
     # OpenLineage is told of the ends when the ledger has them and the leases are released.
     with _lineage(inspected, settings, database) as (began, ended):
         with acquire_free_leases(database, [*inspected]) as held:
@@ -107,7 +99,7 @@ def _load(
                 load_batch(context, held, dates, columns, checks, began, listener) if held else {}
             )
         ended(outcomes)
-    return outcomes
+    return _results(inspected, outcomes, corrected, context)
 
 
 def _batch_date(run_date: date, inspection: Inspection) -> BatchDate:
@@ -154,22 +146,23 @@ def _lineage(
 def _results(
     inspected: Mapping[date, Inspection],
     outcomes: Mapping[date, BatchOutcome],
-    settings: Settings,
-    database: Engine,
-    timer: StepTimer,
-) -> dict[date, RunResult]:
+    corrected: Mapping[date, int],
+    context: RunContext,
+) -> dict[date, Ended]:
     if not outcomes:
         return {}
+    settings, database = context.settings, context.database
     ids = [outcome.load_id for outcome in outcomes.values() if outcome.error is None]
     loaded = retry_transient(load_statuses)(database, ids)
-    replaced = any(inspected[day].published for day in outcomes)
-    corrected = retry_transient(corrected_records)(database) if replaced else {}
     undeclared = retry_transient(undeclared_columns)(database)
-    shares = timer.share([*outcomes])
-    results = {
-        day: result_of_error(day, outcome.error)
-        if outcome.error
-        else published_result(
+    shares = context.timer.share([*outcomes])
+    results = {}
+    for day, outcome in outcomes.items():
+        if outcome.error:
+            failed = result_of_error(day, outcome.error)
+            results[day] = Ended(failed, outcome.load_id, outcome.error)
+            continue
+        published = published_result(
             loaded[outcome.load_id],
             shares[day],
             outcome.findings,
@@ -178,12 +171,5 @@ def _results(
             undeclared,
             settings,
         )
-        for day, outcome in outcomes.items()
-    }
-    for day, result in results.items():
-        outcome = outcomes[day]
-        with suppress(OrdersDaskError), telemetry.span("run date", run_date=str(day)):
-            describe_result(replace(result, load_id=outcome.load_id))
-            if outcome.error:
-                raise outcome.error
+        results[day] = Ended(published, outcome.load_id, None)
     return results

@@ -7,23 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import compress
+from typing import TYPE_CHECKING
 
-from distributed import Client
-
+from orders_dask.cluster.clients import given_client
 from orders_dask.errors import DataRefused, SourceMissing
-from orders_dask.jobs.backfill import load_dates
-from orders_dask.jobs.inspect import (
-    INSPECT_THREADS,
-    date_range,
-    dump_fingerprint,
-    latest_dates,
-)
+from orders_dask.jobs.dates import date_range, latest_dates
+from orders_dask.jobs.inspect import INSPECT_THREADS, dump_fingerprint
+from orders_dask.jobs.load_dates import load_dates
 from orders_dask.ledger.queries import published_dates
 from orders_dask.load.schema import ready_database
 from orders_dask.pipeline.progress import Listener
 from orders_dask.pipeline.results import LOOKBACK, Beyond, RunResult
 from orders_dask.retry import retry_transient
 from orders_dask.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,16 @@ def daily(
     Raises
     ------
     SettingsError
-        A setting is missing or malformed, or there is no client.
+        A setting is missing or malformed, or the client can't be used.
     DatabaseNotReady
         ``orders-dask init`` has not been run.
     """
     settings = settings or load_settings()
     plan = plan_daily(settings, lookback, beyond)
     ended = load_dates(
+        given_client(client),
         plan.run_dates,
-        settings=settings,
-        client=client,
+        settings,
         dry_run=dry_run,
         max_parallel=max_parallel,
         listener=listener,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
-from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask.cluster.workers import resolve_client
+from orders_dask.cluster.clients import Connect, given_client
 from orders_dask.errors import NothingToRestore, SourceMissing
 from orders_dask.extract.records import Split
-from orders_dask.jobs.inspect import inspect_run_date
+from orders_dask.jobs.inspect import inspect_run_date, is_small
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, held_load, published_load
 from orders_dask.load.schema import ready_database
@@ -23,6 +23,9 @@ from orders_dask.publish.diff import DiffResult, compare, comparison_load, repla
 from orders_dask.publish.publish import seal
 from orders_dask.retry import retry_run
 from orders_dask.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def diff(
@@ -44,8 +47,8 @@ def diff(
     settings
         Settings; from the environment by default.
     client
-        Dask client to load a changed dump with; the current one by default. Otherwise none is
-        needed.
+        Dask client to load a changed dump with; the current one by default, and this process if
+        there is none.
     listener
         Called with the progress of each step.
 
@@ -64,11 +67,26 @@ def diff(
         A service can't be reached, another run has locked the run date, or a file changed
         meanwhile.
     SettingsError
-        A setting is missing or malformed, or a client is needed and there is none.
+        A setting is missing or malformed, or the client can't be used.
     """
     settings = settings or load_settings()
+    return diff_with(given_client(client), run_date, settings, listener)
+
+
+def diff_with(
+    connect: Connect, run_date: date, settings: Settings, listener: Listener | None = None
+) -> DiffResult:
+    """Compare as :func:`diff` does, with a client only if a changed dump has to be loaded.
+
+    Parameters
+    ----------
+    connect
+        Returns the client once it is needed.
+    run_date, settings, listener
+        As in :func:`diff`.
+    """
     database = ready_database(settings)
-    return retry_run(_diff)(run_date, settings, client, database, listener or no_progress)
+    return retry_run(_diff)(run_date, settings, connect, database, listener or no_progress)
 
 
 def diff_without_loading(run_date: date, *, settings: Settings | None = None) -> DiffResult | None:
@@ -86,7 +104,7 @@ def diff_without_loading(run_date: date, *, settings: Settings | None = None) ->
 
 
 def _diff(
-    run_date: date, settings: Settings, client: Client | None, database: Engine, listener: Listener
+    run_date: date, settings: Settings, connect: Connect, database: Engine, listener: Listener
 ) -> DiffResult:
     timer = StepTimer(run_date, listener)
     sides = _inspect_sides(run_date, settings, database, timer)
@@ -94,7 +112,8 @@ def _diff(
     if stored is not None:
         return stored
     published = sides.published
-    context = RunContext(settings, resolve_client(client, settings), database, timer)
+    client = connect(settings, is_small(sides.splits))
+    context = RunContext(settings, client, database, timer)
     with open_load(
         context, run_date, published, sides.fingerprint, status_if_refused="failed"
     ) as load:

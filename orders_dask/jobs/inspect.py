@@ -9,27 +9,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from hashlib import sha256
 from typing import Final
 
 from sqlalchemy import Engine
 
-from orders_dask.checks.comparison import Finding
 from orders_dask.contract.versions import DECODER_VERSION
 from orders_dask.errors import (
-    DataRefused,
     LoadHeld,
     OrdersDaskError,
-    RunDateLocked,
     SettingsError,
     SourceMissing,
 )
 from orders_dask.extract.discover import Dump, discover, discover_dump
 from orders_dask.extract.records import Split
-from orders_dask.jobs.raw_texts import raw_splits
+from orders_dask.jobs.results import (
+    result_of_error,
+    result_of_held_or_discarded,
+    up_to_date_result,
+)
 from orders_dask.ledger.queries import (
     FILES_HASH_LENGTH,
     LoadStatus,
@@ -41,17 +42,22 @@ from orders_dask.ledger.queries import (
 )
 from orders_dask.load.schema import ready_database
 from orders_dask.monitoring import telemetry
-from orders_dask.pipeline.load_scope import failure_message
 from orders_dask.pipeline.progress import StepTimer, no_progress
-from orders_dask.pipeline.results import Outcome, RunResult
+from orders_dask.pipeline.results import RunResult
 from orders_dask.retry import retry_transient, retry_until_found
-from orders_dask.settings import Settings, load_settings
+from orders_dask.settings import Settings
 
 INSPECT_THREADS: Final = 4
 """Run dates that are listed at once: what counts is latency."""
 
 MAX_INSPECTED: Final = 64
 """Run dates that are inspected together."""
+
+MAX_SMALL_BYTES: Final = 4 << 20
+"""Bytes of small dumps, as stored: one task decodes them in a second, and a cluster starts in 3."""
+
+MAX_SMALL_FILES: Final = 64
+"""Files of a small dump."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,16 @@ class Inspection:
     held_or_discarded: LoadStatus | None
 
     @property
+    def bytes(self) -> int:
+        """Bytes of the dump, as stored."""
+        return sum(split.size for split in self.splits)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is little data (:func:`is_small`), so that it can go with others."""
+        return is_small(self.splits)
+
+    @property
     def is_up_to_date(self) -> bool:
         """Whether what is published is of the dump as it is now."""
         return bool(self.published and self.published.fingerprint == self.fingerprint)
@@ -92,30 +108,16 @@ class Inspection:
         return self.published.load_id if self.published and is_missing else None
 
 
-def yesterday(settings: Settings) -> date:
-    """Return the default run date: yesterday in the shop's time zone."""
-    return datetime.now(settings.zone).date() - timedelta(days=1)
+def is_small(splits: Sequence[Split]) -> bool:
+    """Return whether one task does a dump in a second, so that no cluster is worth its start.
 
-
-def date_range(start: date, end: date) -> list[date]:
-    """Return the run dates from `start` to `end`, both included.
-
-    Raises
-    ------
-    SettingsError
-        The range is empty.
+    Raw texts that are kept are never small.
     """
-    if end < start:
-        raise SettingsError(
-            f"The range from {start} to {end} is empty: its end lies before its start."
-        )
-    return [start + timedelta(days=n) for n in range((end - start).days + 1)]
-
-
-def latest_dates(days: int, settings: Settings) -> list[date]:
-    """Return the latest run dates, up to yesterday in the shop's time zone, in order."""
-    end = yesterday(settings)
-    return date_range(end - timedelta(days=days - 1), end)
+    if len(splits) != 1:
+        return False
+    [split] = splits
+    is_whole = split.start is None and split.raw_url is None
+    return is_whole and split.size <= MAX_SMALL_BYTES and len(split.files) <= MAX_SMALL_FILES
 
 
 def wait_for_source(run_date: date, settings: Settings, seconds: float) -> None:
@@ -142,29 +144,6 @@ def wait_for_source(run_date: date, settings: Settings, seconds: float) -> None:
     ready_database(settings)
     find = retry_until_found(discover, seconds)
     find(settings.source, run_date, settings.block_size)
-
-
-def all_up_to_date(
-    run_dates: Sequence[date], *, settings: Settings | None = None
-) -> list[RunResult] | None:
-    """Return the results of run dates if there is nothing to do for any of them.
-
-    Returns
-    -------
-    list of RunResult or None
-        One per run date, ``up_to_date`` or ``missing``; None if any of them has to be loaded or
-        could not be inspected.
-    """
-    settings = settings or load_settings()
-    database = ready_database(settings)
-    results: list[RunResult] = []
-    for some in chunks(run_dates):
-        inspected = inspect_run_dates(some, settings, database)
-        ended = results_without_work(inspected, database)
-        if len(ended) < len(some):
-            return None
-        results += (ended[run_date] for run_date in some)
-    return results
 
 
 def chunks(run_dates: Sequence[date]) -> Iterator[Sequence[date]]:
@@ -273,6 +252,8 @@ def inspect_run_date(
         except SourceMissing:
             if not (raw_if_missing and published):
                 raise
+            from orders_dask.jobs.raw_texts import raw_splits  # late: it imports the stage
+
             splits = raw_splits(published, settings, database)
             if not splits:
                 raise
@@ -308,73 +289,3 @@ def _hash_of_reading(settings: Settings) -> str:
 
 def _hash(content: Sequence[object]) -> str:
     return sha256(json.dumps(content).encode()).hexdigest()[:FILES_HASH_LENGTH]
-
-
-def result_of_error(run_date: date, error: Exception) -> RunResult:
-    """Return the result of a run date that ended with an error, a fault of ours included."""
-    if not isinstance(error, OrdersDaskError):
-        message = (
-            f"{failure_message(error)} `orders-dask run --run-date {run_date} --debug` shows it."
-        )
-        return RunResult(run_date, "failed", message=message, exit_code=1)
-    outcome: Outcome = "failed"
-    if isinstance(error, DataRefused):
-        outcome = "refused"
-    elif isinstance(error, LoadHeld):
-        outcome = "held"
-    elif isinstance(error, RunDateLocked):
-        outcome = "locked"
-    elif isinstance(error, SourceMissing):
-        outcome = "missing"
-    return RunResult(run_date, outcome, message=str(error), exit_code=error.exit_code)
-
-
-def up_to_date_result(
-    published: LoadStatus, held: LoadStatus | None, timer: StepTimer
-) -> RunResult:
-    """Return the result of a run date that is up to date, with what is held of it."""
-    result = result_from_ledger("up_to_date", published, timer)
-    if held is None:
-        return result
-    message = (
-        f"Load {held.load_id} of other files is held still: `orders-dask discard --run-date "
-        f"{held.run_date}` drops it."
-    )
-    return replace(result, message=message)
-
-
-def result_of_held_or_discarded(load: LoadStatus, timer: StepTimer) -> RunResult:
-    """Return the result of a run date whose dump was loaded before, and somebody decided against.
-
-    Raises
-    ------
-    LoadHeld
-        That load is held, and nobody has accepted or discarded it yet.
-    """
-    if load.status == "held":
-        raise LoadHeld(str(load.message))
-    decision = "rolled back" if load.status == "unpublished" else "discarded"
-    message = (
-        f"Load {load.load_id} of these files was {decision}: `orders-dask run --force --run-date "
-        f"{load.run_date}` loads them again."
-    )
-    return RunResult(load.run_date, "discarded", message=message, seconds=timer.total)
-
-
-def result_from_ledger(
-    outcome: Outcome, load: LoadStatus, timer: StepTimer, findings: Sequence[Finding] = ()
-) -> RunResult:
-    """Return the result of a run date with the counts of a load in the ledger."""
-    return RunResult(
-        load.run_date,
-        outcome,
-        load_id=load.load_id,
-        files=load.files,
-        orders=load.orders,
-        lines=load.lines,
-        superseded=load.superseded,
-        rejected=load.rejected,
-        seconds=timer.total,
-        warnings=tuple(f"{finding.message} ({finding.check_name})" for finding in findings),
-        unknown_keys=load.unknown_keys,
-    )

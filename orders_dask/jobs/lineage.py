@@ -11,13 +11,12 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from orders_dask.errors import LoadHeld, OrdersDaskError
+from orders_dask.errors import LoadHeld, OrdersDaskError, failure_message
 from orders_dask.extract.records import Split
 from orders_dask.ledger.queries import files_of_load, row_counts
 from orders_dask.monitoring.lineage import sending_lineage
 from orders_dask.monitoring.lineage_client import is_configured
 from orders_dask.monitoring.load_lineage import DumpFile, LoadLineage, dump_name, server_name
-from orders_dask.pipeline.load_scope import failure_message
 from orders_dask.settings import Settings
 
 LOG: Final = logging.getLogger("orders_dask")

@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from distributed import Client
 from sqlalchemy import Connection, Engine
 
 from orders_dask.checks.run import Checks, load_checks
-from orders_dask.cluster.submit import TaskCall, map_bounded
-from orders_dask.cluster.workers import resolve_client
+from orders_dask.cluster.clients import Connect, given_client
+from orders_dask.cluster.task_calls import TaskCall
 from orders_dask.contract.arrow import ORDER_ROW
 from orders_dask.contract.order_tables import FACTS
 from orders_dask.errors import NothingToRestore, SourceMissing
-from orders_dask.jobs.inspect import inspect_run_date, result_from_ledger
+from orders_dask.jobs.inspect import inspect_run_date
 from orders_dask.jobs.lineage import lineage_of_load, stored_files
+from orders_dask.jobs.results import result_from_ledger
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import (
     LoadStatus,
@@ -56,6 +56,12 @@ from orders_dask.stage.manifest import load_manifest
 from orders_dask.stage.parts import find_parts
 from orders_dask.stage.record import Part
 from orders_dask.stage.tables import row_groups
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+MAX_SMALL_ORDERS: Final = 10_000
+"""Orders and rejected records of a load whose replay is not worth the start of a cluster."""
 
 OUTCOMES_PER_STATEMENT: Final = 10_000
 """Outcomes that one statement writes to the ledger."""
@@ -106,12 +112,31 @@ def replay(
         A service can't be reached, or another run has locked the run date.
     """
     settings = settings or load_settings()
+    return replay_with(given_client(client), run_date, code, settings, listener)
+
+
+def replay_with(
+    connect: Connect,
+    run_date: date,
+    code: str | None,
+    settings: Settings,
+    listener: Listener | None = None,
+) -> ReplayResult:
+    """Replay as :func:`replay` does, with a client only for a load of many orders.
+
+    Parameters
+    ----------
+    connect
+        Returns the client.
+    run_date, code, settings, listener
+        As in :func:`replay`.
+    """
     database = ready_database(settings)
     return retry_run(_replay)(
         run_date,
         code,
         settings,
-        resolve_client(client, settings),
+        connect,
         database,
         load_checks(settings, database),
         listener or no_progress,
@@ -145,14 +170,15 @@ def _replay(
     run_date: date,
     code: str | None,
     settings: Settings,
-    client: Client,
+    connect: Connect,
     database: Engine,
     checks: Checks,
     listener: Listener,
 ) -> ReplayResult:
     timer = StepTimer(run_date, listener)
+    published = _load_to_replay(database, settings, run_date)
+    client = connect(settings, published.orders + published.rejected <= MAX_SMALL_ORDERS)
     context = RunContext(settings, client, database, timer)
-    published = _load_to_replay(context, run_date)
     part = _make_replay_part(context, published, code)
     if part and part.orders:
         columns = columns_of_load(database, published.load_id)
@@ -202,22 +228,22 @@ def _facts_without(columns: Sequence[str]) -> set[str]:
     return {fact.name for fact in FACTS[1:] if fact.name not in has}
 
 
-def _load_to_replay(context: RunContext, run_date: date) -> LoadStatus:
+def _load_to_replay(database: Engine, settings: Settings, run_date: date) -> LoadStatus:
     """Return the published load, unless a later load of a changed dump was refused."""
-    published = published_load(context.database, run_date)
+    published = published_load(database, run_date)
     if published is None:
         raise NothingToRestore(
             f"Nothing is published for {run_date} that rejected records could be added to: correct "
             f"the files, and give `orders-dask run --run-date {run_date}`."
         )
-    held = held_load(context.database, run_date)
+    held = held_load(database, run_date)
     if held:
         raise NothingToRestore(
             f"Load {held.load_id} of {run_date} is held: give `orders-dask accept --run-date "
             f"{run_date}` or `orders-dask discard --run-date {run_date}` first."
         )
-    later = latest_refused_after(context.database, published)
-    if later and _dump_has_changed(context, published):
+    later = latest_refused_after(database, published)
+    if later and _dump_has_changed(database, settings, published):
         raise NothingToRestore(
             f"Load {later} of {run_date} came after what is published, and was refused or held: "
             f"correct the files, and give `orders-dask run --run-date {run_date}`."
@@ -225,12 +251,11 @@ def _load_to_replay(context: RunContext, run_date: date) -> LoadStatus:
     return published
 
 
-def _dump_has_changed(context: RunContext, published: LoadStatus) -> bool:
+def _dump_has_changed(database: Engine, settings: Settings, published: LoadStatus) -> bool:
     """Return whether the dump has changed since the published load; not if it was deleted."""
     try:
-        inspection = inspect_run_date(
-            published.run_date, context.settings, context.database, context.timer
-        )
+        timer = StepTimer(published.run_date, no_progress)
+        inspection = inspect_run_date(published.run_date, settings, database, timer)
     except SourceMissing:
         return False
     return inspection.fingerprint != published.fingerprint
@@ -248,15 +273,12 @@ def _make_replay_part(context: RunContext, published: LoadStatus, code: str | No
     )
     calls = [TaskCall(f"the rejected records of {run_date}", arguments)]
     with context.timer.step("decode") as advance:
-        [(_, (part, metrics))] = map_bounded(
-            context.client,
+        [(_, (part, metrics))] = context.map_tasks(
             tasks.replay_rejects,
             calls,
             step="replay",
             key_suffix=f"{published.load_id}-{uuid4().hex[:8]}",
             max_in_flight=1,
-            settings=settings,
-            stop=context.stop,
         )
         context.timer.meter.add(metrics)
         advance(part.orders)

@@ -10,8 +10,8 @@ from datetime import date
 from functools import partial
 
 from orders_dask.errors import NothingToRestore
-from orders_dask.jobs.inspect import result_from_ledger
 from orders_dask.jobs.lineage import lineage_of_load, stored_files
+from orders_dask.jobs.results import result_from_ledger
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import LoadStatus, held_load, load_status

@@ -28,8 +28,14 @@ STEPS: Final = (
     "publish",
 )
 
-_ONE_TASK: Final = ("decode", "normalise", "stage")
-"""Steps of one task: they share the wall time of ``decode`` in proportion to worker seconds."""
+_TASKS: Final = {
+    "decode": ("decode", "normalise", "stage"),
+    "load": ("decode", "normalise", "stage", "resolve", "load"),
+}
+"""Steps of one task share the wall time of the one that it is timed as, by worker seconds.
+
+A small run date has a task for all of them.
+"""
 
 _MB: Final = 1e6
 
@@ -220,11 +226,12 @@ def sum_timings(
 def _share_wall_time(
     seconds: Mapping[str, Any], metrics: dict[str, StepMetrics]
 ) -> dict[str, float]:
-    """Return each step's wall seconds; those of ``decode`` are split among its task's steps."""
+    """Return each step's wall seconds; those of a task are split among its steps."""
     wall_seconds = {step: float(of_step) for step, of_step in seconds.items()}
-    on_workers = {step: metrics[step].seconds for step in _ONE_TASK if step in metrics}
-    if "decode" in wall_seconds and any(on_workers.values()):
-        shared, total = wall_seconds.pop("decode"), sum(on_workers.values())
+    timed_as = "decode" if "decode" in wall_seconds else "load"
+    on_workers = {step: metrics[step].seconds for step in _TASKS[timed_as] if step in metrics}
+    if timed_as in wall_seconds and any(on_workers.values()):
+        shared, total = wall_seconds.pop(timed_as), sum(on_workers.values())
         wall_seconds |= {step: shared * of_step / total for step, of_step in on_workers.items()}
     return wall_seconds
 

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from importlib import metadata
 from threading import Thread
 from typing import Any, Final, TypeVar
 
@@ -55,6 +54,8 @@ def span(name: str, **attributes: Value) -> Iterator[None]:
     if _SDK not in sys.modules:
         yield
         return
+    from importlib import metadata
+
     from opentelemetry import trace
 
     tracer = trace.get_tracer("orders_dask", metadata.version("orders_dask"))

@@ -7,7 +7,7 @@ refused, held or out of balance is left out of the publish of the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -23,9 +23,15 @@ from orders_dask.checks.run import (
     measure_and_check,
     record_findings,
 )
-from orders_dask.cluster.submit import TaskCall
+from orders_dask.cluster.task_calls import TaskCall
 from orders_dask.contract.ledger_tables import load_run
-from orders_dask.errors import DataRefused, LoadHeld, OrdersDaskError, TransientError
+from orders_dask.errors import (
+    DataRefused,
+    LoadHeld,
+    OrdersDaskError,
+    TransientError,
+    failure_message,
+)
 from orders_dask.extract.records import Split
 from orders_dask.ledger import leases
 from orders_dask.ledger.batches import create_loads, write_json
@@ -36,7 +42,7 @@ from orders_dask.load.locks import lock_out_copies
 from orders_dask.load.partitions import ensure_partitions_of
 from orders_dask.pipeline import batch_tasks
 from orders_dask.pipeline.batch_tasks import DateToLoad, LoadedDate, Reading
-from orders_dask.pipeline.load_scope import RunContext, failure_message, run_by
+from orders_dask.pipeline.load_scope import RunContext, run_by
 from orders_dask.pipeline.progress import Listener, Progress, StepTimer
 from orders_dask.pipeline.reject_limits import Limits, check_reject_limits
 from orders_dask.pipeline.schema_drift import check_drift
@@ -246,21 +252,23 @@ def _publish(
     """Seal, verify, check and publish loads in one transaction, without those that fail."""
     ids = {load_id: day for day, load_id in loads.items()}
     decoded = {loads[day]: part.all_totals() for day, part in parts.items()}
-    with context.timer.step("publish"):
-        if context.settings.schema_drift != "ignore":
-            drifts = {loads[day]: part.drift.to_json() for day, part in parts.items()}
-            with lease.transaction() as connection:
-                write_json(connection, load_run.c.schema_drift, drifts)
-        analyse(lease.connection)
-        await_readers(lease.connection, [*loads])
-        with (
-            pointer.confirm_commit(lease, next(iter(ids)), ("published", "held", "refused")),
-            lease.transaction() as connection,
-        ):
+    step = context.timer.step
+    with ExitStack() as transaction:
+        with step("verify"):
+            if context.settings.schema_drift != "ignore":
+                drifts = {loads[day]: part.drift.to_json() for day, part in parts.items()}
+                with lease.transaction() as connection:
+                    write_json(connection, load_run.c.schema_drift, drifts)
+            analyse(lease.connection)
+            await_readers(lease.connection, [*loads])
+            ended = ("published", "held", "refused")
+            transaction.enter_context(pointer.confirm_commit(lease, next(iter(ids)), ended))
+            connection = transaction.enter_context(lease.transaction())
             lock_out_copies(connection, [*ids], SEAL_TIMEOUT)
             stored = totals_in_transaction(connection, loads)
             differing = reconcile(connection, loads, stored, dict.fromkeys(ids, 1), decoded)
-            errors: dict[int, OrdersDaskError] = {**differing}
+        errors: dict[int, OrdersDaskError] = {**differing}
+        with step("check"):
             whole = {day: load_id for day, load_id in loads.items() if load_id not in errors}
             measured = measure_and_check(connection, whole, checks) if whole else {}
             for load_id, (_, findings) in measured.items():
@@ -268,6 +276,7 @@ def _publish(
                     replaces = ids[load_id] in shown
                     message = held_message(load_id, ids[load_id], findings, replaces)
                     errors[load_id] = LoadHeld(message)
+        with step("publish"):
             good = {day: load_id for day, load_id in loads.items() if load_id not in errors}
             plan = pointer.precompute(connection, good) if good else None
             # Who holds a row of load_run waits for no lock: see docs/architecture.md#locks.
@@ -280,6 +289,7 @@ def _publish(
                     discard_earlier(connection, ids[load_id], load_id)
             if good:
                 publish_loads(connection, good, "loading", plan)
+            transaction.close()  # which commits
     return {
         day: BatchOutcome(load_id, errors.get(load_id), measured[load_id][1])
         if load_id in measured

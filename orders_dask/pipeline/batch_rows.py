@@ -86,7 +86,7 @@ class Batch:
         return StagedBlock(files, tables, drifts, numbers)
 
     @cached_property
-    def _superseded(self) -> list[pa.Array]:
+    def superseded(self) -> list[pa.Array]:
         """Order rows, numbered from 0, of the superseded orders of each date."""
         found = []
         for date in range(self.dates):
@@ -96,10 +96,6 @@ class Batch:
             keys = keys.append_column(ORDER_ROW, rows).append_column(PART, one_part)
             found.append(superseded(keys)[ORDER_ROW].combine_chunks())
         return found
-
-    def superseded_of(self, date: int) -> pa.Array:
-        """Return the order rows of the orders of a date that another version of it supersedes."""
-        return self._superseded[date]
 
     def rejected_of(self, date: int) -> pa.Table | None:
         """Return the rejected records of a date; None if there are none."""
@@ -127,7 +123,7 @@ class Batch:
             [
                 rows.to_numpy() + first if is_allowed else np.arange(first, end)
                 for rows, is_allowed, first, end in zip(
-                    self._superseded,
+                    self.superseded,
                     allowed,
                     self._first_orders[:-1],
                     self._first_orders[1:],
@@ -145,14 +141,14 @@ class Batch:
 
     def superseded_totals(self, date: int, part: LedgerPart) -> Mapping[str, SupersededTotals]:
         """Return the totals of the superseded rows of a date."""
-        if not len(self._superseded[date]):
+        if not len(self.superseded[date]):
             return {}
         tables = {name: self._table_of(name, date) for name in self._tables}
 
         def read(table: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
             yield from _read(tables, table, columns)
 
-        return superseded_totals(read, ledger_keys(part, tables[KEYS]), self._superseded[date])
+        return superseded_totals(read, ledger_keys(part, tables[KEYS]), self.superseded[date])
 
 
 def _read(

@@ -17,9 +17,10 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 from sqlalchemy import Connection, Engine
 
-from orders_dask.cluster.workers import worker_settings
+from orders_dask.cluster.task_calls import task_settings
 from orders_dask.contract.envelopes import parse_envelope
 from orders_dask.extract.records import Records, SourceFile, Split
 from orders_dask.load.connect import engine
@@ -115,13 +116,16 @@ def load_dates(
     SettingsError
         This worker has another database than the client.
     """
-    settings = worker_settings()
+    settings = task_settings()
     check_database(settings, reading.database)
     batch = _decode(meter, dates, reading)
     if batch is None:
         return None
+    with meter.step("resolve"):
+        superseded = batch.superseded
     with meter.step("stage"), ThreadPoolExecutor(STAGE_THREADS) as pool:
-        parts = list(pool.map(partial(_stage, batch, reading), range(len(dates)), dates))
+        stage = partial(_stage, batch, reading)
+        parts = list(pool.map(stage, range(len(dates)), dates, superseded))
     with meter.step("load"):
         allowed = [reading.limits.allow(part) for part in parts]
         sent = _load(engine(settings), dates, batch, parts, allowed)
@@ -172,14 +176,15 @@ def _zip_of(split: Split) -> str | None:
     return split.files[0].url if are_members else None
 
 
-def _stage(batch: Batch, reading: Reading, number: int, each: DateToLoad) -> Part:
+def _stage(
+    batch: Batch, reading: Reading, number: int, each: DateToLoad, superseded: pa.Array
+) -> Part:
     """Write the part of a run date and its manifest."""
     url = part_url(
         reading.stage_url, each.run_date, each.split, reading.zone, reading.record, reading.keep_raw
     )
     part = write_part(url, [batch.block_of(number)], reading.keep_raw)
-    rows = batch.superseded_of(number).to_pylist()
-    superseded_of = {part.name: rows} if rows else {}
+    superseded_of = {part.name: superseded.to_pylist()} if len(superseded) else {}
     manifest = Manifest(reading.database, each.load_id, [part.name], superseded_of)
     write_manifest(reading.stage_url, each.run_date, manifest)
     return replace(part, columns=())

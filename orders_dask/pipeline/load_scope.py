@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from threading import Event
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from distributed import Client
 from sqlalchemy import Engine
 
-from orders_dask.cluster.submit import MapTasks, map_bounded
+from orders_dask.cluster.clients import map_tasks
+from orders_dask.cluster.task_calls import MapTasks
 from orders_dask.contract.storage_tables import STORED_COLUMNS
 from orders_dask.errors import (
     DataRefused,
@@ -27,6 +27,7 @@ from orders_dask.errors import (
     OrdersDaskError,
     RunDateLocked,
     TransientError,
+    failure_message,
 )
 from orders_dask.ledger import leases, loads
 from orders_dask.ledger.leases import EndedStatus, Lease
@@ -34,6 +35,9 @@ from orders_dask.ledger.queries import LoadStatus, published_load
 from orders_dask.load.partitions import ensure_partitions
 from orders_dask.pipeline.progress import StepTimer
 from orders_dask.settings import Settings
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 RefusedStatus = Literal["refused", "failed"]
 
@@ -47,7 +51,7 @@ class RunContext:
     settings
         Settings of the run.
     client
-        Client of the Dask cluster.
+        Client of the Dask cluster; None if this process does the tasks.
     database
         Engine of the initialised database.
     timer
@@ -57,15 +61,15 @@ class RunContext:
     """
 
     settings: Settings
-    client: Client
+    client: Client | None
     database: Engine
     timer: StepTimer
     stop: Event = field(default_factory=Event)
 
     @property
     def map_tasks(self) -> MapTasks:
-        """Calls functions on the workers."""
-        return partial(map_bounded, self.client, settings=self.settings, stop=self.stop)
+        """Calls tasks, on the workers or in this process."""
+        return map_tasks(self.client, self.settings, self.stop)
 
 
 @dataclass(frozen=True)
@@ -207,16 +211,6 @@ def _record_outcome(
     # The load is published even if its session broke at the last commit: only its metrics are lost.
     with suppress(TransientError):
         loads.save_metrics(lease, load_id, timer.seconds, timer.meter.metrics)
-
-
-def failure_message(error: BaseException) -> str:
-    """Return the reason why a load ended, for the ledger."""
-    if isinstance(error, OrdersDaskError):
-        return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return "It was stopped."
-    # The type alone: a library's message may quote personal data, and `status` shows this one.
-    return f"A fault of ours, {type(error).__name__}."
 
 
 def run_by() -> str:

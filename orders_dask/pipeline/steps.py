@@ -12,7 +12,7 @@ from typing import Final
 
 from orders_dask.checks.comparison import Finding
 from orders_dask.checks.run import Checks, check_load, held_message, is_held
-from orders_dask.cluster.submit import TaskCall
+from orders_dask.cluster.task_calls import TaskCall
 from orders_dask.contract.control_totals import ControlTotals
 from orders_dask.contract.schema_drift import Drift
 from orders_dask.errors import LoadHeld

@@ -3,7 +3,7 @@
 Each is idempotent: Dask may run it twice, and it retries transient errors
 (:func:`~orders_dask.retry.retry_transient`). Arguments and results are small records. Frames stay
 on the worker and in the stage. Secrets never travel with a task, they come from
-:func:`~orders_dask.cluster.workers.worker_settings`.
+:func:`~orders_dask.cluster.task_calls.task_settings`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orders_dask.cluster.workers import worker_settings
+from orders_dask.cluster.task_calls import task_settings
 from orders_dask.contract.arrow import ORDER_ROW, staged_schemas
 from orders_dask.contract.envelopes import parse_envelope
 from orders_dask.contract.raw_text import RAW
@@ -142,7 +142,7 @@ def replay_rejects(
     record
         Where the order stands in each record, as ``ORDERS_DASK_RECORD`` has it.
     """
-    with meter.step("decode"), snapshot(engine(worker_settings())) as connection:
+    with meter.step("decode"), snapshot(engine(task_settings())) as connection:
         identity = replay_identity(connection, load_id, code)
         url = replay_url(stage_url, run_date, identity, zone, record)
         if part := use_part(url):
@@ -232,7 +232,7 @@ def load(
     SettingsError
         This worker has another database than the client.
     """
-    settings = worker_settings()
+    settings = task_settings()
     check_database(settings, database)
     part, superseded_rows = ledger_part.part, pa.array(superseded, pa.int64())
     with meter.step("load"):

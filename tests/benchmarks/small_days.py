@@ -27,6 +27,7 @@ from psycopg2 import sql
 from orders_dask.cluster import block_pandas
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.order_tables import fact_order
+from orders_dask.extract.decode.compile_once import ensure_compiled
 from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.lines import Lines
 from orders_dask.filesystem import filesystem
@@ -142,6 +143,7 @@ def _fresh(environment: dict[str, str], source: str) -> Settings:
 def _warm(client: Client) -> None:
     """Import, compile and connect everywhere, as for the other benchmark."""
     client.run(import_module, batch_tasks.__name__)
+    ensure_compiled()
     client.run(partial(read_lines, Lines(b"{}\n"), in_page=True))
     client.run(_reach)
     _reach()

@@ -16,7 +16,7 @@ from orders_dask.errors import DataRefused, LoadHeld, NothingToRestore, Settings
 from orders_dask.jobs import unpublish as unpublish_job
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.diff import diff_without_loading
-from orders_dask.jobs.inspect import all_up_to_date
+from orders_dask.jobs.load_dates import load_dates
 from orders_dask.jobs.replay import replay
 from orders_dask.jobs.review import accept, discard
 from orders_dask.jobs.rollback import rollback
@@ -118,7 +118,7 @@ def test_a_day_stays_held_until_somebody_accepts_or_discards_it(
     with pytest.raises(LoadHeld) as second:
         run(DAY, settings=settings, client=client)
     assert str(first.value) == str(second.value)
-    [inspected] = all_up_to_date([DAY], settings=settings) or []
+    [inspected] = load_dates(lambda *_: client, [DAY], settings)
     assert (inspected.outcome, inspected.message) == ("held", str(first.value))
     discarded = discard(DAY, "the shop's export broke", settings=settings)
     assert discarded.outcome == "discarded"
@@ -136,7 +136,7 @@ def test_what_was_rolled_back_does_not_come_back_before_its_files_change(
     put("dump/a.ndjson", orders(1, 21))
     bad = run(DAY, settings=settings, client=client)
     rollback(DAY, "the prices are wrong", settings=settings)
-    [inspected] = all_up_to_date([DAY], settings=settings) or []
+    [inspected] = load_dates(lambda *_: client, [DAY], settings)
     left_alone = run(DAY, settings=settings, client=client)
     assert [(each.outcome, each.message) for each in (inspected, left_alone)] == [
         (

@@ -50,7 +50,7 @@ def test_a_run_is_planned_then_published_with_both_results_in_json(
         *("2026-03-01", "published"),
         *(made.days[0].rows[table] for table in ("fact_order", "fact_order_line")),
     )
-    assert re.search(r"^2026-03-01 decode 1/1, \d+ orders, ", err, re.MULTILINE)
+    assert re.search(r"^2026-03-01 load 1/1, \d+ orders, ", err, re.MULTILINE)
 
     out, err = orders_dask(*arguments, "--json")
     assert json.loads(out)["outcome"] == "up_to_date"

@@ -23,21 +23,25 @@ import pytest
 from dask import config
 from distributed import Client, LocalCluster, Worker
 from pydantic import SecretStr
+from sqlalchemy import Engine
 
 from orders_dask.cluster import connect as connect_module
 from orders_dask.cluster import submit
+from orders_dask.cluster.clients import resolve_client
 from orders_dask.cluster.connect import connect
-from orders_dask.cluster.submit import TaskCall, map_bounded
+from orders_dask.cluster.submit import map_bounded
+from orders_dask.cluster.task_calls import TaskCall, task_settings
 from orders_dask.cluster.workers import (
     PROFILER_IS_SAFE,
     plugin_name,
     prepare_workers,
-    resolve_client,
-    worker_settings,
 )
 from orders_dask.errors import ClusterLost, ServiceUnavailable, SettingsError, VersionMismatch
 from orders_dask.settings import Settings
 from tests.support import REPOSITORY
+from tests.support.builders import DAY, lines, order
+from tests.support.commands import start
+from tests.support.types import Put, Query
 from tests.support.waiting import until
 
 MINE = Settings(
@@ -73,10 +77,11 @@ def dask(folder: Path, *arguments: str, **environment: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def scheduler(folder: Path) -> Iterator[str]:
-    """Run a scheduler without workers on a free port, and yield its address."""
+def scheduler(folder: Path, port: str = "0") -> Iterator[str]:
+    """Run a scheduler without workers, by default on a free port, and yield its address."""
     scheduler_file = folder / "scheduler.json"
-    options = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
+    scheduler_file.unlink(missing_ok=True)
+    options = ("--host", "127.0.0.1", "--port", port, "--dashboard-address", "127.0.0.1:0")
     with dask(folder, "scheduler", *options, "--scheduler-file", str(scheduler_file)):
         until(
             lambda: scheduler_file.exists() and scheduler_file.read_text(), otherwise="no scheduler"
@@ -129,7 +134,7 @@ def test_the_address_of_a_running_cluster_may_be_a_setting(running: str) -> None
 def test_settings_do_not_travel_in_clear_text_to_a_running_cluster(running: str) -> None:
     with connect(MINE, running) as client:
         prepare_workers(client, MINE)
-        found = run_task(client, worker_settings)
+        found = run_task(client, task_settings)
     assert found.pgsql_user == "worker", "the worker's own environment counts"
 
 
@@ -139,8 +144,8 @@ def test_each_run_on_a_cluster_has_its_own_settings_and_the_latest_password() ->
     with connect(MINE, workers=1) as client:
         for settings in (MINE, other, rotated):
             prepare_workers(client, settings)
-        assert run_task(client, worker_settings, other) == other
-        assert run_task(client, worker_settings, MINE) == rotated
+        assert run_task(client, task_settings, other) == other
+        assert run_task(client, task_settings, MINE) == rotated
 
 
 def test_a_local_cluster_profiles_only_where_that_can_not_stop_a_process() -> None:
@@ -339,7 +344,7 @@ def test_an_adaptive_cluster_without_workers_gets_one_and_falls_back_to_none(
     ):
         own.adapt(minimum=0, maximum=2, interval="100ms", wait_count=5)
         resolve_client(client, MINE)
-        assert run_task(client, worker_settings) == MINE, "a worker that comes later is prepared"
+        assert run_task(client, task_settings) == MINE, "a worker that comes later is prepared"
         until(lambda: not client.nthreads(), otherwise="the cluster keeps its idle worker")
     assert "has no worker: waiting up to 300 s for one" in caplog.text
 
@@ -474,3 +479,31 @@ def test_ctrl_c_ends_a_local_cluster_at_once_and_quietly(tmp_path: Path) -> None
     for pid in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("command", ["run", "backfill"])
+def test_work_goes_on_with_a_new_scheduler_at_the_address_of_one_that_died(
+    command: str, tmp_path: Path, owner: Engine, query: Query, put: Put, settings: Settings
+) -> None:
+    put(f"dump/{DAY}/a.ndjson", lines(*(order(number) for number in range(1, 100))))
+    source = f"{settings.source}{{run_date}}/"
+    dates = ("--run-date", str(DAY)) if command == "run" else ("--from", str(DAY), "--to", str(DAY))
+    waiting = "select count(*) from pg_locks where not granted"
+    with contextlib.ExitStack() as first, owner.connect() as connection:
+        address = first.enter_context(scheduler(tmp_path))
+        first.enter_context(worker(tmp_path, address))
+        connection.exec_driver_sql("lock table orders_store.fact_order in share mode")
+        size = "100MB" if command == "backfill" else "4kB"  # a batch, or several parts
+        loading = start(
+            *(command, *dates, "--source", source, "--scheduler", address),
+            ORDERS_DASK_BLOCK_SIZE=size,
+        )
+        until(lambda: query(waiting)[0][0], otherwise="nothing is loaded")
+        with Client(address) as client:
+            os.kill(client.run_on_scheduler(os.getpid), signal.SIGKILL)
+    port = address.rpartition(":")[2]
+    with scheduler(tmp_path, port) as address, worker(tmp_path, address):
+        out, err = loading.communicate(timeout=120)
+    assert loading.returncode == 0, err
+    assert "published: 99 orders" in out
+    assert query("select count(*) from orders.order_current") == [(99,)]

@@ -12,7 +12,7 @@ from distributed import Client
 from sqlalchemy import Engine
 
 from orders_dask.errors import SettingsError
-from orders_dask.jobs import inspect
+from orders_dask.jobs import dates
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.daily import daily, overdue
 from orders_dask.jobs.run import run_once
@@ -67,7 +67,7 @@ def set_time(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
         def now(cls, zone: ZoneInfo | None = None) -> datetime:  # type: ignore[override]
             return moment.replace(tzinfo=ZoneInfo("Europe/Berlin")).astimezone(zone)
 
-    monkeypatch.setattr(inspect, "datetime", FixedTime)
+    monkeypatch.setattr(dates, "datetime", FixedTime)
 
 
 def test_the_first_time_it_loads_what_is_there_and_misses_nothing_before(
@@ -196,7 +196,10 @@ def test_without_anything_published_the_latest_due_date_is_overdue(
 
 
 @pytest.mark.usefixtures("warehouse")
-def test_a_source_without_run_date_gives_no_two_dates(settings: Settings, client: Client) -> None:
+def test_a_source_without_run_date_gives_no_two_dates(
+    settings: Settings, client: Client, put: Put
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
     flat = settings.model_copy(update={"source": settings.source.removesuffix("{run_date}/")})
     with pytest.raises(SettingsError, match=r"has no \{run_date\}, so each of 3 run dates would"):
         backfill(DAY, DAY + timedelta(days=2), settings=flat, client=client)
@@ -230,16 +233,16 @@ def test_a_damaged_old_dump_and_a_fault_of_ours_stop_no_other_date(
     put_zip(2, good(22))
     put_zip(1, good(11))
 
-    def fails_once(run_date: date, **others: object) -> RunResult:
+    def fails_once(run_date: date, *given: object, **others: object) -> RunResult:
         if str(run_date) == days[1]:
             raise ValueError("anna@example.com")
-        return run_once(run_date, **others)  # type: ignore[arg-type]
+        return run_once(run_date, *given, **others)  # type: ignore[arg-type]
 
     def fails_always(*_: object, **__: object) -> dict[date, RunResult]:
         raise ValueError("bert@example.com")
 
-    monkeypatch.setattr("orders_dask.jobs.backfill.run_once", fails_once)
-    monkeypatch.setattr("orders_dask.jobs.backfill.load_together", fails_always)
+    monkeypatch.setattr("orders_dask.jobs.load_dates.run_once", fails_once)
+    monkeypatch.setattr("orders_dask.jobs.batch.load_together", fails_always)
     ended = daily(settings=zips, client=client, lookback=2, beyond="ignore")
     assert [each.outcome for each in ended] == ["failed", "published"]
     assert (ended[0].exit_code, "anna" in str(ended[0].message)) == (1, False)

@@ -17,7 +17,8 @@ from distributed import Client, LocalCluster, Security, Worker
 from sqlalchemy import Engine
 
 import orders_dask
-from orders_dask.cluster.workers import PROFILER_IS_SAFE, RunPlugin, plugin_name, resolve_client
+from orders_dask.cluster.clients import resolve_client
+from orders_dask.cluster.workers import PROFILER_IS_SAFE, RunPlugin, plugin_name
 from orders_dask.errors import SettingsError
 from orders_dask.settings import Settings, without_service_variables
 from orders_dask.synthetic import generate

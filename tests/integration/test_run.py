@@ -9,10 +9,12 @@ import pytest
 from distributed import Client
 from sqlalchemy import Engine
 
+from orders_dask.cluster.clients import given_client
 from orders_dask.errors import DatabaseNotReady, DataRefused, SettingsError, SourceMissing
 from orders_dask.filesystem import filesystem
 from orders_dask.jobs.backfill import backfill
-from orders_dask.jobs.inspect import all_up_to_date, date_range
+from orders_dask.jobs.dates import date_range
+from orders_dask.jobs.load_dates import load_dates
 from orders_dask.jobs.run import run
 from orders_dask.ledger.queries import database_id
 from orders_dask.pipeline import tasks
@@ -149,8 +151,11 @@ def test_the_dashboard_groups_tasks_by_the_steps(
 ) -> None:
     put("dump/a.ndjson", lines(order(1)))
     run(DAY, settings=settings, client=client)
+    put("dump/a.ndjson", lines(*(order(number) for number in range(100))))
+    large = settings.model_copy(update={"block_size": 1 << 12})
+    run(DAY, settings=large, client=client)
     prefixes = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
-    assert {"decode-normalise-stage", "resolve", "load"} <= set(prefixes)
+    assert {"load-dates", "decode-normalise-stage", "resolve", "load"} <= set(prefixes)
 
 
 def test_an_unchanged_run_date_is_left_alone_unless_forced(
@@ -311,11 +316,19 @@ def test_a_range_that_is_up_to_date_is_recognised_without_a_cluster(
     dated = settings.model_copy(update={"source": settings.source + "{run_date}/"})
     put("dump/2026-10-01/a.ndjson", lines(order(1)))
     days = date_range(DAY, date(2026, 10, 2))
-    assert all_up_to_date(days, settings=dated) is None
-    backfill(DAY, date(2026, 10, 2), settings=dated, client=client)
-    found = all_up_to_date(days, settings=dated) or []
+    asked: list[bool] = []
+
+    def connect(settings: Settings, is_small: bool) -> Client | None:
+        asked.append(is_small)
+        return given_client(client)(settings, is_small)
+
+    load_dates(connect, days, dated)
+    assert asked == [True]
+    found = load_dates(connect, days, dated)
     assert [result.outcome for result in found] == ["up_to_date", "missing"]
+    assert asked == [True], "there was nothing to do"
     put("dump/2026-10-02/a.ndjson", lines(order(1)))
-    assert all_up_to_date(days, settings=dated) is None
+    load_dates(connect, days, dated)
+    assert asked == [True, True]
     with pytest.raises(SettingsError, match="is empty"):
         date_range(date(2026, 10, 2), DAY)

@@ -12,7 +12,8 @@ import pytest
 from dask import config
 from distributed import Client, LocalCluster
 
-from orders_dask.cluster.submit import TaskCall, map_bounded
+from orders_dask.cluster.submit import map_bounded
+from orders_dask.cluster.task_calls import TaskCall
 from orders_dask.cluster.workers import PROFILER_IS_SAFE, prepare_workers
 from orders_dask.errors import WorkersDied
 from orders_dask.settings import Settings

@@ -56,6 +56,7 @@ def test_a_command_is_a_span_with_its_run_dates_and_their_steps_below(
         code=0,
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         TRACEPARENT=f"00-{trace_id}-{parent_id}-01",
+        ORDERS_DASK_BLOCK_SIZE="1kB",  # several splits: no small run date
     )
     result = json.loads(out)
     assert collector.paths == {"/v1/traces"}
@@ -63,8 +64,8 @@ def test_a_command_is_a_span_with_its_run_dates_and_their_steps_below(
     assert {span.trace_id.hex() for span in spans} == {trace_id}
     [command] = [span for span in spans if span.name == "orders-dask run"]
     assert command.parent_span_id.hex() == parent_id
-    inspected, run_date = below(command, spans)
-    assert (inspected.name, run_date.name) == ("inspect", "run date")
+    [run_date] = below(command, spans)
+    assert run_date.name == "run date"
     assert attributes_of(run_date) == {
         "run_date": str(DAY),
         "outcome": "published",
@@ -77,7 +78,8 @@ def test_a_command_is_a_span_with_its_run_dates_and_their_steps_below(
     }
     assert [span.name for span in below(run_date, spans)] == OF_CLIENT
     decode = attributes_of(below(run_date, spans)[OF_CLIENT.index("decode")])
-    assert (decode["tasks"], decode["orders"]) == (1, 39)
+    assert decode["tasks"] > 1
+    assert decode["orders"] == 39
     assert decode["bytes"] > 0
     assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
     resource = collector.received[0].resource_spans[0].resource

@@ -1,4 +1,4 @@
-"""Proxies between the product and its services that cause real faults on real connections.
+"""Proxies between the product and its services that cause real faults on real connections, and count.
 
 Both run on the event loop of a thread of the test's process, and are controlled by method calls."""
 
@@ -120,6 +120,11 @@ class S3Proxy(Proxy):
     _only = re.compile("")
     troubled = 0
 
+    def __init__(self, loop: Loop, upstream: int) -> None:
+        super().__init__(loop, upstream)
+        self.requests: list[str] = []
+        """The first line of each request, unquoted."""
+
     def trouble(self, kind: Trouble, requests: int, only: str = "") -> None:
         """Inject a fault into the next requests whose first line, unquoted, matches `only`."""
         self._trouble, self._left, self._only = kind, requests, re.compile(only)
@@ -139,6 +144,7 @@ class S3Proxy(Proxy):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append(unquote(head.partition(b"\r\n")[0].decode()))
         kind = self._fault_of(head)
         if kind == "reset":
             reset(writer)
@@ -204,6 +210,9 @@ class PostgresProxy(Proxy):
         self._go: asyncio.Event = asyncio.Event()
         self._lose = False
         self.delayed: DelayedCommit | None = None
+        self.sessions = 0
+        self.statements: list[str] = []
+        """What sessions sent: each is a round trip."""
 
     def hold_commit(self, of: str) -> None:
         """Delay the answer to the next COMMIT of a transaction with a statement that contains `of`.
@@ -234,12 +243,15 @@ class PostgresProxy(Proxy):
 
     async def _requests(self, session: _Session) -> None:
         """Forward the messages of the client, and mark the session when it sends that COMMIT."""
+        self.sessions += 1
         length = await session.reader.readexactly(4)  # the first message has no type
         session.to.write(length + await _rest(session.reader, length))
         while True:
             kind = await session.reader.readexactly(1)
             length = await session.reader.readexactly(4)
             body = await _rest(session.reader, length)
+            if kind == b"Q":
+                self.statements.append(body.removesuffix(b"\0").decode())
             if kind == b"Q" and self._pattern:
                 session.seen |= self._pattern in body
                 if session.seen and body.upper().startswith(b"COMMIT"):

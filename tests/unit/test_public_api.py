@@ -8,6 +8,7 @@ from dataclasses import is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
+from distributed import Client
 
 import orders_dask
 
@@ -34,7 +35,7 @@ def our_types(hint: Any) -> Iterator[type]:
 def test_what_a_public_function_takes_and_returns_is_exported(name: str) -> None:
     found = {
         each
-        for hint in get_type_hints(getattr(orders_dask, name)).values()
+        for hint in get_type_hints(getattr(orders_dask, name), localns={"Client": Client}).values()
         for each in our_types(hint)
     }
     missing = {each for each in found if getattr(orders_dask, each.__name__, None) is not each}

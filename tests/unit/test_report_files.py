@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster
 from orders_dask.cli.monitoring import writing_performance_report
 from orders_dask.cli.report_file import write_report
 from orders_dask.errors import SettingsError
+from orders_dask.settings import Settings
 
 
 def test_without_its_cluster_only_the_report_is_missing(
@@ -20,7 +21,11 @@ def test_without_its_cluster_only_the_report_is_missing(
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
         Client(cluster) as client,
-        writing_performance_report(client, tmp_path / "dask.html"),
+        writing_performance_report(
+            lambda *_: client,
+            Settings(pgsql_hostname="h", pgsql_user="u", pgsql_database="d", source="s3://b/"),
+            tmp_path / "dask.html",
+        ),
     ):
         client.close()
     assert "Warning: Dask's report is missing (" in capsys.readouterr().err

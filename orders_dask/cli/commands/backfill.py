@@ -77,7 +77,7 @@ def backfill(
     settings = command_settings(source, scheduler, workers)
 
     from orders_dask.jobs.backfill import refresh_dates
-    from orders_dask.jobs.inspect import date_range, latest_dates
+    from orders_dask.jobs.dates import date_range, latest_dates
 
     run_dates = []
     if start and end:

@@ -58,7 +58,8 @@ def daily(
 
     from orders_dask.jobs import daily as job
     from orders_dask.jobs.alert import alert_results
-    from orders_dask.jobs.inspect import result_of_error, yesterday
+    from orders_dask.jobs.dates import yesterday
+    from orders_dask.jobs.results import result_of_error
 
     file = None if dry_run else metrics
     with monitored("daily", settings, file, expect_dump=missing == "fail") as results:

@@ -8,7 +8,7 @@ import typer
 
 from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.cluster import command_client, command_settings
+from orders_dask.cli.cluster import command_settings, connecting
 from orders_dask.cli.options import JsonOutput, RunDate, SchedulerAddress, Source, Workers
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def diff(
             f"The dump of {run_date} has changed: it is loaded beside, and not published."
         )
         with (
-            command_client(settings, scheduler, workers) as client,
+            connecting(settings, scheduler, workers) as connect,
             output.progress() as listener,
         ):
-            found = job.diff(run_date, settings=settings, client=client, listener=listener)
+            found = job.diff_with(connect, run_date, settings, listener)
     if json:
         output.result_json_with(found, "orders", found.orders())
     else:

@@ -21,7 +21,8 @@ def init(
         ),
     ] = False,
 ) -> None:
-    """Create or complete schemas, tables and views; safe to repeat."""
+    """Create or complete schemas, tables and views, and compile the reader; safe to repeat."""
+    from orders_dask.extract.decode.compile_once import ensure_compiled, is_to_compile
     from orders_dask.load.connect import engine
     from orders_dask.load.schema import initialise
     from orders_dask.settings import load_settings
@@ -29,4 +30,7 @@ def init(
     settings = load_settings()
     for warning in initialise(engine(settings), settings.partition_width, roles=roles):
         output.message(f"Warning: {warning}")
+    if is_to_compile():
+        output.message("Compiling the JSON reader for this machine, once: 10 s and more.")
+        ensure_compiled()
     output.result(f"Database {settings.pgsql_database} on {settings.pgsql_hostname} is ready.")

@@ -9,7 +9,7 @@ import typer
 
 from orders_dask.cli import output
 from orders_dask.cli.app import app, with_error_handling
-from orders_dask.cli.cluster import command_client, command_settings
+from orders_dask.cli.cluster import command_settings, connecting
 from orders_dask.cli.options import JsonOutput, SchedulerAddress, Workers, parse_date
 from orders_dask.errors import SettingsError
 
@@ -84,11 +84,12 @@ def replay(
 ) -> None:
     """Replay the rejected records of a run date, as corrected, and publish the good ones."""
     settings = command_settings(None, scheduler, workers)
-    with command_client(settings, scheduler, workers) as client, output.progress() as listener:
-        from orders_dask.jobs.replay import replay
-        from orders_dask.load.schema import ready_database
 
-        ended = replay(run_date, code, settings=settings, client=client, listener=listener)
+    from orders_dask.jobs.replay import replay_with
+    from orders_dask.load.schema import ready_database
+
+    with connecting(settings, scheduler, workers) as connect, output.progress() as listener:
+        ended = replay_with(connect, run_date, code, settings, listener)
     if not ended.taken_in and not ended.still_rejected:
         _message_if_none(ready_database(settings), run_date, code)
     if json:

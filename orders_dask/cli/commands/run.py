@@ -9,7 +9,7 @@ import typer
 
 from orders_dask.cli import output
 from orders_dask.cli.app import command
-from orders_dask.cli.cluster import command_client, command_settings
+from orders_dask.cli.cluster import command_settings, connecting
 from orders_dask.cli.monitoring import (
     Metrics,
     PerformanceReport,
@@ -28,7 +28,6 @@ from orders_dask.cli.options import (
     parse_date,
     parse_duration,
 )
-from orders_dask.errors import LoadHeld, SourceMissing
 
 
 @command()
@@ -65,13 +64,10 @@ def run(
     """Load and publish one run date."""
     settings = command_settings(source, scheduler, workers)
 
+    from orders_dask.jobs import run as job
     from orders_dask.jobs.alert import alert_results
-    from orders_dask.jobs.inspect import (
-        all_up_to_date,
-        result_of_error,
-        wait_for_source,
-        yesterday,
-    )
+    from orders_dask.jobs.dates import yesterday
+    from orders_dask.jobs.results import result_of_error
 
     run_date = run_date or yesterday(settings)
     with (
@@ -79,29 +75,22 @@ def run(
         monitored("run", settings, None if dry_run else metrics) as results,
     ):
         try:
-            if wait:
-                wait_for_source(run_date, settings, wait)
-            found = None if force or dry_run else all_up_to_date([run_date], settings=settings)
-            if found and found[0].exit_code == 0:
-                [ended] = found
-            elif found:
-                raise (LoadHeld if found[0].outcome == "held" else SourceMissing)(found[0].message)
-            else:
-                with (
-                    command_client(settings, scheduler, workers, needed=not dry_run) as client,
-                    writing_performance_report(client, performance_report),
-                    output.progress() as listener,
-                ):
-                    from orders_dask.jobs import run as job
-
-                    ended = job.run(
-                        run_date,
-                        settings=settings,
-                        client=client,
-                        force=force,
-                        dry_run=dry_run,
-                        listener=listener,
-                    )
+            with (
+                connecting(settings, scheduler, workers) as connect,
+                writing_performance_report(
+                    connect, settings, None if dry_run else performance_report
+                ),
+                output.progress() as listener,
+            ):
+                ended = job.run_with(
+                    connect,
+                    run_date,
+                    settings,
+                    force=force,
+                    dry_run=dry_run,
+                    wait_seconds=wait,
+                    listener=listener,
+                )
         except Exception as error:
             failed = result_of_error(run_date, error)
             results.append(failed)

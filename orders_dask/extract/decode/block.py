@@ -25,7 +25,6 @@ from orders_dask.contract.json_parser import is_sequence, truncate_raw
 from orders_dask.contract.rejects import Issue, Rejected, merge_issues, reject_invalid_json
 from orders_dask.contract.rules import Repaired, Skipped, apply_rules
 from orders_dask.contract.schema_drift import NO_DRIFT, Drift, DriftCounter
-from orders_dask.extract.decode.json_reader import all_json, read_lines, read_repaired
 from orders_dask.extract.decode.raw_text import (
     RawRun,
     Unwrapped,
@@ -33,6 +32,7 @@ from orders_dask.extract.decode.raw_text import (
     raw_runs,
     raw_table,
 )
+from orders_dask.extract.decode.reader import all_json, read_lines, read_repaired
 from orders_dask.extract.decode.schema_drift import count_unknown_keys
 from orders_dask.extract.decode.type_conversion import Positions, convert_types
 from orders_dask.extract.framing.documents import unwrap

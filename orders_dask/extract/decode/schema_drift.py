@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,10 @@ from orders_dask.contract.schema_drift import (
     name_of_key,
     sample_of,
 )
-from orders_dask.extract import json_scanner
-from orders_dask.extract.json_scanner import Bytes, Ints
 from orders_dask.extract.records import Rows
+
+if TYPE_CHECKING:
+    from orders_dask.extract.json_scanner import Bytes, Ints
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ class UnknownKeys:
 
     def of_lines(self, lines: Rows) -> UnknownKeys:
         """Return those of the lines of these numbers, numbered anew from 0."""
-        row_lines = self.rows[:, json_scanner.LINE]
-        if not len(row_lines):
+        if not len(self.rows):
             return self
+        from orders_dask.extract import json_scanner
+
+        row_lines = self.rows[:, json_scanner.LINE]
         numbers = np.full(max(row_lines[-1], lines.max(initial=0)) + 1, -1)
         numbers[lines] = np.arange(len(lines))
         rows = np.column_stack((numbers[row_lines], self.rows[:, 1:])).astype(np.int32)
@@ -73,6 +76,8 @@ def count_unknown_keys(found: UnknownKeys, positions: Rows, counter: DriftCounte
     """
     if not len(found.rows):
         return
+    from orders_dask.extract import json_scanner
+
     paths, numbers = _paths(found)
     last_lines, samples = np.full((2, len(paths)), -1)
     records, kinds = np.zeros((2, len(paths)), np.int64)
@@ -95,6 +100,8 @@ def _paths(found: UnknownKeys) -> tuple[list[str], Ints]:
 
     The number is -1 for a key whose path is not among them.
     """
+    from orders_dask.extract import json_scanner
+
     hashes = json_scanner.hash_unknown_keys(found.text, found.rows)
     _, firsts, groups = np.unique(hashes, return_index=True, return_inverse=True)
     least: set[str] = set()
@@ -112,6 +119,8 @@ def _paths(found: UnknownKeys) -> tuple[list[str], Ints]:
 
 def _path(found: UnknownKeys, row: int) -> str | None:
     """Return the path of a key, None if it stands outside of the order."""
+    from orders_dask.extract import json_scanner
+
     prefix = found.prefixes.get(int(found.rows[row, json_scanner.OBJECT_OF_KEY]))
     if prefix is None:
         return None

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from orders_dask.contract.envelopes import Envelope
 from orders_dask.contract.schema_drift import DriftCounter
-from orders_dask.extract.decode.json_reader import read_lines
+from orders_dask.extract.decode.reader import read_lines
 from orders_dask.extract.decode.schema_drift import UnknownKeys, count_unknown_keys
 from orders_dask.extract.decode.type_conversion import convert_types
 from orders_dask.extract.lines import Lines

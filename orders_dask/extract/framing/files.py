@@ -95,14 +95,9 @@ def _read_zip(stream: BinaryIO, file: SourceFile) -> Iterator[tuple[SourceFile, 
         yield file, iter(())
     for info in members:
         yield (
-            member_file(file, info.filename, info.compress_size),
+            file.member_of(info.filename, info.compress_size),
             _frame(read_member(archive, info)),
         )
-
-
-def member_file(file: SourceFile, name: str, size: int) -> SourceFile:
-    """Return a member of the zip `file` as a file of its own; `size` is compressed."""
-    return SourceFile(f"zip://{name}::{file.name}", file.url, name, size, file.etag)
 
 
 def _raise_on_read(error: Unreadable) -> Iterator[Records]:
