@@ -11,7 +11,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from orders_dask.cost import Cost
 from orders_dask.errors import (
     ClusterLost,
     DatabaseNotReady,
@@ -36,19 +35,10 @@ from orders_dask.errors import (
     VersionMismatch,
     WorkersDied,
 )
-from orders_dask.pipeline.progress import Progress
-from orders_dask.pipeline.results import (
-    Plan,
-    PruneResult,
-    ReplayResult,
-    RollbackResult,
-    RunResult,
-    UnpublishResult,
-)
-from orders_dask.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from orders_dask.cluster.connect import connect
+    from orders_dask.cost import Cost
     from orders_dask.jobs.backfill import backfill
     from orders_dask.jobs.daily import daily, overdue
     from orders_dask.jobs.diff import diff
@@ -61,8 +51,18 @@ if TYPE_CHECKING:
     from orders_dask.jobs.unpublish import unpublish
     from orders_dask.ledger.queries import LoadStatus
     from orders_dask.ledger.rejects import RejectedRecord
+    from orders_dask.pipeline.progress import Progress
+    from orders_dask.pipeline.results import (
+        Plan,
+        PruneResult,
+        ReplayResult,
+        RollbackResult,
+        RunResult,
+        UnpublishResult,
+    )
     from orders_dask.publish.diff import DiffResult, MoneyDiff, OrderDiff, RowCountDiff
     from orders_dask.read import read_orders, read_staged
+    from orders_dask.settings import Settings, load_settings
 
 __all__ = [
     "ClusterLost",
@@ -121,18 +121,28 @@ __all__ = [
 ]
 
 _HEAVY = {
+    "Cost": "orders_dask.cost",
     "DiffResult": "orders_dask.publish.diff",
     "LoadStatus": "orders_dask.ledger.queries",
     "MoneyDiff": "orders_dask.publish.diff",
     "OrderDiff": "orders_dask.publish.diff",
+    "Plan": "orders_dask.pipeline.results",
+    "Progress": "orders_dask.pipeline.progress",
+    "PruneResult": "orders_dask.pipeline.results",
     "RejectedRecord": "orders_dask.ledger.rejects",
+    "ReplayResult": "orders_dask.pipeline.results",
+    "RollbackResult": "orders_dask.pipeline.results",
     "RowCountDiff": "orders_dask.publish.diff",
+    "RunResult": "orders_dask.pipeline.results",
+    "Settings": "orders_dask.settings",
+    "UnpublishResult": "orders_dask.pipeline.results",
     "accept": "orders_dask.jobs.review",
     "backfill": "orders_dask.jobs.backfill",
     "connect": "orders_dask.cluster.connect",
     "daily": "orders_dask.jobs.daily",
     "diff": "orders_dask.jobs.diff",
     "discard": "orders_dask.jobs.review",
+    "load_settings": "orders_dask.settings",
     "overdue": "orders_dask.jobs.daily",
     "prune": "orders_dask.jobs.prune",
     "read_orders": "orders_dask.read",
@@ -143,7 +153,7 @@ _HEAVY = {
     "run": "orders_dask.jobs.run",
     "unpublish": "orders_dask.jobs.unpublish",
 }
-"""Modules of names that need Dask, pandas or SQLAlchemy: up to 3 s of imports, and only on use."""
+"""Modules of names that need Pydantic, SQLAlchemy, Dask or pandas: up to 3 s, and only on use."""
 
 
 def __getattr__(name: str) -> Any:

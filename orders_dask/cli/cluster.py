@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from orders_dask.cli import output
+from orders_dask.cli.progress import shown_progress
 from orders_dask.errors import OrdersDaskError, SettingsError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _load(
 
     with (
         connecting(settings, scheduler, workers) as connect,
-        output.progress() as listener,
+        shown_progress() as listener,
     ):
         return load_dates(
             connect,

@@ -18,6 +18,7 @@ from distributed import Client
 from sqlalchemy import ColumnElement, Engine, Select, column, func, inspect, select, table
 
 from orders_dask.cli import output
+from orders_dask.cli.progress import counting_progress, shown_progress
 from orders_dask.cli.report_file import write_report
 from orders_dask.cluster.connect import connect
 from orders_dask.contract.columns import PUBLIC
@@ -149,7 +150,7 @@ def _source(folder: str) -> str:
 
 def _show(folder: str, orders: int, workers: int | None, report: Path | None = None) -> None:
     """Generate into a folder, load into the database of the settings, and show the result."""
-    with output.counting_progress("Generating", len(DAYS) * orders) as advance:
+    with counting_progress("Generating", len(DAYS) * orders) as advance:
         dump = generate(
             folder,
             start=DAYS[0],
@@ -163,7 +164,7 @@ def _show(folder: str, orders: int, workers: int | None, report: Path | None = N
     initialise(database, settings.partition_width, DAYS[0])
     with (
         connect(settings, workers=workers, without_pandas=True) as client,
-        output.progress() as listener,
+        shown_progress() as listener,
     ):
         output.message(f"Dashboard: {client.dashboard_link}")
         ended = backfill(DAYS[0], DAYS[-1], settings=settings, client=client, listener=listener)

@@ -9,23 +9,16 @@ import json
 import logging
 import os
 import sys
-import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
 
-from orders_dask.pipeline.progress import Listener, Progress
 from orders_dask.pipeline.results import Outcome, ReplayResult, RunResult
 
 # A caller may have closed them, and then Python has none.
@@ -36,9 +29,6 @@ LOG: Final = logging.getLogger("orders_dask")
 
 MAX_CHANGED: Final = 10
 """Changed run dates that `daily` names one by one: a new decoder changes all of history."""
-
-PLAIN_SECONDS: Final = 10
-"""Seconds between two progress lines of the same step, where there is no terminal for bars."""
 
 # Without a terminal tables are never cut.
 STDOUT: Final = Console(
@@ -63,6 +53,11 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return _json(line)
+
+
+def is_json() -> bool:
+    """Return whether standard error is JSON lines."""
+    return bool(_JSON_HANDLERS)
 
 
 def set_log_format(name: Literal["text", "json"]) -> None:
@@ -151,6 +146,9 @@ def _json_default(value: object) -> object:
 
 def result_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
     """Print rows as a table whose columns have the names of the first row's keys."""
+    from rich import box  # late: most commands show no table
+    from rich.table import Table
+
     if title:
         STDOUT.print()
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
@@ -268,108 +266,6 @@ def show_replay(ended: ReplayResult) -> str:
 def plural(number: int, what: str) -> str:
     """Return a number with its noun in the singular or plural."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def progress() -> Iterator[Listener]:
-    """Show the progress of each step: bars on a terminal, else a line now and then.
-
-    Yields
-    ------
-    callable
-        Listener for a job.
-    """
-    if _JSON_HANDLERS or not STDERR.is_terminal:
-        yield _lines()
-        return
-    with _bars() as bars:
-        yield _drawing(bars)
-
-
-@contextmanager
-def counting_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show the progress of a count of orders.
-
-    Yields
-    ------
-    callable
-        To be called with the number of orders that were added.
-    """
-    began = time.monotonic()
-    count = 0
-    if not STDERR.is_terminal:
-        message(f"{what} {total:,} orders")
-    with _bars() as bars:
-        task = bars.add_task(what, total=total, speed="")
-
-        def advance(orders: int) -> None:
-            nonlocal count
-            count += orders
-            bars.update(task, completed=count, speed=_speed(count, time.monotonic() - began))
-
-        yield advance
-
-
-def _bars() -> Bars:
-    return Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=STDERR,
-        transient=True,
-        disable=not STDERR.is_terminal,
-    )
-
-
-def _speed(orders: int, seconds: float) -> str:
-    return f"{orders:,} orders, {orders / seconds:,.0f} orders/s" if orders and seconds else ""
-
-
-def _drawing(bars: Bars) -> Listener:
-    """Return a listener that draws a bar per step, until the run date is published."""
-    drawn: dict[tuple[date, str], TaskID] = {}
-    began: dict[tuple[date, str], float] = {}
-
-    def listen(now: Progress) -> None:
-        key = now.run_date, now.step
-        if key not in drawn:
-            drawn[key] = bars.add_task(f"{now.run_date} {now.step}", total=now.total, speed="")
-            began[key] = time.monotonic()
-        speed = _speed(now.orders, time.monotonic() - began[key])
-        bars.update(drawn[key], total=now.total, completed=now.done, speed=speed)
-        if now.done == now.total and now.step == "publish":
-            for step in [each for each in drawn if each[0] == now.run_date]:
-                bars.remove_task(drawn.pop(step))
-        elif now.done == now.total and now.total == 1 and not now.orders:
-            bars.remove_task(drawn.pop(key))
-
-    return listen
-
-
-def _lines() -> Listener:
-    """Return a listener that prints a line when a step ends, and every ten seconds before."""
-    began: dict[tuple[date, str], float] = {}
-    printed: dict[tuple[date, str], float] = {}
-
-    def listen(now: Progress) -> None:
-        key, seconds = (now.run_date, now.step), time.monotonic()
-        began.setdefault(key, seconds)
-        if now.done < now.total and seconds - printed.setdefault(key, seconds) < PLAIN_SECONDS:
-            return
-        printed[key] = seconds
-        speed = _speed(now.orders, seconds - began[key])
-        message(
-            f"{now.run_date} {now.step} {now.done}/{now.total}" + (f", {speed}" if speed else ""),
-            run_date=str(now.run_date),
-            step=now.step,
-            done=now.done,
-            total=now.total,
-            orders=now.orders,
-        )
-
-    return listen
 
 
 def dropped_partitions(first_dates: Sequence[date]) -> str:

@@ -13,7 +13,7 @@ from orders_dask.jobs.dates import date_range
 from orders_dask.jobs.load_dates import load_dates
 from orders_dask.ledger.queries import dates_without
 from orders_dask.ledger.replay import corrected_records
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline.progress import Listener
 from orders_dask.pipeline.results import RunResult
 from orders_dask.settings import Settings, load_settings

@@ -15,7 +15,7 @@ from orders_dask.jobs.dates import date_range, latest_dates
 from orders_dask.jobs.inspect import INSPECT_THREADS, dump_fingerprint
 from orders_dask.jobs.load_dates import load_dates
 from orders_dask.ledger.queries import published_dates
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline.progress import Listener
 from orders_dask.pipeline.results import LOOKBACK, Beyond, RunResult
 from orders_dask.retry import retry_transient

@@ -15,7 +15,7 @@ from orders_dask.extract.records import Split
 from orders_dask.jobs.inspect import inspect_run_date, is_small
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, held_load, published_load
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline import steps
 from orders_dask.pipeline.load_scope import RunContext, open_load
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress

@@ -6,7 +6,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orders_dask.contract.storage_tables import DIMENSION_NAMES
 from orders_dask.extract.names_file import read_names
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.publish.dimensions import set_names
 from orders_dask.publish.pointer import lock_publishing
 from orders_dask.settings import Settings, load_settings

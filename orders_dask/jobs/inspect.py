@@ -40,7 +40,7 @@ from orders_dask.ledger.queries import (
     published_loads,
     reviewed_loads,
 )
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import RunResult

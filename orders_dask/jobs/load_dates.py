@@ -25,7 +25,7 @@ from orders_dask.jobs.inspect import (
 )
 from orders_dask.jobs.results import result_of_error
 from orders_dask.jobs.run import checks_of, run_once
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress
 from orders_dask.pipeline.results import RunResult

@@ -10,7 +10,7 @@ from datetime import date
 from sqlalchemy import select
 
 from orders_dask.contract.storage_tables import published
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.publish import marts
 from orders_dask.publish.marts import MartDifference
 from orders_dask.settings import Settings, load_settings

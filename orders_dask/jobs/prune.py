@@ -15,7 +15,7 @@ from orders_dask.jobs import maintenance
 from orders_dask.jobs.maintenance import Maintenance, cutoff, delete_marked_rows
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import database_id
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline.results import PruneResult
 from orders_dask.retention import loads
 from orders_dask.retention.partitions import drop_marked

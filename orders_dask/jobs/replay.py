@@ -43,7 +43,7 @@ from orders_dask.ledger.replay import (
     mark_unreplayable,
     record_outcomes,
 )
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline import steps, tasks
 from orders_dask.pipeline.load_scope import OpenLoad, RunContext, open_load
 from orders_dask.pipeline.progress import Listener, StepTimer, no_progress

@@ -8,7 +8,7 @@ from typing import Final
 from orders_dask.checks.run import days_before
 from orders_dask.jobs.daily import last_due
 from orders_dask.jobs.dates import date_range, yesterday
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.reporting.collect import collect
 from orders_dask.reporting.page import render
 from orders_dask.retry import retry_transient

@@ -15,7 +15,7 @@ from orders_dask.jobs.results import result_from_ledger
 from orders_dask.ledger import leases
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.queries import LoadStatus, held_load, load_status
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline.progress import StepTimer, no_progress
 from orders_dask.pipeline.results import RunResult
 from orders_dask.publish import publish

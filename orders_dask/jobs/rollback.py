@@ -8,7 +8,7 @@ from orders_dask.errors import NothingToRestore
 from orders_dask.jobs.review import by_this_user
 from orders_dask.ledger import leases
 from orders_dask.ledger.queries import LoadStatus, published_load
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline.results import RollbackResult
 from orders_dask.publish.rollback import nothing_published, restore_previous
 from orders_dask.retry import retry_transient

@@ -25,7 +25,7 @@ from orders_dask.jobs.results import (
     up_to_date_result,
 )
 from orders_dask.ledger.queries import held_load
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.progress import Listener, Progress, StepTimer, no_progress
 from orders_dask.pipeline.results import RunResult

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from orders_dask.jobs import maintenance
 from orders_dask.jobs.maintenance import Maintenance, cutoff, delete_marked_rows
-from orders_dask.load.schema import ready_database
+from orders_dask.load.ready import ready_database
 from orders_dask.pipeline.results import UnpublishResult
 from orders_dask.publish.unpublish import published_before, unpublish_run_date
 from orders_dask.retention.partitions import drop_marked, mark_for_drop

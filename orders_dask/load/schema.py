@@ -15,7 +15,7 @@ from orders_dask.contract.order_tables import FACTS, fact_order
 from orders_dask.contract.versions import CONTRACT_VERSION, OLDEST_CODE_VERSION
 from orders_dask.errors import DatabaseNotReady, SettingsError
 from orders_dask.load import name_conflicts
-from orders_dask.load.connect import driver_cursor, engine
+from orders_dask.load.connect import driver_cursor
 from orders_dask.load.error_translation import translating_errors
 from orders_dask.load.locks import Lock
 from orders_dask.load.owners import owner_of
@@ -24,13 +24,10 @@ from orders_dask.load.schema_version import (
     SchemaVersion,
     lacks,
     read_version,
-    require_complete,
     require_usable,
 )
 from orders_dask.load.sql_files import sql_file
 from orders_dask.load.views import VIEWS, create_views
-from orders_dask.retry import retry_transient
-from orders_dask.settings import Settings
 
 LOADER: Final = "orders_loader"
 """Role of ``sql/roles.sql`` that loads: if it may use the storage, the roles are in use here."""
@@ -186,35 +183,6 @@ def _record_version(connection: Connection, width: PartitionWidth) -> None:
                 views_hash="",
             )
         )
-
-
-def ready_database(settings: Settings) -> Engine:
-    """Return an engine for the database of the settings, after :func:`ensure_ready`."""
-    database = engine(settings)
-    retry_transient(ensure_ready)(database)
-    return database
-
-
-def ensure_ready(engine: Engine) -> None:
-    """Raise unless the database has all that this code needs (``init``, ``migrate``).
-
-    Raises
-    ------
-    DatabaseNotReady
-        It has not.
-    """
-    with engine.connect() as connection:
-        version = read_version(connection)
-        if version is None:
-            raise DatabaseNotReady(
-                f"The table {schema_info} is not there, or not ours: run `orders-dask init`, "
-                "or use another database."
-            )
-        require_usable(version)
-        require_complete(connection)
-
-
-# Roles.
 
 
 def grant_roles(engine: Engine, roles: bool) -> None:

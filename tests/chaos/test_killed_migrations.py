@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import ensure_partitions
-from orders_dask.load.schema import ensure_ready, initialise
+from orders_dask.load.ready import ensure_ready
+from orders_dask.load.schema import initialise
 from orders_dask.sandbox import Sandbox
 from orders_dask.settings import load_settings
 from tests.support import REPOSITORY

@@ -25,7 +25,8 @@ from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.run import run
 from orders_dask.ledger.queries import dates_without, status
 from orders_dask.load.partitions import ensure_partitions
-from orders_dask.load.schema import ensure_ready, initialise
+from orders_dask.load.ready import ensure_ready
+from orders_dask.load.schema import initialise
 from orders_dask.migration import execute
 from orders_dask.migration.changes import Change
 from orders_dask.retention.partitions import drop_marked, mark_for_drop

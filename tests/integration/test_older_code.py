@@ -20,7 +20,8 @@ from orders_dask.jobs.migrate import migrate
 from orders_dask.jobs.rollback import rollback
 from orders_dask.jobs.run import run
 from orders_dask.ledger.queries import status
-from orders_dask.load.schema import ensure_ready, initialise
+from orders_dask.load.ready import ensure_ready
+from orders_dask.load.schema import initialise
 from orders_dask.settings import Settings
 from tests.support.builders import lines, order
 from tests.support.old_databases import DATA

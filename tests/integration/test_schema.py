@@ -23,7 +23,8 @@ from orders_dask.errors import (
 from orders_dask.load import schema
 from orders_dask.load.connect import engine
 from orders_dask.load.partitions import PartitionWidth, ensure_partitions
-from orders_dask.load.schema import ensure_ready, initialise
+from orders_dask.load.ready import ensure_ready
+from orders_dask.load.schema import initialise
 from orders_dask.load.views import VIEW_FILES
 from orders_dask.settings import Settings, load_settings
 from tests.support.types import Query

@@ -19,7 +19,7 @@ from rich.console import Console
 from tenacity import nap
 from typer.testing import CliRunner
 
-from orders_dask.cli import app, output
+from orders_dask.cli import app, output, progress
 from orders_dask.pipeline.progress import Progress
 from orders_dask.pipeline.results import RunResult
 from orders_dask.settings import without_service_variables
@@ -272,7 +272,7 @@ def test_no_control_codes_where_there_is_no_terminal(runner: CliRunner, tmp_path
 def test_progress_is_plain_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with output.progress() as listener:
+    with progress.shown_progress() as listener:
         for done in range(4):
             listener(Progress(DAY, "decode", done, 3, done * 100))
     shown = capsys.readouterr()
@@ -286,8 +286,8 @@ def test_progress_is_a_bar_a_step_and_run_date_on_a_terminal(
 ) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr(output, "STDERR", terminal)
-    bars = output._bars()
-    listener = output._drawing(bars)
+    bars = progress._bars()
+    listener = progress._drawing(bars)
 
     def drawn() -> list[str]:
         return [f"{bar.description} {bar.completed}/{bar.total}" for bar in bars.tasks]

@@ -10,6 +10,7 @@ from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_settings, connecting
 from orders_dask.cli.options import JsonOutput, RunDate, SchedulerAddress, Source, Workers
+from orders_dask.cli.progress import shown_progress
 
 if TYPE_CHECKING:
     from orders_dask.publish.diff import DiffResult, OrderDiff
@@ -36,7 +37,7 @@ def diff(
         )
         with (
             connecting(settings, scheduler, workers) as connect,
-            output.progress() as listener,
+            shown_progress() as listener,
         ):
             found = job.diff_with(connect, run_date, settings, listener)
     if json:

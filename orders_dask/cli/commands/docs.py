@@ -27,7 +27,7 @@ def docs(
     from orders_dask.dictionary.catalogue import describe
     from orders_dask.dictionary.documents import documents
     from orders_dask.dictionary.since import read_since
-    from orders_dask.load.schema import ready_database
+    from orders_dask.load.ready import ready_database
     from orders_dask.settings import load_settings
 
     written = documents(describe(ready_database(load_settings()), read_since()))

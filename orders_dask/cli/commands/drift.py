@@ -41,7 +41,7 @@ def drift(
 ) -> None:
     """List the keys of orders that the contract doesn't know, and so are not loaded."""
     from orders_dask.ledger.schema_drift import drift_report
-    from orders_dask.load.schema import ready_database
+    from orders_dask.load.ready import ready_database
     from orders_dask.settings import load_settings
 
     if run_date is not None and last is not None:

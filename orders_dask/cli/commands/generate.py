@@ -11,6 +11,7 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.options import JsonOutput, parse_date
+from orders_dask.cli.progress import counting_progress
 from orders_dask.errors import ServiceUnavailable
 
 
@@ -78,9 +79,7 @@ def generate(
 
     first = start or date.today() - timedelta(days=days)
     try:
-        with output.counting_progress(
-            "Generating", round(days * orders * (1 + duplicates))
-        ) as advance:
+        with counting_progress("Generating", round(days * orders * (1 + duplicates))) as advance:
             dump = write(
                 destination,
                 start=first,

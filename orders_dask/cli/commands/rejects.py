@@ -11,6 +11,7 @@ from orders_dask.cli import output
 from orders_dask.cli.app import app, with_error_handling
 from orders_dask.cli.cluster import command_settings, connecting
 from orders_dask.cli.options import JsonOutput, SchedulerAddress, Workers, parse_date
+from orders_dask.cli.progress import shown_progress
 from orders_dask.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def rejects(
             )
         return
     from orders_dask.ledger import rejects as ledger
-    from orders_dask.load.schema import ready_database
+    from orders_dask.load.ready import ready_database
     from orders_dask.settings import load_settings
 
     database = ready_database(load_settings())
@@ -86,9 +87,9 @@ def replay(
     settings = command_settings(None, scheduler, workers)
 
     from orders_dask.jobs.replay import replay_with
-    from orders_dask.load.schema import ready_database
+    from orders_dask.load.ready import ready_database
 
-    with connecting(settings, scheduler, workers) as connect, output.progress() as listener:
+    with connecting(settings, scheduler, workers) as connect, shown_progress() as listener:
         ended = replay_with(connect, run_date, code, settings, listener)
     if not ended.taken_in and not ended.still_rejected:
         _message_if_none(ready_database(settings), run_date, code)

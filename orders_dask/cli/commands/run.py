@@ -28,6 +28,7 @@ from orders_dask.cli.options import (
     parse_date,
     parse_duration,
 )
+from orders_dask.cli.progress import shown_progress
 
 
 @command()
@@ -80,7 +81,7 @@ def run(
                 writing_performance_report(
                     connect, settings, None if dry_run else performance_report
                 ),
-                output.progress() as listener,
+                shown_progress() as listener,
             ):
                 ended = job.run_with(
                     connect,

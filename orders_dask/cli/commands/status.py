@@ -33,7 +33,7 @@ def status(
     """Show a line per run date, its status and counts; of one run date, where its time went."""
     from orders_dask.ledger import queries
     from orders_dask.ledger.timings import load_timings
-    from orders_dask.load.schema import ready_database
+    from orders_dask.load.ready import ready_database
     from orders_dask.settings import load_settings
 
     settings = load_settings()
