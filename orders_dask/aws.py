@@ -16,6 +16,9 @@ from typing import Any, Final
 from orders_dask.errors import ServiceUnavailable, SettingsError
 
 CLIENT_CONFIG: Final[dict[str, Any]] = {
+    # botocore makes its own one anew for each request, from 30 parts that it cleans character by
+    # character: a fifth of the time of the Python of a worker that stages small run dates.
+    "user_agent": "orders_dask botocore",
     "connect_timeout": 10,
     "read_timeout": 30,
     # Not `max_attempts`: botocore rewrites it in this dict. fsspec, which caches clients by their

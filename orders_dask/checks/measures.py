@@ -8,9 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, extract, func, select, true
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    extract,
+    func,
+    select,
+    true,
+)
 
 from orders_dask.contract.control_totals import CURRENCY
 from orders_dask.contract.ledger_tables import counter_column, data_issue, load_file, load_run
@@ -188,17 +201,31 @@ def _given(
     connection: Connection, fact: Table, loads: Mapping[date, int]
 ) -> dict[int, tuple[int, dict[str, int]]]:
     """Return the rows of each load in a fact, and how many have no value, by column."""
-    columns = [column for column in fact.c if column.nullable]
     counted = connection.execute(
-        select(fact.c.load_id, func.count(), *map(func.count, columns))
-        .where(_of_loads(fact, loads))
-        .group_by(fact.c.load_id)
+        _counted(fact), {"run_dates": [*loads], "load_ids": [*loads.values()]}
     )
-    names = [f"{fact.name}.{column.name}" for column in columns]
+    names = [f"{fact.name}.{column.name}" for column in _nullable(fact)]
     given = {load_id: (0, dict.fromkeys(names, 0)) for load_id in loads.values()}
     for load_id, rows, *values in counted:
         given[load_id] = rows, {n: rows - v for n, v in zip(names, values, strict=True)}
     return given
+
+
+@cache
+def _counted(fact: Table) -> Select[Any]:
+    """Return the statement that counts rows and values: SQLAlchemy takes 60 ms to build it."""
+    return (
+        select(fact.c.load_id, func.count(), *map(func.count, _nullable(fact)))
+        .where(
+            fact.c.run_date.in_(bindparam("run_dates", expanding=True)),
+            fact.c.load_id.in_(bindparam("load_ids", expanding=True)),
+        )
+        .group_by(fact.c.load_id)
+    )
+
+
+def _nullable(fact: Table) -> list[Column[Any]]:
+    return [column for column in fact.c if column.nullable]
 
 
 def _of_ledger(connection: Connection, load_ids: Sequence[int]) -> dict[int, dict[str, Any]]:

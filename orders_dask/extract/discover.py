@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import NamedTuple
 
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.records import Split
-from orders_dask.extract.source.listing import list_files
+from orders_dask.extract.source.listing import Listing, list_files
 from orders_dask.extract.splits import make_splits, plan_cuts
 from orders_dask.extract.zip_urls import expand_zips
 from orders_dask.urls import split_zip_url
@@ -33,7 +34,12 @@ def discover(source: str, run_date: date, block_size: int) -> list[Split]:
     return discover_dump(source, run_date, block_size).splits
 
 
-def discover_dump(source: str, run_date: date, block_size: int) -> Dump:
+def discover_dump(
+    source: str,
+    run_date: date,
+    block_size: int,
+    list_url: Callable[[str], Listing] = list_files,
+) -> Dump:
     """List the files of a run date, straight from the store, and cut them into splits.
 
     Parameters
@@ -51,6 +57,8 @@ def discover_dump(source: str, run_date: date, block_size: int) -> Dump:
         Maximum bytes of a split, roughly. Plain newline-delimited text that is larger is cut into
         byte ranges, and a larger zip into its members. Smaller files are grouped. A small dump is
         cut finer, so that several workers have something to do.
+    list_url
+        Lists the files at a URL: many run dates may be in one zip, which is to be listed once.
 
     Returns
     -------
@@ -73,7 +81,7 @@ def discover_dump(source: str, run_date: date, block_size: int) -> Dump:
     """
     url = _format_run_date(source, run_date)
     pattern, stored_url = split_zip_url(url)
-    files, left_out = list_files(stored_url)
+    files, left_out = list_url(stored_url)
     plans = plan_cuts(files, block_size) if pattern is None else expand_zips(files, pattern)
     splits = make_splits(plans, block_size)
     if not splits:

@@ -7,11 +7,11 @@ docs/contract.md#contract-version.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from typing import Final
 
@@ -26,6 +26,7 @@ from orders_dask.errors import (
 )
 from orders_dask.extract.discover import Dump, discover, discover_dump
 from orders_dask.extract.records import Split
+from orders_dask.extract.source.listing import Listing, list_files
 from orders_dask.jobs.results import (
     result_of_error,
     result_of_held_or_discarded,
@@ -171,7 +172,7 @@ def inspect_run_dates(
     """
     with telemetry.span("inspect", run_dates=len(run_dates)):
         published = retry_transient(published_loads)(database, run_dates)
-        listing = partial(_list_dump, settings=settings)
+        listing = partial(_list_dump, settings=settings, list_url=cache(list_files))
         with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
             found = dict(zip(run_dates, pool.map(listing, run_dates), strict=True))
         dumps = {day: dump for day, dump in found.items() if isinstance(dump, Dump)}
@@ -185,9 +186,11 @@ def inspect_run_dates(
     }
 
 
-def _list_dump(run_date: date, settings: Settings) -> Dump | OrdersDaskError:
+def _list_dump(
+    run_date: date, settings: Settings, list_url: Callable[[str], Listing]
+) -> Dump | OrdersDaskError:
     try:
-        return discover_dump(settings.source, run_date, settings.block_size)
+        return discover_dump(settings.source, run_date, settings.block_size, list_url)
     except SettingsError:
         raise
     except OrdersDaskError as error:

@@ -46,7 +46,7 @@ MAX_BATCH_DATES: Final = 32
 MAX_BATCH_BYTES: Final = 16 << 20
 """Bytes of the dumps of a batch, as stored."""
 
-MIN_BATCH_DATES: Final = 8
+MIN_BATCH_DATES: Final = 5
 """Run dates of a batch, where there are as many: below that, what a batch costs itself shows."""
 
 
@@ -128,8 +128,10 @@ def _load_all(job: _Job, found: Iterable[Work], max_parallel: int) -> dict[date,
 
 
 def _batch_size(run_dates: int, max_parallel: int) -> int:
-    """Return the number of run dates of a batch: two or more batches for each thread, if it can."""
-    return min(MAX_BATCH_DATES, max(MIN_BATCH_DATES, -(-run_dates // (2 * max_parallel))))
+    """Return the run dates of a batch: few batches, and as many for each thread."""
+    batches = max_parallel * -(-run_dates // (MAX_BATCH_DATES * max_parallel))
+    worthwhile = max(1, run_dates // MIN_BATCH_DATES)
+    return -(-run_dates // min(batches, worthwhile))
 
 
 Work = Mapping[date, Inspection | None]
