@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,7 +13,9 @@ from urllib.parse import urlsplit
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from fsspec import AbstractFileSystem, get_filesystem_class
+from fsspec.asyn import sync
 from s3fs import S3FileSystem
+from s3fs.core import _inner_fetch
 from s3fs.utils import FileExpired
 
 from orders_dask.aws import CLIENT_CONFIG, transient_errors
@@ -52,6 +55,32 @@ class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
         client = await super().set_session(*args, **kwargs)
         client.meta.events.register("before-send.s3", count_request, unique_id=count_request)
         return client
+
+    def fetch(self, objects: Sequence[tuple[str, int, str]]) -> list[bytes | BaseException]:
+        """Fetch whole objects at the same time, each by one request.
+
+        Parameters
+        ----------
+        objects
+            Path, size in bytes and ETag of each. The size is not 0.
+
+        Returns
+        -------
+        list of bytes or error
+            What each contains, or why it could not be had: an OSError with ``EINVAL`` is raised for
+            one that has another ETag.
+        """
+        fetched: list[bytes | BaseException] = sync(self.loop, self._fetch_all, objects)
+        return fetched
+
+    async def _fetch_all(self, objects: Sequence[tuple[str, int, str]]) -> Any:
+        await self.set_session()  # else each would make a client
+        fetching = []
+        for path, size, etag in objects:
+            bucket, key, _ = self.split_path(path)
+            unchanged = {"IfMatch": f'"{etag}"'}
+            fetching.append(_inner_fetch(self, bucket, key, None, 0, size, req_kw=unchanged))
+        return await asyncio.gather(*fetching, return_exceptions=True)
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:

@@ -139,14 +139,17 @@ def _decode(meter: Meter, dates: Sequence[DateToLoad], reading: Reading) -> Batc
     """Decode and normalise all dumps; return None if they are too large."""
     from orders_dask.extract.decode.decode import decode_files
     from orders_dask.extract.framing.files import read_files
+    from orders_dask.extract.source.object_store import prefetch_small
 
     date_of_file: list[int] = []
 
     def files() -> Iterator[tuple[SourceFile, Iterator[Records]]]:
         for zip_url, numbers in groupby(range(len(dates)), lambda n: _zip_of(dates[n].split)):
             if zip_url is None:
-                for number in numbers:
-                    for file in read_files(dates[number].split):
+                splits = {number: dates[number].split for number in numbers}
+                fetched = prefetch_small(splits.values())
+                for number, split in splits.items():
+                    for file in read_files(split, fetched):
                         date_of_file.append(number)
                         yield file
                 continue

@@ -108,6 +108,32 @@ def test_an_object_that_changed_since_it_was_listed_is_transient(
         text_of([split])
 
 
+def test_small_objects_are_fetched_together_each_as_it_was_listed(
+    store: s3fs.S3FileSystem, source: str
+) -> None:
+    texts = {f"{number:03}.json": b'{"id": %d}\n' % number for number in range(1, 71)}
+    texts["040.json"] = LINES * (MIB // 20)  # too large to go with others
+    texts["050.json"] = b""
+    for name, text in texts.items():
+        store.pipe_file(source + name, text)
+    splits = discover(source, DAY, 64 * MIB)
+    assert text_of(splits) == b"".join(texts.values())
+    store.pipe_file(f"{source}033.json", LINES)
+    read: list[str] = []
+
+    def read_all() -> None:
+        for split in splits:
+            for file, records in read_files(split):
+                read.extend(file.name.rpartition("/")[2] for _ in records)
+
+    with pytest.raises(StoredObjectChanged, match=r"033\.json changed"):
+        read_all()
+    assert read == [f"{number:03}.json" for number in range(1, 33)], "the others were read before"
+    store.rm_file(f"{source}033.json")
+    with pytest.raises(StoredObjectChanged, match=r"033\.json changed"):
+        text_of(splits)
+
+
 @pytest.mark.parametrize("block_size", [200 * MIB, 64 * MIB])
 def test_an_object_that_changes_while_it_is_read_is_transient(
     store: s3fs.S3FileSystem, source: str, block_size: int

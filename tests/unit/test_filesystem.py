@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orders_dask.errors import SettingsError
 from orders_dask.filesystem import RawKeyFileSystem, filesystem, listed_object
 
 
+@settings(deadline=None)  # the first example makes the file system
 @given(st.text(min_size=1))
 @example("a::s3://b")
 @example("/a//b/")

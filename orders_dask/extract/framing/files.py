@@ -26,10 +26,17 @@ from orders_dask.extract.source.compression import (
     list_members,
     read_member,
 )
-from orders_dask.extract.source.object_store import open_random_access, open_sequential
+from orders_dask.extract.source.object_store import (
+    open_fetched,
+    open_random_access,
+    open_sequential,
+    prefetch_small,
+)
 
 
-def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
+def read_files(
+    split: Split, fetched: Iterator[bytes | BaseException | None] | None = None
+) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     """Read the files of a split, one after another.
 
     Memory is bounded by a block, a record and a decompressor, whatever the files' sizes.
@@ -38,6 +45,9 @@ def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     ----------
     split
         The files to read. A zip that is named as a whole is read member by member.
+    fetched
+        Yields the content of small objects, where those of several splits are fetched together
+        (:func:`~orders_dask.extract.source.object_store.prefetch_small`); by default of this one.
 
     Yields
     ------
@@ -54,6 +64,8 @@ def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
     ServiceUnavailable
         The store can't be reached.
     """
+    if fetched is None:
+        fetched = prefetch_small([split])
     for _, files_of_object in groupby(split.files, lambda file: file.url):
         files = list(files_of_object)
         if split.start is not None and split.end is not None:
@@ -65,7 +77,10 @@ def read_files(split: Split) -> Iterator[tuple[SourceFile, Iterator[Records]]]:
                 lines = lines if split.start else strip_bom(lines)
                 yield files[0], coalesce(split_lines(lines))
             continue
-        with open_sequential(files[0]) as stream:
+        content = next(fetched)
+        opened = open_sequential(files[0]) if content is None else open_fetched(files[0], content)
+        del content
+        with opened as stream:
             if files[0].member is not None:
                 yield from _read_members(stream, files)
             elif is_zip(stream.read(4)):

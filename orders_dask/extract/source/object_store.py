@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EINVAL
+from itertools import groupby, islice
 from typing import Any, BinaryIO, Final, cast
 
 from fsspec.caching import BackgroundBlockCache
@@ -13,8 +14,8 @@ from fsspec.spec import AbstractBufferedFile
 from s3fs.utils import FileExpired
 
 from orders_dask.errors import StoredObjectChanged
-from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile
-from orders_dask.filesystem import listed_object, translate_storage_errors
+from orders_dask.extract.records import CHUNK_BYTES, MIB, SourceFile, Split
+from orders_dask.filesystem import RawKeyFileSystem, listed_object, translate_storage_errors
 
 RANGE_BYTES: Final = 16 * MIB
 """Bytes of a ranged read: about 200 ms of transfer from S3, well above the latency of a request."""
@@ -36,6 +37,13 @@ def etag(details: Mapping[str, Any]) -> str:
     tag = str(details.get("ETag") or "").strip('"')
     modified = details.get("mtime", details.get("created"))
     return tag or f"{details['size']}-{modified}"
+
+
+MAX_SMALL_BYTES: Final = MIB // 4
+"""Bytes of an object that is fetched ahead with others."""
+
+FETCHED_TOGETHER: Final = 32
+"""Objects that are fetched at once, at most 8 MiB: botocore has 10 connections, and each waits."""
 
 
 @contextmanager
@@ -84,6 +92,61 @@ def _prefetching(raw: AbstractBufferedFile, start: int, end: int) -> BackgroundB
     # range is best.
     length = min(max(end - start, 1), RANGE_BYTES)
     return BackgroundBlockCache(RANGE_BYTES if start % length else length, fetch, end, maxblocks=2)
+
+
+def prefetch_small(splits: Iterable[Split]) -> Iterator[bytes | BaseException | None]:
+    """Fetch small objects ahead, many at a time: their requests take latency, and little else.
+
+    Parameters
+    ----------
+    splits
+        Splits, in the order in which they are read.
+
+    Yields
+    ------
+    bytes, error or None
+        For each object of a split what it contains, or why it could not be had, for
+        :func:`open_fetched`; None for one that is to be opened.
+    """
+    objects = (
+        next(same)
+        for split in splits
+        for _, same in groupby(split.files, lambda file: file.url)
+        if split.start is None
+    )
+    while some := list(islice(objects, FETCHED_TOGETHER)):
+        fetched = _fetch([file for file in some if _is_small(file)])
+        yield from (fetched.get(file.url) for file in some)
+
+
+def _is_small(file: SourceFile) -> bool:
+    return file.member is None and 0 < file.size <= MAX_SMALL_BYTES
+
+
+def _fetch(files: Sequence[SourceFile]) -> dict[str, bytes | BaseException]:
+    """Return what small objects contain, by URL; nothing where the store is not S3."""
+    if len(files) < 2:
+        return {}
+    paths = []
+    for file in files:
+        fs, path = listed_object(file.url)
+        if not isinstance(fs, RawKeyFileSystem):
+            return {}
+        paths.append(path)
+    objects = [(path, file.size, file.etag) for path, file in zip(paths, files, strict=True)]
+    with translate_storage_errors(files[0].url):
+        return dict(zip([file.url for file in files], fs.fetch(objects), strict=True))
+
+
+@contextmanager
+def open_fetched(file: SourceFile, content: bytes | BaseException) -> Iterator[BinaryIO]:
+    """Open an object that was fetched; otherwise like :func:`open_sequential`."""
+    with _translate_changes(file):
+        if isinstance(content, OSError) and content.args[:1] == (EINVAL,):
+            raise FileExpired(file.url, file.etag) from content
+        if isinstance(content, BaseException):
+            raise content
+    yield io.BytesIO(content)
 
 
 @contextmanager
