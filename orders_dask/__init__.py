@@ -120,7 +120,7 @@ __all__ = [
     "unpublish",
 ]
 
-_HEAVY = {
+_MODULE_OF = {
     "Cost": "orders_dask.cost",
     "DiffResult": "orders_dask.publish.diff",
     "LoadStatus": "orders_dask.ledger.queries",
@@ -153,10 +153,10 @@ _HEAVY = {
     "run": "orders_dask.jobs.run",
     "unpublish": "orders_dask.jobs.unpublish",
 }
-"""Modules of names that need Pydantic, SQLAlchemy, Dask or pandas: up to 3 s, and only on use."""
+"""Modules of names that are imported on use: Pydantic, Dask and others take up to 3 s."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HEAVY:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'orders_dask' has no attribute {name!r}")
-    return getattr(import_module(_HEAVY[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)

@@ -60,7 +60,7 @@ def connecting(settings: Settings, scheduler: str | None, workers: int | None) -
 
     Small work is done in this process, unless the command or the settings name a cluster.
     """
-    from orders_dask.cluster.clients import resolve_client
+    from orders_dask.cluster.clients import reconnected, resolve_client
 
     is_named = bool(scheduler or workers or settings.scheduler_address)
     with ExitStack() as stack:
@@ -75,7 +75,7 @@ def connecting(settings: Settings, scheduler: str | None, workers: int | None) -
 
         def connect(settings: Settings, is_small: bool) -> Client | None:
             if is_named or not is_small:
-                return resolve_client(client(), settings)
+                return resolve_client(reconnected(client()), settings)
             say_little()
             return None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,8 @@ from orders_dask.monitoring import telemetry
 from orders_dask.pipeline.results import RunResult
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from orders_dask.cluster.clients import Connect
     from orders_dask.settings import Settings
 
@@ -59,14 +62,30 @@ def writing_report(run_date: date, settings: Settings, file: Path | None) -> Ite
 
 
 @contextmanager
-def writing_performance_report(
-    connect: Connect, settings: Settings, file: Path | None
-) -> Iterator[None]:
-    """Write Dask's performance report of what a client does meanwhile, if that ends well."""
+def performance_reported(connect: Connect, file: Path | None) -> Iterator[Connect]:
+    """Yield what connects, and write Dask's report of all from then on, if it ends well.
+
+    There is one of a cluster alone, so even little data is loaded on one.
+    """
     if file is None:
-        yield
+        yield connect
         return
-    connect(settings, False)  # of a cluster, however little there is to do
+    with ExitStack() as stack:
+
+        @cache
+        def begin() -> None:
+            stack.enter_context(_writing_performance_report(file))
+
+        def reported(settings: Settings, is_small: bool) -> Client | None:
+            client = connect(settings, False)
+            begin()
+            return client
+
+        yield reported
+
+
+@contextmanager
+def _writing_performance_report(file: Path) -> Iterator[None]:
     from distributed import performance_report
 
     with TemporaryDirectory() as folder:

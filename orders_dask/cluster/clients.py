@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from orders_dask.cluster.in_process import map_in_process
-from orders_dask.cluster.task_calls import MapTasks
+from orders_dask.cluster.task_calls import MapTasks, raise_if_stopped
+from orders_dask.errors import ClusterLost
 from orders_dask.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,31 +64,71 @@ def resolve_client(client: Client | None, settings: Settings) -> Client | None:
 
 
 def given_client(client: Client | None) -> Connect:
-    """Return what prepares a given client, or Dask's current one (:func:`resolve_client`)."""
+    """Return what prepares a given client, or Dask's current one (:func:`resolve_client`).
+
+    It is the same client at each call, also when Dask has another current one by then.
+    """
+    used, is_first = client, True
 
     def connect(settings: Settings, is_small: bool) -> Client | None:
-        prepared = resolve_client(client, settings)
-        if prepared is None and not is_small:
+        nonlocal used, is_first
+        if is_first or used is not None:
+            used = resolve_client(used if is_first else reconnected(used), settings)
+        is_first = False
+        if used is None and not is_small:
             LOG.warning(
                 "There is no Dask client: this process does all, a task at a time. "
                 "orders_dask.connect() starts a cluster."
             )
-        return prepared
+        return used
 
     return connect
 
 
+def reconnected(client: Client | None, stop: Event | None = None) -> Client | None:
+    """Return a client that was connected before, and wait while it looks for a new scheduler.
+
+    Parameters
+    ----------
+    client
+        The client, if there is one.
+    stop
+        Ends the wait when it is set.
+
+    Raises
+    ------
+    ClusterLost
+        None came, and the client gave up.
+    RunCancelled
+        `stop` was set.
+    """
+    if client is None or client.status == "running":
+        return client
+    if client.status == "connecting":
+        LOG.warning("The Dask scheduler was lost: waiting for a new one at its address.")
+    while client.status == "connecting":
+        if stop:
+            raise_if_stopped(stop)
+        time.sleep(0.1)
+    if client.status != "running":
+        raise ClusterLost(
+            "The Dask scheduler was lost, and no new one answers at its address: see that it runs, "
+            "then give the same command again."
+        )
+    return client
+
+
 def preparing_once(
-    connect: Connect, settings: Settings, is_small: bool
+    connect: Connect, settings: Settings, is_small: bool, stop: Event
 ) -> Callable[[], Client | None]:
     """Return what returns the client of a job, with the workers of each new scheduler prepared."""
     client = connect(settings, is_small)
     prepared = _scheduler_of(client)
 
     def current() -> Client | None:
-        nonlocal client, prepared
-        if _scheduler_of(client) != prepared:
-            client = connect(settings, is_small)
+        nonlocal prepared
+        if client is not None and _scheduler_of(reconnected(client, stop)) != prepared:
+            connect(settings, is_small)
             prepared = _scheduler_of(client)
         return client
 
@@ -94,10 +136,8 @@ def preparing_once(
 
 
 def _scheduler_of(client: Client | None) -> str | None:
-    """Return the id of a client's scheduler; None while it has none."""
-    if client is None or client.status != "running":
-        return None
-    return str(client.scheduler_info(n_workers=0)["id"])
+    """Return the id of a client's scheduler; None without a client."""
+    return None if client is None else str(client.scheduler_info(n_workers=0)["id"])
 
 
 def map_tasks(client: Client | None, settings: Settings, stop: Event) -> MapTasks:

@@ -6,10 +6,8 @@ Others read their own environment: passwords must not travel in clear text.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
@@ -20,7 +18,6 @@ from orders_dask.cluster.connection_errors import translate_cluster_errors
 from orders_dask.cluster.task_calls import task_of
 from orders_dask.cluster.versions import check_versions, installed_versions, version_error
 from orders_dask.errors import (
-    ClusterLost,
     OrdersDaskError,
     SchedulerEnded,
     ServiceUnavailable,
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-LOG: Final = logging.getLogger("orders_dask")
 
 PROFILER_IS_SAFE: Final = sys.version_info >= (3, 11, 12)
 """Whether Dask's profiler can't deadlock the process.
@@ -169,7 +164,6 @@ def prepare_client(client: Client, settings: Settings) -> Client:
     ClusterLost
         The scheduler, or a worker that it still lists, can't be reached.
     """
-    _await_scheduler(client)
     if not isinstance(client, Client) or client.asynchronous or client.status != "running":
         raise SettingsError(
             "The Dask client is closed, asynchronous or no distributed.Client: pass one that is "
@@ -179,26 +173,6 @@ def prepare_client(client: Client, settings: Settings) -> Client:
         check_versions(client)
         prepare_workers(client, settings)
     return client
-
-
-def _await_scheduler(client: Client) -> None:
-    """Wait while a client looks for a new scheduler at the address of the one that it lost.
-
-    Raises
-    ------
-    ClusterLost
-        None came, and the client gave up.
-    """
-    if getattr(client, "status", None) != "connecting":
-        return
-    LOG.warning("The Dask scheduler was lost: waiting for a new one at its address.")
-    while client.status == "connecting":
-        time.sleep(0.1)
-    if client.status != "running":
-        raise ClusterLost(
-            "The Dask scheduler was lost, and no new one answers at its address: see that it runs, "
-            "then give the same command again."
-        )
 
 
 def prepare_workers(client: Client, settings: Settings) -> None:

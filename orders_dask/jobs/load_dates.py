@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from itertools import chain
@@ -46,6 +46,9 @@ MAX_BATCH_DATES: Final = 32
 MAX_BATCH_BYTES: Final = 16 << 20
 """Bytes of the dumps of a batch, as stored."""
 
+MAX_SMALL_DATES: Final = 32
+"""Small run dates that are not worth the start of a cluster: they take a tenth of a second each."""
+
 MIN_BATCH_DATES: Final = 5
 """Run dates of a batch, where there are as many: below that, what a batch costs itself shows."""
 
@@ -76,9 +79,10 @@ def load_dates(
     database = ready_database(settings)
     checks = checks_of(settings, database)
     results: dict[date, RunResult] = {}
+    size = _batch_size(len(run_dates), max_parallel)
     # A dry run looks at each by itself.
-    size = 1 if dry_run else _batch_size(len(run_dates), max_parallel)
-    found = _work(run_dates, settings, database, size, force, results)
+    inspect = None if dry_run else partial(_inspected, settings=settings, database=database)
+    found = _work(run_dates, database, inspect, size, force, results)
     first, is_small = _take_small(found)
     if first:
         if len(run_dates) > 1 and not names_run_date(settings.source):
@@ -87,8 +91,12 @@ def load_dates(
                 "would get the same files: put {run_date} into it, or load one with `orders-dask "
                 "run`."
             )
-        client = _none if dry_run else preparing_once(connect, settings, is_small)
-        job = _Job(settings, client, database, checks, force, dry_run, listener or no_progress)
+        stop = Event()
+        client = _none if dry_run else preparing_once(connect, settings, is_small, stop)
+        if not dry_run and client() is None:
+            max_parallel = 1  # a task at a time
+        shown = listener or no_progress
+        job = _Job(settings, client, database, checks, force, dry_run, shown, stop)
         results |= _load_all(job, chain(first, found), max_parallel)
     return [results[run_date] for run_date in run_dates]
 
@@ -108,7 +116,7 @@ class _Job:
     force: bool
     dry_run: bool
     listener: Listener
-    stop: Event = field(default_factory=Event)
+    stop: Event
 
 
 def _load_all(job: _Job, found: Iterable[Work], max_parallel: int) -> dict[date, RunResult]:
@@ -140,8 +148,8 @@ Work = Mapping[date, Inspection | None]
 
 def _work(
     run_dates: Sequence[date],
-    settings: Settings,
     database: Engine,
+    inspect: Callable[..., Mapping[date, Inspection | OrdersDaskError]] | None,
     size: int,
     force: bool,
     results: dict[date, RunResult],
@@ -152,8 +160,8 @@ def _work(
     """
     batch: dict[date, Inspection | None] = {}
     bytes_left = MAX_BATCH_BYTES
-    for some in chunks(run_dates):
-        inspected = _inspected(some, settings, database) if size > 1 else {}
+    for number, some in enumerate(chunks(run_dates)):
+        inspected = inspect(some, is_first=number == 0) if inspect else {}
         if not force:
             results |= results_without_work(inspected, database)
         for day in some:
@@ -173,14 +181,17 @@ def _work(
 
 
 def _inspected(
-    run_dates: Sequence[date], settings: Settings, database: Engine
+    run_dates: Sequence[date], *, is_first: bool, settings: Settings, database: Engine
 ) -> Mapping[date, Inspection | OrdersDaskError]:
-    """Inspect run dates; if that fails, none of them: each is retried by itself."""
+    """Inspect run dates; if that fails, none of them: each is retried by itself.
+
+    Before anything is loaded, a wrong setting ends all.
+    """
     try:
         return inspect_run_dates(run_dates, settings, database)
-    except SettingsError:
-        raise
-    except OrdersDaskError:
+    except OrdersDaskError as error:
+        if is_first and isinstance(error, SettingsError):
+            raise
         return {}
 
 
@@ -192,7 +203,7 @@ def _take_small(found: Iterator[Work]) -> tuple[list[Work], bool]:
         inspections = [inspection for inspection in work.values() if inspection]
         size += sum(inspection.bytes for inspection in inspections)
         dates += len(work)
-        is_much = size > MAX_SMALL_BYTES or dates > MAX_BATCH_DATES
+        is_much = size > MAX_SMALL_BYTES or dates > MAX_SMALL_DATES
         if len(inspections) < len(work) or is_much:
             return taken, False
     return taken, True
@@ -218,13 +229,13 @@ def _load_some(job: _Job, work: Work) -> dict[date, RunResult]:
 def _load_together(job: _Job, inspected: Mapping[date, Inspection]) -> dict[date, RunResult]:
     """Load run dates together, but for those that are forced and staged: their parts are used."""
     from orders_dask.jobs.batch import load_together
-    from orders_dask.jobs.load_one import usable_parts
+    from orders_dask.jobs.load_one import is_staged
     from orders_dask.pipeline.load_scope import RunContext
 
     to_decode = {
         day: inspection
         for day, inspection in inspected.items()
-        if not (job.force and any(usable_parts(day, inspection.splits, job.settings)))
+        if not (job.force and is_staged(day, inspection, job.settings))
     }
     if not to_decode:
         return {}

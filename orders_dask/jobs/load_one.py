@@ -144,7 +144,12 @@ def _over_budget(cost: Cost, settings: Settings) -> list[str]:
     return [f"cost {cost.money:,.4f}, more than ORDERS_DASK_BUDGET of {settings.budget:g}"]
 
 
-def usable_parts(
+def is_staged(run_date: date, inspection: Inspection, settings: Settings) -> bool:
+    """Return whether a split of a run date has a part: a forced load uses it, decoding nothing."""
+    return any(_usable_parts(run_date, inspection.splits, settings))
+
+
+def _usable_parts(
     run_date: date, splits: Sequence[Split], settings: Settings
 ) -> Iterator[Part | None]:
     """Yield the staged part of each split of a run date; None for one that is to be decoded."""
@@ -164,7 +169,7 @@ def plan_load(
     """Return what a run would read and replace, and how much is staged already."""
     splits, published = inspection.splits, inspection.published
     line = fact_order_line.name
-    parts = usable_parts(run_date, splits, settings)
+    parts = _usable_parts(run_date, splits, settings)
     staged = [(part.orders, part.rows.get(line, 0)) for part in parts if part]
     sizes = {file.name: file.size for split in splits for file in split.files}
     plan = Plan(

@@ -235,10 +235,10 @@ def _load(
 ) -> RunResult:
     """Load a run date, a small one as a batch of one: that takes fewer statements and requests."""
     from orders_dask.jobs.batch import load_small
-    from orders_dask.jobs.load_one import load_one, usable_parts
+    from orders_dask.jobs.load_one import is_staged, load_one
 
-    is_staged = force and any(usable_parts(run_date, inspection.splits, context.settings))
-    if inspection.is_small and not (checks.own or by_itself or is_staged):
+    use_staged = force and is_staged(run_date, inspection, context.settings)
+    if inspection.is_small and not (checks.own or by_itself or use_staged):
         ended = load_small({run_date: inspection}, context, checks, no_progress).get(run_date)
         if ended:
             telemetry.describe(load_id=ended.load_id)

@@ -36,6 +36,3 @@ def ensure_ready(engine: Engine) -> None:
             )
         require_usable(version)
         require_complete(connection)
-
-
-# Roles.

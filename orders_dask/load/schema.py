@@ -185,6 +185,9 @@ def _record_version(connection: Connection, width: PartitionWidth) -> None:
         )
 
 
+# Roles.
+
+
 def grant_roles(engine: Engine, roles: bool) -> None:
     """Make the roles and grant their rights, if `roles` says so or it was done before.
 

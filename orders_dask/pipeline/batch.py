@@ -153,7 +153,7 @@ def load_batch(
             listener(Progress(day, "decode", 0, 1))
         loaded = _decode_and_load(context, dates, loads)
         if loaded is None:
-            _end_all(held, loads, "Together with others it is larger than it looked.")
+            _end_all(held, loads, "It is larger than it looked, and is loaded by itself.")
             return {}
         for day, each in loaded.items():
             listener(Progress(day, "load", 1, 1, each.part.orders))
@@ -167,6 +167,8 @@ def load_batch(
                 listener(Progress(day, "publish", 1, 1))
     except BaseException as error:
         with suppress(OrdersDaskError):  # the next run marks them as abandoned
+            with lease.transaction() as connection:
+                _save_metrics(connection, loads, context.timer)
             _end_all(held, loads, failure_message(error))
         raise
     with suppress(TransientError), lease.transaction() as connection:

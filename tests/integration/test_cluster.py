@@ -27,7 +27,7 @@ from sqlalchemy import Engine
 
 from orders_dask.cluster import connect as connect_module
 from orders_dask.cluster import submit
-from orders_dask.cluster.clients import resolve_client
+from orders_dask.cluster.clients import given_client, resolve_client
 from orders_dask.cluster.connect import connect
 from orders_dask.cluster.submit import map_bounded
 from orders_dask.cluster.task_calls import TaskCall, task_settings
@@ -305,6 +305,17 @@ def test_a_client_that_is_closed_or_none_is_a_settings_error() -> None:
     for client in (closed, "tcp://127.0.0.1:8786"):
         with pytest.raises(SettingsError, match="closed, asynchronous or no"):
             resolve_client(client, MINE)  # type: ignore[arg-type]
+
+
+def test_a_client_that_gives_up_in_the_middle_is_transient_and_no_wrong_setting() -> None:
+    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        connecting = given_client(None)
+        assert connecting(MINE, False) is client, "the current one"
+    with (
+        Client(processes=False, n_workers=1, dashboard_address=None),
+        pytest.raises(ClusterLost, match="no new one answers"),
+    ):
+        connecting(MINE, False)  # not with another current one
 
 
 def test_tcp_where_encryption_is_required_is_a_settings_error(running: str) -> None:

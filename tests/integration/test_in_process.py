@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.diff import diff
+from orders_dask.jobs.load_dates import load_dates
 from orders_dask.jobs.replay import replay
 from orders_dask.jobs.run import run
 from orders_dask.settings import Settings
@@ -64,6 +65,21 @@ def test_little_data_of_several_dates_needs_no_cluster_unless_it_is_named(
     )
     assert err.startswith("Dashboard: ")
     assert query("select count(distinct run_date) from orders.order_current") == [(7,)]
+
+
+def test_a_single_date_is_inspected_before_a_cluster_is_started(
+    put: Put, settings: Settings
+) -> None:
+    asked: list[bool] = []
+
+    def connect(settings: Settings, is_small: bool) -> None:
+        asked.append(is_small)
+
+    put("dump/a.ndjson", SMALL)
+    for outcome in ("published", "up_to_date"):
+        [ended] = load_dates(connect, [DAY], settings)
+        assert ended.outcome == outcome
+    assert asked == [True]
 
 
 @pytest.mark.usefixtures("no_client")

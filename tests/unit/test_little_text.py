@@ -26,6 +26,26 @@ for path in sys.argv[1:]:
     print(block.orders.num_rows, "numba" in sys.modules)
 """
 
+READ_TOGETHER = """
+import sys
+from zoneinfo import ZoneInfo
+from orders_dask.cluster import block_pandas
+from orders_dask.extract.decode.decode import decode_files
+from orders_dask.extract.records import Records, SourceFile
+
+block_pandas.block()
+
+def files():
+    for path in sys.argv[1:]:
+        text = open(path, "rb").read()
+        yield SourceFile(path, path, None, len(text), ""), iter(
+            [Records(text, False, False, text.count(b"\\n"))]
+        )
+
+print(sum(each.orders.num_rows for each in decode_files(files(), ZoneInfo("UTC"))))
+print("numba" in sys.modules)
+"""
+
 COMPILE = """
 from orders_dask.extract import json_scanner
 from orders_dask.extract.decode.compile_once import ensure_compiled, is_to_compile
@@ -53,6 +73,17 @@ def test_a_process_needs_the_scanner_once_it_has_read_more_than_a_little_text(
     many.write_bytes(lines(*(order(number) for number in range(1, 502))))
     assert read(few, few, more, few) == ["27 False", "27 False", "199 True", "27 True"]
     assert read(many) == ["501 True"]
+
+
+def test_small_files_that_go_together_count_once(tmp_path: Path) -> None:
+    paths = [str(tmp_path / str(number)) for number in range(9)]
+    for number, path in enumerate(paths):
+        Path(path).write_bytes(
+            lines(*(order(number * 9 + n, note="x" * 9000) for n in range(1, 10)))
+        )
+    command = [sys.executable, "-c", READ_TOGETHER, *paths]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["81", "False"], "0.7 MiB of text needs no scanner"
 
 
 @pytest.mark.long

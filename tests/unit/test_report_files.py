@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
-from orders_dask.cli.monitoring import writing_performance_report
+from orders_dask.cli.monitoring import performance_reported
 from orders_dask.cli.report_file import write_report
 from orders_dask.errors import SettingsError
 from orders_dask.settings import Settings
@@ -18,16 +18,14 @@ from orders_dask.settings import Settings
 def test_without_its_cluster_only_the_report_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    settings = Settings(pgsql_hostname="h", pgsql_user="u", pgsql_database="d", source="s3://b/")
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
         Client(cluster) as client,
-        writing_performance_report(
-            lambda *_: client,
-            Settings(pgsql_hostname="h", pgsql_user="u", pgsql_database="d", source="s3://b/"),
-            tmp_path / "dask.html",
-        ),
+        performance_reported(lambda *_: client, tmp_path / "dask.html") as connect,
     ):
-        client.close()
+        assert connect(settings, True) is client
+        cluster.close()
     assert "Warning: Dask's report is missing (" in capsys.readouterr().err
     assert not os.listdir(tmp_path)
 

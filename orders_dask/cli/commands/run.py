@@ -15,7 +15,7 @@ from orders_dask.cli.monitoring import (
     PerformanceReport,
     Report,
     monitored,
-    writing_performance_report,
+    performance_reported,
     writing_report,
 )
 from orders_dask.cli.options import (
@@ -78,13 +78,11 @@ def run(
         try:
             with (
                 connecting(settings, scheduler, workers) as connect,
-                writing_performance_report(
-                    connect, settings, None if dry_run else performance_report
-                ),
+                performance_reported(connect, None if dry_run else performance_report) as reported,
                 shown_progress() as listener,
             ):
                 ended = job.run_with(
-                    connect,
+                    reported,
                     run_date,
                     settings,
                     force=force,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _SAMPLE: Final = (
     b'{"id":1,"name":"\\u00e9","total_price":"1.00","new":[1],"line_items":[{"id":2}]}\n'
@@ -48,22 +48,21 @@ def ensure_compiled() -> None:
 
 def _marker() -> Path | None:
     """Return the file that says that the scanner is compiled; None without a folder for it."""
-    import llvmlite.binding  # type: ignore[import-untyped]
     import numba
 
     from orders_dask.extract import json_scanner
 
-    folder = json_scanner.scan.stats.cache_path  # type: ignore[attr-defined]
-    if folder is None:
+    scan: Any = json_scanner.scan
+    if not hasattr(scan, "stats") or scan.stats.cache_path is None:  # NUMBA_DISABLE_JIT, no folder
         return None
     compiled_for = (
         Path(json_scanner.__file__).read_bytes(),
         numba.__version__,
         sys.implementation.cache_tag,
-        os.environ.get("NUMBA_CPU_NAME") or llvmlite.binding.get_host_cpu_name(),
-        os.environ.get("NUMBA_CPU_FEATURES") or llvmlite.binding.get_host_cpu_features().flatten(),
+        scan.targetctx.codegen().magic_tuple(),  # the processor, as Numba's own index has it
     )
-    return Path(folder) / f"compiled-{sha256(repr(compiled_for).encode()).hexdigest()[:16]}"
+    identity = sha256(repr(compiled_for).encode()).hexdigest()[:16]
+    return Path(scan.stats.cache_path) / f"compiled-{identity}"
 
 
 def _compile() -> None:
@@ -87,7 +86,8 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks: each process compiles
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
         os.close(file)

@@ -19,6 +19,7 @@ from orders_dask.extract.decode.reader import read_lines
 from orders_dask.extract.decode.schema_drift import UnknownKeys, count_unknown_keys
 from orders_dask.extract.decode.type_conversion import convert_types
 from orders_dask.extract.lines import Lines
+from orders_dask.extract.little_text import is_little
 from orders_dask.extract.records import BLOCK_BYTES, Records
 
 MAX_FILE_BYTES: Final = 4 << 20
@@ -68,8 +69,8 @@ def decode_together(
     list of GoodFile or None
         The orders of each file; None for one that has to be decoded by itself.
     """
-    if len(files) == 1:
-        return [None]
+    if len(files) == 1 or is_little(b"".join(file.text for file in files)):
+        return [None] * len(files)
     good = _decode_all(files, zone, envelope)
     if good is not None:
         return [*good]
