@@ -112,6 +112,7 @@ bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 	$(BIN)/python -m tests.benchmarks.small_days
 	$(BIN)/python -m tests.benchmarks.cold_start
+	$(BIN)/python -m tests.benchmarks.scale_out
 
 bench-guard: $(INSTALLED) ## Fail where a run has become clearly slower beside the floors of decode and COPY
 	$(BIN)/python -m tests.benchmarks.guard

@@ -1,4 +1,4 @@
-"""Fail if a run became clearly slower beside the floors of decode and COPY.
+"""Fail if a run became clearly slower beside the floors of decode and COPY, or small ones beside it.
 
 It compares ratios of one benchmark run, never times: machines differ, and drift.
 """
@@ -11,12 +11,19 @@ from typing import Final
 from tests.benchmarks.dump import SHARE, Form
 from tests.benchmarks.measure import measure
 from tests.benchmarks.report import BESIDE_FLOORS, Case, targets
+from tests.benchmarks.small_days import beside_one_date
 
 ORDERS: Final = 20_000
 REPEATS: Final = 3
 
 RECORDED: Final = 1.2
 """Measured on 2026-11-27 with two cores: 1.08 to 1.17; 1.60 at most on slower machines."""
+
+SMALL_DATES: Final = 32
+SMALL_ORDERS: Final = 60
+
+RECORDED_SMALL: Final = 2.0
+"""Measured on 2026-12-01 with two cores."""
 
 SLACK: Final = 1.5
 """Factor allowed on the recorded ratio: medians of three rounds differ by a tenth."""
@@ -36,7 +43,16 @@ def main() -> None:
     assert ratio, "all three ran"
     most = RECORDED * SLACK
     print(f"{BESIDE_FLOORS}: {ratio:.2f}, recorded {RECORDED}, at most {most:.2f}")
-    raise SystemExit("A run has become slower beside the floors." if ratio > most else 0)
+    if ratio > most:
+        raise SystemExit("A run has become slower beside the floors.")
+    of_small = beside_one_date(SMALL_DATES, SMALL_ORDERS, REPEATS)
+    most = RECORDED_SMALL * SLACK
+    print(
+        f"{SMALL_DATES} run dates of {SMALL_ORDERS} orders beside one of all of these: "
+        f"{of_small:.2f}, recorded {RECORDED_SMALL}, at most {most:.2f}"
+    )
+    if of_small > most:
+        raise SystemExit("Small run dates have become slower beside a large one.")
 
 
 if __name__ == "__main__":

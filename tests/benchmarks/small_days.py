@@ -154,6 +154,26 @@ def _reach() -> None:
     fs.exists(path)
 
 
+def beside_one_date(dates: int, orders: int, rounds: int) -> float:
+    """Return the time of small run dates beside that of one run date of all of their orders.
+
+    This process does all, without a cluster. The first round, which imports everything, is left out.
+    """
+    few: list[float] = []
+    one: list[float] = []
+    with sandbox() as box:
+        os.environ |= without_service_variables(os.environ) | box.environment
+        bucket = box.environment["_AWS_S3_URL_SOURCE"]
+        made = partial(generate, start=FIRST, compression="gzip", duplicates=0.0)
+        small = made(f"{bucket}small/", days=dates, orders=orders).source
+        large = made(f"{bucket}large/", days=1, orders=dates * orders).source
+        for _ in range(rounds + 1):
+            last = FIRST + timedelta(dates - 1)
+            few.append(_run(box.environment, small, (FIRST, last), None)["seconds"])
+            one.append(_run(box.environment, large, (FIRST, FIRST), None)["seconds"])
+    return median(few[1:]) / median(one[1:])
+
+
 @contextmanager
 def _timed(found: dict[str, Any]) -> Iterator[None]:
     began = time.monotonic()
@@ -162,7 +182,7 @@ def _timed(found: dict[str, Any]) -> Iterator[None]:
 
 
 def _run(
-    environment: dict[str, str], source: str, dates: tuple[date, date], client: Client
+    environment: dict[str, str], source: str, dates: tuple[date, date], client: Client | None
 ) -> dict[str, Any]:
     settings, found = _fresh(environment, source), dict[str, Any]()
     with _timed(found):
