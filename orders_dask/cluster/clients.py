@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from threading import Event
@@ -106,10 +105,10 @@ def reconnected(client: Client | None, stop: Event | None = None) -> Client | No
         return client
     if client.status == "connecting":
         LOG.warning("The Dask scheduler was lost: waiting for a new one at its address.")
+    stop = stop or Event()
     while client.status == "connecting":
-        if stop:
-            raise_if_stopped(stop)
-        time.sleep(0.1)
+        raise_if_stopped(stop)
+        stop.wait(0.1)
     if client.status != "running":
         raise ClusterLost(
             "The Dask scheduler was lost, and no new one answers at its address: see that it runs, "

@@ -24,11 +24,11 @@ def has_scanner() -> bool:
     return "orders_dask.extract.json_scanner" in sys.modules
 
 
-def is_little(text: bytes) -> bool:
-    """Return whether a text is not worth loading the scanner for. A process that has it uses it."""
-    if has_scanner() or len(text) > MAX_LITTLE_BYTES:
+def is_little(*texts: bytes) -> bool:
+    """Return whether texts are not worth loading the scanner for. A process that has it uses it."""
+    if has_scanner() or sum(map(len, texts)) > MAX_LITTLE_BYTES:
         return False
-    return text.count(b"\n") <= MAX_LITTLE_LINES
+    return sum(text.count(b"\n") for text in texts) <= MAX_LITTLE_LINES
 
 
 def reads_in_python(text: bytes) -> bool:

@@ -11,8 +11,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -39,10 +37,18 @@ from orders_dask.stage.collect import collect_parts
 from orders_dask.stage.record import Part
 from orders_dask.step_metrics import StepMetrics
 from orders_dask.synthetic import generate
+from tests.support.dask_processes import dask
 
 FIRST = date(2026, 1, 1)
 ORDERS = 2_000
 MB = 1e6
+
+ALONE = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+}
+"""What workers do beside their tasks, by default 0.02 of a core each, took both cores here. On machines
+of their own they share none with client and scheduler."""
 
 
 def main() -> None:
@@ -104,39 +110,22 @@ def _cluster(folder: Path, workers: int) -> Iterator[str]:
     """Run a scheduler, and workers of one thread each, and yield the scheduler's address."""
     scheduler_file = folder / f"scheduler-{workers}.json"
     with (
-        _dask(
+        dask(
+            folder,
             *("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
             *("--scheduler-file", str(scheduler_file)),
         ),
-        _dask(
+        dask(
+            folder,
             *("worker", "--scheduler-file", str(scheduler_file), "--nworkers", str(workers)),
             *("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"),
-            *("--local-directory", str(folder), "--preload", "orders_dask.without_pandas"),
+            *("--preload", "orders_dask.without_pandas"),
+            **ALONE,
         ),
     ):
         while not scheduler_file.exists() or not scheduler_file.read_text():
             time.sleep(0.1)
         yield json.loads(scheduler_file.read_text())["address"]
-
-
-@contextmanager
-def _dask(*arguments: str) -> Iterator[None]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "dask", *arguments],
-        # On machines of their own workers share no core with client and scheduler. What they do
-        # beside their tasks, by default 0.02 of a core each, took both cores here.
-        env=os.environ
-        | {
-            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
-            "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 def wait_to_decode(wait: float, part: Part, number: int) -> tuple[Part, dict[str, StepMetrics]]:

@@ -41,6 +41,7 @@ from orders_dask.settings import Settings
 from tests.support import REPOSITORY
 from tests.support.builders import DAY, lines, order
 from tests.support.commands import start
+from tests.support.dask_processes import dask
 from tests.support.types import Put, Query
 from tests.support.waiting import until
 
@@ -58,22 +59,6 @@ THEIRS = {
     "_PGSQL_DATABASE": "shop",
     "_AWS_S3_URL_SOURCE": "s3://bucket/{run_date}/",
 }
-
-
-@contextlib.contextmanager
-def dask(folder: Path, *arguments: str, **environment: str) -> Iterator[None]:
-    """Run ``dask ...`` until the block ends."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "dask", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment, "DASK_TEMPORARY_DIRECTORY": str(folder)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Decode a block of consecutive records into typed orders, rejections and issues.
 
-The JSON reader (:mod:`~orders_dask.extract.decode.json_reader`) takes as much of the block as it
-can. Records that it doesn't take, and those that only it would take
+The JSON reader (:mod:`~orders_dask.extract.decode.reader`) takes as much of the block as it can,
+and nothing of little text. Records that it doesn't take, and those that only it would take
 (:mod:`~orders_dask.extract.decode.suspects`), go one by one to the record-level rules
 (:mod:`orders_dask.contract.rules`). A record that the rules repair goes back through the same
 reader and the same conversion. So both paths give the same result, and differ only in time.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from json import loads
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +21,6 @@ from orders_dask.extract.lines import Lines
 from orders_dask.extract.little_text import is_little, reads_in_python
 from orders_dask.extract.records import Rows
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 
 def read_lines(
     lines: Lines, *, in_page: bool, envelope: Envelope | None = None
@@ -34,28 +31,30 @@ def read_lines(
     """
     if reads_in_python(lines.text):
         return raw_schema().empty_table(), np.zeros(0, np.int64), NO_UNKNOWN_KEYS
-    return _compiled().read_lines(lines, in_page=in_page, envelope=envelope)  # type: ignore[no-any-return]
+    ensure_compiled()
+    from orders_dask.extract.decode import json_reader
+
+    return json_reader.read_lines(lines, in_page=in_page, envelope=envelope)
 
 
 def read_repaired(lines: Sequence[bytes], positions: Sequence[int]) -> pa.Table:
     """Read lines that the rules wrote, as :func:`.json_reader.read_repaired` does."""
-    if is_little(b"".join(lines)):
+    if is_little(*lines):
         return read_in_python(lines)
-    return _compiled().read_repaired(lines, positions)
+    ensure_compiled()
+    from orders_dask.extract.decode import json_reader
+
+    return json_reader.read_repaired(lines, positions)
 
 
 def all_json(lines: Sequence[bytes]) -> bool:
     """Return whether each line is one JSON value; False also if only Python's parser can tell."""
-    if is_little(b"".join(lines)):
+    if is_little(*lines):
         return False
-    return bool(_compiled().all_json(lines))
-
-
-def _compiled() -> ModuleType:
     ensure_compiled()
     from orders_dask.extract.decode import json_reader
 
-    return json_reader
+    return json_reader.all_json(lines)
 
 
 def read_in_python(lines: Sequence[bytes]) -> pa.Table:

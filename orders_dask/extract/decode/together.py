@@ -69,7 +69,7 @@ def decode_together(
     list of GoodFile or None
         The orders of each file; None for one that has to be decoded by itself.
     """
-    if len(files) == 1 or is_little(b"".join(file.text for file in files)):
+    if len(files) == 1 or is_little(*(file.text for file in files)):
         return [None] * len(files)
     good = _decode_all(files, zone, envelope)
     if good is not None:
