@@ -9,20 +9,16 @@ import argparse
 import json
 import os
 import platform
-import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import uuid4
 
 from distributed import Client
-from psycopg2 import sql
 
 from orders_dask.cluster import block_pandas
 from orders_dask.cluster.connect import connect
@@ -31,20 +27,18 @@ from orders_dask.extract.decode.compile_once import ensure_compiled
 from orders_dask.extract.decode.json_reader import read_lines
 from orders_dask.extract.lines import Lines
 from orders_dask.filesystem import filesystem
-from orders_dask.jobs.backfill import backfill
 from orders_dask.load.connect import engine
-from orders_dask.load.schema import initialise
 from orders_dask.pipeline import batch_tasks
 from orders_dask.sandbox import sandbox
-from orders_dask.settings import Settings, load_settings, without_service_variables
+from orders_dask.settings import without_service_variables
 from orders_dask.synthetic import generate
+from tests.benchmarks.backfills import FIRST, fresh, loaded, timed
 from tests.benchmarks.contenders import target, with_duckdb
 from tests.support.dumps import REAL
-from tests.support.services import administer, bucket_of
+from tests.support.services import bucket_of
 
 ORDERS = 400
 FEW_DAYS = 10
-FIRST = date(2026, 1, 1)
 REAL_DATES = date(2017, 10, 30), date(2017, 12, 30)
 
 
@@ -61,7 +55,7 @@ def main() -> None:
         os.environ |= without_service_variables(os.environ) | box.environment
         bucket = box.environment["_AWS_S3_URL_SOURCE"]
         _put_dumps(box.environment, bucket, max(args.days, FEW_DAYS))
-        with connect(_fresh(box.environment, bucket)) as client:
+        with connect(fresh(box.environment, bucket)) as client:
             _warm(client)
             for _ in range(args.rounds):
                 for name, measure in _measures(box.environment, bucket, client, args.days):
@@ -127,19 +121,6 @@ def _measures(
         )
 
 
-def _fresh(environment: dict[str, str], source: str) -> Settings:
-    """Return the settings of a new database and stage."""
-    name = f"bench_{uuid4().hex}"
-    create = sql.SQL("create database {}").format(sql.Identifier(name))
-    administer(environment, create, sql.SQL("checkpoint"))
-    stage = f"{environment['_AWS_S3_URL_SOURCE']}stage/{name}/"
-    settings = load_settings(source=source).model_copy(
-        update={"pgsql_database": name, "stage_url": stage}
-    )
-    initialise(engine(settings))
-    return settings
-
-
 def _warm(client: Client) -> None:
     """Import, compile and connect everywhere, as for the other benchmark."""
     client.run(import_module, batch_tasks.__name__)
@@ -154,57 +135,19 @@ def _reach() -> None:
     fs.exists(path)
 
 
-def beside_one_date(dates: int, orders: int, rounds: int) -> float:
-    """Return the time of small run dates beside that of one run date of all of their orders.
-
-    This process does all, without a cluster. The first round, which imports everything, is left out.
-    """
-    few: list[float] = []
-    one: list[float] = []
-    with sandbox() as box:
-        os.environ |= without_service_variables(os.environ) | box.environment
-        bucket = box.environment["_AWS_S3_URL_SOURCE"]
-        made = partial(generate, start=FIRST, compression="gzip", duplicates=0.0)
-        small = made(f"{bucket}small/", days=dates, orders=orders).source
-        large = made(f"{bucket}large/", days=1, orders=dates * orders).source
-        for _ in range(rounds + 1):
-            last = FIRST + timedelta(dates - 1)
-            few.append(_run(box.environment, small, (FIRST, last), None)["seconds"])
-            one.append(_run(box.environment, large, (FIRST, FIRST), None)["seconds"])
-    return median(few[1:]) / median(one[1:])
-
-
-@contextmanager
-def _timed(found: dict[str, Any]) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    found["seconds"] = time.monotonic() - began
-
-
-def _run(
-    environment: dict[str, str], source: str, dates: tuple[date, date], client: Client | None
-) -> dict[str, Any]:
-    settings, found = _fresh(environment, source), dict[str, Any]()
-    with _timed(found):
-        results = backfill(*dates, settings=settings, client=client)
-    published = [each for each in results if each.outcome == "published"]
-    assert {each.outcome for each in results} <= {"published", "missing"}, results
-    return found | {"dates": len(published), "orders": sum(each.orders for each in published)}
-
-
 def _orders_a_second(*args: Any) -> float:
-    found = _run(*args)
+    found = loaded(*args)
     return float(found["orders"] / found["seconds"])
 
 
 def _dates_a_second(*args: Any) -> float:
-    found = _run(*args)
+    found = loaded(*args)
     return float(found["dates"] / found["seconds"])
 
 
 def _duckdb(environment: dict[str, str], pattern: str) -> float:
-    settings, found = _fresh(environment, pattern), dict[str, Any]()
-    with with_duckdb.ready_for_documents(settings, pattern) as load, _timed(found):
+    settings, found = fresh(environment, pattern), dict[str, Any]()
+    with with_duckdb.ready_for_documents(settings, pattern) as load, timed(found):
         load()
     return target.rows(engine(settings), target.RIVAL, fact_order) / float(found["seconds"])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -76,3 +78,16 @@ def test_the_images_of_the_compose_file_have_stand_ins() -> None:
     engine = (REPOSITORY / "tests" / "compose" / "engine.sh").read_text()
     made = set(re.findall(r"has_image (\S+:\S+)", engine))
     assert made == pulled | {"python:3.13-slim"}
+
+
+@pytest.mark.parametrize("module", ["guard", "history", "memory"])
+def test_what_is_measured_without_rivals_needs_none_of_them(module: str) -> None:
+    """CI runs the guard with what ``make setup`` installs, which isn't the extra ``bench``."""
+    code = (
+        "import sys; sys.modules['duckdb'] = sys.modules['dlt'] = None\n"
+        f"import tests.benchmarks.{module}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
