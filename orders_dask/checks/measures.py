@@ -29,6 +29,7 @@ from orders_dask.contract.control_totals import CURRENCY
 from orders_dask.contract.ledger_tables import counter_column, data_issue, load_file, load_run
 from orders_dask.contract.order_tables import fact_order, fact_order_line
 from orders_dask.contract.schema_drift import Drift
+from orders_dask.load.planner import hash_plans
 
 AMOUNT: Final = fact_order.c.total_price
 """The amount of an order that checks add up by currency."""
@@ -104,22 +105,46 @@ class Measures:
         return cls(**{**stored, "currency_amounts": amounts, **lists})
 
 
-def measure(connection: Connection, loads: Mapping[date, int]) -> dict[int, Measures]:
-    """Return the measures of sealed loads, given by run date; by load."""
-    groups = _groups(connection, loads)
-    other_days, afternoon = _days(connection, loads)
-    orders, lines = (_given(connection, fact, loads) for fact in (fact_order, fact_order_line))
+Rows = Mapping[str, Any]
+"""Measures of a load that its rows in the storage have, by their name in :class:`Measures`."""
+
+
+def measure(
+    connection: Connection, loads: Mapping[date, int], rows: Mapping[int, Rows]
+) -> dict[int, Measures]:
+    """Return the measures of verified loads, given by run date; by load.
+
+    Parameters
+    ----------
+    connection
+        With an open transaction.
+    loads
+        The loads by run date.
+    rows
+        What :func:`measure_rows` returned.
+    """
     of_ledger = _of_ledger(connection, [*loads.values()])
+    return {load: Measures(**rows[load], **of_ledger[load]) for load in loads.values()}
+
+
+def measure_rows(connection: Connection, loads: Mapping[date, int]) -> dict[int, Rows]:
+    """Return what the rows of sealed loads measure, by load, in the open transaction.
+
+    Sealed loads don't change, so this may run while they are verified.
+    """
+    with hash_plans(connection):
+        groups = _groups(connection, loads)
+        other_days, afternoon = _days(connection, loads)
+        orders, lines = (_given(connection, fact, loads) for fact in (fact_order, fact_order_line))
     return {
-        load_id: Measures(
-            orders=orders[load_id][0],
-            lines=lines[load_id][0],
-            other_days=other_days[load_id],
-            afternoon=afternoon[load_id],
-            nulls=orders[load_id][1] | lines[load_id][1],
+        load_id: {
+            "orders": orders[load_id][0],
+            "lines": lines[load_id][0],
+            "other_days": other_days[load_id],
+            "afternoon": afternoon[load_id],
+            "nulls": orders[load_id][1] | lines[load_id][1],
             **_of_groups(groups[load_id]),
-            **of_ledger[load_id],
-        )
+        }
         for load_id in loads.values()
     }
 

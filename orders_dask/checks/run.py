@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, se
 from orders_dask.checks import sql_files
 from orders_dask.checks.builtin import CHECKS
 from orders_dask.checks.comparison import Comparison, EarlierDay, Finding, Severity
-from orders_dask.checks.measures import Measures, measure
+from orders_dask.checks.measures import Measures, Rows, measure
 from orders_dask.checks.sql_files import SqlCheck
 from orders_dask.contract.ledger_tables import check_finding, load_run
 from orders_dask.contract.order_tables import fact_order
@@ -20,7 +20,6 @@ from orders_dask.errors import SettingsError
 from orders_dask.ledger.batches import write_json
 from orders_dask.ledger.leases import Lease
 from orders_dask.ledger.rejects import most_common_reject
-from orders_dask.load.planner import hash_plans
 from orders_dask.settings import Settings
 
 EARLIER: Final = timedelta(weeks=8)
@@ -81,8 +80,10 @@ def load_checks(settings: Settings, database: Engine) -> Checks:
     )
 
 
-def check_load(lease: Lease, load_id: int, checks: Checks) -> list[Finding]:
-    """Measure a verified load, check it, and record measures and findings in the ledger.
+def check_load(
+    lease: Lease, load_id: int, checks: Checks, rows: Mapping[int, Rows]
+) -> list[Finding]:
+    """Check a verified load, and record its measures and findings in the ledger.
 
     Parameters
     ----------
@@ -92,14 +93,16 @@ def check_load(lease: Lease, load_id: int, checks: Checks) -> list[Finding]:
         The load.
     checks
         What :func:`load_checks` returned.
+    rows
+        What :func:`~orders_dask.checks.measures.measure_rows` returned.
     """
     database, run_date = lease.connection.engine, lease.run_date
-    with database.begin() as connection:
-        measured = measure_and_check(connection, {run_date: load_id}, checks)
-    [(load_id, (measures, findings))] = measured.items()
-    findings += sql_files.run(database, run_date, load_id, checks.own)
+    of_own = sql_files.run(database, run_date, load_id, checks.own)
     with lease.transaction() as connection:
-        record_findings(connection, {load_id: (measures, findings)})
+        measured = measure_and_check(connection, {run_date: load_id}, checks, rows)
+        findings = measured[load_id][1]
+        findings += of_own
+        record_findings(connection, measured)
     return findings
 
 
@@ -108,7 +111,7 @@ Measured = tuple[Measures, list[Finding]]
 
 
 def measure_and_check(
-    connection: Connection, loads: Mapping[date, int], checks: Checks
+    connection: Connection, loads: Mapping[date, int], checks: Checks, rows: Mapping[int, Rows]
 ) -> dict[int, Measured]:
     """Measure verified loads and check them, in the order of their run dates.
 
@@ -122,9 +125,10 @@ def measure_and_check(
         The loads by run date.
     checks
         What :func:`load_checks` returned.
+    rows
+        What :func:`~orders_dask.checks.measures.measure_rows` returned.
     """
-    with hash_plans(connection):
-        measured = measure(connection, loads)
+    measured = measure(connection, loads, rows)
     days = {day.run_date: day for day in _published_days(connection, min(loads), max(loads))}
     found: dict[int, Measured] = {}
     for run_date, load_id in sorted(loads.items()):

@@ -16,6 +16,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, null
 
 from orders_dask.checks.comparison import Finding
+from orders_dask.checks.measures import measure_rows
 from orders_dask.checks.run import (
     Checks,
     held_message,
@@ -272,7 +273,8 @@ def _publish(
         errors: dict[int, OrdersDaskError] = {**differing}
         with step("check"):
             whole = {day: load_id for day, load_id in loads.items() if load_id not in errors}
-            measured = measure_and_check(connection, whole, checks) if whole else {}
+            rows = measure_rows(connection, whole) if whole else {}
+            measured = measure_and_check(connection, whole, checks, rows) if whole else {}
             for load_id, (_, findings) in measured.items():
                 if is_held(findings):
                     replaces = ids[load_id] in shown

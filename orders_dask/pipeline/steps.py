@@ -7,10 +7,11 @@ ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from orders_dask.checks.comparison import Finding
+from orders_dask.checks.measures import Rows, measure_rows
 from orders_dask.checks.run import Checks, check_load, held_message, is_held
 from orders_dask.cluster.task_calls import TaskCall
 from orders_dask.contract.control_totals import ControlTotals
@@ -140,8 +141,10 @@ def verify_and_publish(
         A check holds the load.
     """
     seal(load.lease, load.load_id)
-    plan = verify_load(load, parts, totals)
-    findings = check(load, checks)
+    with ThreadPoolExecutor(1) as pool:
+        rows = pool.submit(_measure_rows, load)  # meanwhile: it takes as long as to verify
+        plan = verify_load(load, parts, totals)
+        findings = _check(load, checks, rows)
     with load.context.timer.step("publish"):
         publish(load.lease, load.load_id, plan)
     return findings
@@ -176,8 +179,22 @@ def verify_load(load: OpenLoad, parts: int, totals: Mapping[str, ControlTotals])
         return plan.result()
 
 
-def check(load: OpenLoad, checks: Checks) -> list[Finding]:
+def _measure_rows(load: OpenLoad) -> dict[int, Rows]:
+    with load.context.database.begin() as connection:
+        return measure_rows(connection, {load.run_date: load.load_id})
+
+
+def _check(load: OpenLoad, checks: Checks, rows: Future[dict[int, Rows]]) -> list[Finding]:
     """Check a verified load before readers see it, and return what is only worth a warning.
+
+    Parameters
+    ----------
+    load
+        The load.
+    checks
+        The checks.
+    rows
+        What its rows measure.
 
     Raises
     ------
@@ -185,7 +202,7 @@ def check(load: OpenLoad, checks: Checks) -> list[Finding]:
         A check holds the load.
     """
     with load.context.timer.step("check"):
-        findings = check_load(load.lease, load.load_id, checks)
+        findings = check_load(load.lease, load.load_id, checks, rows.result())
     if is_held(findings):
         with load.lease.transaction() as connection:
             discard_earlier(connection, load.run_date, load.load_id)

@@ -101,10 +101,12 @@ def latest_per_key(dimension: Table, rows: pa.Table, orders: pa.Table) -> pa.Tab
     for name in of_part:
         keys = keys.append_column(name, orders[name].take(pa.array(rank)))
     by_key = keys.group_by([*dimension.info["key"], *of_part], use_threads=False)
-    greatest = by_key.aggregate([("rank", "max")])["rank_max"].to_numpy()
+    # In the order of keys, for the index.
+    sorted_keys = [(name, "ascending") for name in (*of_part, *dimension.info["key"])]
+    greatest = by_key.aggregate([("rank", "max")]).sort_by(sorted_keys)["rank_max"].to_numpy()
     if not len(greatest):
         return schema.empty_table()
-    row = np.sort(greatest % rows.num_rows)
+    row = greatest % rows.num_rows
     latest, order = rows.take(pa.array(row)), orders.take(pa.array(rank[row]))
     columns = [order[f.name] if f.name in order.column_names else latest[f.name] for f in schema]
     made = pa.table(columns, schema=schema)
