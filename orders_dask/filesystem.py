@@ -82,6 +82,28 @@ class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
             fetching.append(_inner_fetch(self, bucket, key, None, 0, size, req_kw=unchanged))
         return await asyncio.gather(*fetching, return_exceptions=True)
 
+    def list_after(self, bucket: str, prefix: str, key: str) -> tuple[list[dict[str, Any]], bool]:
+        """List at most 1,000 objects of a bucket behind a key, by one request.
+
+        Parameters
+        ----------
+        bucket, prefix
+            Where they are.
+        key
+            All of theirs are greater.
+
+        Returns
+        -------
+        tuple
+            Their details as those of `find`, in the order of keys, and whether there are more.
+        """
+        page = self.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, StartAfter=key)
+        details = [
+            {**found, "name": f"{bucket}/{found['Key']}", "size": found["Size"], "type": "file"}
+            for found in page.get("Contents", ())
+        ]
+        return details, page.get("IsTruncated", False)
+
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         return path if isinstance(path, ObjectKey) else super()._strip_protocol(path)

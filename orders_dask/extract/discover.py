@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
+from functools import cache
 from typing import NamedTuple
 
 from orders_dask.errors import SettingsError, SourceMissing
 from orders_dask.extract.records import Split
-from orders_dask.extract.source.listing import Listing, list_files
+from orders_dask.extract.source.listing import Listing, list_files, list_together
 from orders_dask.extract.splits import make_splits, plan_cuts
 from orders_dask.extract.zip_urls import expand_zips
 from orders_dask.urls import split_zip_url
@@ -58,7 +59,7 @@ def discover_dump(
         byte ranges, and a larger zip into its members. Smaller files are grouped. A small dump is
         cut finer, so that several workers have something to do.
     list_url
-        Lists the files at a URL: many run dates may be in one zip, which is to be listed once.
+        Lists the files at a URL (:func:`list_once`).
 
     Returns
     -------
@@ -91,6 +92,21 @@ def discover_dump(
             "there, check _AWS_S3_URL_SOURCE."
         )
     return Dump(splits, left_out)
+
+
+def list_once(source: str, run_dates: Iterable[date]) -> Callable[[str], Listing]:
+    """Return what lists the files of several run dates, for :func:`discover_dump`.
+
+    Nothing is listed twice, and folders of S3 are listed together.
+
+    Raises
+    ------
+    SettingsError
+        The source URL is malformed.
+    """
+    urls = (split_zip_url(_format_run_date(source, day))[1] for day in run_dates)
+    together = list_together(urls)
+    return cache(lambda url: together.get(url) or list_files(url))
 
 
 def _format_run_date(source: str, run_date: date) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -24,9 +24,9 @@ from orders_dask.errors import (
     SettingsError,
     SourceMissing,
 )
-from orders_dask.extract.discover import Dump, discover, discover_dump
+from orders_dask.extract.discover import Dump, discover, discover_dump, list_once
 from orders_dask.extract.records import Split
-from orders_dask.extract.source.listing import Listing, list_files
+from orders_dask.extract.source.listing import Listing
 from orders_dask.jobs.results import (
     result_of_error,
     result_of_held_or_discarded,
@@ -172,7 +172,8 @@ def inspect_run_dates(
     """
     with telemetry.span("inspect", run_dates=len(run_dates)):
         published = retry_transient(published_loads)(database, run_dates)
-        listing = partial(_list_dump, settings=settings, list_url=cache(list_files))
+        list_url = list_once(settings.source, run_dates)
+        listing = partial(_list_dump, settings=settings, list_url=list_url)
         with ThreadPoolExecutor(INSPECT_THREADS, thread_name_prefix="run-date") as pool:
             found = dict(zip(run_dates, pool.map(listing, run_dates), strict=True))
         dumps = {day: dump for day, dump in found.items() if isinstance(dump, Dump)}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-from datetime import date
+from datetime import date, timedelta
+from functools import partialmethod
+from typing import Any
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,9 +16,10 @@ import s3fs
 
 from orders_dask.errors import ServiceUnavailable, SettingsError, SourceMissing, StoredObjectChanged
 from orders_dask.extract.decode.decode import decode
-from orders_dask.extract.discover import discover
+from orders_dask.extract.discover import discover, list_once
 from orders_dask.extract.framing.files import read_files
 from orders_dask.extract.records import MIB
+from orders_dask.extract.source.listing import list_files, list_together
 from orders_dask.filesystem import RawKeyFileSystem, filesystem
 from tests.support.builders import zipped
 from tests.support.decoding import text_of
@@ -64,6 +68,54 @@ def test_a_new_object_is_seen_at_once(store: s3fs.S3FileSystem, source: str) -> 
     store.pipe_file(f"{source}b.json", LINES)
     [split] = discover(source, DAY, MIB)
     assert len(split.files) == 2
+
+
+def test_folders_that_are_listed_together_have_the_files_of_each(
+    store: s3fs.S3FileSystem, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [DAY + timedelta(number) for number in range(12)]
+    for day in days[1:]:
+        store.pipe_file(f"{source}{day}/é/#1+ %41.json", LINES)
+        store.pipe_file(f"{source}{day}/_SUCCESS", b"")
+        store.pipe_file(f"{source}{day}/empty/", b"")
+        store.pipe_file(f"{source}{day}.json", LINES)  # beside the folder, not in it
+    for number in range(3):
+        store.pipe_file(f"{source}{days[5]}/{number}.json", LINES)
+    store.pipe_file(f"{source}{days[3]}-late/a.json", LINES)
+    store.pipe_file(f"{source}{days[0]}", LINES)  # an object where the others have a folder
+    urls = [f"{source}{day}/" for day in days]
+    requests = Mock(wraps=RawKeyFileSystem.list_after)
+    monkeypatch.setattr(RawKeyFileSystem, "list_after", lambda *args: requests(*args))
+
+    together = list_together(urls)
+
+    assert requests.call_count == 1
+    assert together == {url: list_files(url) for url in urls[1:]}
+    list_url = list_once(f"{source}{{run_date}}/", days)
+    assert [list_url(url) for url in urls] == [list_files(url) for url in urls]
+    assert list_together(urls[:3]) == {}, "few are listed one by one"
+
+
+def test_folders_with_many_objects_between_them_are_listed_one_by_one(
+    store: s3fs.S3FileSystem, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [DAY + timedelta(number) for number in range(8)]
+    for day in days:
+        for kind in "abc":
+            store.pipe_file(f"{source}{day}/{kind}/1.json", LINES)
+    page = partialmethod(_page_of, RawKeyFileSystem.list_after, 5)
+    monkeypatch.setattr(RawKeyFileSystem, "list_after", page)
+    urls = [f"{source}{day}/b/" for day in days]
+
+    together = list_together(urls)
+
+    # Two requests for eight folders: from the first folder to c of the third, and so on.
+    assert together == {url: list_files(url) for url in urls[:3]}
+
+
+def _page_of(self: Any, list_after: Any, size: int, *args: str) -> tuple[list[Any], bool]:
+    details, more = list_after(self, *args)
+    return details[:size], more or len(details) > size
 
 
 def test_byte_ranges_and_zip_members_are_read_by_ranged_requests(

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import pairwise, zip_longest
+from os.path import commonprefix
 from sys import intern
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+from fsspec import AbstractFileSystem
 
 from orders_dask.errors import SettingsError
 from orders_dask.extract.records import SourceFile
 from orders_dask.extract.source.object_store import etag
 from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.urls import STAGE_FOLDER, parent_folder
+
+_PATTERN: Final = re.compile(r"[*?[]")
+
+FOLDERS_OF_A_REQUEST: Final = 4
+"""Folders for which a request is spent at most to list them with others."""
 
 
 def listing_order(file: SourceFile) -> bytes:
@@ -54,7 +66,7 @@ def list_files(url: str) -> Listing:
             fs, path = filesystem(url)
             fs.invalidate_cache()
             details = {}
-            matches = fs.glob(path, detail=True) if re.search(r"[*?[]", path) else {path: {}}
+            matches = fs.glob(path, detail=True) if _PATTERN.search(path) else {path: {}}
             for match, info in matches.items():
                 if info.get("type") == "file":
                     details[match] = info
@@ -69,6 +81,66 @@ def list_files(url: str) -> Listing:
         return Listing([], [])
     except (ValueError, ImportError) as error:
         raise SettingsError(f"_AWS_S3_URL_SOURCE can't be listed at {url!r}: {error}") from error
+    return _listing(url, fs, details)
+
+
+def list_together(urls: Iterable[str]) -> dict[str, Listing]:
+    """List many folders of S3 at once, by requests for all keys from the first to the last.
+
+    Parameters
+    ----------
+    urls
+        URLs, as for :func:`list_files`.
+
+    Returns
+    -------
+    dict
+        By URL what :func:`list_files` returns, for folders in which a file was found. Of any other
+        nothing is known: it may be denied.
+    """
+    folders: dict[str, dict[str, str]] = {}
+    for url in urls:
+        bucket, _, key = url.rstrip("/").removeprefix("s3://").partition("/")
+        if url == f"s3://{bucket}/{key}/" and not _PATTERN.search(url):
+            folders.setdefault(bucket, {})[f"{key}/"] = url
+    found: dict[str, Listing] = {}
+    for bucket, of_bucket in folders.items():
+        if len(of_bucket) >= FOLDERS_OF_A_REQUEST:
+            with suppress(OSError, BotoCoreError, ClientError):  # list_files says what it is
+                found |= _list_range(bucket, of_bucket)
+    return found
+
+
+def _list_range(bucket: str, url_of: Mapping[str, str]) -> dict[str, Listing]:
+    """Return the listings of folders of a bucket, given by their keys.
+
+    Others may lie between them, with any number of objects: the requests are limited, and folders
+    that are not seen to their end are not returned.
+    """
+    fs, _ = filesystem(f"s3://{bucket}")
+    keys = sorted(url_of)
+    if any(second.startswith(first) for first, second in pairwise(keys)):
+        return {}
+    prefix = commonprefix(keys)  # noqa: RUF071 (keys have no folders)
+    details: dict[str, dict[str, Mapping[str, Any]]] = {key: {} for key in keys}
+    seen, more, requests = keys[0], True, len(keys) // FOLDERS_OF_A_REQUEST
+    while more and requests and (seen < keys[-1] or seen.startswith(keys[-1])):
+        page, more = fs.list_after(bucket, prefix, seen)
+        for info in page:
+            seen = info["Key"]
+            folder = keys[bisect_right(keys, seen) - 1]
+            if seen.startswith(folder):
+                details[folder][info["name"]] = info
+        requests -= 1
+    return {
+        url_of[key]: _listing(url_of[key], fs, of_folder)
+        for key, of_folder in details.items()
+        if of_folder and not (more and (seen <= key or seen.startswith(key)))
+    }
+
+
+def _listing(url: str, fs: AbstractFileSystem, details: Mapping[str, Mapping[str, Any]]) -> Listing:
+    """Return the files at a URL, given all objects there by path."""
     files, left_out = [], []
     for path, info in details.items():
         if info["size"] is None:
