@@ -74,7 +74,8 @@ ENV PATH=/opt/orders-dask/bin:$PATH \
     NUMBA_CACHE_DIR=/opt/orders-dask/compiled \
     NUMBA_CACHE_LOCATOR_CLASSES=orders_dask.extract.compile_cache.ReadOnlyCacheLocator,UserProvidedCacheLocator,InTreeCacheLocator,UserWideCacheLocator \
     MALLOC_ARENA_MAX=1 \
-    ARROW_DEFAULT_MEMORY_POOL=system
+    ARROW_DEFAULT_MEMORY_POOL=system \
+    DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH=20
 
 USER 1001:0
 WORKDIR /home/orders

@@ -50,6 +50,9 @@ ALONE = {
 """What workers do beside their tasks, by default 0.02 of a core each, took both cores here. On machines
 of their own they share none with client and scheduler."""
 
+FEW_MESSAGES = {"DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "20"}
+"""As the image has it, and docs/clusters.md asks for."""
+
 
 def main() -> None:
     """Measure each number of workers, and write the figures."""
@@ -114,6 +117,7 @@ def _cluster(folder: Path, workers: int) -> Iterator[str]:
             folder,
             *("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
             *("--scheduler-file", str(scheduler_file)),
+            **FEW_MESSAGES,
         ),
         dask(
             folder,
