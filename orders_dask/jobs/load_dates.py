@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Engine
 
 from orders_dask.cluster.clients import Connect, preparing_once
-from orders_dask.errors import OrdersDaskError, RunCancelled, SettingsError, failure_message
+from orders_dask.errors import (
+    OrdersDaskError,
+    RunCancelled,
+    SettingsError,
+    StoredObjectChanged,
+    failure_message,
+)
 from orders_dask.jobs.inspect import (
     MAX_SMALL_BYTES,
     Inspection,
@@ -241,7 +247,11 @@ def _load_together(job: _Job, inspected: Mapping[date, Inspection]) -> dict[date
         return {}
     timer = StepTimer(min(to_decode), no_progress)
     context = RunContext(job.settings, job.client(), job.database, timer, job.stop)
-    return load_together(to_decode, context, job.checks(), job.listener)
+    try:
+        return load_together(to_decode, context, job.checks(), job.listener)
+    except StoredObjectChanged as error:
+        LOG.warning("%s (Trying each run date by itself.)", error)
+        return {}  # for which each is listed anew
 
 
 def _load_alone(job: _Job, run_date: date) -> RunResult:

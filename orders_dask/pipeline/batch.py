@@ -142,10 +142,10 @@ def load_batch(
     with lease.transaction() as connection:
         shown = pointer.published_loads(connection, [each.run_date for each in dates])
         dates = [each for each in dates if shown.get(each.run_date) == each.replaces]
+        if not dates:
+            return {}
         ids = create_loads(connection, [_ledger_row(context, each, columns) for each in dates])
     loads = {each.run_date: load_id for each, load_id in zip(dates, ids, strict=True)}
-    if not loads:
-        return {}
     try:
         created(loads)
         ensure_partitions_of(lease.connection, [*loads])

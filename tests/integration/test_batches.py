@@ -24,10 +24,12 @@ from orders_dask.contract.ledger_tables import (
 from orders_dask.contract.mart_tables import MARTS
 from orders_dask.contract.order_tables import FACTS, fact_order_line
 from orders_dask.contract.storage_tables import order_superseded, published
+from orders_dask.errors import RunDateLocked
+from orders_dask.jobs import load_dates
 from orders_dask.jobs.backfill import backfill
 from orders_dask.jobs.marts import check_marts
 from orders_dask.jobs.rollback import rollback
-from orders_dask.jobs.run import run
+from orders_dask.jobs.run import run, run_with
 from orders_dask.ledger import leases
 from orders_dask.pipeline import batch, batch_tasks
 from orders_dask.publish.stored_totals import TotalsOfLoads, totals_in_transaction
@@ -247,3 +249,35 @@ def test_members_of_a_zip_go_together(
     assert query("select run_date, order_id from orders.fact_order order by 1") == [
         (day(number), number + 1) for number in range(5)
     ]
+
+
+def test_dates_that_others_published_meanwhile_have_no_batch_left(
+    put: Put, dated: Settings, query: Query
+) -> None:
+    put(f"dump/run_date={day(1)}/a.ndjson", lines(order(1)))
+
+    def connect(settings: Settings, is_small: bool) -> None:
+        """Let another run be first, between the inspection and the lease."""
+        run(day(1), settings=settings)
+
+    with pytest.raises(RunDateLocked, match="Another run published"):
+        run_with(connect, day(1), dated, force=True)
+    assert query("select status from orders_ops.load_run") == [("published",)]
+
+
+def test_a_file_that_changes_sends_its_batch_one_by_one_at_once(
+    put: Put, dated: Settings, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        put(f"dump/run_date={day(number)}/a.ndjson", lines(order(number)))
+    together = load_dates._load_together
+
+    def changing(*args: Any) -> Any:
+        put(f"dump/run_date={day(2)}/a.ndjson", lines(order(2), order(20)))
+        return together(*args)
+
+    monkeypatch.setattr(load_dates, "_load_together", changing)
+    ended = backfill(day(1), day(3), settings=dated)
+    assert [each.orders for each in ended] == [1, 2, 1]
+    failed = query("select count(*) from orders_ops.load_run where status = 'failed'")
+    assert failed == [(3,)], "once, and not three times"

@@ -138,6 +138,27 @@ def test_a_command_imports_what_it_needs_alone(
     assert len(imported) <= most, f"a {what} run date waits for {len(imported)} modules"
 
 
+@pytest.mark.parametrize("command", [OF_DAY, ("backfill", "--from", str(DAY), "--to", str(DAY))])
+def test_a_command_that_waits_for_postgresql_can_be_stopped(
+    put: Put, query: Query, settings: Settings, owner: Engine, command: tuple[str, ...]
+) -> None:
+    put("dump/a.ndjson", lines(order(1)))
+    run(DAY, settings=settings)  # there is a partition now, so the task waits
+    put("dump/a.ndjson", SMALL)
+    with owner.connect() as connection:
+        connection.exec_driver_sql("lock table orders_store.fact_order in share mode")
+        stopped = start(*command)
+        while not query("select count(*) from pg_locks where not granted")[0][0]:
+            assert stopped.poll() is None, stopped.communicate()
+        stopped.terminate()
+        _, err = stopped.communicate(timeout=20)
+    assert stopped.returncode == 143, err
+    assert "Traceback" not in err
+    assert err.endswith("Stopped. What was published stands; the same command goes on from here.\n")
+    call(*OF_DAY)
+    assert query("select count(*) from orders.order_current") == [(27,)]
+
+
 def test_a_command_that_was_killed_in_the_middle_is_repeated(
     put: Put, query: Query, settings: Settings, owner: Engine
 ) -> None:

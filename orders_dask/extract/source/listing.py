@@ -11,6 +11,7 @@ from os.path import commonprefix
 from sys import intern
 from typing import Any, Final, NamedTuple
 
+import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 from fsspec import AbstractFileSystem
 
@@ -21,6 +22,11 @@ from orders_dask.filesystem import filesystem, translate_storage_errors
 from orders_dask.urls import STAGE_FOLDER, parent_folder
 
 _PATTERN: Final = re.compile(r"[*?[]")
+
+_LISTING_ERRORS: Final = (
+    *(OSError, ValueError, ImportError),
+    *(BotoCoreError, ClientError, aiohttp.ClientError),
+)
 
 FOLDERS_OF_A_REQUEST: Final = 4
 """Folders for which a request is spent at most to list them with others."""
@@ -95,8 +101,8 @@ def list_together(urls: Iterable[str]) -> dict[str, Listing]:
     Returns
     -------
     dict
-        By URL what :func:`list_files` returns, for folders in which a file was found. Of any other
-        nothing is known: it may be denied.
+        By URL what :func:`list_files` returns, for folders in which a file was found, but for the
+        first. Of any other nothing is known: it may be denied.
     """
     folders: dict[str, dict[str, str]] = {}
     for url in urls:
@@ -106,7 +112,7 @@ def list_together(urls: Iterable[str]) -> dict[str, Listing]:
     found: dict[str, Listing] = {}
     for bucket, of_bucket in folders.items():
         if len(of_bucket) >= FOLDERS_OF_A_REQUEST:
-            with suppress(OSError, BotoCoreError, ClientError):  # list_files says what it is
+            with suppress(*_LISTING_ERRORS):  # list_files says what it is
                 found |= _list_range(bucket, of_bucket)
     return found
 
@@ -135,7 +141,8 @@ def _list_range(bucket: str, url_of: Mapping[str, str]) -> dict[str, Listing]:
     return {
         url_of[key]: _listing(url_of[key], fs, of_folder)
         for key, of_folder in details.items()
-        if of_folder and not (more and (seen <= key or seen.startswith(key)))
+        # An object may be named as the first folder, and keys behind that do not include it.
+        if of_folder and key != keys[0] and not (more and (seen <= key or seen.startswith(key)))
     }
 
 

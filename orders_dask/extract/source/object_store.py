@@ -120,7 +120,8 @@ def prefetch_small(splits: Iterable[Split]) -> Iterator[bytes | BaseException | 
 
 
 def _is_small(file: SourceFile) -> bool:
-    return file.member is None and 0 < file.size <= MAX_SMALL_BYTES
+    is_strong = '"' not in file.etag  # a weak one, W/"...", can't be asked for
+    return file.member is None and 0 < file.size <= MAX_SMALL_BYTES and is_strong
 
 
 def _fetch(files: Sequence[SourceFile]) -> dict[str, bytes | BaseException]:
