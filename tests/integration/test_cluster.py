@@ -285,7 +285,7 @@ def test_a_cluster_that_can_not_be_is_a_settings_error(
 
 
 def test_a_client_that_is_closed_or_none_is_a_settings_error() -> None:
-    closed = Client(processes=False, n_workers=1, dashboard_address=None)
+    closed = Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0")
     closed.close()
     for client in (closed, "tcp://127.0.0.1:8786"):
         with pytest.raises(SettingsError, match="closed, asynchronous or no"):
@@ -293,11 +293,11 @@ def test_a_client_that_is_closed_or_none_is_a_settings_error() -> None:
 
 
 def test_a_client_that_gives_up_in_the_middle_is_transient_and_no_wrong_setting() -> None:
-    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
         connecting = given_client(None)
         assert connecting(MINE, False) is client, "the current one"
     with (
-        Client(processes=False, n_workers=1, dashboard_address=None),
+        Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0"),
         pytest.raises(ClusterLost, match="no new one answers"),
     ):
         connecting(MINE, False)  # not with another current one

@@ -56,7 +56,7 @@ def killed(*_):
 
 steps.publish = killed
 if __name__ == "__main__":
-    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"):
         replaying.replay(date.fromisoformat("{day}"))
 """
 

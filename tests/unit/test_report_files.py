@@ -20,7 +20,7 @@ def test_without_its_cluster_only_the_report_is_missing(
 ) -> None:
     settings = Settings(pgsql_hostname="h", pgsql_user="u", pgsql_database="d", source="s3://b/")
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
         performance_reported(lambda *_: client, tmp_path / "dask.html") as connect,
     ):
