@@ -114,6 +114,9 @@ bench: $(INSTALLED) ## Load the same dump beside DuckDB, dlt and pandas, several
 	$(BIN)/python -m tests.benchmarks.cold_start
 	$(BIN)/python -m tests.benchmarks.scale_out
 
+bench-fetch: $(INSTALLED) ## Fetch large days from a shop whose pages take seconds: share of the rate, CPU, memory (6 minutes)
+	$(BIN)/python -m tests.benchmarks.fetch
+
 bench-guard: $(INSTALLED) ## Fail where a run has become clearly slower beside the floors of decode and COPY
 	$(BIN)/python -m tests.benchmarks.guard
 

@@ -18,10 +18,12 @@ import typer
 from annotated_types import Ge, Le
 from numpydoc.docscrape import NumpyDocString
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
 from typer.cli import get_docs_for_click
 
 from orders_dask import errors
 from orders_dask.cli import app
+from orders_dask.order_api.settings import FetchSettings
 from orders_dask.settings import Settings
 
 DOCS: Final = Path(__file__).parent
@@ -39,6 +41,13 @@ is missing or malformed ends a command with exit code 2, before anything is cont
 names all such settings and shows no value.
 
 {settings}
+
+## Fetching
+
+[`orders-dask fetch`](fetch.md) needs the source and the time zone, which must be the shop's, and
+these; it needs no other:
+
+{of_fetch}
 
 ## Variables of the libraries
 
@@ -158,14 +167,28 @@ def _current(page: Path) -> str | None:
 
 def settings_page() -> str:
     """Return the page of all settings: from the model, and from the attributes in its docstring."""
+    page = SETTINGS.format(
+        settings=_settings_table(Settings),
+        of_fetch=_settings_table(FetchSettings),
+        libraries=_table(
+            ("variable", "read by", "meaning"), [(name, *rest) for name, rest in LIBRARIES.items()]
+        ),
+    )
+    return f"{NOTICE.format('the class Settings')}\n\n{page}"
+
+
+def _settings_table(kind: type[BaseSettings]) -> str:
+    """Return the table of the settings of a class, with the meanings in its docstring."""
     meanings = {
         name: " ".join(described.desc)
-        for described in NumpyDocString(inspect.getdoc(Settings))["Attributes"]
+        for described in NumpyDocString(inspect.getdoc(kind))["Attributes"]
         for name in (described.name or described.type).split(", ")
     }
-    undescribed = Settings.model_fields.keys() - meanings.keys()
+    undescribed = kind.model_fields.keys() - meanings.keys()
     if undescribed:
-        sys.exit(f"The docstring of Settings must describe {', '.join(sorted(undescribed))}.")
+        sys.exit(
+            f"The docstring of {kind.__name__} must describe {', '.join(sorted(undescribed))}."
+        )
     settings = [
         (
             f"`{field.validation_alias}`",
@@ -174,15 +197,9 @@ def settings_page() -> str:
             _markdown(meanings[name]),
             f"`{name}`",
         )
-        for name, field in Settings.model_fields.items()
+        for name, field in kind.model_fields.items()
     ]
-    page = SETTINGS.format(
-        settings=_table(("variable", "values", "default", "meaning", "attribute"), settings),
-        libraries=_table(
-            ("variable", "read by", "meaning"), [(name, *rest) for name, rest in LIBRARIES.items()]
-        ),
-    )
-    return f"{NOTICE.format('the class Settings')}\n\n{page}"
+    return _table(("variable", "values", "default", "meaning", "attribute"), settings)
 
 
 def _values(field: FieldInfo) -> str:

@@ -1,9 +1,9 @@
 """Load raw order dumps from S3 into PostgreSQL: typed, normalised, published by run date.
 
-:func:`run` loads a run date, :func:`backfill` a range of them, on the Dask cluster of
-:func:`connect` or any other. :func:`read_orders` and
-:func:`read_staged` return lazy Dask DataFrames. :class:`Settings` come from the environment. Every
-error is an :class:`OrdersDaskError` (:mod:`orders_dask.errors`).
+:func:`fetch` fetches the orders of a run date from the shop, :func:`run` loads a run date and
+:func:`backfill` a range of them, on the Dask cluster of :func:`connect` or any other.
+:func:`read_orders` and :func:`read_staged` return lazy Dask DataFrames. :class:`Settings` come from
+the environment. Every error is an :class:`OrdersDaskError` (:mod:`orders_dask.errors`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from orders_dask.errors import (
     ClusterLost,
     DatabaseNotReady,
     DataRefused,
+    FetchIncomplete,
     LeaseLost,
     LoadHeld,
     LoadNotActive,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from orders_dask.jobs.backfill import backfill
     from orders_dask.jobs.daily import daily, overdue
     from orders_dask.jobs.diff import diff
+    from orders_dask.jobs.fetch import fetch, fetch_range
     from orders_dask.jobs.prune import prune
     from orders_dask.jobs.replay import replay
     from orders_dask.jobs.report import report
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from orders_dask.jobs.unpublish import unpublish
     from orders_dask.ledger.queries import LoadStatus
     from orders_dask.ledger.rejects import RejectedRecord
+    from orders_dask.order_api.fetch_date import FetchResult
+    from orders_dask.order_api.settings import FetchSettings, load_fetch_settings
     from orders_dask.pipeline.progress import Progress
     from orders_dask.pipeline.results import (
         Plan,
@@ -70,6 +74,9 @@ __all__ = [
     "DataRefused",
     "DatabaseNotReady",
     "DiffResult",
+    "FetchIncomplete",
+    "FetchResult",
+    "FetchSettings",
     "LeaseLost",
     "LoadHeld",
     "LoadNotActive",
@@ -108,6 +115,9 @@ __all__ = [
     "daily",
     "diff",
     "discard",
+    "fetch",
+    "fetch_range",
+    "load_fetch_settings",
     "load_settings",
     "overdue",
     "prune",
@@ -123,6 +133,8 @@ __all__ = [
 _MODULE_OF = {
     "Cost": "orders_dask.cost",
     "DiffResult": "orders_dask.publish.diff",
+    "FetchResult": "orders_dask.order_api.fetch_date",
+    "FetchSettings": "orders_dask.order_api.settings",
     "LoadStatus": "orders_dask.ledger.queries",
     "MoneyDiff": "orders_dask.publish.diff",
     "OrderDiff": "orders_dask.publish.diff",
@@ -142,6 +154,9 @@ _MODULE_OF = {
     "daily": "orders_dask.jobs.daily",
     "diff": "orders_dask.jobs.diff",
     "discard": "orders_dask.jobs.review",
+    "fetch": "orders_dask.jobs.fetch",
+    "fetch_range": "orders_dask.jobs.fetch",
+    "load_fetch_settings": "orders_dask.order_api.settings",
     "load_settings": "orders_dask.settings",
     "overdue": "orders_dask.jobs.daily",
     "prune": "orders_dask.jobs.prune",

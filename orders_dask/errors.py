@@ -8,7 +8,8 @@
     │   ├── VersionMismatch       client and workers differ in versions     exit code 2
     │   ├── DatabaseNotReady      `orders-dask init` has not been run       exit code 2
     │   ├── DataRefused           the dump was refused, nothing published   exit code 3
-    │   │   └── ReconciliationError  control totals differ
+    │   │   ├── ReconciliationError  control totals differ
+    │   │   └── FetchIncomplete      a shop's counts contradict its orders
     │   ├── LoadHeld              a check holds it, not published yet       exit code 5
     │   ├── WorkersDied           repeatedly, over the same file            exit code 3
     │   ├── NothingToRestore      the load needed is missing or pruned      exit code 3
@@ -88,6 +89,10 @@ class DataRefused(TerminalError):
 
 class ReconciliationError(DataRefused):
     """The control totals of a load differ: it is not reconciled."""
+
+
+class FetchIncomplete(DataRefused):
+    """What a shop gives contradicts its own counts: orders may be missing, so none is loadable."""
 
 
 class LoadHeld(TerminalError):

@@ -104,6 +104,33 @@ class RawKeyFileSystem(S3FileSystem):  # type: ignore[misc]
         ]
         return details, page.get("IsTruncated", False)
 
+    def get_with_etag(self, path: str) -> tuple[bytes, str]:
+        """Return what an object contains, and its ETag, of one request."""
+        bucket, key, _ = self.split_path(path)
+        answer: tuple[bytes, str] = sync(self.loop, self._get_with_etag, bucket, key)
+        return answer
+
+    async def _get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
+        answer = await self._call_s3("get_object", Bucket=bucket, Key=key)
+        async with answer["Body"] as body:
+            return await body.read(), answer["ETag"]
+
+    def put_if(self, path: str, content: bytes, etag: str | None) -> None:
+        """Write an object if it still has an ETag, or, where that is None, if there is none.
+
+        Raises
+        ------
+        ClientError
+            It has another one (HTTP 412), or is being written (409).
+        """
+        bucket, key, _ = self.split_path(path)
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        sync(self.loop, self._put_if, {"Bucket": bucket, "Key": key, "Body": content, **condition})
+
+    async def _put_if(self, request: dict[str, Any]) -> None:
+        await self.set_session()
+        await self.s3.put_object(**request)
+
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         return path if isinstance(path, ObjectKey) else super()._strip_protocol(path)

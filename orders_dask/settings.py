@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -65,6 +65,7 @@ _SERVICE_PREFIXES: Final = (
     "AWS_",
     "PG",
     "DASK_SCHEDULER",
+    "ORDERS_DASK_API_",
     "ORDERS_DASK_PG_",
     "ORDERS_DASK_SECRETS_DIR",
     "ORDERS_DASK_STAGE_URL",
@@ -295,7 +296,7 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             InitSettingsSource(settings_cls, password_from_file()),
-            SecretsSettingsSource(settings_cls, checked_secrets_folder(_variables(settings_cls))),
+            SecretsSettingsSource(settings_cls, checked_secrets_folder(variables_of(settings_cls))),
             InitSettingsSource(settings_cls, login_from_secrets_manager()),
         )
 
@@ -328,7 +329,7 @@ class Settings(BaseSettings):
         return self.keep_raw != "off"
 
 
-def _variables(settings_cls: type[BaseSettings]) -> list[str]:
+def variables_of(settings_cls: type[BaseSettings]) -> list[str]:
     """Return the environment variable of each setting."""
     return [str(field.validation_alias) for field in settings_cls.model_fields.values()]
 
@@ -358,6 +359,27 @@ def load_settings(**overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     if {"pgsql_user", "pgsql_pass"} & given.keys():
         given = {"pgsql_pass_file": None, "pgsql_secret": None} | given
+    return read_settings(Settings, given)
+
+
+Kind = TypeVar("Kind", bound=BaseSettings)
+
+
+def read_settings(kind: type[Kind], given: Mapping[str, Any]) -> Kind:
+    """Return settings of a kind from the environment, or raise one sentence for all problems.
+
+    Parameters
+    ----------
+    kind
+        The class of the settings.
+    given
+        Settings by attribute name, which take precedence.
+
+    Raises
+    ------
+    SettingsError, ServiceUnavailable
+        As :func:`load_settings`.
+    """
     unprintable = [
         name
         for name in sorted(os.environ)
@@ -365,7 +387,7 @@ def load_settings(**overrides: Any) -> Settings:
     ]
     problems = []
     try:
-        settings = Settings(**given)
+        settings = kind(**given)
         if not unprintable:
             return settings
     except SourceError as error:
@@ -375,15 +397,15 @@ def load_settings(**overrides: Any) -> Settings:
         ) from error
     except ValidationError as error:
         problems = [
-            (_variable_name(*problem["loc"][:1]), problem["type"], problem["msg"])
+            (_variable_name(kind, *problem["loc"][:1]), problem["type"], problem["msg"])
             for problem in error.errors(include_url=False, include_input=False)
             if problem["type"] != "default_factory_not_called"  # follows from another one
         ]
-    missing = [variable for variable, kind, _ in problems if kind == "missing"]
+    missing = [variable for variable, cause, _ in problems if cause == "missing"]
     clauses = [
         f"{variable} {message.removeprefix('Value error, ').removeprefix('Input ')}".strip()
-        for variable, kind, message in problems
-        if kind != "missing"
+        for variable, cause, message in problems
+        if cause != "missing"
     ]
     clauses += [
         f"{name} must hold no line break or other control character" for name in unprintable
@@ -415,9 +437,9 @@ def without_service_variables(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _variable_name(name: int | str = "") -> str:
+def _variable_name(kind: type[BaseSettings], name: int | str = "") -> str:
     """Return the environment variable of a setting, given by either of its names."""
-    field = Settings.model_fields.get(str(name))
+    field = kind.model_fields.get(str(name))
     return str(field.validation_alias) if field else str(name)
 
 

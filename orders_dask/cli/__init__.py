@@ -16,6 +16,7 @@ from orders_dask.cli.app import app
 from orders_dask.cli.commands import (  # isort: skip: the order of --help
     init,
     migrate,
+    fetch,
     run,
     backfill,
     daily,
@@ -50,6 +51,7 @@ __all__ = [
     "dimensions",
     "docs",
     "drift",
+    "fetch",
     "generate",
     "init",
     "main",

@@ -100,6 +100,10 @@ Missing = Annotated[
 
 MaxParallel = Annotated[int, typer.Option(min=1, help="Run dates to work on at once.")]
 
+Fetch = Annotated[
+    bool, typer.Option("--fetch", help="First fetch from the shop what was not fetched before.")
+]
+
 Force = Annotated[bool, typer.Option("--force", help="Load and publish also what is up to date.")]
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]

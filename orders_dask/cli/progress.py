@@ -59,6 +59,33 @@ def counting_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
+@contextmanager
+def fetching_progress() -> Iterator[Callable[[int, int | None], None]]:
+    """Show how many orders were fetched, of how many, and how fast.
+
+    Yields
+    ------
+    callable
+        To be called with the orders of a page, and the number that are expected of its run date.
+    """
+    began = printed = time.monotonic()
+    count = 0
+    with _bars() as bars:
+        task = bars.add_task("Fetching", total=None, speed="")
+
+        def advance(orders: int, expected: int | None) -> None:
+            nonlocal count, printed
+            count += orders
+            now = time.monotonic()
+            speed = _speed(count, now - began)
+            bars.update(task, completed=count, total=expected, speed=speed)
+            if not output.STDERR.is_terminal and now - printed > PLAIN_SECONDS:
+                printed = now
+                output.message(f"Fetching, {speed}", orders=count)
+
+        yield advance
+
+
 def _bars() -> Bars:
     from rich.progress import (  # late: without a terminal there are none
         BarColumn,

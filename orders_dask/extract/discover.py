@@ -8,6 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from orders_dask.errors import SettingsError, SourceMissing
+from orders_dask.extract.fetched import without_unfinished
 from orders_dask.extract.records import Split
 from orders_dask.extract.source.listing import Listing, list_files, list_together
 from orders_dask.extract.splits import make_splits, plan_cuts
@@ -74,15 +75,15 @@ def discover_dump(
     DataRefused
         The source URL names members of a zip, and the object is not a zip.
     SourceMissing
-        There is no file.
+        There is no file, or the fetch of its pages did not finish.
     ServiceUnavailable
         The store can't be reached.
     StoredObjectChanged
-        A file changed since it was listed.
+        A file changed since it was listed, or since it was fetched.
     """
     url = _format_run_date(source, run_date)
     pattern, stored_url = split_zip_url(url)
-    files, left_out = list_url(stored_url)
+    files, left_out = without_unfinished(list_url(stored_url))
     plans = plan_cuts(files, block_size) if pattern is None else expand_zips(files, pattern)
     splits = make_splits(plans, block_size)
     if not splits:

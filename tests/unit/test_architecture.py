@@ -20,6 +20,7 @@ ROOT = "__init__"
 ALLOWED: Final[dict[str, set[str]]] = {
     "contract": {"errors"},
     "errors": set(),
+    "dump": set(),
     "s3_requests": set(),
     "replace_file": set(),
     "step_metrics": {"s3_requests"},
@@ -36,7 +37,10 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "filesystem": {"aws", "errors", "s3_requests", "urls"},
     "without_pandas": {"cluster"},
     "transform": {"contract"},
-    "extract": {"contract", "errors", "filesystem", "urls"},
+    "extract": {"contract", "dump", "errors", "filesystem", "urls"},
+    "order_api": {
+        *("dump", "errors", "filesystem", "retry", "secrets", "setting_values", "settings", "urls"),
+    },
     "stage": {"contract", "errors", "extract", "filesystem"},
     "load": {"aws", "contract", "errors", "retry", "secrets", "settings"},
     "ledger": {"contract", "cost", "errors", "load", "step_metrics"},
@@ -55,11 +59,21 @@ ALLOWED: Final[dict[str, set[str]]] = {
     },
     "jobs": {
         *("alerts", "checks", "cluster", "contract", "cost", "errors", "extract", "ledger", "load"),
-        *("migration", "monitoring", "pipeline", "publish", "reporting", "retention", "retry"),
+        *(
+            "migration",
+            "monitoring",
+            "order_api",
+            "pipeline",
+            "publish",
+            "reporting",
+            "retention",
+            "retry",
+        ),
         *("settings", "stage", "step_metrics", "urls"),
     },
     ROOT: {
-        *("cluster", "cost", "errors", "jobs", "ledger", "pipeline", "publish", "read"),
+        *("cluster", "cost", "errors", "jobs", "ledger", "order_api", "pipeline", "publish"),
+        "read",
         "settings",
     },
     "cli": {
@@ -68,6 +82,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
             "load",
             "migration",
             "monitoring",
+            "order_api",
             "pipeline",
             "publish",
             "replace_file",

@@ -29,14 +29,18 @@ OPTIONS = {
     "run": {
         *("--run-date", "--wait-for-source", "--report", "--performance-report"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--metrics", "--json"),
+        "--fetch",
     },
     "migrate": {"--dry-run"},
+    "fetch": {
+        *("--run-date", "--from", "--to", "--source", "--force", "--verify", "--dry-run", "--json"),
+    },
     "backfill": {
         *("--from", "--to", "--last", "--refresh", "--missing", "--max-parallel"),
         *("--source", "--scheduler", "--workers", "--force", "--dry-run", "--metrics", "--json"),
     },
     "daily": {
-        *("--lookback", "--beyond", "--missing", "--max-parallel"),
+        *("--lookback", "--beyond", "--missing", "--max-parallel", "--fetch"),
         *("--source", "--scheduler", "--workers", "--dry-run", "--metrics", "--json"),
     },
     "fresh": {"--last", "--missing", "--json"},
@@ -57,7 +61,7 @@ OPTIONS = {
     "marts rebuild": set(),
     "rejects": {"--run-date", "--code", "--json"},
     "rejects replay": {"--run-date", "--code", "--scheduler", "--workers", "--json"},
-    "sandbox": {"--upload", "--data"},
+    "sandbox": {"--upload", "--data", "--shop"},
     "generate": {
         *("--start", "--days", "--orders", "--seed", "--layout", "--compression"),
         *("--files-per-day", "--edited", "--duplicates", "--defects", "--defect", "--json"),

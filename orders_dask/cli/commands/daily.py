@@ -10,9 +10,11 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_settings, load_run_dates
+from orders_dask.cli.fetching import fetch_first, greatest
 from orders_dask.cli.monitoring import Metrics, monitored
 from orders_dask.cli.options import (
     DryRun,
+    Fetch,
     JsonOutput,
     MaxParallel,
     Missing,
@@ -41,6 +43,7 @@ def daily(
         typer.Option(help="What becomes of older run dates whose files have changed."),
     ] = "report",
     missing: Missing = "fail",
+    fetch: Fetch = False,
     max_parallel: MaxParallel = 2,
     source: Source = None,
     scheduler: SchedulerAddress = None,
@@ -65,6 +68,7 @@ def daily(
     with monitored("daily", settings, file, expect_dump=missing == "fail") as results:
         try:
             plan = job.plan_daily(settings, lookback, beyond)
+            unfetched = fetch_first(plan.run_dates, source) if fetch and not dry_run else 0
         except OrdersDaskError as error:
             results.append(result_of_error(yesterday(settings), error))
             alert_results(results, settings)
@@ -74,7 +78,7 @@ def daily(
         )
         results += job.daily_results(plan, ended, settings)
         output.run_results(results, time.monotonic() - began, json)
-        raise typer.Exit(exit_code(results, missing))
+        raise typer.Exit(greatest([exit_code(results, missing), unfetched]))
 
 
 @command()

@@ -10,6 +10,7 @@ import typer
 from orders_dask.cli import output
 from orders_dask.cli.app import command
 from orders_dask.cli.cluster import command_settings, connecting
+from orders_dask.cli.fetching import fetch_one
 from orders_dask.cli.monitoring import (
     Metrics,
     PerformanceReport,
@@ -20,6 +21,7 @@ from orders_dask.cli.monitoring import (
 )
 from orders_dask.cli.options import (
     DryRun,
+    Fetch,
     Force,
     JsonOutput,
     SchedulerAddress,
@@ -29,6 +31,7 @@ from orders_dask.cli.options import (
     parse_duration,
 )
 from orders_dask.cli.progress import shown_progress
+from orders_dask.errors import SettingsError
 
 
 @command()
@@ -55,6 +58,7 @@ def run(
             show_default="no wait",
         ),
     ] = 0,
+    fetch: Fetch = False,
     force: Force = False,
     dry_run: DryRun = False,
     metrics: Metrics = None,
@@ -63,6 +67,8 @@ def run(
     json: JsonOutput = False,
 ) -> None:
     """Load and publish one run date."""
+    if fetch and wait:
+        raise SettingsError("Give --fetch or --wait-for-source: a fetch is not waited for.")
     settings = command_settings(source, scheduler, workers)
 
     from orders_dask.jobs import run as job
@@ -76,6 +82,8 @@ def run(
         monitored("run", settings, None if dry_run else metrics) as results,
     ):
         try:
+            if fetch and not dry_run:
+                fetch_one(run_date, source)
             with (
                 connecting(settings, scheduler, workers) as connect,
                 performance_reported(connect, None if dry_run else performance_report) as reported,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -36,6 +39,10 @@ def sandbox(
         ),
     ] = None,
     data: DataFolder = None,
+    shop: Annotated[
+        bool,
+        typer.Option("--shop", help="Serve a fake shop too, for fetch: orders of three days."),
+    ] = False,
 ) -> None:
     """Start a real PostgreSQL and a real S3 server on this machine, with an empty bucket "orders".
 
@@ -47,11 +54,14 @@ def sandbox(
 
     chosen = os.environ.get("_AWS_S3_URL_SOURCE", "")
     remove_service_variables()
-    with running(data, upload or []) as services:
-        settings = dict(services.environment)
+    with running(data, upload or []) as services, _served_shop(shop) as of_shop:
+        settings = {**services.environment, **of_shop}
+        if shop:
+            settings["_AWS_S3_URL_SOURCE"] += "run_date={run_date}/"
         if argv:
             # Only a source in the sandbox's own bucket is meant for it.
-            if split_zip_url(chosen)[1].startswith(settings["_AWS_S3_URL_SOURCE"]):
+            bucket = services.environment["_AWS_S3_URL_SOURCE"]
+            if split_zip_url(chosen)[1].startswith(bucket):
                 settings["_AWS_S3_URL_SOURCE"] = chosen
             raise typer.Exit(_exit_code(argv, os.environ | settings))
         for name, value in settings.items():
@@ -60,6 +70,26 @@ def sandbox(
             output.message("PostgreSQL and S3 are running; Ctrl-C ends them.")
             while True:
                 time.sleep(1)
+
+
+@contextmanager
+def _served_shop(wanted: bool) -> Iterator[dict[str, str]]:
+    """Serve a fake shop with orders of the three days up to yesterday, and yield its settings."""
+    if not wanted:
+        yield {}
+        return
+    from orders_dask.sandbox.serve_shop import served
+    from orders_dask.sandbox.shop import TOKEN, Shop
+    from orders_dask.synthetic import generate
+
+    days = 3
+    start = datetime.now(UTC).date() - timedelta(days=days)
+    with TemporaryDirectory() as folder:
+        generate(folder, start=start, days=days, orders=1_000)
+        files = sorted(Path(folder).rglob("*.*"))
+        orders = [json.loads(line) for file in files for line in file.open("rb")]
+    with served(Shop(orders)) as url:
+        yield {"ORDERS_DASK_API_URL": url, "ORDERS_DASK_API_TOKEN": TOKEN}
 
 
 def remove_service_variables() -> None:
