@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orders_dask.cli import output
 from orders_dask.cli.progress import fetching_progress
-from orders_dask.errors import SourceMissing
+from orders_dask.errors import LoadHeld, SourceMissing
 
 if TYPE_CHECKING:
     from orders_dask.order_api.fetch_date import FetchResult
@@ -60,8 +60,13 @@ def fetch_first(run_dates: Sequence[date], source: str | None) -> int:
 
 
 def greatest(codes: Iterable[int]) -> int:
-    """Return the exit code that counts: that of a missing date counts less than any other."""
-    return max(codes, key=lambda code: 0.5 if code == SourceMissing.exit_code else code, default=0)
+    """Return the exit code that counts most.
+
+    That of a missing date counts less than any other, and a code to repeat (4) more than that of a
+    held date (5), as everywhere.
+    """
+    weights = {SourceMissing.exit_code: 0.5, LoadHeld.exit_code: 3.5}
+    return max(codes, key=lambda code: weights.get(code, code), default=0)
 
 
 def message_warnings(ended: Sequence[FetchResult]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from orders_dask.errors import SettingsError
 from orders_dask.settings import Settings
 
+if TYPE_CHECKING:
+    from orders_dask.order_api.settings import FetchSettings
 
-def yesterday(settings: Settings) -> date:
+
+def yesterday(settings: Settings | FetchSettings) -> date:
     """Return the default run date: yesterday in the shop's time zone."""
     return datetime.now(settings.zone).date() - timedelta(days=1)
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from datetime import date, datetime, timedelta
+from datetime import date
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from orders_dask.errors import OrdersDaskError, SettingsError
-from orders_dask.jobs.dates import date_range
+from orders_dask.jobs.dates import date_range, yesterday
 from orders_dask.order_api.api import Api, connect
 from orders_dask.order_api.check import ShopCheck, check_shop
 from orders_dask.order_api.fetch_date import (
@@ -69,7 +69,7 @@ def fetch(
         The shop or S3 can't be reached.
     """
     settings = settings or load_fetch_settings()
-    run_date = run_date or yesterday_of_shop(settings)
+    run_date = run_date or yesterday(settings)
     return _run(_fetch_one(run_date, settings, force, listener or _ignore))
 
 
@@ -121,11 +121,6 @@ def fetch_dates(
     """Fetch run dates as :func:`fetch_range` does, those that were not fetched before."""
     one: FetchOne = partial(fetch_date, force=False, listener=listener or _ignore)
     return _run(_fetch_all(dates, settings, one))
-
-
-def yesterday_of_shop(settings: FetchSettings) -> date:
-    """Return the default run date: yesterday in the shop's time zone."""
-    return datetime.now(settings.zone).date() - timedelta(days=1)
 
 
 def _ignore(orders: int, expected: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from orders_dask.dump import FetchedObject, FetchManifest
 from orders_dask.errors import FetchIncomplete, OrdersDaskError, SettingsError, SourceMissing
-from orders_dask.order_api.api import Api, PageFailed, count_requests
+from orders_dask.order_api.api import MAX_IN_FLIGHT, Api, PageFailed, count_requests
 from orders_dask.order_api.check import ShopCheck, check_due, contradiction, list_ids
 from orders_dask.order_api.pages import (
     ORDERS,
@@ -32,10 +32,6 @@ PAGE_SECONDS: Final = 5
 
 SLICE_PAGES: Final = 30
 """Pages of a slice of a large day: the last page of each is part of one."""
-
-MAX_SLICES: Final = 32
-"""Pages in flight at most, which bounds memory: a page has 2 MB and more."""
-
 
 LISTINGS: Final = 4
 """Times that the ids of a window are listed at most, until no order leaves it meanwhile."""
@@ -302,7 +298,7 @@ async def _begin(
     # them would hide one that is missing.
     count = await count_orders(api, window)
     pages, in_flight = ceil(count / PAGE_ORDERS), ceil(api.pacer.rate * PAGE_SECONDS)
-    slices = cut_window(window, min(MAX_SLICES, pages, max(in_flight, pages // SLICE_PAGES)))
+    slices = cut_window(window, min(MAX_IN_FLIGHT, pages, max(in_flight, pages // SLICE_PAGES)))
     plan = FetchPlan(api.host, (*(part.start for part in slices), window.end), count)
     await asyncio.to_thread(store.begin, plan)
     return plan, []

@@ -51,17 +51,9 @@ class Pacer:
     All requests of a shop share one. It counts what it lets pass, and adds what the server has
     beyond that: others use the bucket too. One request passes alone before the server has told
     anything.
-
-    Attributes
-    ----------
-    throttled
-        Number of answers that asked to wait.
     """
 
-    throttled: int
-
     def __init__(self) -> None:
-        self.throttled = 0
         self._size = 0
         self._used = 0.0
         self._added = 0.0
@@ -112,7 +104,6 @@ class Pacer:
             self._added += unknown
             self._size = int(found[2]) or self._size
         if status == 429:
-            self.throttled += 1
             self._in_a_row += 1
             self._used = float(self._size or FIRST_SIZE)
             wait = _seconds(headers.get("Retry-After", "")) or RETRY_AFTER * 2 ** min(

@@ -12,13 +12,12 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
-    SettingsConfigDict,
 )
 from yarl import URL
 
 from orders_dask.secrets import checked_secrets_folder
 from orders_dask.setting_values import timezone_name
-from orders_dask.settings import read_settings, variables_of
+from orders_dask.settings import Settings, read_settings, variables_of
 from orders_dask.urls import names_run_date, split_zip_url, validate_endpoint, validate_source
 
 VERSION: Final = "2026-10"
@@ -94,13 +93,7 @@ class FetchSettings(BaseSettings):
         attribute changes nothing.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        case_sensitive=True,
-        env_ignore_empty=True,
-        populate_by_name=True,
-        hide_input_in_errors=True,
-    )
+    model_config = Settings.model_config
 
     source: Annotated[str, AfterValidator(_dated_folder)] = Field(
         validation_alias="_AWS_S3_URL_SOURCE"

@@ -154,7 +154,9 @@ class FetchStore:
 
     @retry_transient
     def give_up(self) -> None:
-        """Let no later fetch go on with this one."""
+        """Let no later fetch go on with this one, if it has begun."""
+        if not self._folder:
+            return  # else a begin.json of somebody else's would be removed
         with translate_storage_errors(self._url):
             fs, path = self._at(self._folder + PLAN_NAME)
             with suppress(FileNotFoundError):

@@ -502,3 +502,15 @@ def test_the_requests_of_each_date_are_its_own(tmp_path: Path) -> None:
         ended = fetch_range(DAY - timedelta(days=1), DAY, settings=settings_of(url, str(tmp_path)))
     assert [each.requests for each in ended][1] == 1
     assert 5 <= ended[0].requests <= 8
+
+
+def test_a_fetch_that_is_refused_before_it_begins_removes_nothing(tmp_path: Path) -> None:
+    shop = shop_with(3)
+    shop.faults.unordered = True
+    shop.put(order_at(0x7FFF, datetime(2026, 3, 2, 0, 0, 1, tzinfo=UTC)))
+    own = tmp_path / f"run_date={DAY}/begin.json"
+    own.parent.mkdir()
+    own.write_text("somebody's own")
+    with served(shop) as url, pytest.raises(FetchIncomplete, match="another order"):
+        fetch(DAY, settings=settings_of(url, str(tmp_path)))
+    assert own.read_text() == "somebody's own"

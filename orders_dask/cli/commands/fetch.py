@@ -55,10 +55,11 @@ def fetch(
     began = time.monotonic()
 
     from orders_dask.jobs import fetch as job
+    from orders_dask.jobs.dates import yesterday
     from orders_dask.order_api.settings import load_fetch_settings
 
     settings = load_fetch_settings(source=source)
-    first = start or run_date or job.yesterday_of_shop(settings)
+    first = start or run_date or yesterday(settings)
     with fetching_progress() as listener:
         ended = job.fetch_range(
             first,
